@@ -1,0 +1,107 @@
+"""Cost is counted, then timed: rows through the model, seconds, peak memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from xai_bench.types import Inputs, Model, Rows
+
+
+@dataclass
+class Bill:
+    """What was spent inside `timed`; rows are totals."""
+
+    forward_rows: int = 0
+    gradient_rows: int = 0
+    seconds: float = 0.0
+    peak_bytes: float = float("nan")
+
+    @property
+    def rows(self) -> Rows:
+        return Rows(self.forward_rows, self.gradient_rows)
+
+
+@dataclass(frozen=True)
+class Metered:
+    """A model that writes every row it is asked for onto a bill.
+
+    A gradient row is a row of an output through which a backward pass flowed.
+    """
+
+    model: Model
+    bill: Bill = field(default_factory=Bill)
+
+    @property
+    def differentiable(self) -> bool:
+        return self.model.differentiable
+
+    @property
+    def module(self) -> nn.Module | None:
+        return self.model.module
+
+    @property
+    def n_outputs(self) -> int:
+        return self.model.n_outputs
+
+    @property
+    def max_rows(self) -> int:
+        return self.model.max_rows
+
+    def outputs(self, inputs: Inputs) -> Tensor:
+        return self._count(self.model.outputs(inputs))
+
+    def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        return self._count(self.model.target_output(inputs, targets))
+
+    def _count(self, out: Tensor) -> Tensor:
+        self.bill.forward_rows += len(out)
+        if out.requires_grad:
+            out.register_hook(self._count_gradient)
+        return out
+
+    def _count_gradient(self, grad: Tensor) -> None:
+        self.bill.gradient_rows += len(grad)
+
+
+@contextmanager
+def timed(model: Model) -> Iterator[Metered]:
+    """Meter, time and watch the memory of what is done with the model inside the block."""
+    metered = Metered(model)
+    resident = _reset_peak()
+    start = time.perf_counter()
+    try:
+        yield metered
+    finally:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        metered.bill.seconds = time.perf_counter() - start
+        metered.bill.peak_bytes = _peak() - resident
+
+
+def _reset_peak() -> float:
+    """Forget earlier peaks of resident memory (Linux); the memory in use now, in bytes."""
+    if sys.platform != "linux":
+        return float("nan")
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return float("nan")
+    return _status("VmRSS")
+
+
+def _peak() -> float:
+    return _status("VmHWM") if sys.platform == "linux" else float("nan")
+
+
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = next(line.split()[1] for line in lines if line.startswith(name + ":"))
+    return float(kilobytes) * 1024

@@ -1,0 +1,132 @@
+"""What a dataset hands to everybody else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from xai_bench.types import Domain, Inputs
+
+Task = Literal["classification", "regression"]
+Modality = Literal["tabular", "image", "text", "series"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """One part of the data.
+
+    Attributes:
+        x: `[N, *S]` float.
+        y: `[N]` long class indices, or float values.
+        units: `[N, *S]` long, a broadcast view where all samples agree; -1 is padding.
+        context: name -> `[N, ...]`, keyword arguments of the model beside `x`.
+        groups: sensitive column -> `[N]` long codes.
+    """
+
+    x: Tensor
+    y: Tensor
+    units: Tensor
+    context: Mapping[str, Tensor] = field(default_factory=dict)
+    groups: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A dataset, split, scaled on its training part and shuffled once: any prefix is a fair sample.
+
+    Attributes:
+        unit_names: one name per unit where all samples share their units, else empty.
+        class_names: one name per class; empty for regression.
+        group_names: sensitive column -> name of each code.
+        oracle: the generating function as a module `x -> [B, C]`, for synthetic tasks.
+        truth: its exact attributions, `(inputs, targets) -> [B, *S]`, for synthetic tasks.
+    """
+
+    task: Task
+    modality: Modality
+    train: Split
+    valid: Split
+    test: Split
+    unit_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    group_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    oracle: nn.Module | None = None
+    truth: Callable[[Inputs, Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        for name, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):
+            _validate(name, split)
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.class_names) if self.task == "classification" else 1
+
+    def domain(self, n_background: int) -> Domain:
+        """What explainers and baselines may know: the first `n_background` training rows."""
+        background = self.train.x[:n_background]
+        scale = background.std(0, correction=0)
+        return Domain(
+            background=background,
+            scale=torch.where(scale > 0, scale, 1.0),
+            labels=self.train.y[:n_background],
+            truth=self.truth,
+        )
+
+    def evaluation(self, n_samples: int, n_background: int) -> Inputs:
+        """The first `n_samples` test rows (all if there are fewer), ready to be explained."""
+        part = self.test
+        n = min(n_samples, len(part))
+        return Inputs(
+            x=part.x[:n],
+            units=part.units[:n],
+            index=torch.arange(n),
+            domain=self.domain(n_background),
+            context={name: value[:n] for name, value in part.context.items()},
+        )
+
+    def fingerprint(self) -> str:
+        """A hash of every number in the data; changes when any of them does."""
+        digest = hashlib.sha256(f"{self.task} {self.modality} {self.class_names}".encode())
+        for split in (self.train, self.valid, self.test):
+            for tensor in (split.x, split.y, split.units, *split.context.values()):
+                digest.update(str(tuple(tensor.shape)).encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+class Dataset(Protocol):
+    """One class and one YAML make a dataset; constructors only store."""
+
+    def load(self) -> Bundle:
+        """Read, split and scale. A user's mistake raises ValueError with one clear sentence."""
+        ...
+
+
+def shared_units(units: Tensor, n_samples: int) -> Tensor:
+    """`[*S] -> [N, *S]`: the same units for every sample, without a copy."""
+    return units.expand(n_samples, *units.shape)
+
+
+def _validate(name: str, split: Split) -> None:
+    if len(split) == 0:
+        raise ValueError(
+            f"the {name} part of the data has no rows; use more data or other fractions"
+        )
+    if not split.x.isfinite().all():
+        raise ValueError(
+            f"the {name} part has {int((~split.x.isfinite()).sum())} values that are NaN or infinite; "
+            "clean the data or choose how missing values are handled (data.missing=mean|drop|error)"
+        )
+    flat = split.units[:1].flatten(1) if split.units.stride(0) == 0 else split.units.flatten(1)
+    for row in flat.unique(dim=0):
+        found = row[row >= 0].unique()
+        if not torch.equal(found, torch.arange(len(found))):
+            raise ValueError("unit ids must be dense from 0 for every sample; -1 marks padding")

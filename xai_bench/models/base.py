@@ -1,0 +1,128 @@
+"""From anything that predicts to the one scalar per sample that is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from xai_bench.data.bundle import Bundle, Task
+from xai_bench.types import Inputs
+
+ROW_BLOCK = 16
+"""Rows per call are padded to a multiple of this, so that a row has the same bits in any batch."""
+
+
+class Predictor(Protocol):
+    """`x [B, *S]` and context to outputs `[B, C]`: logits of a classifier, values of a regressor."""
+
+    @property
+    def differentiable(self) -> bool: ...
+
+    @property
+    def module(self) -> nn.Module | None: ...
+
+    @property
+    def n_outputs(self) -> int: ...
+
+    def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor: ...
+
+
+class Target(Protocol):
+    """Which scalar is explained. `follows_output`: rises with the output of the explained class,
+    so that a task's written-down truth applies.
+    """
+
+    follows_output: bool
+
+    def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+        """`[B, C], [B] -> [B]`: what `select` needs to know per sample, fixed before explaining."""
+        ...
+
+    def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`[B, C], [B] -> [B]`: the scalar."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A predictor and how it came to be: one mapping of numbers per epoch, and final scores."""
+
+    predictor: Predictor
+    history: tuple[Mapping[str, float], ...] = ()
+
+
+OnEpoch = Callable[[Mapping[str, float]], None]
+
+
+class Recipe(Protocol):
+    """One class and one YAML make a model."""
+
+    def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
+        """Fit on `bundle.train`. Raises `Unsupported` where the model cannot take such data."""
+        ...
+
+    def save(self, predictor: Predictor, folder: Path) -> None:
+        """Write the weights, without pickle."""
+        ...
+
+    def load(self, bundle: Bundle, folder: Path) -> Predictor:
+        """Read what `save` wrote."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TorchPredictor:
+    """A torch module called as `module(x, **context)`, in evaluation mode, with frozen weights."""
+
+    module: nn.Module
+    n_outputs: int
+    differentiable: bool = True
+
+    def __post_init__(self) -> None:
+        self.module.eval().requires_grad_(requires_grad=False)
+
+    def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        out: Tensor = self.module(x, **context)
+        return out[:, None] if out.dim() == 1 else out
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """A predictor, a target and a bound on rows: what explainers and metrics call `Model`."""
+
+    predictor: Predictor
+    target: Target
+    max_rows: int = 4096
+
+    @property
+    def differentiable(self) -> bool:
+        return self.predictor.differentiable
+
+    @property
+    def module(self) -> nn.Module | None:
+        return self.predictor.module
+
+    @property
+    def n_outputs(self) -> int:
+        return self.predictor.n_outputs
+
+    def outputs(self, inputs: Inputs) -> Tensor:
+        n_samples, spare = len(inputs), -len(inputs) % ROW_BLOCK
+        out = self.predictor(
+            _padded(inputs.x, spare), {k: _padded(v, spare) for k, v in inputs.context.items()}
+        )
+        return out[:n_samples]
+
+    def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        return self.target.select(self.outputs(inputs), targets)
+
+
+def _padded(rows: Tensor, spare: int) -> Tensor:
+    if spare == 0:
+        return rows
+    return torch.cat([rows, rows[-1:].detach().expand(spare, *rows.shape[1:])])

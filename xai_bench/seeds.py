@@ -1,0 +1,86 @@
+"""Named random streams: every number is a hash of (seed, purpose, sample, multi-index).
+
+There is no generator to advance, so nothing depends on batch size, order, other components or
+workers. The hash is the finaliser of SplitMix64 (Steele, Lea & Flood 2014), applied once per key part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xai_bench.types import Rng
+
+_Keys = npt.NDArray[np.uint64]
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """The root of all randomness of one run."""
+
+    base: int
+
+    def stream(self, *names: str | int, samples: Tensor) -> Rng:
+        """One stream per purpose, with a row for each sample id (long `[B]`)."""
+        keys = _absorb(_word(self.base), samples.numpy().astype(np.uint64))
+        return Draws(keys[0]).child(*names)
+
+    def number(self, *names: str | int) -> int:
+        """A 31-bit seed for libraries that ask for one."""
+        return int(_fold(_word(self.base), names)[0] >> np.uint64(33))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draws:
+    """A stream with one 64-bit key per sample; see `Rng`."""
+
+    keys: _Keys
+
+    def child(self, *names: str | int) -> Draws:
+        return Draws(_fold(self.keys, names))
+
+    def uniform(self, *shape: int) -> Tensor:
+        mantissa = (self._bits(shape) >> np.uint64(11)).astype(np.float64)
+        return torch.from_numpy((mantissa + 0.5) * 2.0**-53)
+
+    def normal(self, *shape: int) -> Tensor:
+        normal: Tensor = torch.special.ndtri(self.uniform(*shape))
+        return normal
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        return (self.uniform(*shape) * high).long()
+
+    def _bits(self, shape: tuple[int, ...]) -> _Keys:
+        keys = self.keys
+        for size in shape:
+            keys = _absorb(keys, np.arange(size, dtype=np.uint64))
+        return _mix(keys)
+
+
+def _mix(z: _Keys) -> _Keys:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _absorb(keys: _Keys, words: _Keys) -> _Keys:
+    """`[...], [W] -> [..., W]`: a new key for every pair."""
+    return _mix(keys[..., None] + (words + np.uint64(1)) * _GOLDEN)
+
+
+def _fold(keys: _Keys, names: tuple[str | int, ...]) -> _Keys:
+    for name in names:
+        keys = _absorb(keys, _word(name))[..., 0]
+    return keys
+
+
+def _word(name: str | int) -> _Keys:
+    """`[1]`: one key part as 64 bits."""
+    digest = hashlib.blake2b(repr(name).encode(), digest_size=8).digest()
+    return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
