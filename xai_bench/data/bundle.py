@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from xai_bench.types import Domain, Inputs
+from xai_bench.types import Domain, Inputs, Law
 
 Task = Literal["classification", "regression"]
 Modality = Literal["tabular", "image", "text", "series"]
@@ -26,6 +26,7 @@ class Split:
         units: `[N, *S]` long, a broadcast view where all samples agree; -1 is padding.
         context: name -> `[N, ...]`, keyword arguments of the model beside `x`.
         groups: sensitive column -> `[N]` long codes.
+        rationale: `[N, *S]` bool, where people say that the evidence lies, where known.
     """
 
     x: Tensor
@@ -33,6 +34,7 @@ class Split:
     units: Tensor
     context: Mapping[str, Tensor] = field(default_factory=dict)
     groups: Mapping[str, Tensor] = field(default_factory=dict)
+    rationale: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -48,6 +50,8 @@ class Bundle:
         group_names: sensitive column -> name of each code.
         oracle: the generating function as a module `x -> [B, C]`, for synthetic tasks.
         truth: its exact attributions, `(inputs, targets) -> [B, *S]`, for synthetic tasks.
+        law: the distribution of x, for synthetic tasks where it is known.
+        sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
     """
 
     task: Task
@@ -60,6 +64,8 @@ class Bundle:
     group_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     oracle: nn.Module | None = None
     truth: Callable[[Inputs, Tensor], Tensor] | None = None
+    law: Law | None = None
+    sensitive: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):
@@ -78,6 +84,9 @@ class Bundle:
             scale=torch.where(scale > 0, scale, 1.0),
             labels=self.train.y[:n_background],
             truth=self.truth,
+            law=self.law,
+            sensitive=self.sensitive,
+            context={name: value[:n_background] for name, value in self.train.context.items()},
         )
 
     def evaluation(self, n_samples: int, n_background: int) -> Inputs:
@@ -96,7 +105,9 @@ class Bundle:
         """A hash of every number in the data; changes when any of them does."""
         digest = hashlib.sha256(f"{self.task} {self.modality} {self.class_names}".encode())
         for split in (self.train, self.valid, self.test):
-            for tensor in (split.x, split.y, split.units, *split.context.values()):
+            marked = () if split.rationale is None else (split.rationale,)
+            parts = (*split.context.values(), *split.groups.values(), *marked)
+            for tensor in (split.x, split.y, split.units, *parts):
                 digest.update(str(tuple(tensor.shape)).encode())
                 digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -120,10 +131,11 @@ def _validate(name: str, split: Split) -> None:
         raise ValueError(
             f"the {name} part of the data has no rows; use more data or other fractions"
         )
-    if not split.x.isfinite().all():
+    n_bad = int((~split.x.isfinite()).sum())
+    if n_bad:
         raise ValueError(
-            f"the {name} part has {int((~split.x.isfinite()).sum())} values that are NaN or infinite; "
-            "clean the data or choose how missing values are handled (data.missing=mean|drop|error)"
+            f"the {name} part has {n_bad} values that are NaN or infinite; "
+            "clean the data, or for tables set data.missing=mean or data.missing=drop"
         )
     flat = split.units[:1].flatten(1) if split.units.stride(0) == 0 else split.units.flatten(1)
     for row in flat.unique(dim=0):

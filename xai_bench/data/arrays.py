@@ -1,0 +1,161 @@
+"""Your own arrays in an NPZ file: tables, series or images."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xai_bench.data.bundle import Bundle, Modality
+from xai_bench.data.checks import existing
+from xai_bench.data.image import patches
+from xai_bench.data.labels import AskedTask, read_labels
+from xai_bench.data.splits import FRACTIONS, Parts, divide, partition, standardise
+
+MODALITIES: Mapping[int, Modality] = {2: "tabular", 3: "series", 4: "image"}
+"""By the number of axes of x, samples included."""
+
+
+@dataclass(frozen=True)
+class CustomArrays:
+    """Your own arrays: an NPZ file with `x` and `y`, and if you like `units`, `x_test`, `y_test`.
+
+    `x [N, columns]` is a table and is standardised; `[N, channels, steps]` are series, standardised
+    per channel; `[N, channels, height, width]` are images: bytes are scaled to 0..1, other numbers
+    are left as they are. Scaling is learned on the training part; the target of a regression is
+    standardised too. `units [*S]` says what is removed as one; without it these are columns,
+    segments of `patch` steps in one channel, or square patches. `masks` says where the evidence
+    lies, non-zero inside: of the shape of x, or of x without its channels; with an official test
+    part, `masks_test` too.
+    """
+
+    path: str
+    task: AskedTask = "auto"
+    patch: int = 4
+    channels_last: bool = False
+    fractions: Sequence[float] = FRACTIONS
+    split_seed: int = 0
+
+    def load(self) -> Bundle:
+        arrays = read_arrays(existing(self.path))
+        x, y, n_test = _joined(arrays)
+        modality = MODALITIES[x.ndim]
+        if self.channels_last and x.ndim > 2:
+            x = np.moveaxis(x, -1, 1)
+        labels = read_labels(y, "y", self.task)
+        parts = partition(labels.y, self.fractions, self.split_seed, n_test)
+        units, names = self._units(arrays, x.shape[1:])
+        return Bundle(
+            labels.task,
+            modality,
+            *divide(
+                _scaled(x, parts),
+                labels.scaled(parts),
+                units,
+                parts,
+                rationale=self._rationale(arrays, x.shape),
+            ),
+            unit_names=names,
+            class_names=labels.class_names,
+        )
+
+    def _units(
+        self, arrays: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[str, ...]]:
+        if "units" not in arrays:
+            return default_units(shape, self.patch)
+        units = torch.from_numpy(arrays["units"].astype(np.int64))
+        if tuple(units.shape) != shape:
+            raise ValueError(
+                f"units in {self.path} have shape {list(units.shape)}; expected the shape of one "
+                f"sample, {list(shape)}, channels first"
+            )
+        return units, tuple(f"unit {k}" for k in range(int(units.max()) + 1))
+
+    def _rationale(
+        self, arrays: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]
+    ) -> Tensor | None:
+        """`[N, *S]` bool, where there are masks; a mask without channels holds for all of them."""
+        if "masks" not in arrays:
+            return None
+        parts = [arrays[name] for name in ("masks", "masks_test") if name in arrays]
+        masks = torch.from_numpy(np.concatenate(parts) != 0)
+        if masks.dim() == len(shape) and self.channels_last and len(shape) > 2:
+            masks = masks.movedim(-1, 1)
+        if masks.dim() == len(shape) - 1 and len(shape) > 2:
+            masks = masks[:, None].expand(-1, shape[1], *masks.shape[1:])
+        if tuple(masks.shape) != shape:
+            raise ValueError(
+                f"masks in {self.path} have shape {list(masks.shape)}; expected {list(shape)}, or "
+                "that without the channels, for all samples, those in x_test too"
+            )
+        return masks
+
+
+def default_units(shape: tuple[int, ...], patch: int) -> tuple[Tensor, tuple[str, ...]]:
+    """`[*S]` units of one sample and their names: columns, segments in a channel, or patches."""
+    if len(shape) == 1:
+        return torch.arange(shape[0]), tuple(f"x{k + 1}" for k in range(shape[0]))
+    if len(shape) == 3:
+        return patches(shape, patch)
+    channels, steps = shape
+    n_segments = -(-steps // patch)
+    units = torch.arange(channels)[:, None] * n_segments + torch.arange(steps) // patch
+    return units, tuple(f"c{c}s{s}" for c in range(channels) for s in range(n_segments))
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an NPZ file, which must hold `x` and `y`; never unpickles."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not an NPZ file of plain arrays: {error}") from error
+    expected = {"x", "y"} if "x_test" not in arrays else {"x", "y", "x_test", "y_test"}
+    if expected - set(arrays):
+        raise ValueError(
+            f"{path} holds the arrays {sorted(arrays)}; expected x and y, and if you like units, "
+            "x_test and y_test"
+        )
+    return arrays
+
+
+def _joined(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, Any, int]:
+    """`x [N, *S]`, `y [N]` and how many of the last rows are an official test part."""
+    pairs = [(arrays["x"], arrays["y"])]
+    if "x_test" in arrays:
+        pairs.append((arrays["x_test"], arrays["y_test"]))
+    for x, y in pairs:
+        if x.ndim not in MODALITIES or x.dtype.kind not in "biuf" or y.shape != x.shape[:1]:
+            raise ValueError(
+                f"found x of shape {list(x.shape)} ({x.dtype}) and y of shape {list(y.shape)}; "
+                "expected numbers [N, columns], [N, channels, steps] or "
+                "[N, channels, height, width], and y [N]"
+            )
+    if len({x.shape[1:] for x, _ in pairs}) > 1:
+        raise ValueError("samples in x and x_test have different shapes; expected the same")
+    n_test = len(pairs[1][0]) if len(pairs) > 1 else 0
+    x, y = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    return x, y, n_test
+
+
+def _scaled(x: npt.NDArray[Any], parts: Parts) -> Tensor:
+    """`[N, *S] -> [N, *S]` float32."""
+    if x.ndim == 4:
+        pixels = torch.from_numpy(np.ascontiguousarray(x)).float()
+        return pixels / 255 if x.dtype == np.uint8 else pixels
+    values = torch.from_numpy(x.astype(np.float64))
+    if x.ndim == 2:
+        return standardise(values, parts.train)
+    # All steps of a channel are on one scale, or their shape over time would be lost.
+    rows = values[parts.train]
+    mean, deviation = rows.mean((0, 2)), rows.transpose(0, 1).flatten(1).std(1, correction=0)
+    scale = torch.where(deviation > 0, deviation, 1.0)
+    return ((values - mean[:, None]) / scale[:, None]).float()

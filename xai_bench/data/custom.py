@@ -1,0 +1,122 @@
+"""Your own data: a folder of images, or whatever a path leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_bench.data.arrays import CustomArrays
+from xai_bench.data.bundle import Bundle, Modality
+from xai_bench.data.checks import existing
+from xai_bench.data.image import image_bundle
+from xai_bench.data.labels import AskedTask, read_labels
+from xai_bench.data.splits import FRACTIONS, partition
+from xai_bench.data.table import CustomTable, Missing
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Custom:
+    """Your own data, by its path: a CSV or Parquet table, NPZ arrays, or a folder of images.
+
+    Shows what the three have in common; `custom_table`, `custom_arrays` and `custom_images` have
+    the rest. `target` names the column of a table; `patch` is for images, `size` for folders.
+    """
+
+    path: str
+    target: str | None = None
+    task: AskedTask = "auto"
+    categorical: Sequence[str] = ()
+    sensitive: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    missing: Missing = "mean"
+    test_path: str | None = None
+    patch: int = 4
+    size: int = 32
+    fractions: Sequence[float] = FRACTIONS
+    split_seed: int = 0
+
+    def load(self) -> Bundle:
+        return self.reader().load()
+
+    def reader(self) -> CustomTable | CustomArrays | CustomImages:
+        """What reads this path."""
+        path, split = existing(self.path), (self.fractions, self.split_seed)
+        if path.is_dir():
+            return CustomImages(self.path, self.size, self.patch, "rgb", *split)
+        if path.suffix == ".npz":
+            return CustomArrays(self.path, self.task, self.patch, False, *split)
+        if self.target is None:
+            raise ValueError(f"{path} is read as a table: name its target column (data.target=...)")
+        return CustomTable(
+            self.path,
+            self.target,
+            self.task,
+            categorical=self.categorical,
+            sensitive=self.sensitive,
+            drop=self.drop,
+            missing=self.missing,
+            test_path=self.test_path,
+            fractions=self.fractions,
+            split_seed=self.split_seed,
+        )
+
+
+@dataclass(frozen=True)
+class CustomImages:
+    """Your own images: a folder with one sub-folder per class, named as the class.
+
+    Images are resized to `size` x `size` and scaled to 0..1; `colour` is rgb or grey. Units are
+    square patches of `patch` pixels.
+    """
+
+    modality: ClassVar[Modality] = "image"
+    path: str
+    size: int = 32
+    patch: int = 4
+    colour: str = "rgb"
+    fractions: Sequence[float] = FRACTIONS
+    split_seed: int = 0
+
+    def load(self) -> Bundle:
+        if self.colour not in ("rgb", "grey"):
+            raise ValueError(f"data.colour must be rgb or grey; found {self.colour!r}")
+        files = _image_files(existing(self.path))
+        x = torch.stack([self._read(path) for path in files])
+        classes = np.array([path.parent.name for path in files])
+        labels = read_labels(classes, str(self.path), "classification")
+        return image_bundle(
+            x, labels, partition(labels.y, self.fractions, self.split_seed), self.patch
+        )
+
+    def _read(self, path: Path) -> Tensor:
+        """`[channels, size, size]` float32 in 0..1."""
+        from PIL import Image
+
+        try:
+            with Image.open(path) as image:
+                small = image.convert("RGB" if self.colour == "rgb" else "L").resize(
+                    (self.size, self.size), Image.Resampling.BILINEAR
+                )
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        pixels = torch.from_numpy(np.array(small)).float() / 255
+        return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """All images in the sub-folders, in order of class and name."""
+    files = sorted(p for p in folder.glob("*/*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ValueError(
+            f"{folder} has no images in sub-folders; expected one sub-folder per class, with "
+            f"{', '.join(IMAGE_SUFFIXES)} files"
+        )
+    return files

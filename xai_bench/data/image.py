@@ -1,0 +1,133 @@
+"""Images: the digits of scikit-learn, IDX files such as Fashion-MNIST, and patches as units."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_bench.data.bundle import Bundle, Modality
+from xai_bench.data.checks import existing
+from xai_bench.data.labels import Labels
+from xai_bench.data.splits import FRACTIONS, Parts, divide, partition
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Handwritten digits of scikit-learn: 1,797 grey images `[1, 8, 8]` in 0..1, ten classes.
+
+    Units are square patches of `patch` pixels.
+    """
+
+    modality: ClassVar[Modality] = "image"
+    patch: int = 2
+    fractions: Sequence[float] = FRACTIONS
+    split_seed: int = 0
+
+    def load(self) -> Bundle:
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        x = torch.from_numpy(found.images)[:, None].float() / 16
+        y = torch.from_numpy(found.target).long()
+        labels = Labels("classification", y, tuple(str(d) for d in range(10)))
+        return image_bundle(x, labels, partition(y, self.fractions, self.split_seed), self.patch)
+
+
+@dataclass(frozen=True)
+class IdxImages:
+    """Grey images in IDX files, as of MNIST and Fashion-MNIST, with their official test part.
+
+    `folder` holds `<train>*-images-idx3-ubyte[.gz]`, `<train>*-labels-idx1-ubyte[.gz]` and the same
+    for `<test>`. Pixels are scaled to 0..1. Units are square patches of `patch` pixels.
+    """
+
+    modality: ClassVar[Modality] = "image"
+    folder: str
+    class_names: Sequence[str]
+    patch: int = 4
+    train: str = "train"
+    test: str = "t10k"
+    fractions: Sequence[float] = FRACTIONS
+    split_seed: int = 0
+
+    def load(self) -> Bundle:
+        folder = existing(self.folder)
+        images = [read_idx(_one(folder, f"{part}*-images-idx3-ubyte*")) for part in self._parts]
+        classes = [read_idx(_one(folder, f"{part}*-labels-idx1-ubyte*")) for part in self._parts]
+        x, y = torch.cat(images)[:, None].float() / 255, torch.cat(classes).long()
+        if len(x) != len(y) or int(y.max()) >= len(self.class_names):
+            raise ValueError(
+                f"{folder} holds {len(x)} images and {len(y)} labels up to {int(y.max())}; "
+                f"expected a label below {len(self.class_names)} (data.class_names) for each image"
+            )
+        labels = Labels("classification", y, tuple(self.class_names))
+        parts = partition(y, self.fractions, self.split_seed, n_test=len(images[1]))
+        return image_bundle(x, labels, parts, self.patch)
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        return self.train, self.test
+
+
+def image_bundle(x: Tensor, labels: Labels, parts: Parts, patch: int) -> Bundle:
+    """`x [N, channels, height, width]` with square patches as units, across all channels."""
+    units, names = patches(tuple(x.shape[1:]), patch)
+    return Bundle(
+        labels.task,
+        "image",
+        *divide(x, labels.scaled(parts), units, parts),
+        unit_names=names,
+        class_names=labels.class_names,
+    )
+
+
+def patches(shape: tuple[int, ...], patch: int) -> tuple[Tensor, tuple[str, ...]]:
+    """`(channels, height, width) -> [channels, height, width]` unit of each pixel, and their names.
+
+    Patches at the right and lower border are smaller where `patch` does not divide the side.
+    """
+    channels, height, width = shape
+    if not 1 <= patch <= max(height, width):
+        raise ValueError(
+            f"data.patch must lie in 1..{max(height, width)} for images of {height} x {width} "
+            f"pixels; found {patch}"
+        )
+    n_rows, n_columns = -(-height // patch), -(-width // patch)
+    row, column = torch.arange(height) // patch, torch.arange(width) // patch
+    units = row[:, None] * n_columns + column
+    names = tuple(f"r{r}c{c}" for r in range(n_rows) for c in range(n_columns))
+    return units.expand(channels, height, width), names
+
+
+def read_idx(path: Path) -> Tensor:
+    """Unsigned bytes in the IDX format of MNIST (LeCun & Cortes 1998), plain or gzipped."""
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is not a whole gzip file ({error}); get it again") from error
+    n_axes = data[3] if len(data) > 4 and data[:3] == b"\x00\x00\x08" else 0
+    shape = np.frombuffer(data, ">u4", count=n_axes, offset=4 if n_axes else 0)
+    size = int(shape.prod()) + 4 + 4 * n_axes
+    if not n_axes or len(data) != size:
+        raise ValueError(
+            f"{path} is not a whole IDX file of bytes: found {len(data)} bytes, its head says "
+            f"{size if n_axes else 'something else'}; get it again"
+        )
+    pixels = np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape.tolist())
+    return torch.from_numpy(pixels.copy())
+
+
+def _one(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        names = [path.name for path in found] or "none"
+        raise ValueError(f"expected one file {pattern!r} in {folder}, found {names}")
+    return found[0]

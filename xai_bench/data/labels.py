@@ -1,0 +1,81 @@
+"""What is predicted: classes or a number, read from whatever a file holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xai_bench.data.bundle import Task
+from xai_bench.data.splits import Parts, standardise
+
+AskedTask = Literal["auto", "classification", "regression"]
+MAX_CODES = 20
+"""`auto` takes whole numbers with more different values than this for a regression target."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """`y [N]`: long class indices into `class_names`, or float64 values as they were found."""
+
+    task: Task
+    y: Tensor
+    class_names: tuple[str, ...] = ()
+
+    def scaled(self, parts: Parts) -> Tensor:
+        """`[N]`: classes as they are; numbers standardised on the training rows."""
+        return self.y if self.task == "classification" else standardise(self.y, parts.train)
+
+
+def read_labels(values: npt.NDArray[Any], name: str, task: AskedTask = "auto") -> Labels:
+    """`values [N]` of any kind, without missing ones. `auto` calls text, truth values and up to
+    `MAX_CODES` different whole numbers classes.
+    """
+    if len(values) == 0:
+        raise ValueError(f"the target {name!r} has no rows; expected one value per sample")
+    numeric = values.dtype.kind in "iuf"
+    if numeric and not np.isfinite(values).all():
+        raise ValueError(f"the target {name!r} has values that are NaN or infinite; remove them")
+    keys = values if numeric else values.astype(str)
+    found, codes, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    if len(found) < 2:
+        raise ValueError(
+            f"the target {name!r} has only one value ({found[:1].tolist()}), so there is nothing "
+            "to learn; choose another target"
+        )
+    if task == "classification" or (task == "auto" and _are_codes(found, numeric=numeric)):
+        return _classes(found, codes, sizes, name)
+    if not numeric:
+        raise ValueError(
+            f"the target {name!r} holds text such as {str(found[0])!r}, which regression cannot "
+            "use; set data.task=classification or choose a number column"
+        )
+    return Labels("regression", torch.from_numpy(values.astype(np.float64)))
+
+
+def value_name(value: Any) -> str:
+    """How a value is written in tables: 1.0 is `1`."""
+    whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value)) if whole else str(value)
+
+
+def _are_codes(found: npt.NDArray[Any], *, numeric: bool) -> bool:
+    return not numeric or (len(found) <= MAX_CODES and bool((found == np.floor(found)).all()))
+
+
+def _classes(
+    found: npt.NDArray[Any], codes: npt.NDArray[np.intp], sizes: npt.NDArray[np.intp], name: str
+) -> Labels:
+    names = tuple(value_name(value) for value in found)
+    lonely = [names[k] for k in np.flatnonzero(sizes < 2)]
+    if lonely:
+        raise ValueError(
+            f"class {lonely[0]!r} of the target {name!r} has a single row, which cannot be both "
+            "trained on and tested; remove that row, merge the class, or set data.task=regression "
+            "if the target is a number"
+        )
+    return Labels("classification", torch.from_numpy(codes.astype(np.int64)), names)
