@@ -14,7 +14,7 @@ from xai_bench.types import Inputs, Rng, Unsupported
 
 @dataclass(frozen=True)
 class Constant:
-    """One value everywhere; 0 is the training mean of standardised data and the absence of a gate."""
+    """One value everywhere: 0 is the mean of standardised data and the absence of a gate."""
 
     value: float = 0.0
 
@@ -29,6 +29,25 @@ class Mean:
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
         mean = inputs.domain.background.mean(0).to(inputs.x)
         return mean.expand(len(inputs), 1, *mean.shape)
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """A quantile of the background rows, element by element: 0.5 is the median, 0 the minimum.
+
+    Between two rows it is interpolated linearly.
+    """
+
+    level: float = 0.5
+
+    def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        if not 0 <= self.level <= 1:
+            raise ValueError(f"a quantile lies between 0 and 1; found level={self.level}")
+        ordered = inputs.domain.background.sort(dim=0).values
+        place = self.level * (len(ordered) - 1)
+        below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+        value = torch.lerp(below, above, place % 1).to(inputs.x)
+        return value.expand(len(inputs), 1, *value.shape)
 
 
 @dataclass(frozen=True)

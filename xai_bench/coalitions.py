@@ -11,19 +11,18 @@ import torch
 from torch import Tensor
 
 from xai_bench import units
-from xai_bench.types import Baseline, Inputs, Model, Rng
+from xai_bench.types import Baseline, Imputer, Inputs, Model, Rng
 
 
 def remove(inputs: Inputs, kept: Tensor, references: Tensor) -> Tensor:
-    """`kept [B, K, U]` bool, `references [B, R, *S] -> [B, K, R, *S]`: x with absent units replaced.
+    """`kept [B, K, U]`, `references [B, R, *S] -> [B, K, R, *S]`: x with absent units replaced.
 
     Padding elements are never touched.
     """
-    stays = units.lookup(kept, inputs.units) | (inputs.units < 0)[:, None]
-    return torch.where(stays[:, :, None], inputs.x[:, None, None], references[:, None])
+    stays = units.stays(kept, inputs.units)[:, :, None]
+    return torch.where(stays, inputs.x[:, None, None], references[:, None])
 
 
-@torch.no_grad()
 def values(
     model: Model, inputs: Inputs, targets: Tensor, kept: Tensor, baseline: Baseline, *, rng: Rng
 ) -> Tensor:
@@ -31,21 +30,22 @@ def values(
 
     Takes `K * R` forward rows per sample, at most `model.max_rows` at a time.
     """
-    references = baseline.references(inputs, rng=rng)
-    per_call = references.shape[1]
-    parts = []
-    for samples, columns in _blocks(len(inputs), kept.shape[1], model.max_rows // per_call):
-        rows = torch.arange(len(inputs))[samples]
-        part = inputs.take(rows)
-        points = remove(part, kept[samples, columns], references[samples])
-        flat = model.target_output(
-            part.stacked(points.flatten(1, 2)),
-            targets[rows].repeat_interleave(points.shape[1] * per_call),
-        )
-        parts.append((samples, columns, flat.double().view(len(rows), -1, per_call).mean(2)))
     out = torch.empty(kept.shape[:2], dtype=torch.float64)
-    for samples, columns, part_values in parts:
-        out[samples, columns] = part_values
+    for samples, columns, found in _valued(
+        model, inputs, targets, kept, _Absent(inputs, baseline, rng)
+    ):
+        out[samples, columns] = found.mean(2)
+    return out
+
+
+def values_each(
+    model: Model, inputs: Inputs, targets: Tensor, kept: Tensor, baseline: Baseline, *, rng: Rng
+) -> Tensor:
+    """`kept [B, K, U]` bool `-> [B, K, R]` float64: the same before the mean over references."""
+    absent = _Absent(inputs, baseline, rng)
+    out = torch.empty(*kept.shape[:2], absent.n_references, dtype=torch.float64)
+    for samples, columns, found in _valued(model, inputs, targets, kept, absent):
+        out[samples, columns] = found
     return out
 
 
@@ -57,6 +57,54 @@ def values_at(model: Model, inputs: Inputs, targets: Tensor, points: Tensor) -> 
     rows = torch.arange(len(flat_points)).split(model.max_rows)
     parts = [model.target_output(flat_points.take(r), flat_targets[r]) for r in rows]
     return torch.cat(parts).double().view(points.shape[:2])
+
+
+def points(inputs: Inputs, kept: Tensor, baseline: Baseline, *, rng: Rng) -> Tensor:
+    """`kept [B, K, U] -> [B, K, R, *S]`: where `values` looks at the model. All at once."""
+    return _Absent(inputs, baseline, rng).fill(torch.arange(len(inputs)), kept)
+
+
+def departure(inputs: Inputs, baseline: Baseline, *, rng: Rng) -> Tensor | None:
+    """`[B, *S]`: x less its mean reference; None where that depends on what else is removed."""
+    if isinstance(baseline, Imputer):
+        return None
+    return inputs.x - baseline.references(inputs, rng=rng).mean(1)
+
+
+class _Absent:
+    """What stands in for absent units: references drawn once, or an imputer asked each time."""
+
+    def __init__(self, inputs: Inputs, baseline: Baseline, rng: Rng) -> None:
+        self.inputs, self.baseline, self.rng = inputs, baseline, rng
+        if isinstance(baseline, Imputer):
+            self.n_references = baseline.n_references
+        else:
+            self.references = baseline.references(inputs, rng=rng)
+            self.n_references = self.references.shape[1]
+
+    def fill(self, rows: Tensor, kept: Tensor) -> Tensor:
+        """`rows [b], kept [b, k, U] -> [b, k, R, *S]`."""
+        part = self.inputs.take(rows)
+        if isinstance(self.baseline, Imputer):
+            return self.baseline.impute(part, kept, rng=self.rng.take(rows))
+        return remove(part, kept, self.references[rows])
+
+
+@torch.no_grad()
+def _valued(
+    model: Model, inputs: Inputs, targets: Tensor, kept: Tensor, absent: _Absent
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Block by block, the target output `[b, k, R]` of each coalition and reference."""
+    per_call = absent.n_references
+    for samples, columns in _blocks(len(inputs), kept.shape[1], model.max_rows // per_call):
+        rows = torch.arange(len(inputs))[samples]
+        part = inputs.take(rows)
+        points = absent.fill(rows, kept[samples, columns])
+        flat = model.target_output(
+            part.stacked(points.flatten(1, 2)),
+            targets[rows].repeat_interleave(points.shape[1] * per_call),
+        )
+        yield samples, columns, flat.double().view(len(rows), -1, per_call)
 
 
 def _blocks(n_samples: int, n_columns: int, max_cells: int) -> Iterator[tuple[slice, slice]]:

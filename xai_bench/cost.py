@@ -17,16 +17,25 @@ from xai_bench.types import Inputs, Model, Rows
 
 @dataclass
 class Bill:
-    """What was spent inside `timed`; rows are totals."""
+    """What was spent inside `timed`. `forward`, `gradient`: whose rows they were, call by call."""
 
-    forward_rows: int = 0
-    gradient_rows: int = 0
+    forward: list[Tensor] = field(default_factory=list)
+    gradient: list[Tensor] = field(default_factory=list)
     seconds: float = 0.0
     peak_bytes: float = float("nan")
 
     @property
     def rows(self) -> Rows:
-        return Rows(self.forward_rows, self.gradient_rows)
+        """All rows together."""
+        return Rows(sum(map(len, self.forward)), sum(map(len, self.gradient)))
+
+    def rows_of(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """`[B] -> [B], [B]`: forward and gradient rows of each sample, float64."""
+        forward, gradient = (
+            torch.cat([index[:0], *calls]).bincount(minlength=int(index.max()) + 1)[index]
+            for calls in (self.forward, self.gradient)
+        )
+        return forward.double(), gradient.double()
 
 
 @dataclass(frozen=True)
@@ -56,19 +65,16 @@ class Metered:
         return self.model.max_rows
 
     def outputs(self, inputs: Inputs) -> Tensor:
-        return self._count(self.model.outputs(inputs))
+        return self._count(self.model.outputs(inputs), inputs.index)
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
-        return self._count(self.model.target_output(inputs, targets))
+        return self._count(self.model.target_output(inputs, targets), inputs.index)
 
-    def _count(self, out: Tensor) -> Tensor:
-        self.bill.forward_rows += len(out)
+    def _count(self, out: Tensor, index: Tensor) -> Tensor:
+        self.bill.forward.append(index)
         if out.requires_grad:
-            out.register_hook(self._count_gradient)
+            out.register_hook(lambda _: self.bill.gradient.append(index))
         return out
-
-    def _count_gradient(self, grad: Tensor) -> None:
-        self.bill.gradient_rows += len(grad)
 
 
 @contextmanager
@@ -83,7 +89,7 @@ def timed(model: Model) -> Iterator[Metered]:
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         metered.bill.seconds = time.perf_counter() - start
-        metered.bill.peak_bytes = _peak() - resident
+        metered.bill.peak_bytes = max(_peak() - resident, 0.0)
 
 
 def _reset_peak() -> float:

@@ -1,7 +1,7 @@
 """Named random streams: every number is a hash of (seed, purpose, sample, multi-index).
 
 There is no generator to advance, so nothing depends on batch size, order, other components or
-workers. The hash is the finaliser of SplitMix64 (Steele, Lea & Flood 2014), applied once per key part.
+workers. The hash is the finaliser of SplitMix64 (Steele, Lea & Flood 2014), once per key part.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ class Draws:
 
     def child(self, *names: str | int) -> Draws:
         return Draws(_fold(self.keys, names))
+
+    def take(self, rows: Tensor) -> Draws:
+        return Draws(self.keys[rows.numpy()])
 
     def uniform(self, *shape: int) -> Tensor:
         mantissa = (self._bits(shape) >> np.uint64(11)).astype(np.float64)

@@ -1,7 +1,7 @@
 """The vocabulary of `xai_bench`. This module imports nothing else of the package.
 
 Letters used for shapes everywhere: `B` samples in a batch, `*S` the shape of one input, `U` units,
-`K` coalitions or perturbations, `R` references of a baseline, `C` model outputs, `N` background rows.
+`K` coalitions or perturbations, `R` references of a baseline, `C` model outputs, `N` rows of data.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class Rng(Protocol):
 
     def child(self, *names: str | int) -> Rng: ...
 
+    def take(self, rows: Tensor) -> Rng:
+        """The streams of the samples at `rows` (long `[M]`)."""
+        ...
+
     def uniform(self, *shape: int) -> Tensor:
         """`[B, *shape]` float64 in the open interval (0, 1)."""
         ...
@@ -50,6 +54,16 @@ class Rng(Protocol):
         ...
 
 
+class Law(Protocol):
+    """A normal distribution that `x` is known to follow."""
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    @property
+    def covariance(self) -> Tensor: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Domain:
     """What is known of the space that `x` lives in, the same for every batch.
@@ -59,12 +73,18 @@ class Domain:
         scale: `[*S]` standard deviation of each element, 1 where it does not vary.
         labels: `[N]` true labels of the background rows, where known.
         truth: written-down attributions, `(inputs, targets) -> [B, *S]`, where known.
+        context: name -> `[N, ...]`, what the model needs beside each background row.
+        law: the distribution of x, where it is known: `mean [F]`, `covariance [F, F]`.
+        sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
     """
 
     background: Tensor
     scale: Tensor
     labels: Tensor | None = None
     truth: Callable[[Inputs, Tensor], Tensor] | None = None
+    context: Mapping[str, Tensor] = field(default_factory=dict)
+    law: Law | None = None
+    sensitive: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,13 +167,25 @@ class Baseline(Protocol):
         ...
 
 
+@runtime_checkable
+class Imputer(Protocol):
+    """A baseline whose stand-ins depend on what is kept: conditional draws, inpainting."""
+
+    @property
+    def n_references(self) -> int: ...
+
+    def impute(self, inputs: Inputs, kept: Tensor, *, rng: Rng) -> Tensor:
+        """`kept [B, K, U] -> [B, K, R, *S]`: x with the absent units replaced."""
+        ...
+
+
 class Explainer(Protocol):
     """One class and one YAML make an explainer; the YAML key is its name.
 
     Class attributes: `kind`; `category`, its family; `needs`, out of `gradient` (a differentiable
     model), `module` (a torch module to hook) and `truth`; `paper`. Optional methods:
     `fit(model, background, *, rng) -> Explainer`, called once before the first explanation and
-    timed apart; `rows(n_units) -> Rows | None`, the closed-form cost per sample.
+    timed apart; `rows(n_units, n_references=1) -> Rows | None`, the closed-form cost per sample.
     """
 
     kind: ClassVar[Kind]
@@ -215,7 +247,42 @@ class Probe(Protocol[T_co]):
 
 
 class Explain(Protocol):
-    def __call__(self, inputs: Inputs, *, repeat: int = 0) -> Tensor: ...
+    def __call__(
+        self,
+        inputs: Inputs,
+        *,
+        repeat: int = 0,
+        model: Model | None = None,
+        targets: Tensor | None = None,
+    ) -> Tensor: ...
+
+
+class Lab(Protocol):
+    """Other models than the one explained, for metrics that retrain or randomise.
+
+    Models are made once per cell, whatever asks for them and in whatever order.
+    """
+
+    @property
+    def n_classes(self) -> int:
+        """0 for regression."""
+        ...
+
+    def retrained(self, member: int) -> Model:
+        """The same recipe on the same data with another seed, `member` 1, 2, ..."""
+        ...
+
+    def mislabelled(self) -> Model:
+        """The same recipe on the same data with its training labels shuffled."""
+        ...
+
+    def degraded(self, train: Tensor, valid: Tensor) -> Model:
+        """The same recipe and seed on other inputs: `train [N, *S]`, `valid [M, *S]`."""
+        ...
+
+    def split(self, name: str) -> tuple[Inputs, Tensor, Tensor]:
+        """The whole `train`, `valid` or `test` part, its targets and its labels, in this view."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,9 +293,15 @@ class Case:
         attribution: `[B, *S]`, of the declared `kind`.
         rng: the metrics' stream. It does not know the explainer, so all face the same draws.
         explain: the same explainer at other inputs, `explain(inputs)`, with the random numbers of
-            the explanation under test; `explain(inputs, repeat=1)` draws afresh.
+            the explanation under test; `explain(inputs, repeat=1)` draws afresh, `model=other`
+            explains another model, `targets=other` another scalar or samples of another split.
         truth: `[B, *S]` written-down attributions, or None.
+        rationale: `[B, *S]` bool, where people or the task's maker say that the evidence lies.
+        labels: `[B]` true labels, where known.
         groups: sensitive column -> `[B]` long codes.
+        lab: other models, where the data and the recipe are at hand.
+        shared, own: memory of this batch, for all explainers and for this one.
+        cell: memory of this explainer over all batches.
     """
 
     model: Model
@@ -240,9 +313,13 @@ class Case:
     explain: Explain
     cost: Cost
     truth: Tensor | None = None
+    rationale: Tensor | None = None
+    labels: Tensor | None = None
     groups: Mapping[str, Tensor] = field(default_factory=dict)
+    lab: Lab | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
     own: dict[Any, Any] = field(default_factory=dict)
+    cell: dict[Any, Any] = field(default_factory=dict)
 
     def measure(self, probe: Probe[T]) -> T:
         """The probe's result, measured once: for all explainers where it is shared."""

@@ -56,6 +56,22 @@ def lookup(values: Tensor, units: Tensor) -> Tensor:
     return out.view(n_samples, n_rows, *units.shape[1:])
 
 
+def stays(kept: Tensor, units: Tensor) -> Tensor:
+    """`[B, K, U] -> [B, K, *S]` bool: the elements of kept units, and padding always."""
+    return lookup(kept, units) | (units < 0)[:, None]
+
+
+def min_max(scores: Tensor, units: Tensor) -> Tensor:
+    """`[B, U] -> [B, U]`: 0 for the smallest score of a sample, 1 for the largest, else between.
+
+    0 in padding columns; NaN throughout where all scores are equal.
+    """
+    real = present(units)
+    low = torch.where(real, scores, torch.inf).amin(1, keepdim=True)
+    high = torch.where(real, scores, -torch.inf).amax(1, keepdim=True)
+    return torch.where(real | (high == low), (scores - low) / (high - low), 0)
+
+
 def ranking(scores: Tensor, units: Tensor, *, rng: Rng) -> Tensor:
     """`[B, U] -> [B, U]` long: 0 for the unit with the largest score, and so on.
 

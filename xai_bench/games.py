@@ -1,0 +1,36 @@
+"""Exact maths of small cooperative games: from a table of coalition values to Shapley values."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def all_coalitions(n_units: int) -> Tensor:
+    """`[2^U, U]` bool, True where kept: row `r` keeps the units that are set bits of `r`.
+
+    Row 0 is the empty coalition, the last row the whole; the first `2^M` rows are the coalitions
+    of the first `M` units.
+    """
+    return (torch.arange(2**n_units)[:, None] >> torch.arange(n_units)) & 1 == 1
+
+
+def shapley_values(table: Tensor) -> Tensor:
+    """`[B, 2^U] -> [B, U]`: exact Shapley values of a table in the order of `all_coalitions`.
+
+    A unit's value is its mean gain over all orders in which the units can arrive. Shapley 1953.
+    """
+    n_units = (table.shape[1] - 1).bit_length()
+    shares = [1 / (n_units * math.comb(n_units - 1, size)) for size in range(n_units)]
+    weight = torch.tensor(shares, dtype=table.dtype)[all_coalitions(n_units - 1).sum(1)]
+    values = [(_gains(table, unit) * weight).cumsum(1)[:, -1] for unit in range(n_units)]
+    return torch.stack(values, dim=1)
+
+
+def _gains(table: Tensor, unit: int) -> Tensor:
+    """`[B, 2^U] -> [B, 2^(U-1)]`: what `unit` adds to each coalition of the others."""
+    without, with_unit = table.unflatten(1, (-1, 2, 2**unit)).unbind(2)
+    gains: Tensor = (with_unit - without).flatten(1)
+    return gains

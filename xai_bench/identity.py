@@ -1,0 +1,108 @@
+"""Who computed what from what: content addresses and the environment of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+NUMERIC_FOLDERS = ("data", "models", "explainers", "probes", "metrics")
+NUMERIC_FILES = (
+    "baselines.py",
+    "coalitions.py",
+    "cost.py",
+    "evaluate.py",
+    "games.py",
+    "imputers.py",
+    "inpainting.py",
+    "seeds.py",
+    "types.py",
+    "units.py",
+)
+_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas")
+_RECORDED = (*_LIBRARIES, "hydra-core", "mlflow", "captum")
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """16 hex digits of a mapping of plain values, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@lru_cache
+def code_version() -> str:
+    """A hash of every source line that can change a number: not the recorder, report or CLI."""
+    files = [PACKAGE / name for name in NUMERIC_FILES]
+    files += [path for name in NUMERIC_FOLDERS for path in sorted((PACKAGE / name).rglob("*.py"))]
+    content = b"\0".join(path.read_bytes() for path in files)
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def component(config: Mapping[str, Any], component_version: int) -> str:
+    """The content address of a configured component; a user's own module counts with its source."""
+    module = str(config["_target_"]).rpartition(".")[0]
+    source = "" if module.startswith("xai_bench.") else _source_of(module)
+    return digest({"config": config, "version": component_version, "source": source})
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the libraries that numbers depend on."""
+    return {name: _installed(name) for name in _LIBRARIES}
+
+
+def environment() -> dict[str, str]:
+    """What tells whether bits should agree: versions, threads, processor, commit."""
+    import torch
+
+    return {
+        **{name: _installed(name) for name in _RECORDED},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "xai_bench": _installed("xai-bench"),
+        "code_version": code_version(),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": str(bool(_git("status", "--porcelain"))),
+    }
+
+
+def _source_of(module: str) -> str:
+    file = importlib.import_module(module).__file__
+    return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the checkout this package lies in; empty for an installed wheel."""
+    if not (PACKAGE.parent / ".git").exists():
+        return ""
+    command = ["git", "-C", str(PACKAGE.parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

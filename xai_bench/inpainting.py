@@ -1,0 +1,123 @@
+"""A baseline for images and series: absent elements are filled in from their neighbours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xai_bench import units
+from xai_bench.imputers import no_references
+from xai_bench.types import Inputs, Rng, Unsupported
+
+_MAX_NUMBERS = 1 << 23
+"""How many numbers of banded matrices are built at once."""
+
+
+@dataclass(frozen=True)
+class NoisyLinear:
+    """Each absent pixel or time step is the weighted mean of its neighbours, plus noise.
+
+    Side neighbours weigh twice what corner neighbours do; neighbours may be absent too, so the
+    values solve one linear system per mask, exactly. Channels have systems of their own. Where a
+    channel keeps nothing, it gets the background's mean. `noise` is in standard deviations of the
+    element. Needs inputs `[channels, time]` or `[channels, height, width]`. Rong+ 2022,
+    arXiv:2202.00449.
+    """
+
+    noise: float = 0.1
+    n_draws: int = 1
+
+    @property
+    def n_references(self) -> int:
+        return self.n_draws
+
+    def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        raise no_references("noisy_linear")
+
+    def impute(self, inputs: Inputs, kept: Tensor, *, rng: Rng) -> Tensor:
+        if inputs.x.dim() not in (3, 4):
+            raise Unsupported(
+                f"linear imputation needs inputs [channels, time] or [channels, height, width]; "
+                f"these have shape {list(inputs.x.shape[1:])}"
+            )
+        x, domain = inputs.x.double(), inputs.domain
+        stays = units.stays(kept, inputs.units)
+        planes = stays.flatten(0, 2)
+        known = x[:, None].expand(stays.shape).flatten(0, 2)
+        filled = torch.cat([harmonic(k, p) for k, p in _pieces(known, planes)]).view(stays.shape)
+        nothing = ~stays.flatten(3).any(3).view(*stays.shape[:3], *[1] * (x.dim() - 2))
+        filled = torch.where(nothing, domain.background.double().mean(0), filled)
+        noise = (
+            self.noise * domain.scale * rng.child("noisy_linear").normal(self.n_draws, *x.shape[1:])
+        )
+        points = (filled[:, :, None] + noise[:, None]).to(inputs.x)
+        return torch.where(stays[:, :, None], inputs.x[:, None, None], points)
+
+
+def harmonic(x: Tensor, kept: Tensor) -> Tensor:
+    """`x [M, *G], kept [M, *G]` bool `-> [M, *G]`: absent points are means of their neighbours.
+
+    `G` is one axis or two. Kept points stay; where nothing is kept, the result means nothing. The
+    system is solved by banded elimination, number by number, so that bits do not depend on `M`.
+    Takes `P * w^2` steps for `P` points and `w` the distance of neighbours in memory.
+    """
+    weight = neighbours(x.shape[1:])
+    band, right = _system(x.flatten(1), kept.flatten(1), weight)
+    n_points, width = weight.shape[0], weight.shape[1] - 1
+    flat, upper = band.flatten(1), torch.ones(width, width).triu().double()
+    for point in range(n_points):
+        slope = band[:, point, 1:] / band[:, point, :1]
+        right[:, point + 1 : point + 1 + width] -= slope * right[:, point, None]
+        # What is left to solve is a square, and lies in one piece in the band's memory.
+        square = upper * slope[:, :, None] * band[:, point, None, 1:]
+        start = (point + 1) * (width + 1)
+        flat[:, start : start + width**2] -= square.flatten(1)
+    found = torch.zeros_like(right)
+    for point in reversed(range(n_points)):
+        later = band[:, point, 1:] * found[:, point + 1 : point + 1 + width]
+        found[:, point] = (right[:, point] - later.sum(1)) / band[:, point, 0]
+    return torch.where(kept, x, found[:, :n_points].reshape(x.shape))
+
+
+def neighbours(grid: tuple[int, ...]) -> Tensor:
+    """`[P, 1 + w]`: how much each point and the one `o` places after it weigh for each other."""
+    places = torch.arange(math.prod(grid)).view(grid)
+    steps = {(1,): 1.0} if len(grid) == 1 else {(0, 1): 2.0, (1, -1): 1.0, (1, 0): 2.0, (1, 1): 1.0}
+    width = 1 if len(grid) == 1 else grid[1] + 1
+    weight = torch.zeros(places.numel(), 1 + width, dtype=torch.float64)
+    for step, value in steps.items():
+        here = [slice(max(-s, 0), n - max(s, 0)) for s, n in zip(step, grid, strict=True)]
+        there = [slice(max(s, 0), n + min(s, 0)) for s, n in zip(step, grid, strict=True)]
+        start, end = places[tuple(here)].flatten(), places[tuple(there)].flatten()
+        weight[start, end - start] += value
+    return weight
+
+
+def _system(x: Tensor, kept: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The lower band `[M, P + w, 1 + w]` of the matrix and the right side `[M, P + w]`."""
+    n_points, width = weight.shape[0], weight.shape[1] - 1
+    known = functional.pad(torch.where(kept, x, 0), (0, width))
+    free = functional.pad((~kept).double(), (0, width))
+    degree = functional.pad(weight.sum(1), (0, width))
+    band = x.new_zeros(len(x), n_points + width, 1 + width)
+    right = torch.zeros_like(free)
+    for offset in range(1, 1 + width):
+        link, here, there = weight[:, offset], slice(n_points), slice(offset, offset + n_points)
+        degree[there] += link
+        band[:, here, offset] = -link * free[:, here] * free[:, there]
+        right[:, here] += link * known[:, there]
+        right[:, there] += link * known[:, here]
+    band[:, :, 0] = torch.where(free > 0, degree, 1)
+    return band, right
+
+
+def _pieces(x: Tensor, kept: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Few enough masks at a time."""
+    width = x.shape[-1] + 2 if x.dim() > 2 else 2
+    height = max(_MAX_NUMBERS // (x[0].numel() * width), 1)
+    yield from zip(x.split(height), kept.split(height), strict=True)
