@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ ROW_BLOCK = 16
 
 
 class Predictor(Protocol):
-    """`x [B, *S]` and context to outputs `[B, C]`: logits of a classifier, values of a regressor."""
+    """`x [B, *S]` and context to `[B, C]`: logits of a classifier, values of a regressor."""
 
     @property
     def differentiable(self) -> bool: ...
@@ -33,11 +33,12 @@ class Predictor(Protocol):
 
 
 class Target(Protocol):
-    """Which scalar is explained. `follows_output`: rises with the output of the explained class,
-    so that a task's written-down truth applies.
-    """
+    """Which scalar is explained."""
 
-    follows_output: bool
+    @property
+    def follows_output(self) -> bool:
+        """Whether it rises with the output of the explained class: a task's truth then applies."""
+        ...
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         """`[B, C], [B] -> [B]`: what `select` needs to know per sample, fixed before explaining."""
@@ -60,7 +61,17 @@ OnEpoch = Callable[[Mapping[str, float]], None]
 
 
 class Recipe(Protocol):
-    """One class and one YAML make a model."""
+    """One class and one YAML make a model.
+
+    Class attributes: `differentiable`, whether its predictors have gradients; `trains`, False where
+    there is nothing to train and so nothing to keep; `needs`, what the data must have; `version`,
+    raised whenever the same configuration yields other weights.
+    """
+
+    differentiable: ClassVar[bool]
+    trains: ClassVar[bool]
+    needs: ClassVar[tuple[str, ...]]
+    version: ClassVar[int]
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
         """Fit on `bundle.train`. Raises `Unsupported` where the model cannot take such data."""
@@ -97,7 +108,7 @@ class Explained:
 
     predictor: Predictor
     target: Target
-    max_rows: int = 4096
+    max_rows: int = 512
 
     @property
     def differentiable(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from xai_bench.types import Unsupported
 class PredictedLogit:
     """The logit of the class the model predicts; of a regressor, its output."""
 
-    follows_output: bool = True
+    follows_output: ClassVar[bool] = True
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         return outputs.argmax(1)
@@ -29,7 +30,7 @@ class PredictedLogit:
 class PredictedProbability:
     """The softmax probability of the class the model predicts."""
 
-    follows_output: bool = True
+    follows_output: ClassVar[bool] = True
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         _require("classification", task, "predicted_probability")
@@ -43,7 +44,7 @@ class PredictedProbability:
 class TrueLabel:
     """The logit of the true class, whatever the model predicts."""
 
-    follows_output: bool = True
+    follows_output: ClassVar[bool] = True
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         _require("classification", task, "true_label")
@@ -57,7 +58,7 @@ class TrueLabel:
 class RegressionOutput:
     """The value a regressor predicts."""
 
-    follows_output: bool = True
+    follows_output: ClassVar[bool] = True
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         _require("regression", task, "regression_output")
@@ -71,10 +72,10 @@ class RegressionOutput:
 class Loss:
     """The loss of one sample: cross-entropy of the true class, or the squared error."""
 
-    follows_output: bool = False
+    follows_output: ClassVar[bool] = False
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
-        return labels
+        return labels.to(outputs.dtype) if task == "regression" else labels
 
     def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if targets.is_floating_point():

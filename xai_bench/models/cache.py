@@ -1,0 +1,132 @@
+"""Trained weights, kept under the hash of all that they depend on.
+
+`<folder>/<key>/` holds what the recipe saved and `meta.json`. It appears whole or not at all: it is
+written beside, synced and renamed, and every file is checked against its hash before it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from filelock import FileLock
+
+from xai_bench.data.bundle import Bundle
+from xai_bench.models.base import OnEpoch, Recipe, Trained
+
+_LOG = logging.getLogger(__name__)
+_META = "meta.json"
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """A recipe that depends on files, which its configuration only names."""
+
+    def fingerprint(self) -> str: ...
+
+
+def key(recipe: Recipe, config: Mapping[str, Any], bundle: Bundle, *, seed: int) -> str:
+    """The content address of a model: of its configuration, data, seed, code and libraries."""
+    facts = {
+        "config": config,
+        "data": bundle.fingerprint(),
+        "files": recipe.fingerprint() if isinstance(recipe, Fingerprinted) else "",
+        "scikit-learn": importlib.metadata.version("scikit-learn"),
+        "seed": seed,
+        "source": _own_source(recipe),
+        "torch": str(torch.__version__),
+        "version": recipe.version,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def trained(
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    bundle: Bundle,
+    *,
+    seed: int,
+    folder: Path,
+    on_epoch: OnEpoch,
+) -> Trained:
+    """Read the model if it is there, else train and keep it; concurrent callers train once.
+
+    `config` is the recipe's resolved configuration, plain values only. A model is always read back
+    from its files, so that a fresh one and a kept one are the same to the last bit. `on_epoch` is
+    called only while training; `Trained.history` is always there.
+    """
+    if not recipe.trains:
+        return recipe.train(bundle, seed=seed, on_epoch=on_epoch)
+    folder.mkdir(parents=True, exist_ok=True)
+    home = folder / key(recipe, config, bundle, seed=seed)
+    with FileLock(f"{home}.lock"):
+        if _intact(home):
+            _LOG.info("model %s is read from the cache", home.name)
+        else:
+            _keep(recipe, recipe.train(bundle, seed=seed, on_epoch=on_epoch), home)
+        predictor = recipe.load(bundle, home)
+    history = json.loads((home / _META).read_text())["history"]
+    return Trained(predictor, tuple(history))
+
+
+def _own_source(recipe: Recipe) -> str:
+    """A hash of the file of a recipe from outside this package; ours have a version."""
+    if type(recipe).__module__.startswith("xai_bench."):
+        return ""
+    return hashlib.sha256(Path(inspect.getfile(type(recipe))).read_bytes()).hexdigest()
+
+
+def _keep(recipe: Recipe, model: Trained, home: Path) -> None:
+    draft = home.with_name(f"{home.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    recipe.save(model.predictor, draft)
+    meta = {"files": _hashes(draft), "history": [dict(row) for row in model.history]}
+    (draft / _META).write_text(json.dumps(meta, indent=1))
+    for path in (*draft.rglob("*"), draft):
+        _sync(path)
+    shutil.rmtree(home, ignore_errors=True)
+    draft.replace(home)
+    _sync(home.parent)
+
+
+def _intact(home: Path) -> bool:
+    """Whether the folder is there and every file is as it was written."""
+    if not home.exists():
+        return False
+    try:
+        files = json.loads((home / _META).read_text())["files"]
+    except (OSError, ValueError, KeyError):
+        files = None
+    if files == _hashes(home):
+        return True
+    _LOG.warning("model %s in the cache is damaged; it is trained again", home.name)
+    return False
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != _META
+    }
+
+
+def _sync(path: Path) -> None:
+    """Make sure that the file or folder is on the disk, not only on its way there."""
+    if path.is_dir() and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

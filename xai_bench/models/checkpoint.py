@@ -1,0 +1,170 @@
+"""Your own torch module, built by your function and filled with your weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from xai_bench.data.bundle import Bundle
+from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
+from xai_bench.models.names import did_you_mean, listed
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Your own trained torch module, called as `module(x, **context) -> [B, C]`.
+
+    Attributes:
+        factory: `"package.module:function"`, returning the module; the current folder counts as
+            importable.
+        weights: a state dict, as `.safetensors`, `.pt` or `.pth`.
+        kwargs: arguments of the factory.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    differentiable: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+    factory: str
+    weights: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
+        """Nothing is trained. Raises ValueError for every way in which the pieces do not fit."""
+        network = _build(_import(self.factory), self.factory, self.kwargs)
+        _fill(network, _read(Path(self.weights)), self.weights)
+        predictor = TorchPredictor(network, bundle.n_outputs)
+        _try_one_row(predictor, bundle, self.factory)
+        return Trained(predictor)
+
+    def save(self, predictor: Predictor, folder: Path) -> None:
+        """Nothing: the weights stay where they are."""
+
+    def load(self, bundle: Bundle, folder: Path) -> Predictor:
+        return self.train(bundle, seed=0, on_epoch=lambda row: None).predictor
+
+    def fingerprint(self) -> str:
+        """A hash of the weights file and of the factory's source file."""
+        digest = hashlib.sha256(_existing(Path(self.weights)).read_bytes())
+        source = getattr(sys.modules[_import(self.factory).__module__], "__file__", None)
+        digest.update(Path(source).read_bytes() if source else b"")
+        return digest.hexdigest()[:16]
+
+
+def _import(path: str) -> Callable[..., Any]:
+    module_name, _, name = path.partition(":")
+    if not module_name or not name:
+        raise ValueError(f"model.factory is {path!r}; write it as 'package.module:function'")
+    with _current_folder_importable():
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise ValueError(
+                f"model.factory {path!r} cannot be imported ({error}); install the package, or "
+                f"start from the folder that holds it (now {Path.cwd()})"
+            ) from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        options = [key for key, value in vars(module).items() if callable(value)]
+        raise ValueError(f"{module_name!r} has no function {name!r}; {did_you_mean(name, options)}")
+    factory: Callable[..., Any] = found
+    return factory
+
+
+@contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    before = list(sys.path)
+    sys.path.insert(0, str(Path.cwd()))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _build(factory: Callable[..., Any], path: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    """Call the factory; its random initial weights are replaced, so leave no trace of the draws."""
+    try:
+        inspect.signature(factory).bind(**kwargs)
+    except TypeError as error:
+        signature = f"{path}{inspect.signature(factory)}"
+        raise ValueError(f"model.kwargs {dict(kwargs)} do not fit {signature}: {error}") from error
+    with torch.random.fork_rng(devices=[]):
+        network = factory(**kwargs)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{path} returned a {type(network).__name__}; expected a torch.nn.Module")
+    return network
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"model.weights {str(path)!r} is not a file (looked in {Path.cwd()})")
+    return path
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if _existing(path).suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    if path.suffix not in (".pt", ".pth"):
+        raise ValueError(
+            f"model.weights {path.name!r} ends in {path.suffix!r}; "
+            "expected .safetensors, .pt or .pth"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors; write it with torch.save(module.state_dict(), path)"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        found = listed(state) if isinstance(state, Mapping) else type(state).__name__
+        raise ValueError(
+            f"{path} holds {found}; expected names and tensors, as module.state_dict() gives"
+        )
+    return dict(state)
+
+
+def _fill(network: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
+    own = network.state_dict()
+    problems = {
+        "lacks": own.keys() - state.keys(),
+        "has too much:": state.keys() - own.keys(),
+        "has other shapes for": {
+            k for k in own.keys() & state.keys() if own[k].shape != state[k].shape
+        },
+    }
+    found = [f"{what} {listed(sorted(names))}" for what, names in problems.items() if names]
+    if found:
+        raise ValueError(f"{path} does not fit {type(network).__name__}: it {'; it '.join(found)}")
+    network.load_state_dict(state)
+
+
+@torch.no_grad()
+def _try_one_row(predictor: TorchPredictor, bundle: Bundle, path: str) -> None:
+    x, context = bundle.test.x[:1], {k: v[:1] for k, v in bundle.test.context.items()}
+    try:
+        outputs = predictor(x, context)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"the module of {path} cannot take a row of shape {list(x.shape[1:])} with context "
+            f"{sorted(context)}: {error}"
+        ) from error
+    shape = list(outputs.shape)
+    if shape != [1, bundle.n_outputs]:
+        wanted = f"{bundle.n_outputs} logits, one per class"
+        raise ValueError(
+            f"the module of {path} gives outputs of shape {shape} for one row; this data needs "
+            f"[1, {bundle.n_outputs}]: {wanted if bundle.class_names else 'one value'}"
+        )

@@ -1,0 +1,36 @@
+"""The generating function of a synthetic task, as a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from xai_bench.data.bundle import Bundle
+from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
+from xai_bench.types import Unsupported
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The function that made a synthetic task, so that the task's truth is true of the model."""
+
+    needs: ClassVar[tuple[str, ...]] = ("oracle",)
+    differentiable: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+
+    def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
+        return Trained(_predictor(bundle))
+
+    def save(self, predictor: Predictor, folder: Path) -> None:
+        """Nothing: the data brings it."""
+
+    def load(self, bundle: Bundle, folder: Path) -> Predictor:
+        return _predictor(bundle)
+
+
+def _predictor(bundle: Bundle) -> TorchPredictor:
+    if bundle.oracle is None:
+        raise Unsupported("oracle needs a synthetic task; this data has no generating function")
+    return TorchPredictor(bundle.oracle, bundle.n_outputs)

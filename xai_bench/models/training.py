@@ -1,0 +1,161 @@
+"""Training of small networks, with early stopping and the same bits every time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xai_bench.data.bundle import Bundle, Split, Task
+from xai_bench.models.base import OnEpoch, Predictor
+from xai_bench.seeds import Seeds
+
+History = tuple[Mapping[str, float], ...]
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Training:
+    """Adam with decoupled weight decay; the weights of the lowest validation loss are kept.
+
+    Stops after `patience` epochs without a lower one. `max_epochs=0` leaves the network untrained.
+    Loshchilov & Hutter 2019, arXiv:1711.05101.
+    """
+
+    max_epochs: int = 60
+    patience: int = 10
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+
+    def fit(self, network: nn.Module, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> History:
+        """Train in place; per epoch `{epoch, train_loss, valid_loss, valid_score}`.
+
+        Losses are cross-entropy or squared error, scores are accuracy or R2. Raises ValueError
+        where the loss is never finite.
+        """
+        order = torch.Generator().manual_seed(Seeds(seed).number("training", "order"))
+        optimiser = torch.optim.AdamW(
+            network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        history: list[Mapping[str, float]] = []
+        best_epoch, best_loss, best = 0, math.inf, _copy(network)
+        with deterministic():
+            for epoch in range(1, self.max_epochs + 1):
+                train_loss = self._epoch(network, optimiser, bundle, order)
+                valid_loss, score = _validate(network, bundle)
+                history.append(_row(epoch, train_loss, valid_loss, score))
+                on_epoch(history[-1])
+                if valid_loss < best_loss:
+                    best_epoch, best_loss, best = epoch, valid_loss, _copy(network)
+                elif epoch - best_epoch >= self.patience:
+                    break
+        if history and best_epoch == 0:
+            raise ValueError(
+                f"training diverged: the validation loss was never finite in {len(history)} "
+                f"epochs; lower model.training.learning_rate (now {self.learning_rate})"
+            )
+        network.load_state_dict(best)
+        return tuple(history)
+
+    def _epoch(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        bundle: Bundle,
+        order: torch.Generator,
+    ) -> float:
+        """One pass over the training rows; the mean loss on the way."""
+        total, part = 0.0, bundle.train
+        for rows in torch.randperm(len(part), generator=order).split(self.batch_size):
+            loss = _loss(network(part.x[rows]), part.y[rows], bundle.task)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item() * len(rows)
+        return total / len(part)
+
+
+@torch.no_grad()
+def scores(predictor: Predictor, split: Split, task: Task) -> dict[str, float]:
+    """How good a model is: `{accuracy, cross_entropy}`, or `{r2, mse}` of a regressor."""
+    rows = torch.arange(len(split)).split(_CHUNK)
+    outputs = torch.cat(
+        [predictor(split.x[r], {k: v[r] for k, v in split.context.items()}) for r in rows]
+    ).double()
+    loss, score = _loss(outputs, split.y, task).item(), _score(outputs, split.y, task)
+    if task == "classification":
+        return {"accuracy": score, "cross_entropy": loss}
+    return {"r2": score, "mse": loss}
+
+
+def initialise(network: nn.Module, *, seed: int) -> None:
+    """Draw every weight anew from the law that PyTorch uses, from a generator of its own.
+
+    Weights and biases are uniform in `+-1 / sqrt(fan_in)`. Raises ValueError for other layers.
+    """
+    generator = torch.Generator().manual_seed(Seeds(seed).number("training", "initial weights"))
+    for name, layer in network.named_modules():
+        own = list(layer.parameters(recurse=False))
+        if own and not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+            raise ValueError(f"layer {name!r} is a {type(layer).__name__}; no law for its weights")
+        for parameter in own:
+            bound = 1 / math.sqrt(own[0][0].numel())
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """One thread and deterministic algorithms inside the block; as before after it."""
+    threads = torch.get_num_threads()
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=enabled, warn_only=warn_only)
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def _validate(network: nn.Module, bundle: Bundle) -> tuple[float, float]:
+    part = bundle.valid
+    outputs = torch.cat([network(x) for x in part.x.split(_CHUNK)])
+    loss = _loss(outputs, part.y, bundle.task).item()
+    return loss, _score(outputs, part.y, bundle.task)
+
+
+def _loss(outputs: Tensor, y: Tensor, task: Task) -> Tensor:
+    if task == "classification":
+        return functional.cross_entropy(outputs, y)
+    return functional.mse_loss(outputs[:, 0], y.to(outputs))
+
+
+def _score(outputs: Tensor, y: Tensor, task: Task) -> float:
+    """Accuracy, or R2; NaN where all true values are the same."""
+    if task == "classification":
+        return (outputs.argmax(1) == y).double().mean().item()
+    y = y.double()
+    spread = (y - y.mean()).square().sum()
+    error = (outputs[:, 0].double() - y).square().sum()
+    return (1 - error / spread).item() if spread > 0 else math.nan
+
+
+def _row(epoch: int, train_loss: float, valid_loss: float, score: float) -> Mapping[str, float]:
+    return {
+        "epoch": epoch,
+        "train_loss": train_loss,
+        "valid_loss": valid_loss,
+        "valid_score": score,
+    }
+
+
+def _copy(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
