@@ -1,0 +1,190 @@
+"""Gradients and what is averaged from them, on functions whose answers are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests import toys
+from xai_bench.baselines import Constant, Marginal, Mean
+from xai_bench.explainers.deeplift import DeepLIFT
+from xai_bench.explainers.gradient import (
+    Gradient,
+    InputXGradient,
+    IntegratedGradients,
+    Saliency,
+    gradient,
+)
+from xai_bench.explainers.gradient_sampling import ExpectedGradients, SmoothGrad
+from xai_bench.models.base import Explained, TorchPredictor
+from xai_bench.models.targets import PredictedLogit
+from xai_bench.types import Unsupported
+
+torch.set_num_threads(1)
+WEIGHT = [4.0, -3.0, 0.0, 1.0]
+
+
+class Function(nn.Module):
+    """`x -> [f(x)]` for a function of rows."""
+
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.f(x)[:, None]
+
+
+def world_of(f, x: list[list[float]]) -> toys.World:
+    points = torch.tensor(x, dtype=torch.float64)
+    n = points.shape[1]
+    return toys.world(Function(f), points, torch.arange(n), toys.normal(32, n, seed=3))
+
+
+def change(world: toys.World, references: Tensor) -> Tensor:
+    """`[B]`: f(x) minus the mean of f over references `[B, R, *S]`."""
+    there = torch.stack(
+        [
+            world.model.target_output(world.inputs.with_x(r), world.targets)
+            for r in references.unbind(1)
+        ]
+    )
+    return world.model.target_output(world.inputs, world.targets) - there.mean(0)
+
+
+def test_linear_model():
+    world, w = toys.linear(WEIGHT, toys.normal(3, 4)), torch.tensor(WEIGHT).double()
+    assert torch.equal(world.explain(Gradient()), w.expand(3, 4))
+    assert torch.equal(world.explain(Saliency()), w.abs().expand(3, 4))
+    assert torch.equal(world.explain(InputXGradient()), w * world.inputs.x)
+    credits = world.explain(IntegratedGradients(Constant(0.5)))
+    assert torch.allclose(credits, w * (world.inputs.x - 0.5), atol=1e-12)
+
+
+def test_monomial_is_halved():
+    world = world_of(lambda x: x[:, 0] * x[:, 1], [[2.0, 3.0, 7.0], [-1.0, 4.0, 7.0]])
+    credits = world.explain(IntegratedGradients(Constant(0.0), n_steps=2))
+    assert torch.allclose(credits, torch.tensor([[3.0, 3, 0], [-2, -2, 0]]).double(), atol=1e-12)
+
+
+def test_gauss_legendre_is_exact_for_polynomials():
+    # The gradient of x^6 along the line has degree 5 < 2 * 3.
+    world = world_of(lambda x: x[:, 0] ** 6 + x[:, 1], [[2.0, 3.0]])
+    credits = world.explain(IntegratedGradients(Constant(0.0), n_steps=3))
+    assert torch.allclose(credits, torch.tensor([[64.0, 3.0]]).double(), atol=1e-11)
+
+
+def test_one_step_is_the_gradient_half_way():
+    world, start = toys.text(), Constant(0.3)
+    padding = world.inputs.units < 0
+    middle = torch.where(padding, world.inputs.x, (world.inputs.x + 0.3) / 2)
+    slope = gradient(world.model, world.inputs.with_x(middle), world.targets)
+    expected = torch.where(padding, 0, slope * (world.inputs.x - 0.3))
+    assert torch.allclose(world.explain(IntegratedGradients(start, n_steps=1)), expected)
+
+
+@pytest.mark.parametrize("baseline", [Mean(), Marginal(4)])
+def test_integrated_gradients_are_complete(baseline):
+    world = toys.text()
+    references = baseline.references(world.inputs, rng=world.rng)
+    padding = (world.inputs.units < 0)[:, None]
+    references = torch.where(padding, world.inputs.x[:, None], references)
+    total = world.explain(IntegratedGradients(baseline)).flatten(1).sum(1)
+    assert torch.allclose(total, change(world, references), atol=1e-9)
+
+
+def test_smoothgrad_without_noise_is_the_gradient():
+    world = toys.image()
+    assert torch.allclose(world.explain(SmoothGrad(noise=0.0)), world.explain(Gradient()))
+
+
+def test_smoothgrad_noise_has_the_scale_of_the_data():
+    # The gradient of x^2 is 2x, so the map minus 2x is twice the mean of the noise.
+    world = world_of(lambda x: (x**2).sum(1), [[1.0, 2.0]] * 400)
+    error = world.explain(SmoothGrad(n_samples=4, noise=0.5)) - 2 * world.inputs.x
+    expected = 2 * 0.5 * world.inputs.domain.scale / 4**0.5
+    assert torch.allclose(error.std(0), expected, rtol=0.1)
+    assert (error.mean(0).abs() < 4 * expected / 20).all()
+
+
+def test_expected_gradients_of_a_linear_model_are_centred_on_the_background():
+    world = toys.linear(WEIGHT, toys.normal(400, 4))
+    credits = world.explain(ExpectedGradients(n_samples=64))
+    mean = world.inputs.domain.background.mean(0)
+    expected = torch.tensor(WEIGHT).double() * (world.inputs.x - mean)
+    gap = credits - expected
+    assert (gap.mean(0).abs() < 0.1).all()
+    # 64 independent rows per sample: the error is an eighth of a single row's.
+    spread = torch.tensor(WEIGHT).double().abs() * world.inputs.domain.scale / 8
+    assert torch.allclose(gap.std(0), spread, rtol=0.15)
+    assert torch.equal(credits[:, 2], torch.zeros(400).double())
+
+
+def test_expected_gradients_estimate_integrated_gradients_over_the_background():
+    # f = x0^2 from a reference r: x0^2 - r^2. A fixed place on the line would be off.
+    world = world_of(lambda x: x[:, 0] ** 2, [[2.0, 1.0]] * 50)
+    credits = world.explain(ExpectedGradients(n_samples=200)).mean(0)
+    expected = 4 - (world.inputs.domain.background[:, 0] ** 2).mean()
+    assert credits[0].item() == pytest.approx(expected.item(), abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("explainer", "expected"),
+    [
+        pytest.param(Gradient(), [5.0, 1, 0], id="gradient"),
+        pytest.param(InputXGradient(), [10.0, 3, 0], id="input times gradient"),
+        pytest.param(SmoothGrad(), [5.0, 1, 0], id="smoothgrad"),
+        pytest.param(IntegratedGradients(Constant(1.0)), [5.0, 2, 0], id="integrated gradients"),
+        pytest.param(DeepLIFT(Constant(1.0)), [5.0, 2, 0], id="deeplift"),
+        # From a background of ones.
+        pytest.param(ExpectedGradients(), [5.0, 2, 0], id="expected gradients"),
+    ],
+)
+def test_padding_is_neither_moved_nor_credited(explainer, expected):
+    # x0 * x2 + x1 at (2, 3, 5), where x2 is padding that the model reads all the same.
+    module = Function(lambda x: x[:, 0] * x[:, 2] + x[:, 1])
+    x = torch.tensor([[2.0, 3.0, 5.0]]).double()
+    world = toys.world(module, x, torch.tensor([0, 1, -1]), torch.ones(4, 3).double())
+    assert torch.allclose(world.explain(explainer), torch.tensor([expected]).double())
+
+
+def test_the_callers_tensors_are_left_alone():
+    world = toys.tabular()
+    x = world.inputs.x.clone().requires_grad_()
+    with torch.no_grad():
+        slope = gradient(world.model, world.inputs.with_x(x), world.targets)
+    assert x.grad is None
+    assert not slope.requires_grad
+    assert all(p.grad is None and not p.requires_grad for p in world.model.module.parameters())
+
+
+def test_models_without_gradient_are_unsupported():
+    world = toys.tabular()
+    predictor = world.model.predictor
+    black_box = Explained(
+        TorchPredictor(predictor.module, 3, differentiable=False), PredictedLogit()
+    )
+    with pytest.raises(Unsupported, match="differentiable"):
+        gradient(black_box, world.inputs, world.targets)
+    cut = Explained(TorchPredictor(Function(lambda x: x.detach().sum(1)), 1), PredictedLogit())
+    with pytest.raises(Unsupported, match="autograd"):
+        gradient(cut, world.inputs, torch.zeros_like(world.targets))
+
+
+def test_zero_steps_are_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        toys.tabular().explain(IntegratedGradients(Mean(), n_steps=0))
+
+
+@pytest.mark.parametrize("name", ["tabular", "image", "series"])
+def test_agreement_with_captum(name):
+    attr = pytest.importorskip("captum.attr")
+    world = toys.WORLDS[name]()
+    x, targets, module = world.inputs.x, world.targets, world.model.module
+    theirs = attr.Saliency(module).attribute(x.clone().requires_grad_(), target=targets)
+    assert torch.allclose(world.explain(Saliency()), theirs, atol=1e-12)
+    theirs = attr.IntegratedGradients(module).attribute(x, 0.1, target=targets, n_steps=8)
+    assert torch.allclose(
+        world.explain(IntegratedGradients(Constant(0.1), n_steps=8)), theirs, atol=1e-10
+    )

@@ -1,0 +1,175 @@
+"""What every explainer promises, in every world; and the controls."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
+
+from tests import toys
+from xai_bench import units
+from xai_bench.baselines import Marginal
+from xai_bench.cost import Metered
+from xai_bench.explainers.controls import ConstantMap, InputMagnitude, Oracle, Random
+from xai_bench.seeds import Seeds
+from xai_bench.types import Fitted, Rows, Unsupported
+
+torch.set_num_threads(1)
+CONF = Path(__file__).parents[1] / "conf" / "explainer"
+SETS = ("all", "controls", "default", "gradients")
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in SETS)
+N_REFERENCES = 3
+UNSUPPORTED = {
+    ("exact_shapley", "image"),  # 16 units
+    ("permutation_importance", "text"),  # a unit is another token in every sample
+    ("permutation_importance", "gates"),  # one background row
+    ("linear_surrogate", "gates"),
+    ("tree_surrogate", "gates"),
+}
+
+
+def build(name: str):
+    node = yaml.safe_load((CONF / f"{name}.yaml").read_text())[name]
+    build_it = get_class(node.pop("_target_"))
+    if "baseline" in node:
+        node["baseline"] = Marginal(N_REFERENCES)
+    if "budget" in node:
+        node["budget"] = 40
+    return build_it(**node)
+
+
+def ready(name: str, world: toys.World):
+    explainer = build(name)
+    if isinstance(explainer, Fitted):
+        rng = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))
+        return explainer.fit(world.model, world.background(), rng=rng)
+    return explainer
+
+
+def with_truth(world: toys.World) -> toys.World:
+    truth = lambda inputs, targets: torch.where(inputs.units < 0, 0, inputs.x * 2)  # noqa: E731
+    domain = replace(world.inputs.domain, truth=truth)
+    return toys.World(world.model, replace(world.inputs, domain=domain), world.targets)
+
+
+@pytest.mark.parametrize("world_name", list(toys.WORLDS))
+@pytest.mark.parametrize("name", NAMES)
+def test_promises(name, world_name):
+    world = with_truth(toys.WORLDS[world_name]())
+    before = world.inputs.x.clone()
+    metered = Metered(world.model)
+    try:
+        explainer = ready(name, world)
+        found = explainer.explain(metered, world.inputs, world.targets, rng=world.rng)
+    except Unsupported as reason:
+        if (name, world_name) not in UNSUPPORTED:
+            raise
+        pytest.skip(str(reason))
+    assert found.shape == before.shape
+    assert found.dtype == before.dtype
+    assert found.isfinite().all()
+    assert not found.requires_grad
+    assert torch.equal(world.inputs.x, before)
+    assert not found[world.inputs.units < 0].any()
+
+    n, counts = len(before), units.count(world.inputs.units).tolist()
+    each = [explainer.rows(count, N_REFERENCES) for count in counts]
+    total = Rows(sum(r.forward for r in each), sum(r.gradient for r in each))
+    assert metered.bill.rows == total
+
+    assert torch.equal(world.explain(explainer), found)
+    for rows in ([k] for k in range(n)):
+        assert torch.equal(world.take(torch.tensor(rows)).explain(explainer), found[rows])
+    backwards = torch.arange(n).flip(0)
+    assert torch.equal(world.take(backwards).explain(explainer), found[backwards])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_memory_changes_no_bit(name):
+    world = with_truth(toys.tabular())
+    model = replace(world.model, max_rows=3)
+    small = toys.World(model, world.inputs, world.targets)
+    assert torch.equal(small.explain(ready(name, small)), world.explain(ready(name, world)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_declarations(name):
+    explainer = build(name)
+    assert explainer.kind in ("sensitivity", "contribution", "relevance", "ranking")
+    assert explainer.category in ("gradient", "removal", "surrogate", "global", "control")
+    assert set(explainer.needs) <= {"gradient", "module", "truth"}
+    assert isinstance(explainer.paper, str)
+    assert isinstance(explainer.version, int)
+    assert isinstance(explainer.rows(4), Rows)
+    assert hash(explainer) == hash(build(name))
+
+
+def test_random_units_are_equally_often_first():
+    # One draw per unit: the one-hot category of three columns has no better chance.
+    world = toys.tabular()
+    many = toys.World(world.model, world.inputs.take(torch.zeros(4000).long()), world.targets)
+    inputs = replace(many.inputs, index=torch.arange(4000))
+    noise = Random().explain(world.model, inputs, many.targets, rng=toys.World(
+        world.model, inputs, many.targets).rng)  # fmt: skip
+    scores = units.pool(noise, inputs.units)
+    assert torch.allclose(scores.std(0), torch.ones(5).double(), atol=0.1)
+    first = scores.argmax(1).bincount(minlength=5) / 4000
+    assert torch.allclose(first, torch.full((5,), 0.2), atol=0.03)
+
+
+def test_controls():
+    world = with_truth(toys.text())
+    scores = units.pool(world.explain(ConstantMap()), world.inputs.units)
+    assert torch.allclose(scores, units.present(world.inputs.units).double())
+    assert torch.equal(world.explain(InputMagnitude()), world.inputs.x.abs())
+    assert torch.equal(world.explain(Oracle()), 2 * world.inputs.x)
+    with pytest.raises(Unsupported, match="written down"):
+        toys.text().explain(Oracle())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_name_is_the_name(name):
+    assert list(yaml.safe_load((CONF / f"{name}.yaml").read_text())) == [name]
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> str:
+    """The real explainers under a bare root."""
+    shutil.copytree(CONF, tmp_path / "explainer")
+    (tmp_path / "config.yaml").write_text(
+        "defaults:\n  - explainer: default\n  - _self_\n"
+        "baseline:\n  explain:\n    _target_: xai_bench.baselines.Mean\n"
+    )
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["explainer=[saliency,lime]"], ["saliency", "lime"]),
+        (
+            ["explainer=[controls,lime]"],
+            ["random", "constant", "input_magnitude", "oracle", "lime"],
+        ),
+        (["explainer=all"], None),
+    ],
+)
+def test_sets_merge(conf, overrides, expected):
+    with initialize_config_dir(conf, version_base="1.3"):
+        config = compose("config", overrides)
+    assert sorted(config.explainer) == sorted(expected or NAMES)
+    for node in config.explainer.values():
+        assert instantiate(node) is not None
+
+
+def test_one_field_is_overridden_by_name(conf):
+    with initialize_config_dir(conf, version_base="1.3"):
+        config = compose("config", ["explainer=default", "explainer.lime.budget=99"])
+    assert config.explainer.lime.budget == 99
+    assert len(config.explainer) == 11

@@ -1,0 +1,275 @@
+"""Games with known values; estimators against enumeration."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests import toys
+from tests.test_explainers_gradient import world_of
+from xai_bench import units
+from xai_bench.baselines import Constant, Marginal, Mean
+from xai_bench.explainers.lime import LIME
+from xai_bench.explainers.removal import LeaveOneOut, Occlusion
+from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
+from xai_bench.types import Unsupported
+
+torch.set_num_threads(1)
+ZERO = Constant(0.0)
+EXACT = [ExactShapley(ZERO), KernelSHAP(ZERO)]
+EFFICIENT = [*EXACT, PermutationShapley(ZERO, 64), KernelSHAP(ZERO, 50)]
+
+
+def ids(explainer: object) -> str:
+    return f"{type(explainer).__name__}-{getattr(explainer, 'budget', '')}"
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [*EFFICIENT, LeaveOneOut(ZERO), Occlusion(ZERO, window=1), LIME(ZERO, ridge=0.0)],
+    ids=ids,
+)
+def test_a_linear_model_gives_everybody_their_own(explainer):
+    weight = [4.0, -3.0, 0.0, 1.0, 0.5, 2.0]
+    world = toys.linear(weight, toys.normal(3, 6))
+    expected = torch.tensor(weight).double() * world.inputs.x
+    assert torch.allclose(world.explain(explainer), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("explainer", EXACT, ids=ids)
+@pytest.mark.parametrize(
+    ("game", "x", "expected"),
+    [
+        pytest.param(lambda x: x[:, 0] * x[:, 1], [2.0, 3.0], [3.0, 3.0], id="product"),
+        pytest.param(lambda x: x.amin(1), [1.0, 1, 1, 1], [0.25] * 4, id="and"),
+        pytest.param(lambda x: x.amax(1), [1.0, 1, 1, 1], [0.25] * 4, id="or"),
+        # Two left gloves and one right one: a pair needs both sides.
+        pytest.param(
+            lambda x: torch.minimum(x[:, 0] + x[:, 1], x[:, 2]),
+            [1.0, 1, 1], [1 / 6, 1 / 6, 4 / 6], id="gloves",
+        ),
+        # v(S) = |S|^2 with a fourth player who does nothing: 9 is shared by three.
+        pytest.param(lambda x: x[:, :3].sum(1) ** 2, [1.0, 1, 1, 5], [3.0, 3, 3, 0], id="dummy"),
+        # Airport: runways of 1, 2 and 3. Each stretch is shared by those who need it.
+        pytest.param(
+            lambda x: (x * torch.tensor([1.0, 2, 3]).double()).amax(1),
+            [1.0, 1, 1], [1 / 3, 1 / 3 + 1 / 2, 1 / 3 + 1 / 2 + 1], id="airport",
+        ),
+    ],
+)  # fmt: skip
+def test_games_with_known_values(explainer, game, x, expected):
+    credits = world_of(game, [x]).explain(explainer)
+    assert torch.allclose(credits, torch.tensor([expected]).double(), atol=1e-12)
+
+
+def by_all_orders(world: toys.World, fill: float) -> Tensor:
+    """`[B, U]`: the mean gain over every order, one model call per step."""
+    ids = world.inputs.units[0]
+    n_units = int(ids.max()) + 1
+    total = torch.zeros(len(world.inputs), n_units, dtype=torch.float64)
+    orders = list(permutations(range(n_units)))
+    for order in orders:
+        x = torch.full_like(world.inputs.x, fill)
+        before = world.model.target_output(world.inputs.with_x(x), world.targets)
+        for unit in order:
+            x = torch.where(ids == unit, world.inputs.x, x)
+            after = world.model.target_output(world.inputs.with_x(x), world.targets)
+            total[:, unit] += after - before
+            before = after
+    return total / len(orders)
+
+
+@pytest.mark.parametrize("explainer", [ExactShapley(Constant(0.3)), KernelSHAP(Constant(0.3))])
+def test_against_all_orders(explainer):
+    world = toys.tabular()
+    credits = units.pool(world.explain(explainer), world.inputs.units)
+    assert torch.allclose(credits, by_all_orders(world, 0.3), atol=1e-9)
+
+
+@pytest.mark.parametrize("explainer", EFFICIENT, ids=ids)
+@pytest.mark.parametrize("name", ["tabular", "text", "series", "gates"])
+def test_credits_add_up(explainer, name):
+    world = toys.WORLDS[name]()
+    explainer = type(explainer)(Marginal(3), *list(vars(explainer).values())[1:])
+    x, padding = world.inputs.x, world.inputs.units < 0
+    starts = explainer.baseline.references(world.inputs, rng=world.rng)
+    starts = torch.where(padding[:, None], x[:, None], starts)
+    empty = [
+        world.model.target_output(world.inputs.with_x(s), world.targets) for s in starts.unbind(1)
+    ]
+    full = world.model.target_output(world.inputs, world.targets)
+    total = world.explain(explainer).flatten(1).sum(1)
+    assert torch.allclose(total, full - torch.stack(empty).mean(0), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [
+        ExactShapley(ZERO),
+        PermutationShapley(ZERO, 40),
+        LeaveOneOut(ZERO),
+        Occlusion(ZERO, window=1),
+    ],
+    ids=ids,
+)
+def test_a_unit_that_changes_nothing_gets_exactly_zero(explainer):
+    world = world_of(lambda x: (x[:, 0] * x[:, 1]).tanh() + x[:, 3].sin(), [[0.3, 1.7, 2.0, 0.9]])
+    assert world.explain(explainer)[0, 2].item() == 0.0
+
+
+@pytest.mark.parametrize("explainer", EXACT, ids=ids)
+def test_equal_players_get_equal_credit(explainer):
+    world = world_of(lambda x: (x[:, 0] + x[:, 1]).tanh() * x[:, 2], [[0.7, 0.7, 1.3]])
+    credits = world.explain(explainer)[0]
+    assert credits[0].item() == pytest.approx(credits[1].item(), abs=1e-12)
+
+
+def smooth_world(n_units: int, n: int = 8) -> toys.World:
+    w = toys.normal(n_units, 6, seed=5) / n_units**0.5
+    v = toys.normal(6, seed=6)
+    return world_of(lambda x: (2 * x @ w).tanh() @ v, toys.normal(n, n_units, seed=7).tolist())
+
+
+@pytest.mark.parametrize("estimator", [PermutationShapley, KernelSHAP])
+def test_estimates_approach_the_exact_values(estimator):
+    world = smooth_world(10)
+    exact = world.explain(ExactShapley(ZERO))
+    errors = [
+        (world.explain(estimator(ZERO, budget)) - exact).norm() / exact.norm()
+        for budget in (20, 120, 720)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.05
+
+
+def test_mean_of_many_draws_is_unbiased():
+    # One pair of orders per sample, 2000 samples of the same input: the mean is the exact value.
+    world = world_of(lambda x: x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3], [[1.0, 2.0, 3.0, 1.0]] * 2000)
+    mean = world.explain(PermutationShapley(ZERO, 8)).mean(0)
+    assert torch.allclose(mean, torch.tensor([2.0, 2, 2, 1]).double(), atol=0.2)
+
+
+def test_orders_are_run_backwards_too():
+    # Gains in a two-player product depend on the order only: one pair of orders is exact.
+    world = world_of(lambda x: x[:, 0] * x[:, 1], [[2.0, 3.0]])
+    assert torch.equal(
+        world.explain(PermutationShapley(ZERO, 4)), torch.tensor([[3.0, 3]]).double()
+    )
+
+
+def test_more_budget_keeps_the_orders():
+    draws = toys.linear([1.0] * 5).rng.uniform(8, 6)
+    small = PermutationShapley(ZERO, 10).plan(5, draws[:, :1])
+    large = PermutationShapley(ZERO, 66).plan(5, draws)
+    assert torch.equal(large[:, : small.shape[1]], small)
+
+
+def test_kernel_shap_draws_sizes_by_the_shapley_kernel():
+    explainer = KernelSHAP(ZERO, 4000)
+    world = toys.linear([1.0] * 13, n=8)
+    draws = world.rng.uniform(explainer.n_draws(13), 14)
+    kept = explainer.plan(13, draws)
+    assert kept.shape == (8, explainer.n_coalitions(13), 13)
+    assert torch.equal(kept[:, 2::2], ~kept[:, 3::2])
+    sizes = torch.arange(1, 13).double()
+    expected = 1 / (sizes * (13 - sizes))
+    found = kept[:, 2:].sum(2).flatten().bincount(minlength=13)[1:].double()
+    assert torch.allclose(found / found.sum(), expected / expected.sum(), atol=0.01)
+    assert torch.allclose(kept.double().mean((0, 1)), torch.full((13,), 0.5).double(), atol=0.02)
+
+
+def test_kernel_shap_shares_equally_what_its_coalitions_leave_open():
+    # Two units that always come and go together cannot be told apart.
+    kept = torch.tensor([[[1, 1, 1], [0, 0, 0], [1, 1, 0], [0, 0, 1]]]).bool()
+    values = torch.tensor([[5.0, 0, 4, 1]]).double()
+    credits = KernelSHAP(ZERO, budget=4).solve(kept, values)
+    assert torch.allclose(credits, torch.tensor([[2.0, 2, 1]]).double())
+
+
+def test_leave_one_out_of_a_product():
+    world = world_of(lambda x: x[:, 0] * x[:, 1] + x[:, 2], [[2.0, 3.0, 1.0]])
+    expected = torch.tensor([[6.0, 6, 1]]).double()
+    assert torch.equal(world.explain(LeaveOneOut(ZERO)), expected)
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "expected"),
+    [
+        # Windows of 1 2 4 8 16: (01) (12) (23) (34), each drop shared by two.
+        pytest.param(2, 1, [1.5, (1.5 + 3) / 2, (3 + 6) / 2, (6 + 12) / 2, 12], id="sliding"),
+        # (01) (23) and a last one that ends at the end, (34).
+        pytest.param(2, 2, [1.5, 1.5, 6, (6 + 12) / 2, 12], id="stride"),
+        pytest.param(9, 1, [31 / 5] * 5, id="one window for all"),
+    ],
+)
+def test_occlusion_by_hand(window, stride, expected):
+    world = toys.linear([1.0, 2.0, 4.0, 8.0, 16.0])
+    credits = world.explain(Occlusion(ZERO, window, stride))
+    assert torch.allclose(credits[0], torch.tensor(expected).double())
+
+
+def test_occlusion_agrees_with_captum():
+    attr = pytest.importorskip("captum.attr")
+    world = smooth_world(7)
+    theirs = attr.Occlusion(world.model.module).attribute(
+        world.inputs.x, (3,), baselines=torch.full_like(world.inputs.x, 0.2), target=world.targets
+    )
+    ours = world.explain(Occlusion(Constant(0.2), window=3))
+    # Theirs gives every unit the whole drop, in single precision.
+    assert torch.allclose(3 * ours, theirs.double(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(0, 1), (2, 3), (2, 0)])
+def test_occlusion_must_cover_every_unit(window, stride):
+    with pytest.raises(ValueError, match="stride <= window"):
+        toys.tabular().explain(Occlusion(ZERO, window, stride))
+
+
+def test_lime_is_the_ridge_regression_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    world, explainer = smooth_world(6), LIME(Mean(), budget=40, ridge=0.5)
+    draws = world.rng.child("coalitions").uniform(39, 7)
+    kept = explainer.plan(6, draws)
+    ours = world.explain(explainer)
+    mean = world.inputs.domain.background.mean(0)
+    for b in range(len(world.inputs)):
+        points = torch.where(kept[b], world.inputs.x[b], mean)
+        values = world.model.module(points)[:, 0]
+        cosine = kept[b].sum(1) / (kept[b].sum(1) * 6).sqrt().clamp(min=1e-9)
+        weight = torch.exp(-((1 - cosine) ** 2) / 0.25**2)
+        ridge = linear_model.Ridge(alpha=0.5).fit(kept[b], values, sample_weight=weight)
+        assert torch.allclose(ours[b], torch.tensor(ridge.coef_), atol=1e-7)
+
+
+def test_lime_keeps_every_unit_with_chance_one_half():
+    kept = LIME(ZERO, 1001).plan(4, toys.linear([1.0] * 4, n=4).rng.uniform(1000, 5))
+    assert kept[:, 0].all()
+    assert torch.allclose(
+        kept[:, 1:].double().mean((0, 1)), torch.full((4,), 0.5).double(), atol=0.03
+    )
+
+
+@pytest.mark.parametrize(
+    ("explainer", "least"),
+    [(KernelSHAP(ZERO, 20), 200), (PermutationShapley(ZERO, 199), 200), (LIME(ZERO, 100), 101)],
+)
+def test_too_small_a_budget_is_told(explainer, least):
+    world = toys.linear([1.0] * 100, n=2)
+    with pytest.raises(Unsupported, match=f"at least {least}"):
+        world.explain(explainer)
+
+
+def test_too_many_units_for_enumeration():
+    with pytest.raises(Unsupported, match="16 units"):
+        toys.image().explain(ExactShapley(ZERO))
+
+
+@pytest.mark.parametrize(
+    "explainer", [*EFFICIENT, LeaveOneOut(ZERO), Occlusion(ZERO), LIME(ZERO, ridge=0.0)], ids=ids
+)
+def test_a_single_unit_gets_everything(explainer):
+    world = world_of(lambda x: x[:, 0] ** 2, [[3.0], [2.0]])
+    assert torch.allclose(world.explain(explainer), torch.tensor([[9.0], [4.0]]).double())

@@ -1,0 +1,95 @@
+"""Explainers that remove units and watch the output drop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.explainers.credit import credit
+from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """The drop of the output when one unit is removed. Li+ 2016."""
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Li+ 2016, arXiv:1612.08220"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return credit(self, model, inputs, targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.n_coalitions(n_units) * n_references)
+
+    def n_coalitions(self, n_units: int) -> int:
+        return n_units + 1
+
+    def n_draws(self, n_units: int) -> int:
+        return 0
+
+    def plan(self, n_units: int, draws: Tensor) -> Tensor:
+        full = torch.ones(1, n_units, dtype=torch.bool)
+        return torch.cat([full, ~torch.eye(n_units, dtype=torch.bool)])
+
+    def solve(self, kept: Tensor, values: Tensor) -> Tensor:
+        return values[:, :1] - values[:, 1:]
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """The drop of the output when a sliding window of consecutive units is removed.
+
+    A window's drop is shared evenly by its units; a unit gets the mean over the windows that cover
+    it. The last window ends at the last unit. Zeiler & Fergus 2014, who give every unit the whole
+    drop: the same up to the factor `window`.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    window: int = 3
+    stride: int = 1
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        if not 1 <= self.stride <= self.window:
+            raise ValueError(
+                f"occlusion found window {self.window} and stride {self.stride}; "
+                "give 1 <= stride <= window, so that every unit is covered"
+            )
+        return credit(self, model, inputs, targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.n_coalitions(n_units) * n_references)
+
+    def n_coalitions(self, n_units: int) -> int:
+        return 2 + math.ceil(max(n_units - self.window, 0) / self.stride)
+
+    def n_draws(self, n_units: int) -> int:
+        return 0
+
+    def plan(self, n_units: int, draws: Tensor) -> Tensor:
+        n_windows = self.n_coalitions(n_units) - 1
+        last = max(n_units - self.window, 0)
+        first = (self.stride * torch.arange(n_windows)).clamp(max=last)[:, None]
+        unit = torch.arange(n_units)
+        dropped = (unit >= first) & (unit < first + self.window)
+        return torch.cat([torch.ones(1, n_units, dtype=torch.bool), ~dropped])
+
+    def solve(self, kept: Tensor, values: Tensor) -> Tensor:
+        dropped = (~kept[:, 1:]).double()
+        share = (values[:, :1] - values[:, 1:]) / dropped.sum(2)
+        return (dropped * share[..., None]).sum(1) / dropped.sum(1)
