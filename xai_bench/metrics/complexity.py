@@ -1,0 +1,84 @@
+"""How much must a reader take in? Complexity says nothing of fidelity: read both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench import units
+from xai_bench.metrics.common import pooled, total
+from xai_bench.probes.curves import FRACTIONS, RemovalCurves
+from xai_bench.types import Baseline, Case
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """Entropy of the units' shares of absolute attribution, in nats: 0 to `ln U`.
+
+    NaN for a map of zeros.
+    """
+
+    category: ClassVar[str] = "complexity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Bhatt+ 2020, arXiv:2005.00631"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        size = pooled(case).abs()
+        return total(torch.special.entr(size / total(size)[:, None]))
+
+
+@dataclass(frozen=True)
+class Gini:
+    """Gini index of the units' absolute attributions: 0 where all are equal, to `1 - 1/U`.
+
+    NaN for a map of zeros.
+    """
+
+    category: ClassVar[str] = "complexity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Chalasani+ 2020, arXiv:1810.06583"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        largest_first = pooled(case).abs().sort(dim=1, descending=True).values
+        n_units = units.count(case.inputs.units)
+        place = torch.arange(1, largest_first.shape[1] + 1)
+        weight = n_units[:, None] + 1 - 2 * place
+        return total(weight * largest_first) / (n_units * total(largest_first))
+
+
+@dataclass(frozen=True)
+class EffectiveComplexity:
+    """The smallest share of units that, kept alone, gives nearly the whole output.
+
+    Units are kept from the top of the signed ranking, in the steps of the removal curves. Nearly:
+    off by at most `tolerance` of the output's change when everything is removed. NaN for a map of
+    zeros, and where removing everything changes nothing. Costs no rows beside the removal curves.
+    """
+
+    category: ClassVar[str] = "complexity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Nguyen & Martinez 2020, arXiv:2007.07584"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    tolerance: float = 0.1
+    fractions: tuple[float, ...] = FRACTIONS
+
+    def score(self, case: Case) -> Tensor:
+        curves = case.measure(RemovalCurves(self.baseline, self.fractions))
+        intact, empty = curves.least_first[:, :1], curves.least_first[:, -1:]
+        near = (curves.least_first - intact).abs() <= self.tolerance * (empty - intact).abs()
+        kept = curves.n_units[:, None] - curves.removed
+        fewest = torch.where(near, kept, curves.n_units[:, None]).amin(1)
+        scored = (pooled(case) != 0).any(1) & (empty != intact)[:, 0]
+        return torch.where(scored, fewest / curves.n_units.double(), torch.nan)

@@ -1,0 +1,52 @@
+"""The target output while units are put back, the least important first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench import coalitions, units
+from xai_bench.types import Baseline, Case
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Path:
+    """Attributes: units put back `added [B, P]`, from 0 to all; target outputs `values [B, P]`.
+
+    A sample with fewer steps than others stays at its end.
+    """
+
+    added: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class AdditionPath:
+    """Units are put back in increasing order of pooled magnitude, in at most `max_steps` steps.
+
+    Costs `1 + R * min(U, max_steps)` forward rows per sample.
+    """
+
+    shared: ClassVar[bool] = False
+    baseline: Baseline
+    max_steps: int = 32
+
+    def measure(self, case: Case) -> Path:
+        model, inputs, rng = case.model, case.inputs, case.rng.child("addition_path")
+        added = self._added(units.count(inputs.units))
+        size = units.pool(case.attribution.double(), inputs.units).abs()
+        rank = units.ranking(-size, inputs.units, rng=rng)
+        kept = rank[:, None] < added[:, :-1, None]
+        values = coalitions.values(model, inputs, case.targets, kept, self.baseline, rng=rng)
+        intact = coalitions.values_at(model, inputs, case.targets, inputs.x[:, None])
+        whole = added[:, :-1] == added[:, -1:]
+        return Path(added, torch.cat([torch.where(whole, intact, values), intact], dim=1))
+
+    def _added(self, n_units: Tensor) -> Tensor:
+        """`[B] -> [B, P]` long: `n_units` in the last column, at the latest."""
+        steps = n_units.clamp(max=self.max_steps)[:, None]
+        step = torch.arange(int(steps.max()) + 1)
+        return torch.minimum(step, steps) * n_units[:, None] // steps

@@ -1,0 +1,60 @@
+"""How far the target output drops when random sets of units are removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench import coalitions, units
+from xai_bench.types import Baseline, Case, Inputs, Rng
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drops:
+    """What was removed and what it did.
+
+    Attributes:
+        removed: `[B, K, U]` bool.
+        drop: `[B, K]` target output at x, less that without the removed units.
+        intact: `[B]` target output at x.
+        departure: `[B, *S]` by how much removal moves each element, see `coalitions.departure`.
+    """
+
+    removed: Tensor
+    drop: Tensor
+    intact: Tensor
+    departure: Tensor | None
+
+
+@dataclass(frozen=True)
+class CoalitionValues:
+    """Random sets of `max(1, round(fraction * U))` units, drawn without replacement, are removed.
+
+    Every sample has its own draws. Costs `1 + n_draws * R` forward rows per sample.
+    """
+
+    shared: ClassVar[bool] = True
+    baseline: Baseline
+    n_draws: int = 100
+    fraction: float = 0.2
+
+    def measure(self, case: Case) -> Drops:
+        model, inputs, rng = case.model, case.inputs, case.rng.child("coalition_values")
+        removed = self._removed(inputs, rng)
+        intact = coalitions.values_at(model, inputs, case.targets, inputs.x[:, None])
+        values = coalitions.values(model, inputs, case.targets, ~removed, self.baseline, rng=rng)
+        departure = coalitions.departure(inputs, self.baseline, rng=rng)
+        return Drops(removed, intact - values, intact[:, 0], departure)
+
+    def _removed(self, inputs: Inputs, rng: Rng) -> Tensor:
+        real = units.present(inputs.units)
+        size = (units.count(inputs.units) * self.fraction).round().long().clamp(min=1)
+        draws = rng.child("subsets").uniform(self.n_draws, real.shape[1])
+        order = torch.where(real[:, None], draws, torch.inf).argsort(dim=2, stable=True)
+        rank = torch.empty_like(order).scatter_(
+            2, order, torch.arange(real.shape[1]).expand_as(order)
+        )
+        return rank < size[:, None, None]

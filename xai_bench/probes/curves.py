@@ -1,0 +1,90 @@
+"""The target output while units are removed one after another, in two orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench import coalitions, units
+from xai_bench.types import Baseline, Case
+
+FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """Two curves on one grid of `P` points per sample, from nothing removed to everything.
+
+    Attributes:
+        removed: `[B, P]` long, ascending; symmetric under `removed -> n_units - removed`.
+        n_units: `[B]` long.
+        most_first: `[B, P]` target output after that many of the highest-ranked units are removed.
+        least_first: `[B, P]` the same from the other end of the ranking.
+    """
+
+    removed: Tensor
+    n_units: Tensor
+    most_first: Tensor
+    least_first: Tensor
+
+    def area(self, curve: Tensor) -> Tensor:
+        """`[B, P] -> [B]`: trapezoid area over the fraction of units removed."""
+        return torch.trapezoid(curve, self.removed / self.n_units[:, None], dim=1)
+
+    def at(self, curve: Tensor, removed: Tensor) -> Tensor:
+        """`[B, P], [B, M] -> [B, M]`: the curve at numbers of units that are on the grid."""
+        return curve.gather(1, torch.searchsorted(self.removed, removed))
+
+
+@dataclass(frozen=True)
+class RemovalCurves:
+    """Units ranked by signed pooled attribution are removed from the top and from the bottom.
+
+    The grid holds `ceil(f * U)` units for every fraction, the same mirrored, and both ends. Costs
+    `1 + R * (2 * D - 3)` forward rows per sample, `D` distinct points of the grid: no coalition is
+    valued twice. Both orders and all explainers meet the same references.
+    """
+
+    shared: ClassVar[bool] = False
+    baseline: Baseline
+    fractions: tuple[float, ...] = FRACTIONS
+
+    def measure(self, case: Case) -> Curves:
+        n_units = units.count(case.inputs.units)
+        removed = grid(n_units, self.fractions)
+        distinct, column = removed.unique(dim=1, return_inverse=True)
+        most_first, least_first = self._values(case, distinct)
+        return Curves(removed, n_units, most_first[:, column], least_first[:, column])
+
+    def _values(self, case: Case, removed: Tensor) -> tuple[Tensor, Tensor]:
+        """`[B, D]` both curves; their shared ends are valued once."""
+        rng = case.rng.child("removal_curves")
+        scores = units.pool(case.attribution.double(), case.inputs.units)
+        # The lowest are ranked anew, not read backwards: so ties fall alike at both ends, and
+        # turning the sign of a map swaps its two curves to the last bit.
+        ranks = [units.ranking(s, case.inputs.units, rng=rng) for s in (scores, -scores)]
+        parts = [rank[:, None] >= removed[:, 1:-1, None] for rank in ranks]
+        nothing = torch.zeros(*scores.shape, dtype=torch.bool)[:, None]
+        kept = torch.cat([*parts, nothing], dim=1)
+        values = coalitions.values(
+            case.model, case.inputs, case.targets, kept, self.baseline, rng=rng
+        )
+        intact = coalitions.values_at(case.model, case.inputs, case.targets, case.inputs.x[:, None])
+        inner = parts[0].shape[1]
+        first, second, empty = values.split([inner, inner, 1], dim=1)
+        return torch.cat([intact, first, empty], 1), torch.cat([intact, second, empty], 1)
+
+
+def counts(n_units: Tensor, fractions: tuple[float, ...]) -> Tensor:
+    """`[B] -> [B, M]` long: `ceil(f * U)`, though `0.07 * 100 > 7` in floats."""
+    shares = torch.tensor(fractions, dtype=torch.float64)
+    return (n_units[:, None] * shares - 1e-9).ceil().long()
+
+
+def grid(n_units: Tensor, fractions: tuple[float, ...]) -> Tensor:
+    """`[B] -> [B, P]` long: how many units are removed at each point of a curve."""
+    low = counts(n_units, (0.0, *fractions))
+    return torch.cat([low, n_units[:, None] - low], dim=1).sort(dim=1).values

@@ -1,0 +1,70 @@
+"""The model's value at every coalition, and the exact Shapley values that follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xai_bench import coalitions, games, units
+from xai_bench.types import Baseline, Case, Unsupported
+
+
+@dataclass(frozen=True)
+class AllCoalitions:
+    """`[B, 2^U]` float64: target outputs in the order of `games.all_coalitions`.
+
+    Costs `2^U * R` forward rows per sample. Raises `Unsupported` beyond `max_units`.
+    """
+
+    shared: ClassVar[bool] = True
+    baseline: Baseline
+    max_units: int = 12
+
+    def measure(self, case: Case) -> Tensor:
+        inputs, rng = case.inputs, case.rng.child("exact_shapley")
+        n_units = units.width(inputs.units)
+        if n_units > self.max_units:
+            raise Unsupported(
+                f"exact values of {n_units} units take {2**n_units} coalitions; "
+                f"the limit is max_units={self.max_units}"
+            )
+        kept = games.all_coalitions(n_units).expand(len(inputs), -1, -1)
+        return coalitions.values(case.model, inputs, case.targets, kept, self.baseline, rng=rng)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shapley:
+    """Attributes: exact `values [B, U]`; `departure [B, *S]`, see `coalitions.departure`."""
+
+    values: Tensor
+    departure: Tensor | None
+
+
+@dataclass(frozen=True)
+class ExactShapley:
+    """Shapley values by listing all coalitions of the game that removal to the baseline defines.
+
+    Reads `AllCoalitions` and costs nothing beside it. Shapley 1953.
+    """
+
+    shared: ClassVar[bool] = True
+    baseline: Baseline
+    max_units: int = 12
+
+    def measure(self, case: Case) -> Shapley:
+        inputs, rng = case.inputs, case.rng.child("exact_shapley")
+        table = case.measure(AllCoalitions(self.baseline, self.max_units))
+        departure = coalitions.departure(inputs, self.baseline, rng=rng)
+        return Shapley(_by_count(table, units.count(inputs.units)), departure)
+
+
+def _by_count(table: Tensor, n_units: Tensor) -> Tensor:
+    """`[B, 2^U], [B] -> [B, U]`: each sample's own game, so that its bits do not depend on `U`."""
+    width = (table.shape[1] - 1).bit_length()
+    values = table.new_zeros(len(table), width)
+    for size in n_units.unique().tolist():
+        rows = (n_units == size).nonzero()[:, 0]
+        values[rows, :size] = games.shapley_values(table[rows, : 2**size])
+    return values

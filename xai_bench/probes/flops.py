@@ -1,0 +1,69 @@
+"""Floating-point operations of the model, counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from xai_bench.types import Case, Inputs, Unsupported
+
+BLOCK = 16
+"""Rows that are counted at once: models fill up their batches to a multiple of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flops:
+    """Of one row: what its way `forward` takes, and its way back in addition, `gradient`."""
+
+    forward: float
+    gradient: float
+
+
+@dataclass(frozen=True)
+class RowFlops:
+    """Operations of matrix products, convolutions and attention, by torch's own formulas.
+
+    Others, one operation per number, are left out. Takes the first sample sixteen times, once
+    forward and, where the model has gradients, once back. Raises `Unsupported` for models without a
+    torch module.
+    """
+
+    shared: ClassVar[bool] = True
+
+    def measure(self, case: Case) -> Flops:
+        if case.model.module is None:
+            raise Unsupported("operations are counted in a torch module, and this model has none")
+        rows = torch.zeros(BLOCK, dtype=torch.long)
+        inputs = case.inputs.take(rows)
+        forward = _Counter()
+        with torch.no_grad(), forward:
+            case.model.target_output(inputs, case.targets[rows])
+        gradient = self._back(case, inputs) if case.model.differentiable else 0
+        return Flops(forward.count / BLOCK, gradient / BLOCK)
+
+    def _back(self, case: Case, inputs: Inputs) -> int:
+        counter, x = _Counter(), inputs.x.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            out = case.model.target_output(inputs.with_x(x), case.targets[:1].expand(BLOCK))
+            with counter:
+                torch.autograd.grad(out.sum(), x)
+        return counter.count
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up the operations of what runs inside the block; unlike torch's own, hooks nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.count += formula(*args, **(kwargs or {}), out_val=out)
+        return out

@@ -1,0 +1,69 @@
+"""How far the target output moves when one unit is removed, and when all are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench import coalitions, units
+from xai_bench.types import Baseline, Case
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Singles:
+    """What each unit does on its own.
+
+    Attributes:
+        drop: `[B, U]` target output at x, less that without the unit; 0 in padding columns.
+        squared: `[B, U]` mean over the references of the squared drop.
+        intact: `[B]` target output at x.
+    """
+
+    drop: Tensor
+    squared: Tensor
+    intact: Tensor
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """Every unit is removed on its own. Costs `1 + U * R` forward rows per sample."""
+
+    shared: ClassVar[bool] = True
+    baseline: Baseline
+
+    def measure(self, case: Case) -> Singles:
+        model, inputs, targets = case.model, case.inputs, case.targets
+        real = units.present(inputs.units)
+        kept = ~torch.eye(real.shape[1], dtype=torch.bool).expand(len(inputs), -1, -1)
+        rng = case.rng.child("leave_one_out")
+        values = coalitions.values_each(model, inputs, targets, kept, self.baseline, rng=rng)
+        intact = coalitions.values_at(model, inputs, targets, inputs.x[:, None])
+        drops = torch.where(real[..., None], intact[..., None] - values, 0)
+        return Singles(drops.mean(2), drops.square().mean(2), intact[:, 0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Whole:
+    """Attributes: target output `intact [B]` at x, and `drop [B]` without any unit."""
+
+    intact: Tensor
+    drop: Tensor
+
+
+@dataclass(frozen=True)
+class RemoveAll:
+    """All units are removed at once. Costs `1 + R` forward rows per sample."""
+
+    shared: ClassVar[bool] = True
+    baseline: Baseline
+
+    def measure(self, case: Case) -> Whole:
+        model, inputs, targets = case.model, case.inputs, case.targets
+        nothing = torch.zeros(len(inputs), 1, units.width(inputs.units), dtype=torch.bool)
+        rng = case.rng.child("remove_all")
+        empty = coalitions.values(model, inputs, targets, nothing, self.baseline, rng=rng)
+        intact = coalitions.values_at(model, inputs, targets, inputs.x[:, None])
+        return Whole(intact[:, 0], (intact - empty)[:, 0])
