@@ -1,0 +1,127 @@
+"""The promise of design: the same numbers, killed or not, in any batch size, in any company."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+EXPLAINERS = ["saliency", "smoothgrad", "permutation_shapley", "lime", "random"]
+BASE = [
+    "data=breast_cancer",
+    "model=mlp",
+    "recorder=none",
+    "evaluation.n_samples=24",
+    "study=same",
+]
+
+
+def command(results: Path, *overrides: str, explainers: list[str] = EXPLAINERS) -> list[str]:
+    chosen = f"explainer=[{','.join(explainers)}]"
+    run = [sys.executable, "-m", "xai_bench", "run"]
+    return [*run, *BASE, chosen, f"results={results}", *overrides]
+
+
+def run(results: Path, *overrides: str, explainers: list[str] = EXPLAINERS) -> str:
+    found = subprocess.run(
+        command(results, *overrides, explainers=explainers),
+        capture_output=True, text=True, cwd=results.parent, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout + found.stderr
+
+
+def repeatable(results: Path) -> dict[str, bytes]:
+    """Every byte of the store but for clocks and the machine's name."""
+    root = results / "store"
+    changing = {"costs.parquet", "machine.json"}
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in files
+        if path.name not in changing and path.suffix != ".lock"
+    }
+
+
+def samples(results: Path) -> pd.DataFrame:
+    """The per-sample scores that clocks have no part in, in a fixed order."""
+    from xai_bench.record.store import Store
+
+    frame = Store(results).frame("same")
+    frame = frame[~frame.metric.isin(["seconds", "fit_seconds", "peak_memory"])]
+    order = ["explainer", "metric", "index"]
+    return frame.sort_values(order)[[*order, "score"]].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("reference") / "results"
+    run(results)
+    return results
+
+
+def test_the_same_command_twice_gives_the_same_bytes(reference: Path, tmp_path: Path) -> None:
+    run(tmp_path / "results")
+    assert repeatable(tmp_path / "results") == repeatable(reference)
+
+
+def test_a_second_run_recomputes_nothing(reference: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (reference / "store").rglob("*.parquet")}
+    assert run(reference).count("already in the store") == len(EXPLAINERS)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+@pytest.mark.parametrize("overrides", [("evaluation.batch_size=7",), ("evaluation.max_rows=100",)])
+def test_batch_and_chunk_size_change_no_score(
+    reference: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    run(tmp_path / "results", *overrides)
+    pd.testing.assert_frame_equal(
+        samples(tmp_path / "results"), samples(reference), check_exact=True
+    )
+
+
+def test_other_explainers_change_no_score(reference: Path, tmp_path: Path) -> None:
+    fewer = ["random", "gradient", "lime"]
+    run(tmp_path / "results", explainers=fewer)
+    both = ["random", "lime"]
+    here, there = samples(tmp_path / "results"), samples(reference)
+    pd.testing.assert_frame_equal(
+        here[here.explainer.isin(both)].reset_index(drop=True),
+        there[there.explainer.isin(both)].reset_index(drop=True),
+        check_exact=True,
+    )
+
+
+def test_killed_and_run_again_it_finishes_the_rest(reference: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    started = subprocess.Popen(
+        command(results), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
+    )
+    deadline = time.monotonic() + 120
+    while len(list(results.glob("store/*/*/explanation.json"))) < 2:
+        assert started.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "the run wrote nothing"
+        time.sleep(0.005)
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    done = {p: p.stat().st_mtime_ns for p in results.glob("store/*/*/explanation.json")}
+    assert 2 <= len(done) < len(EXPLAINERS)
+    assert run(results).count("already in the store") == len(done)
+    assert {p: p.stat().st_mtime_ns for p in done} == done
+    assert repeatable(results) == repeatable(reference)
+
+
+def test_new_metrics_are_added_to_what_is_there(reference: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    run(results, "metric=[deletion]")
+    run(results)
+    pd.testing.assert_frame_equal(samples(results), samples(reference), check_exact=True)

@@ -1,0 +1,196 @@
+"""Without Hydra: your own torch model and tensors, our explainers and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from xai_bench.catalogue import conf_dir
+from xai_bench.data.bundle import Task
+from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
+from xai_bench.models.base import Explained, Target, TorchPredictor
+from xai_bench.models.targets import PredictedLogit
+from xai_bench.names import instead
+from xai_bench.outcomes import Explanation
+from xai_bench.seeds import Seeds
+from xai_bench.types import Domain, Explainer, Inputs, Kind, Metric, Rng, Unsupported
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Workbench:
+    """A model and samples on which explanations are made and scored; made by `workbench`."""
+
+    bench: Bench
+    baselines: Mapping[str, Any]
+
+    def explain(
+        self, explainer: str | Explainer, options: Mapping[str, Any] | None = None
+    ) -> Tensor:
+        """`[N, *S]` float64 attributions by an explainer, named as in `xai-bench list explainers`.
+
+        `options` override what its YAML says, such as `{"budget": 2000}`. Raises `Unsupported`
+        where the explainer cannot work with this model.
+        """
+        found = self._judged(self._explainer(explainer, options), [], None)
+        if found.attribution is None:
+            raise Unsupported(found.outcome.reason)
+        return found.attribution
+
+    def score(
+        self, attribution: Tensor, metrics: Sequence[str | Metric], kind: Kind = "contribution"
+    ) -> dict[str, Tensor]:
+        """Metric name -> `[N]` scores of your own attributions `[N, *S]`; NaN is "not scored".
+
+        Metrics that explain anew, such as max_sensitivity, need `judge` and an explainer.
+        """
+        if attribution.shape != self.bench.inputs.x.shape:
+            raise ValueError(
+                f"attributions have shape {tuple(attribution.shape)}; "
+                f"expected that of x, {tuple(self.bench.inputs.x.shape)}"
+            )
+        given = cast(Explainer, _Given(kind))
+        return _values(self._judged(given, metrics, attribution.detach().double()))
+
+    def judge(
+        self, explainer: str | Explainer, metrics: Sequence[str | Metric]
+    ) -> dict[str, Tensor]:
+        """Metric name -> `[N]` scores of an explainer, by any metric."""
+        return _values(self._judged(self._explainer(explainer, None), metrics, None))
+
+    def compare(self, explainers: Sequence[str], metrics: Sequence[str | Metric]) -> pd.DataFrame:
+        """Mean scores, a row per explainer and a column per metric; all face the same draws."""
+        import pandas as pd
+
+        rows = {name: self.judge(name, metrics) for name in explainers}
+        return pd.DataFrame(
+            {name: {m: v.nanmean().item() for m, v in row.items()} for name, row in rows.items()}
+        ).T
+
+    def _judged(
+        self, explainer: Explainer, metrics: Sequence[str | Metric], attribution: Tensor | None
+    ) -> Explanation:
+        judges = [
+            Judge(m, self._component("metric", m, None))
+            if isinstance(m, str)
+            else Judge(type(m).__name__, m)
+            for m in metrics
+        ]
+        candidate = Candidate(type(explainer).__name__, explainer)
+        return evaluate(self.bench, candidate, judges, attribution=attribution)
+
+    def _explainer(
+        self, explainer: str | Explainer, options: Mapping[str, Any] | None
+    ) -> Explainer:
+        if isinstance(explainer, str):
+            found: Explainer = self._component("explainer", explainer, options)
+            return found
+        return explainer
+
+    def _component(self, group: str, name: str, options: Mapping[str, Any] | None) -> Any:
+        from hydra.utils import instantiate
+
+        node = OmegaConf.merge(_load(group, name)[name], dict(options or {}))
+        config = OmegaConf.create({"baseline": self.baselines, "node": node})
+        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        return instantiate(plain["node"], _convert_="all")
+
+
+def workbench(
+    model: nn.Module | Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    background: Tensor,
+    units: Tensor | None = None,
+    target: Target | None = None,
+    labels: Tensor | None = None,
+    baselines: tuple[str, str] = ("mean", "marginal"),
+) -> Workbench:
+    """A torch module `x [N, *S] -> [N, C]` and samples, ready to be explained and scored.
+
+    `background [M, *S]` are training rows. `units [*S]` says which elements are removed as one;
+    left out, every element is its own unit. `target` is the scalar explained, the predicted logit
+    by default; targets of true labels and losses need `labels [N]`. `baselines` are the options
+    for explaining and for measuring. Raises ValueError for shapes that do not fit.
+    """
+    if background.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"background rows have shape {tuple(background.shape[1:])}; "
+            f"expected that of one sample, {tuple(x.shape[1:])}"
+        )
+    chosen = target or PredictedLogit()
+    inputs = _inputs(x, background, units)
+    with torch.no_grad():
+        outputs = model(inputs.x[:1])
+    n_outputs = outputs.shape[1] if outputs.dim() == 2 else 1
+    module = model if isinstance(model, nn.Module) else _Function(model)
+    explained = Explained(TorchPredictor(module, n_outputs), chosen)
+    with torch.no_grad():
+        outputs = explained.outputs(inputs)
+    task: Task = "classification" if n_outputs > 1 else "regression"
+    labels = outputs.argmax(1) if labels is None else labels
+    bench = Bench(explained, inputs, chosen.choose(outputs, labels, task), Seeds(0), strict=True)
+    names = dict(zip(("explain", "measure"), baselines, strict=True))
+    return Workbench(bench, {slot: _load("baseline", name) for slot, name in names.items()})
+
+
+def _inputs(x: Tensor, background: Tensor, units: Tensor | None) -> Inputs:
+    if units is None:
+        units = torch.arange(x[0].numel()).view(x.shape[1:])
+    scale = background.std(0, correction=0)
+    return Inputs(
+        x=x.detach(),
+        units=units.expand(len(x), *units.shape) if units.dim() < x.dim() else units,
+        index=torch.arange(len(x)),
+        domain=Domain(background.detach(), torch.where(scale > 0, scale, 1.0)),
+    )
+
+
+def _load(group: str, name: str) -> Any:
+    """The YAML of one option, or one sentence with the near misses."""
+    folder = conf_dir() / group
+    if not (folder / f"{name}.yaml").exists():
+        options = sorted(path.stem for path in folder.glob("*.yaml"))
+        raise ValueError(f"there is no {group} '{name}'; {instead(name, options)}")
+    return OmegaConf.load(folder / f"{name}.yaml")
+
+
+def _values(explanation: Explanation) -> dict[str, Tensor]:
+    for scores in explanation.scores.values():
+        if scores.outcome.status == "skipped":
+            raise Unsupported(f"{scores.metric}: {scores.outcome.reason}")
+    return {name: scores.values for name, scores in explanation.scores.items()}
+
+
+class _Function(nn.Module):
+    """A plain function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """The maker of attributions that somebody brought along."""
+
+    kind: Kind
+    category: str = "given"
+    needs: tuple[str, ...] = ()
+    paper: str = ""
+    version: int = 1
+
+    def explain(self, model: object, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        raise Unsupported(
+            "the metric explains anew; use judge(explainer, metrics) instead of score"
+        )

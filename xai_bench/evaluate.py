@@ -1,0 +1,333 @@
+"""The pure loop: one model, one explainer at a time, all metrics, sample by sample.
+
+No Hydra, no MLflow, no files. One component's failure is its own: it becomes an outcome.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.cost import Bill, timed
+from xai_bench.outcomes import Explanation, Outcome, Scores
+from xai_bench.seeds import Seeds
+from xai_bench.types import (
+    Case,
+    Cost,
+    Domain,
+    Explainer,
+    Fitted,
+    Inputs,
+    Lab,
+    Metric,
+    Model,
+    Rng,
+    Unsupported,
+)
+
+T = TypeVar("T")
+OnStep = Callable[[int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An explainer to be judged; `key` is the content address of its configuration and version."""
+
+    name: str
+    explainer: Explainer
+    key: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A metric to judge by."""
+
+    name: str
+    metric: Metric
+    key: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What all explainers of a cell share.
+
+    Attributes:
+        inputs: the whole evaluation split, `[N, *S]`, with `index` equal to `arange(N)`.
+        targets: `[N]`, what `model.target_output` needs to know of each sample.
+        groups: sensitive column -> `[N]` long codes.
+        labels: `[N]` true labels; rationale: `[N, *S]` bool, where people see the evidence.
+        lab: other models, for metrics that retrain or randomise.
+        batch_size: rows explained at a time; changes speed and memory only.
+        strict: let the first failure through with its traceback.
+    """
+
+    model: Model
+    inputs: Inputs
+    targets: Tensor
+    seeds: Seeds
+    groups: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
+    rationale: Tensor | None = None
+    lab: Lab | None = None
+    batch_size: int = 64
+    strict: bool = False
+    shared: dict[int, dict[Any, Any]] = field(default_factory=dict)
+
+    def batches(self) -> tuple[Tensor, ...]:
+        return tuple(torch.arange(len(self.inputs)).split(self.batch_size))
+
+    def stream(self, *names: str | int, inputs: Inputs) -> Rng:
+        return self.seeds.stream(*names, samples=inputs.index)
+
+
+def evaluate(
+    bench: Bench,
+    candidate: Candidate,
+    judges: Sequence[Judge],
+    *,
+    attribution: Tensor | None = None,
+    on_step: OnStep = lambda _: None,
+) -> Explanation:
+    """Explain every sample with one explainer and score the result by every judge.
+
+    `attribution [N, *S]` from an earlier evaluation is judged as it is, without explaining anew,
+    except where a judge asks for the cost of explaining. `on_step` hears of every finished piece of
+    work, `len(bench.batches()) * (1 + len(judges))` in all.
+    """
+    if any(judge.metric.category == "cost" for judge in judges):
+        attribution = None
+    ready, outcome = attempt(bench.strict, lambda: _prepare(bench, candidate, attribution is None))
+    run = _Run(bench, candidate, tuple(judges), on_step, outcome)
+    if ready is not None:
+        run.explainer, run.fit = ready
+        for number, rows in enumerate(bench.batches()):
+            run.batch(number, rows, None if attribution is None else attribution[rows])
+            if run.outcome.status != "ok":
+                break
+    return run.result()
+
+
+@dataclass(eq=False)
+class _Run:
+    """One explainer on its way through the batches."""
+
+    bench: Bench
+    candidate: Candidate
+    judges: tuple[Judge, ...]
+    on_step: OnStep
+    outcome: Outcome
+    explainer: Explainer = field(init=False)
+    fit: Bill = field(init=False)
+    attributions: list[Tensor] = field(default_factory=list)
+    scores: dict[str, list[Tensor]] = field(default_factory=dict)
+    broken: dict[str, Outcome] = field(default_factory=dict)
+    memory: dict[Any, Any] = field(default_factory=dict)
+    fitted: dict[Model, Explainer] = field(default_factory=dict)
+
+    def batch(self, number: int, rows: Tensor, attribution: Tensor | None) -> None:
+        inputs, targets = self.bench.inputs.take(rows), self.bench.targets[rows]
+        explained, self.outcome = attempt(
+            self.bench.strict, lambda: self._explained(inputs, targets, attribution)
+        )
+        self.on_step(1)
+        if explained is None:
+            return
+        self.attributions.append(explained[0])
+        truth = inputs.domain.truth
+        case = Case(
+            model=self.bench.model,
+            inputs=inputs,
+            targets=targets,
+            attribution=explained[0],
+            kind=self.candidate.explainer.kind,
+            rng=self.bench.stream("metric", inputs=inputs),
+            explain=self._again,
+            cost=explained[1],
+            truth=None if truth is None else truth(inputs, targets).double(),
+            rationale=_rows(self.bench.rationale, rows),
+            labels=_rows(self.bench.labels, rows),
+            groups={name: codes[rows] for name, codes in self.bench.groups.items()},
+            lab=self.bench.lab,
+            shared=self.bench.shared.setdefault(number, {}),
+            cell=self.memory,
+        )
+        for judge in self.judges:
+            self._judge(judge, case)
+            self.on_step(1)
+
+    def result(self) -> Explanation:
+        ok = self.outcome.status == "ok"
+        candidate = self.candidate
+        return Explanation(
+            explainer=candidate.name,
+            key=candidate.key,
+            kind=candidate.explainer.kind,
+            category=candidate.explainer.category,
+            config=candidate.config,
+            index=self.bench.inputs.index,
+            attribution=torch.cat(self.attributions) if ok else None,
+            scores={judge.name: self._scores(judge) for judge in self.judges},
+            outcome=self.outcome,
+        )
+
+    def _explained(
+        self, inputs: Inputs, targets: Tensor, attribution: Tensor | None
+    ) -> tuple[Tensor, Cost]:
+        if attribution is not None:
+            return attribution, _cost(Bill(), inputs, Bill())
+        rng = self.bench.stream("explain", inputs=inputs)
+        with timed(self.bench.model) as metered:
+            found = self.explainer.explain(metered, inputs, targets, rng=rng)
+        cost = _cost(metered.bill, inputs, self.fit)
+        return _checked(found, inputs, self.candidate.name), cost
+
+    def _again(
+        self,
+        inputs: Inputs,
+        *,
+        repeat: int = 0,
+        model: Model | None = None,
+        targets: Tensor | None = None,
+    ) -> Tensor:
+        """The explainer at other points or of another model, in pieces of the batch size."""
+        explainer = self.explainer if model is None else self._for(model, inputs.domain)
+        targets = self.bench.targets[inputs.index] if targets is None else targets
+        names: tuple[str | int, ...] = ("explain", "repeat", repeat) if repeat else ("explain",)
+        parts = []
+        for rows in torch.arange(len(inputs)).split(self.bench.batch_size):
+            part = inputs.take(rows)
+            found = explainer.explain(
+                model or self.bench.model,
+                part,
+                targets[rows],
+                rng=self.bench.stream(*names, inputs=part),
+            )
+            parts.append(_checked(found, part, self.candidate.name))
+        return torch.cat(parts)
+
+    def _for(self, model: Model, domain: Domain) -> Explainer:
+        """The explainer made ready for another model, once, on the background it is met with."""
+        if model not in self.fitted:
+            bench = replace(self.bench, inputs=replace(self.bench.inputs, domain=domain))
+            self.fitted[model] = _fit(bench, self.candidate.explainer, model)
+        return self.fitted[model]
+
+    def _judge(self, judge: Judge, case: Case) -> None:
+        if judge.name in self.broken:
+            return
+        values, outcome = attempt(self.bench.strict, lambda: _scored(judge, case))
+        if values is None:
+            self.broken[judge.name] = outcome
+        else:
+            self.scores.setdefault(judge.name, []).append(values)
+
+    def _scores(self, judge: Judge) -> Scores:
+        outcome = self.broken.get(judge.name, self.outcome)
+        ok = outcome.status == "ok"
+        metric = judge.metric
+        return Scores(
+            metric=judge.name,
+            key=judge.key,
+            category=metric.category,
+            higher_is_better=metric.higher_is_better,
+            reproducible=metric.reproducible,
+            values=torch.cat(self.scores[judge.name]) if ok else torch.empty(0),
+            outcome=outcome,
+        )
+
+
+def _prepare(bench: Bench, candidate: Candidate, warm_up: bool) -> tuple[Explainer, Bill]:
+    """Fit what has to be fitted, and let the first call pay for lazy imports and caches."""
+    explainer, bill = candidate.explainer, Bill()
+    if isinstance(explainer, Fitted):
+        with timed(bench.model) as metered:
+            explainer = _fit(bench, explainer, metered)
+        bill = metered.bill
+    if warm_up:
+        first = bench.inputs.take(torch.arange(1))
+        rng = bench.stream("explain", inputs=first)
+        explainer.explain(bench.model, first, bench.targets[:1], rng=rng)
+    return explainer, bill
+
+
+def _fit(bench: Bench, explainer: Explainer, model: Model) -> Explainer:
+    if not isinstance(explainer, Fitted):
+        return explainer
+    rng = bench.seeds.stream("fit", samples=torch.zeros(1, dtype=torch.long))
+    return explainer.fit(model, background(bench.inputs), rng=rng)
+
+
+def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if values is None else values[rows]
+
+
+def background(inputs: Inputs) -> Inputs:
+    """The domain's background rows as inputs, with the units of the first sample."""
+    domain = inputs.domain
+    rows = torch.zeros(len(domain.background), dtype=torch.long)
+    return replace(inputs.take(rows), x=domain.background, context=domain.context)
+
+
+def _checked(found: Tensor, inputs: Inputs, name: str) -> Tensor:
+    """Float64, so that every metric computes alike; a broken promise is told, never repaired."""
+    if found.shape != inputs.x.shape:
+        raise ValueError(
+            f"explainer '{name}' returned shape {tuple(found.shape)} for inputs of shape "
+            f"{tuple(inputs.x.shape)}; use units.spread() to go from unit scores to elements"
+        )
+    bad = int((~found.isfinite()).flatten(1).any(1).sum())
+    if bad:
+        raise ValueError(
+            f"explainer '{name}' returned NaN or infinity for {bad} of {len(found)} samples"
+        )
+    return found.detach().double()
+
+
+def _scored(judge: Judge, case: Case) -> Tensor:
+    values = judge.metric.score(case)
+    if values.shape != (len(case.inputs),):
+        raise ValueError(
+            f"metric '{judge.name}' returned shape {tuple(values.shape)} for "
+            f"{len(case.inputs)} samples; a metric gives one number per sample"
+        )
+    values = values.detach().double()
+    return torch.where(values.isfinite(), values, torch.nan)
+
+
+def _cost(bill: Bill, inputs: Inputs, fit: Bill) -> Cost:
+    n_samples = len(inputs)
+    forward, gradient = bill.rows_of(inputs.index)
+    return Cost(
+        forward_rows=forward,
+        gradient_rows=gradient,
+        seconds=torch.full((n_samples,), bill.seconds / n_samples, dtype=torch.float64),
+        peak_bytes=torch.full((n_samples,), bill.peak_bytes, dtype=torch.float64),
+        fit_seconds=fit.seconds,
+        fit_rows=fit.rows.forward,
+    )
+
+
+def attempt(strict: bool, work: Callable[[], T]) -> tuple[T | None, Outcome]:
+    """The result of `work`, or the outcome that its failure becomes: the one place for that."""
+    try:
+        return work(), Outcome()
+    except Unsupported as reason:
+        return None, Outcome("skipped", str(reason))
+    except Exception as error:
+        if strict:
+            raise
+        sentence = " ".join(str(error).split()) or "no message"
+        if not isinstance(error, ValueError):
+            sentence = f"{type(error).__name__}: {sentence}"
+        return None, Outcome("failed", sentence, traceback.format_exc())
+
+
+def without_truth(inputs: Inputs) -> Inputs:
+    """The same inputs where the written-down truth does not apply, such as to a loss."""
+    return replace(inputs, domain=replace(inputs.domain, truth=None))

@@ -1,0 +1,269 @@
+"""One cell from configuration to record: the one module that knows every layer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from xai_bench import identity
+from xai_bench.data.bundle import Bundle
+from xai_bench.evaluate import Bench, Candidate, Judge, attempt, evaluate, without_truth
+from xai_bench.lab import RecipeLab
+from xai_bench.models.base import Explained, Predictor
+from xai_bench.models.cache import trained
+from xai_bench.models.training import deterministic
+from xai_bench.models.training import scores as quality
+from xai_bench.outcomes import Cell, Explanation, Outcome, Status
+from xai_bench.plan import Plan
+from xai_bench.progress import Progress
+from xai_bench.record.store import Store
+from xai_bench.seeds import Seeds
+from xai_bench.types import Unsupported
+
+log = logging.getLogger(__name__)
+
+
+def job(cfg: DictConfig, names: Mapping[str, str] | None = None) -> Status:
+    """Run one cell and record it; a failure is told in one sentence and never raised.
+
+    `names` are the options chosen in `conf/`; left out, Hydra is asked.
+    """
+    plan = Plan.of(cfg, names)
+    with canonical(), Progress(plan.title) as progress:
+        status, outcome = attempt(plan.strict, lambda: _run(plan, progress))
+        if status is not None:
+            return status
+        progress.ended(outcome)
+        log.info("%s\n%s", outcome.reason, outcome.trace)
+        cell = replace(plan.cell(), outcome=outcome)
+        attempt(plan.strict, lambda: _record(plan, Store(plan.results), cell, []))
+        return outcome.status
+
+
+@contextmanager
+def canonical() -> Iterator[None]:
+    """The setting in which the same command gives the same bits.
+
+    One thread and deterministic algorithms; and the Intel library, where torch uses it, is told to
+    round alike wherever a row lies in memory. It listens before its first product only, so a
+    process that has multiplied matrices already keeps what it had.
+    """
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    with deterministic():
+        yield
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """An explainer, what the store knows of it already, and the metrics still to be had."""
+
+    candidate: Candidate
+    judges: Sequence[Judge]
+    earlier: Explanation | None
+
+
+def _run(plan: Plan, progress: Progress) -> Status:
+    """Do whatever the store does not hold yet, and list the cell in its study."""
+    store = Store(plan.results)
+    bundle: Bundle = plan.component("data").load()
+    cell = plan.cell(bundle.fingerprint())
+    tasks = _tasks(plan, store, cell)
+    known, bench = store.read_cell(cell.key), None
+    if known is None or (known.outcome.status == "ok" and any(task.judges for task in tasks)):
+        cell, bench = _open(plan, cell, bundle, progress)
+        store.write_cell(cell)
+        if bench is not None:
+            names = bundle.unit_names if plan.names["view"] == "inputs" else ()
+            store.write_inputs(cell.key, bench.inputs, names)
+    else:
+        cell = known
+    explanations = []
+    if cell.outcome.status == "ok":
+        progress.trained(cell)
+        explanations = _explanations(store, cell, bench, tasks, progress)
+    else:
+        progress.ended(cell.outcome)
+    _record(plan, store, cell, explanations)
+    return _status(cell, explanations)
+
+
+def _tasks(plan: Plan, store: Store, cell: Cell) -> list[_Task]:
+    judges, wanted = plan.judges(), plan.metric_keys
+    tasks = []
+    for candidate in plan.candidates():
+        earlier = store.read(cell.key, candidate.key, wanted)
+        tasks.append(_Task(candidate, _missing(judges, earlier), earlier))
+    return tasks
+
+
+def _missing(judges: Sequence[Judge], earlier: Explanation | None) -> list[Judge]:
+    """The metrics without a lasting outcome: what failed is tried again, a skip stands."""
+    if earlier is None or earlier.outcome.status == "failed":
+        return list(judges)
+    lasting = {s.key for s in earlier.scores.values() if s.outcome.status != "failed"}
+    return [judge for judge in judges if judge.key not in lasting]
+
+
+def _open(plan: Plan, cell: Cell, bundle: Bundle, progress: Progress) -> tuple[Cell, Bench | None]:
+    """Train or load the model and look at it as configured; a mismatch skips the whole cell."""
+    cell = replace(cell, environment=identity.environment())
+    try:
+        bench, history, scores = _bench(plan, bundle, progress)
+    except Unsupported as reason:
+        return replace(cell, outcome=Outcome("skipped", str(reason))), None
+    found = replace(cell, model_scores=scores, history=history, groups=bench.groups)
+    return replace(found, group_names=bundle.group_names), bench
+
+
+def _bench(
+    plan: Plan, bundle: Bundle, progress: Progress
+) -> tuple[Bench, tuple[Mapping[str, float], ...], Mapping[str, float]]:
+    recipe, target = plan.component("model"), plan.component("target")
+    model = trained(
+        recipe,
+        plan.config["model"],
+        bundle,
+        seed=plan.config["seed"],
+        folder=_weights(plan),
+        on_epoch=progress.epoch,
+    )
+    settings = plan.config["evaluation"]
+    inputs = bundle.evaluation(settings["n_samples"], settings["n_background"])
+    predictor, inputs = plan.component("view").look(model.predictor, inputs)
+    explained = Explained(predictor, target, settings["max_rows"])
+    with torch.no_grad():
+        outputs = explained.outputs(inputs)
+    bench = Bench(
+        model=explained,
+        inputs=inputs if target.follows_output else without_truth(inputs),
+        targets=target.choose(outputs, bundle.test.y[: len(inputs)], bundle.task),
+        seeds=Seeds(plan.config["seed"]),
+        groups={name: codes[: len(inputs)] for name, codes in bundle.test.groups.items()},
+        labels=bundle.test.y[: len(inputs)],
+        rationale=None if bundle.test.rationale is None else bundle.test.rationale[: len(inputs)],
+        lab=_lab(plan, bundle, model.predictor),
+        batch_size=settings["batch_size"],
+        strict=plan.strict,
+    )
+    return bench, model.history, quality(model.predictor, bundle.test, bundle.task)
+
+
+def _lab(plan: Plan, bundle: Bundle, predictor: Predictor) -> RecipeLab:
+    settings = plan.config["evaluation"]
+    return RecipeLab(
+        recipe=plan.component("model"),
+        config=plan.config["model"],
+        bundle=bundle,
+        seed=plan.config["seed"],
+        folder=_weights(plan),
+        view=plan.component("view"),
+        target=plan.component("target"),
+        predictor=predictor,
+        n_background=settings["n_background"],
+        max_rows=settings["max_rows"],
+    )
+
+
+def _weights(plan: Plan) -> Path:
+    return plan.results / "cache" / "models"
+
+
+def _explanations(
+    store: Store, cell: Cell, bench: Bench | None, tasks: Sequence[_Task], progress: Progress
+) -> list[Explanation]:
+    """Every explainer's results, each written as soon as it is there."""
+    if bench is not None:
+        progress.expect(len(bench.batches()) * sum(1 + len(t.judges) for t in tasks if t.judges))
+    explanations = []
+    for task in tasks:
+        explanation = task.earlier
+        if task.judges and bench is not None:
+            progress.working_on(task.candidate.name)
+            explanation = _explained(store, cell, bench, task, progress)
+        assert explanation is not None, "a task without judges has been done before"
+        explanations.append(explanation)
+        progress.finished(explanation, reused=not task.judges)
+    return explanations
+
+
+def _explained(
+    store: Store, cell: Cell, bench: Bench, task: _Task, progress: Progress
+) -> Explanation:
+    """Evaluate what is missing, write it, and put it beside what was there."""
+    earlier = task.earlier
+    attribution = None if earlier is None else earlier.attribution
+    found = evaluate(
+        bench, task.candidate, task.judges, attribution=attribution, on_step=progress.step
+    )
+    store.write(cell.key, found)
+    log.info("%s %s %s", found.explainer, found.outcome.status, found.outcome.reason)
+    for scores in found.scores.values():
+        if scores.outcome.trace:
+            log.info("%s, %s: %s", found.explainer, scores.metric, scores.outcome.trace)
+    return found if earlier is None else replace(found, scores={**earlier.scores, **found.scores})
+
+
+def _record(plan: Plan, store: Store, cell: Cell, explanations: Sequence[Explanation]) -> None:
+    """List the cell in its study, then show it in MLflow or wherever the recorder writes."""
+    study = plan.config["study"]
+    command = shlex.join(["xai-bench", "run", *sys.argv[1:]])
+    keys = {explanation.explainer: explanation.key for explanation in explanations}
+    if cell.outcome.status == "failed":
+        store.write_cell(cell)
+    store.enlist(study, cell, keys, command, plan.metric_keys)
+    plan.component("recorder").record(store, study, cell.key)
+
+
+def _status(cell: Cell, explanations: Sequence[Explanation]) -> Status:
+    outcomes = [e.outcome for e in explanations]
+    outcomes += [s.outcome for e in explanations for s in e.scores.values()]
+    if any(outcome.status == "failed" for outcome in outcomes):
+        return "failed"
+    return cell.outcome.status
+
+
+def finish(results: Path, study: str, statuses: Sequence[str]) -> int:
+    """Write the report, show its table and say where everything is; the exit code.
+
+    Returns 0 if all is well, 1 if a cell failed or none ran.
+    """
+    from rich.console import Console
+
+    from xai_bench import report
+
+    console = Console()
+    store = Store(results)
+    if study in store.studies():
+        console.print(report.terminal(store, study))
+        written = report.write(store, study, results / "reports" / study)
+        places: dict[str, Path | str] = {
+            "results": results / "store",
+            "report": written.markdown,
+        }
+        if (results / "mlflow.db").exists():
+            places["MLflow"] = results / "mlflow.db"
+            places["look at it"] = f"xai-bench ui --study {study} --results {_short(results)}"
+        for name, place in places.items():
+            console.print(f"[bold]{name:>10}[/]  {_short(place)}", highlight=False, soft_wrap=True)
+    failed = sum(status == "failed" for status in statuses)
+    if failed:
+        console.print(
+            f"{failed} of {len(statuses)} runs failed; the reasons are above", style="red"
+        )
+    return 1 if failed or not statuses else 0
+
+
+def _short(place: Path | str) -> str:
+    """Relative to where the user stands, if it lies below."""
+    if isinstance(place, Path) and place.is_relative_to(Path.cwd()):
+        return str(place.relative_to(Path.cwd()))
+    return str(place)
