@@ -1,0 +1,62 @@
+"""The files of one tracked run, in a folder ready to be sent."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from xai_bench.outcomes import Cell, Explanation
+from xai_bench.record import files
+from xai_bench.record.pictures import heat_map
+from xai_bench.record.store import Store
+
+TABLE = "tables/per_sample.json"
+"""The same path in every run, so that the evaluation view shows runs side by side."""
+
+_COPIED = ("attribution.safetensors", "scores.parquet", "costs.parquet", "explanation.json")
+
+
+def explanation_files(
+    folder: Path, store: Store, cell: Cell, one: Explanation, *, pictures: bool
+) -> None:
+    """What the store has of an explanation, its scores as a table, and a heat map."""
+    source = store.folder(cell.key, one.key)
+    for name in _COPIED:
+        if (source / name).exists():
+            shutil.copyfile(source / name, folder / name)
+    config = {"cell": cell.config, "explainer": {one.explainer: one.config}}
+    (folder / "config.yaml").write_text(_yaml(config))
+    (folder / TABLE).parent.mkdir()
+    (folder / TABLE).write_text(_table(one))
+    if one.outcome.trace:
+        (folder / "traceback.txt").write_text(one.outcome.trace)
+    if pictures:
+        picture = heat_map(one, store.read_inputs(cell.key), store.unit_names(cell.key))
+        if picture is not None:
+            (folder / "attribution.png").write_bytes(picture)
+
+
+def cell_files(folder: Path, cell: Cell, commands: Sequence[str]) -> None:
+    """How to get the numbers again: configuration, commands and environment."""
+    (folder / "command.txt").write_text("\n".join(commands) + "\n")
+    (folder / "environment.json").write_bytes(files.dumps(dict(cell.environment)))
+    if not (folder / "config.yaml").exists():
+        (folder / "config.yaml").write_text(_yaml({"cell": cell.config}))
+    if cell.outcome.trace:
+        (folder / "traceback.txt").write_text(cell.outcome.trace)
+
+
+def _table(one: Explanation) -> str:
+    """One row per sample, in the layout of `mlflow.log_table`; unscored is null."""
+    ok = {s.metric: s.values.numpy() for s in one.scores.values() if s.outcome.status == "ok"}
+    table = pd.DataFrame({"sample": one.index.numpy(), **ok})
+    return str(table.to_json(orient="split", index=False, double_precision=15))
+
+
+def _yaml(config: Any) -> str:
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

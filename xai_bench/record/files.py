@@ -1,0 +1,109 @@
+"""Files that appear whole or not at all; a torn one is as good as absent, and is told of."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+TORN = (OSError, ValueError, KeyError, TypeError, SafetensorError)
+"""What reading a damaged file may raise; Arrow's errors are ValueErrors or OSErrors."""
+
+log = logging.getLogger(__name__)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace `path` in one step: temporary file beside it, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+    _sync(path.parent.parent)
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Tell in one sentence that nothing can be written to `folder`.
+
+    Raises:
+        ValueError: the operating system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(
+            f"cannot write results to {folder}: {reason}; choose another folder with results=..."
+        ) from error
+
+
+def dumps(value: Any) -> bytes:
+    """The same value gives the same bytes: sorted keys, no NaN."""
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def loads(path: Path) -> Any:
+    """The content of a JSON file; None where it is absent or torn."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        torn(path, error)
+        return None
+
+
+def tensors(path: Path, wanted: Collection[str] | None = None) -> dict[str, Tensor] | None:
+    """The tensors of a safetensors file, all or the `wanted` ones; None where absent or torn."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            found = [name for name in file.keys() if wanted is None or name in wanted]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in found}
+    except TORN as error:
+        torn(path, error)
+        return None
+
+
+def names(path: Path) -> list[str]:
+    """The names in the header of a safetensors file."""
+    if not path.exists():
+        return []
+    try:
+        with safe_open(path, "pt") as file:
+            found: list[str] = json.loads(file.metadata()["names"])
+            return found
+    except TORN as error:
+        torn(path, error)
+        return []
+
+
+def torn(path: Path, error: Exception) -> None:
+    log.warning("%s cannot be read (%s) and is treated as absent", path, error)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename last; only POSIX lets a folder be opened for it."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

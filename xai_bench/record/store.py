@@ -1,0 +1,255 @@
+"""The truth: content-addressed files of attributions and per-sample scores.
+
+    <root>/store/<cell>/                cell.json machine.json groups.safetensors inputs.safetensors
+    <root>/store/<cell>/<explanation>/  explanation.json attribution.safetensors
+                                        scores.parquet (repeats exactly) costs.parquet (does not)
+    <root>/studies/<study>/<cell>.json  which explanations and metrics belong to a study
+
+A name never decides what is read: explanations and metrics are found by their content addresses, so
+studies with other settings of the same explainer or metric share a store and never mix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+from torch import Tensor
+
+from xai_bench.names import instead
+from xai_bench.outcomes import Cell, Explanation, Outcome, Scores
+from xai_bench.record import codec, files
+from xai_bench.types import Inputs
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_SCORES = {True: "scores.parquet", False: "costs.parquet"}
+
+
+@dataclass(frozen=True)
+class Enlisted:
+    """What one study asks of one cell: name -> content address, and the commands that asked."""
+
+    explanations: Mapping[str, str]
+    metrics: Mapping[str, str]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of results. Everything is written whole or not at all, under a lock per cell."""
+
+    root: Path
+
+    def folder(self, cell_key: str, explanation_key: str = "") -> Path:
+        return self.root / "store" / cell_key / explanation_key
+
+    def write_cell(self, cell: Cell) -> None:
+        """Raises ValueError where the folder cannot be written; so do all writers here."""
+        folder = self.folder(cell.key)
+        with self._writing(folder):
+            files.write(folder / "machine.json", files.dumps(dict(cell.environment)))
+            files.write(folder / "groups.safetensors", codec.tensors(cell.groups))
+            files.write(folder / "cell.json", files.dumps(codec.cell_fields(cell)))
+
+    def read_cell(self, key: str) -> Cell | None:
+        folder = self.folder(key)
+        fields = files.loads(folder / "cell.json")
+        if fields is None:
+            return None
+        environment = files.loads(folder / "machine.json")
+        groups = files.tensors(folder / "groups.safetensors") or {}
+        try:
+            return codec.cell_from(fields, environment or {}, groups)
+        except files.TORN as error:
+            files.torn(folder / "cell.json", error)
+            return None
+
+    def write_inputs(self, cell_key: str, inputs: Inputs, unit_names: Iterable[str] = ()) -> None:
+        """Keep what was explained, for pictures and for whoever reads the attributions later."""
+        folder = self.folder(cell_key)
+        values = {"x": inputs.x, "units": inputs.units, "index": inputs.index}
+        with self._writing(folder):
+            files.write(folder / "inputs.safetensors", codec.tensors(values, unit_names))
+
+    def read_inputs(self, cell_key: str) -> dict[str, Tensor] | None:
+        """`x`, `units` and `index`; None where they were not kept."""
+        return files.tensors(self.folder(cell_key) / "inputs.safetensors")
+
+    def unit_names(self, cell_key: str) -> list[str]:
+        return files.names(self.folder(cell_key) / "inputs.safetensors")
+
+    def write(self, cell_key: str, explanation: Explanation) -> None:
+        """Add an explanation; scores already there under other content addresses stay."""
+        folder = self.folder(cell_key, explanation.key)
+        values = {"index": explanation.index}
+        if explanation.attribution is not None:
+            values["attribution"] = explanation.attribution
+        fields = codec.explanation_fields(explanation)
+        with self._writing(self.folder(cell_key)):
+            files.write(folder / "attribution.safetensors", codec.tensors(values))
+            for reproducible, name in _SCORES.items():
+                new = [s for s in explanation.scores.values() if s.reproducible == reproducible]
+                old = _stored(folder / name, explanation.index)
+                merged = {(one.metric, one.key): one for one in [*old, *new]}
+                files.write(folder / name, codec.parquet(merged.values(), explanation.index))
+            files.write(folder / "explanation.json", files.dumps(fields))
+
+    def read(
+        self,
+        cell_key: str,
+        explanation_key: str,
+        metrics: Mapping[str, str] | None = None,
+        *,
+        attribution: bool = True,
+    ) -> Explanation | None:
+        """One explanation with the scores of `metrics` (name -> key); all scores without.
+
+        Of several settings of one metric that are stored, only `metrics` tells which is meant.
+        """
+        folder = self.folder(cell_key, explanation_key)
+        fields = files.loads(folder / "explanation.json")
+        wanted = None if attribution else ("index",)
+        values = files.tensors(folder / "attribution.safetensors", wanted)
+        if fields is None or values is None:
+            return None
+        found = [s for name in _SCORES.values() for s in _stored(folder / name, values["index"])]
+        try:
+            outcome = Outcome(**fields.pop("outcome"))
+            return Explanation(
+                **fields,
+                index=values["index"],
+                attribution=values.get("attribution"),
+                scores=_wanted(found, metrics),
+                outcome=outcome,
+            )
+        except files.TORN as error:
+            files.torn(folder / "explanation.json", error)
+            return None
+
+    def enlist(
+        self,
+        study: str,
+        cell: Cell,
+        explanations: Mapping[str, str],
+        command: str,
+        metrics: Mapping[str, str],
+    ) -> None:
+        """Say which explanations and metrics (name -> key) a study is about, besides earlier ones.
+
+        A cell of the same configuration, from older code, data or libraries, leaves the study; its
+        results stay in the store.
+
+        Raises:
+            ValueError: the study's name cannot be a folder's.
+        """
+        if not re.fullmatch(r"\w[\w.-]*", study):
+            raise ValueError(f"study '{study}' must be letters, digits, '_', '-' and '.' only")
+        path = self.root / "studies" / study / f"{cell.key}.json"
+        with self._writing(path.parent):
+            earlier = self.enlisted(study, cell.key)
+            fields = {
+                "cell": cell.key,
+                "explanations": {**earlier.explanations, **explanations},
+                "metrics": {**earlier.metrics, **metrics},
+                "commands": list(dict.fromkeys([*earlier.commands, command])),
+            }
+            files.write(path, files.dumps(fields))
+            self._supersede(path, cell)
+
+    def _supersede(self, path: Path, cell: Cell) -> None:
+        for other in path.parent.glob("*.json"):
+            older = None if other == path else self.read_cell(other.stem)
+            if older is not None and older.config == cell.config:
+                other.unlink()
+
+    def enlisted(self, study: str, cell_key: str) -> Enlisted:
+        """What the study asks of a cell; nothing where it was never enlisted."""
+        fields = files.loads(self.root / "studies" / study / f"{cell_key}.json") or {}
+        commands = tuple(fields.get("commands", ()))
+        return Enlisted(fields.get("explanations", {}), fields.get("metrics", {}), commands)
+
+    def explanations(
+        self, study: str, cell_key: str, *, attributions: bool = True
+    ) -> list[Explanation]:
+        """What is known of the explanations that a study asks of one cell, under its names."""
+        asked = self.enlisted(study, cell_key)
+        found = {
+            name: self.read(cell_key, key, asked.metrics, attribution=attributions)
+            for name, key in asked.explanations.items()
+        }
+        return [replace(one, explainer=name) for name, one in found.items() if one is not None]
+
+    def studies(self) -> list[str]:
+        folders = (self.root / "studies").glob("*/")
+        return sorted(folder.name for folder in folders if any(folder.glob("*.json")))
+
+    def cells(
+        self, study: str, *, attributions: bool = True
+    ) -> list[tuple[Cell, list[Explanation]]]:
+        """The study's cells by data, model and seed, each with what is known of its explanations.
+
+        Raises:
+            ValueError: there is no such study.
+        """
+        if study not in self.studies():
+            raise ValueError(_no_study(study, self.studies()))
+        keys = [path.stem for path in (self.root / "studies" / study).glob("*.json")]
+        cells = [cell for key in keys if (cell := self.read_cell(key))]
+        return [
+            (cell, self.explanations(study, cell.key, attributions=attributions))
+            for cell in sorted(cells, key=_order)
+        ]
+
+    def frame(self, study: str) -> DataFrame:
+        """Long, one row per scored sample: cell x explainer x metric x index."""
+        from xai_bench.record.frames import samples
+
+        return samples(self.cells(study, attributions=False))
+
+    def outcomes(self, study: str) -> DataFrame:
+        """One row per cell x explainer x metric: status, reason and how many samples are scored."""
+        from xai_bench.record.frames import outcomes
+
+        return outcomes(self.cells(study, attributions=False))
+
+    @contextmanager
+    def _writing(self, folder: Path) -> Iterator[None]:
+        """One writer at a time in `folder`."""
+        with files.writable(self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock"):
+                yield
+
+
+def _stored(path: Path, index: Tensor) -> list[Scores]:
+    """The scores in one file; none where it is absent or torn."""
+    if not path.exists():
+        return []
+    try:
+        return codec.scores(path.read_bytes(), index)
+    except files.TORN as error:
+        files.torn(path, error)
+        return []
+
+
+def _order(cell: Cell) -> tuple[str | int, ...]:
+    names = (cell.view, cell.target, cell.baseline_explain, cell.baseline_measure, cell.key)
+    return (cell.data, cell.model, cell.seed, *names)
+
+
+def _wanted(found: Iterable[Scores], metrics: Mapping[str, str] | None) -> dict[str, Scores]:
+    if metrics is None:
+        return {one.metric: one for one in found}
+    return {one.metric: one for one in found if metrics.get(one.metric) == one.key}
+
+
+def _no_study(study: str, known: list[str]) -> str:
+    there = instead(study, known) if known else "nothing has been recorded yet"
+    return f"there is no study '{study}' in the results; {there}"
