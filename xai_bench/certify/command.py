@@ -1,0 +1,60 @@
+"""`xai-bench check`: from names to components, and from components to certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from xai_bench import compose, preflight
+from xai_bench.catalogue import conf_dir, entries
+from xai_bench.certify.explainer import contract
+from xai_bench.certify.metric import certificate
+from xai_bench.certify.page import Certified
+from xai_bench.messages import Mistake
+from xai_bench.plan import Plan
+
+
+def certified(overrides: Sequence[str], config_dir: str | None) -> list[Certified]:
+    """The components that `metric=...` and `explainer=...` name; all of both where none is named.
+
+    Raises `Mistake` before any work.
+    """
+    wanted = [group for group in ("metric", "explainer") if _named(group, overrides)]
+    folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
+    if not wanted:
+        wanted = ["metric", "explainer"]
+        overrides = [*overrides, *(_all(group, folders) for group in wanted)]
+    plan = _plan(overrides, config_dir)
+    judges = plan.judges() if "metric" in wanted else []
+    candidates = plan.candidates() if "explainer" in wanted else []
+    return [
+        *(Certified(j.name, certificate(j.name, j.metric), j.metric) for j in judges),
+        *(Certified(c.name, contract(c.name, c.explainer)) for c in candidates),
+    ]
+
+
+def all_metrics() -> list[Certified]:
+    """Those that come with the package."""
+    return certified([_all("metric", [conf_dir()])], None)
+
+
+def _named(group: str, overrides: Sequence[str]) -> bool:
+    return any(override.startswith(f"{group}=") for override in overrides)
+
+
+def _all(group: str, folders: Sequence[Path]) -> str:
+    names = [entry.name for entry in entries(group, folders) if not entry.members]
+    return f"{group}=[{','.join(names)}]"
+
+
+def _plan(overrides: Sequence[str], config_dir: str | None) -> Plan:
+    arguments = [*overrides, *(["--config-dir", config_dir] if config_dir else [])]
+    cfg = next(compose.configurations(compose.parse(arguments)))
+    problems = preflight.check(cfg)
+    if problems:
+        raise Mistake("\n".join(problems))
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    return Plan.of(cfg, names={})

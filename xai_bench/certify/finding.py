@@ -1,0 +1,48 @@
+"""What came of trying one property."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from xai_bench.evaluate import attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Attributes: `shown`, a table cell; `fault`, one sentence, empty where all is well;
+    `declined`, whether the component said that it cannot, `shown` being its reason.
+    """
+
+    title: str
+    shown: str
+    fault: str = ""
+    declined: bool = False
+
+
+def tried(name: str, title: str, work: Callable[[], Finding | None]) -> list[Finding]:
+    """The finding of one property, or none; declining is no fault, any other exception is one."""
+    found, outcome = attempt(False, work)
+    if found is not None:
+        return [found]
+    if outcome.status == "ok":
+        return []
+    if outcome.status == "skipped":
+        return [Finding(title, outcome.reason, declined=True)]
+    fault = f"{name} raised: {outcome.reason}"
+    return [Finding(title, "**failed**", fault)]
+
+
+def faults(found: Iterable[Finding]) -> list[str]:
+    """One sentence for every property that does not hold."""
+    return [finding.fault for finding in found if finding.fault]
+
+
+def verdict(title: str, shown: str, fault: str) -> Finding:
+    """`shown` where there is no fault, and failure where there is one."""
+    return Finding(title, "**failed**" if fault else shown, fault)
+
+
+def number(value: float) -> str:
+    """Four digits, the same on every machine."""
+    return "NaN" if value != value else f"{round(value, 10) + 0.0:.4g}"
