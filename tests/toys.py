@@ -1,210 +1,29 @@
-"""Small exact worlds, one for every kind of input, on which components are tried.
+"""The small exact worlds that components are tried on; `xai-bench check` uses them, too."""
 
-float64 throughout; nothing is trained. `linear` is the one with answers worked out by hand.
-"""
+from xai_bench.certify.worlds import (
+    WORLDS,
+    Linear,
+    World,
+    gates,
+    image,
+    linear,
+    normal,
+    series,
+    tabular,
+    text,
+    world,
+)
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor, nn
-
-from xai_bench.models.base import Explained, TorchPredictor
-from xai_bench.models.targets import PredictedLogit
-from xai_bench.seeds import Seeds
-from xai_bench.types import Case, Cost, Domain, Explainer, Inputs, Kind, Rng
-
-
-@dataclass(frozen=True, eq=False)
-class World:
-    """A model, inputs and targets; `case` builds what a metric sees."""
-
-    model: Explained
-    inputs: Inputs
-    targets: Tensor
-
-    @property
-    def rng(self) -> Rng:
-        return Seeds(0).stream("explain", samples=self.inputs.index)
-
-    def take(self, rows: Tensor) -> World:
-        return World(self.model, self.inputs.take(rows), self.targets[rows])
-
-    def background(self) -> Inputs:
-        rows = self.inputs.domain.background
-        take = torch.zeros(len(rows), dtype=torch.long)
-        return self.inputs.take(take).with_x(rows)
-
-    def explain(self, explainer: Explainer) -> Tensor:
-        return explainer.explain(self.model, self.inputs, self.targets, rng=self.rng)
-
-    def case(
-        self,
-        attribution: Tensor,
-        kind: Kind = "contribution",
-        explainer: Explainer | None = None,
-        truth: Tensor | None = None,
-        shared: dict[object, object] | None = None,
-    ) -> Case:
-        n = len(self.inputs)
-
-        def explain(inputs: Inputs, *, repeat: int = 0) -> Tensor:
-            assert explainer is not None, "this metric explains anew: give the case an explainer"
-            rng = self.rng.child("repeat", repeat) if repeat else self.rng
-            targets = self.targets[inputs.index[:, None].eq(self.inputs.index).int().argmax(1)]
-            return explainer.explain(self.model, inputs, targets, rng=rng)
-
-        return Case(
-            model=self.model,
-            inputs=self.inputs,
-            targets=self.targets,
-            attribution=attribution,
-            kind=kind,
-            rng=Seeds(0).stream("metric", samples=self.inputs.index),
-            explain=explain,
-            cost=Cost(*(torch.zeros(n, dtype=torch.float64) for _ in range(4))),
-            truth=truth,
-            groups={"group": torch.arange(n) % 2},
-            shared={} if shared is None else shared,
-        )
-
-
-class Linear(nn.Module):
-    """`x -> [w.x, -w.x]`, or one output where `n_outputs` is 1."""
-
-    def __init__(self, weight: Tensor, bias: float = 0.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.bias = bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x.flatten(1) @ self.weight + self.bias)[:, None]
-
-
-def world(
-    module: nn.Module, x: Tensor, units: Tensor, background: Tensor, **context: Tensor
-) -> World:
-    """`units [*S]` shared, or `[B, *S]` per sample."""
-    module = module.double()
-    with torch.no_grad():
-        outputs = module(x, **context)
-    if units.dim() == x.dim() - 1:
-        units = units.expand(len(x), *units.shape)
-    scale = background.std(0, correction=0)
-    domain = Domain(
-        background=background,
-        scale=torch.where(scale > 0, scale, 1.0),
-        labels=torch.arange(len(background)) % max(outputs.shape[1], 2),
-    )
-    inputs = Inputs(x=x, units=units, index=torch.arange(len(x)), domain=domain, context=context)
-    model = Explained(TorchPredictor(module, outputs.shape[1]), PredictedLogit(), max_rows=64)
-    return World(model, inputs, outputs.argmax(1))
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def linear(weight: list[float], x: Tensor | None = None, n: int = 3) -> World:
-    """`f(x) = w . x` with one output; `x` defaults to ones, so contributions to zero are `w`."""
-    w = torch.tensor(weight, dtype=torch.float64)
-    x = torch.ones(n, len(w), dtype=torch.float64) if x is None else x
-    return world(Linear(w), x, torch.arange(len(w)), normal(32, len(w), seed=1))
-
-
-def _seeded(module: nn.Module, seed: int = 0) -> nn.Module:
-    generator = torch.Generator().manual_seed(seed)
-    module = module.double()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(
-                torch.randn(parameter.shape, dtype=torch.float64, generator=generator) * 0.4
-            )
-    return module
-
-
-def tabular() -> World:
-    """Seven columns, of which columns 3-5 are one category in one-hot form: five units."""
-    net = _seeded(nn.Sequential(nn.Linear(7, 12), nn.ReLU(), nn.Linear(12, 3)))
-    units = torch.tensor([0, 1, 2, 3, 3, 3, 4])
-
-    def rows(n: int, seed: int) -> Tensor:
-        x = normal(n, 7, seed=seed)
-        x[:, 3:6] = nn.functional.one_hot(torch.arange(n) % 3, 3).double()
-        return x
-
-    return world(net, rows(6, 1), units, rows(24, 2))
-
-
-def image() -> World:
-    """Three channels, 8 x 8 pixels in sixteen patches of 2 x 2; max-pooling inside."""
-    net = _seeded(
-        nn.Sequential(
-            nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(), nn.Linear(6, 3),
-        )
-    )  # fmt: skip
-    grid = torch.arange(16).view(4, 4).repeat_interleave(2, 0).repeat_interleave(2, 1)
-    return world(net, normal(5, 3, 8, 8, seed=1), grid.expand(3, 8, 8), normal(16, 3, 8, 8, seed=2))
-
-
-class MaskedMean(nn.Module):
-    """Token embeddings, averaged where the mask is 1, then a small network."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        out: Tensor = self.net(mean)
-        return out
-
-
-def text() -> World:
-    """Embeddings of up to six tokens, padded; a token is a unit; the mask travels in `context`."""
-    lengths = torch.tensor([6, 3, 4, 5])
-    position = torch.arange(6)
-    mask = position < lengths[:, None]
-    units = torch.where(mask, position, -1)[..., None].expand(4, 6, 4).contiguous()
-    x = normal(4, 6, 4, seed=1) * mask[..., None]
-    return world(_seeded(MaskedMean()), x, units, normal(16, 6, 4, seed=2), mask=mask.double())
-
-
-def series() -> World:
-    """Two channels, 12 steps; a unit is a segment of three steps in one channel: eight units."""
-    net = _seeded(
-        nn.Sequential(nn.Conv1d(2, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
-    )
-    units = torch.arange(4).repeat_interleave(3) + 4 * torch.arange(2)[:, None]
-    return world(net, normal(5, 2, 12, seed=1), units, normal(16, 2, 12, seed=2))
-
-
-class GatedChannels(nn.Module):
-    """`x [B, 4]` multiplies the channels of a convolution of the image in `context`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3, padding=1)
-        self.head = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor, image: Tensor) -> Tensor:
-        features = self.conv(image).relu() * x[:, :, None, None]
-        out: Tensor = self.head(features.mean((2, 3)))
-        return out
-
-
-def gates() -> World:
-    """A gate view: four channels of a network switched on, absence is 0."""
-    x = torch.ones(4, 4, dtype=torch.float64)
-    background = torch.zeros(1, 4, dtype=torch.float64)
-    return world(
-        _seeded(GatedChannels()), x, torch.arange(4), background, image=normal(4, 1, 6, 6, seed=1)
-    )
-
-
-WORLDS = {"tabular": tabular, "image": image, "text": text, "series": series, "gates": gates}
-
-__all__ = ["WORLDS", "World", "linear", "normal", "world"]
+__all__ = [
+    "WORLDS",
+    "Linear",
+    "World",
+    "gates",
+    "image",
+    "linear",
+    "normal",
+    "series",
+    "tabular",
+    "text",
+    "world",
+]

@@ -1,0 +1,28 @@
+"""Every explainer and metric that `conf/` offers, found by looking, so that none is forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+CONF = Path(__file__).parents[1] / "conf"
+BASELINES = {
+    "explain": {"_target_": "xai_bench.baselines.Constant", "value": 0.1},
+    "measure": {"_target_": "xai_bench.baselines.Marginal", "n_draws": 2},
+}
+
+
+def options(group: str) -> list[str]:
+    """Names of the single components of a group; sets, which have a defaults list, are left out."""
+    paths = sorted((CONF / group).glob("*.yaml"))
+    return [path.stem for path in paths if path.stem in OmegaConf.load(path)]
+
+
+def component(group: str, name: str, **changes: Any) -> Any:
+    """One component as its YAML configures it, with a quick baseline and the given changes."""
+    node = OmegaConf.merge(OmegaConf.load(CONF / group / f"{name}.yaml")[name], changes)
+    config = OmegaConf.create({"baseline": BASELINES, "node": node})
+    return instantiate(OmegaConf.to_container(config, resolve=True)["node"], _convert_="all")

@@ -1,0 +1,137 @@
+"""Who may import whom. Read from the source, so that nothing has to run."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "xai_bench"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+VALUES = {"types", "outcomes"}
+IMPUTERS = {"imputers", "inpainting"}
+CORE = VALUES | {"seeds", "units", "cost", "baselines", "coalitions", "games", *IMPUTERS}
+CHOICES = {"messages", "catalogue", "binding", "preflight"}
+LAYERS: dict[str, set[str]] = {
+    "types": set(),
+    "names": set(),
+    "outcomes": {"types"},
+    "seeds": {"types"},
+    "units": {"types"},
+    "cost": {"types"},
+    "games": {"types"},
+    "baselines": {"types"},
+    "imputers": {"types", "units"},
+    "inpainting": {"types", "units", "imputers"},
+    "coalitions": {"types", "units", "games"},
+    "data": CORE | {"names"},
+    "models": CORE | {"data", "names"},
+    "explainers": CORE,
+    "probes": CORE,
+    "metrics": CORE | {"probes"},
+    "identity": VALUES | {"data", "models"},
+    "evaluate": CORE,
+    "lab": CORE | {"data", "models", "evaluate"},
+    "certify": CORE | CHOICES | {"compose", "evaluate", "models", "plan"},
+    "record": VALUES | {"identity", "names", "units"},
+    "report": VALUES | {"record", "units"},
+    "messages": {"names"},
+    "catalogue": {"messages"},
+    "binding": {"messages", "names"},
+    "preflight": CHOICES,
+    "compose": CHOICES | {"names"},
+    "listing": CHOICES | {"names"},
+}
+"""Layer -> what it may import besides itself. Layers that are not listed may import everything."""
+
+FORBIDDEN = {
+    "hydra": {"compose", "launch", "plan", "preflight", "api"},
+    "omegaconf": {"certify", "compose", "launch", "plan", "preflight", "run", "api"},
+    "rich": {"listing", "cli", "progress", "run", "report"},
+}
+"""Library -> the only layers that may import it."""
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, top_only: bool = False) -> set[str]:
+    """Full names of what a file imports; without type-only imports."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_only else list(ast.walk(tree))
+    skipped = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in nodes:
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("xai_bench.")}
+
+
+def id_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", FILES, ids=id_of)
+def test_imports_go_one_way(path: Path) -> None:
+    own = layer(path)
+    if own in LAYERS:
+        assert ours(path) - {own} <= LAYERS[own]
+
+
+@pytest.mark.parametrize("path", FILES, ids=id_of)
+def test_a_library_is_imported_where_it_belongs(path: Path) -> None:
+    tops = {name.split(".")[0] for name in imports(path)}
+    for library, layers in FORBIDDEN.items():
+        assert library not in tops or layer(path) in layers
+    assert "mlflow" not in tops or id_of(path) == "record/mlflow.py"
+
+
+def test_the_loop_knows_neither_configuration_nor_files() -> None:
+    tops = {name.split(".")[0] for name in imports(PACKAGE / "evaluate.py")}
+    assert not tops & {"hydra", "omegaconf", "mlflow", "pathlib", "os", "shutil", "yaml", "rich"}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if layer(p) in {"explainers", "metrics", "probes"}], ids=id_of
+)
+def test_components_do_not_ask_for_the_modality(path: Path) -> None:
+    names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+    attributes = {
+        n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)
+    }
+    assert not {"modality", "Modality"} & (names | attributes)
+
+
+LIGHT = ["__init__", "__main__", "cli", "messages", "names", "catalogue"]
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_the_command_line_starts_light(name: str) -> None:
+    tops = {n.split(".")[0] for n in imports(PACKAGE / f"{name}.py", top_only=True)}
+    assert tops <= {*sys.stdlib_module_names, "xai_bench"}
+
+
+def test_importing_the_command_line_imports_nothing_heavy() -> None:
+    heavy = "torch numpy pandas sklearn mlflow matplotlib hydra rich yaml"
+    code = f"import sys, xai_bench.cli; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,417 @@
+"""The command line as its users meet it: lists, help, mistakes, runs and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xai_bench import cli, run
+from xai_bench.catalogue import conf_dir, options
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["explainer=random", "metric=entropy", "recorder=none", "model=linear"]
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Hydra reads `sys.argv` and configures logging; runs write to the current folder."""
+    monkeypatch.setattr(sys, "argv", ["xai-bench"])
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+class Told:
+    """What a command wrote and how it ended."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        try:
+            cli.main(arguments)
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *self.capsys.readouterr()
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Told:
+    return Told(capsys)
+
+
+# Mistakes: one sentence, exit code 2, no traceback
+
+
+def own_folder(folder: Path) -> Path:
+    """A user's conf folder in which everything is wrong."""
+    gradient = "xai_bench.explainers.gradient"
+    files = {
+        "explainer/bad_class.yaml": f"bad_class: {{_target_: {gradient}.Salienc}}",
+        "explainer/bad_module.yaml": "bad_module: {_target_: xai_bench.explainer.gradient.X}",
+        "explainer/bad_argument.yaml": f"bad_argument: {{_target_: {gradient}.Saliency, n: 3}}",
+        "explainer/bad_package.yaml": "bad_package: {_target_: no_such_package.X}",
+        "explainer/outside.yaml": "outside: {_target_: os.system, command: ls}",
+        "explainer/dangling.yaml": "dangling: {_target_: a.B, baseline: '${baselin.explain}'}",
+        "explainer/missing.yaml": f"missing: {{_target_: {gradient}.Saliency, baseline: '???'}}",
+        "explainer/empty.yaml": f"empty: {{_target_: {gradient}.IntegratedGradients}}",
+        "explainer/broken.yaml": "broken: [1\n a: b: c",
+        "explainer/set_with_typo.yaml": "defaults: [salency]",
+        "experiment/sweep.yaml": (
+            "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {data: 'iris,win'}}}"
+        ),
+        "experiment/typo.yaml": "# @package _global_\nseeed: 3",
+    }
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["explainer=salency"], "there is no explainer 'salency'; did you mean saliency?"),
+        (["data=digts"], "there is no data 'digts'; did you mean digits"),
+        (["-m", "explainer=random,limee"], "there is no explainer 'limee'; did you mean lime?"),
+        (["baseline@baseline.explain=zro"], "there is no baseline 'zro'; did you mean zero?"),
+        (["baseline=zero"], "there are two baselines: write baseline@baseline.explain="),
+        (["baseline.explain=mean"], "write baseline@baseline.explain=NAME"),
+        (["explainer=a b"], "there is no explainer 'a b'"),
+        (["evaluation.n_sample=3"], "under evaluation, did you mean n_samples?"),
+        (["datset=wine"], "unknown setting 'datset': did you mean data?"),
+        (["+nonsense=3"], "unknown setting 'nonsense'"),
+        (["+seed=3"], "seed is set already, so leave out the '+'"),
+        (["~nothing"], "there is no 'nothing' to leave out"),
+        (["experiment=typo"], "unknown setting 'seeed': did you mean seed?"),
+        (["seed=[1"], "'seed=[1' is not understood: write key=value"),
+        (["nonsense"], "'nonsense' is not understood: write key=value"),
+        (["seed=1,2"], "names several values: add -m"),
+        (["explainer=saliency,lime"], "or write 'explainer=[saliency,lime]'"),
+        (["explainer=null"], "explainer=null chooses nothing"),
+        (["explainer=[]"], "no explainer is chosen"),
+        (["+explainer.foo.n=3"], "explainer.foo has no _target_"),
+        (["explainer.lime.budget=3"], "select it too: 'explainer=[random,lime]'"),
+        (["explainer.limee.budget=3"], "there is no explainer 'limee'; did you mean lime?"),
+        (["explainer.random.n=3"], "explainer.random.n"),
+        (["seed=abc"], "seed='abc' is not a whole number"),
+        (["seed=1.5"], "seed=1.5 is not a whole number"),
+        (["strict=1"], "strict=1 is not true or false"),
+        (["seed=true"], "seed=True is not a whole number"),
+        (["-m", "seed=1,x"], "seed='x' is not a whole number"),
+        (["study=???"], "study has no value: write study=..."),
+        (["study=a/b"], "study='a/b' names a folder"),
+        (["results=own/experiment/typo.yaml/x"], "typo.yaml is a file, not a folder"),
+        (["evaluation.n_samples=0"], "evaluation.n_samples=0 must be 1 or more"),
+        (["seed=${oc.env:NO_SUCH_VARIABLE}"], "'NO_SUCH_VARIABLE' not found"),
+        (["explainer=bad_class"], "has no 'Salienc'; did you mean Saliency?"),
+        (["explainer=bad_module"], "no module xai_bench.explainer; did you mean explainers"),
+        (["explainer=bad_argument"], "unknown setting 'explainer.bad_argument.n'"),
+        (["explainer=bad_package", "allow=[no_such_package]"], "no package 'no_such_package'"),
+        (["explainer=outside"], "os.system lies outside xai_bench"),
+        (["explainer=dangling"], "'baselin.explain' not found"),
+        (["explainer=missing"], "explainer.missing.baseline has no value"),
+        (["explainer=empty"], "explainer.empty.baseline has no value"),
+        (["explainer=broken"], "a YAML file cannot be read"),
+        (["explainer=set_with_typo"], "there is no explainer 'salency'; did you mean saliency?"),
+        (["explainer=smoothgrad", "explainer.smoothgrad.n_samples=x"], "is not a whole number"),
+        (["experiment=sweep"], "there is no data 'win'; did you mean wine?"),
+        (["--confg"], "unrecognized arguments: --confg"),
+        (["--config-name", "conf"], "did you mean config?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_one_sentence(
+    told: Told, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    keys = {argument.partition("=")[0] for argument in arguments}
+    small = [] if "--config-name" in keys else [s for s in SMALL if s.partition("=")[0] not in keys]
+    folder = own_folder(tmp_path / "own")
+    code, out, err = told("run", "--config-dir", str(folder), *small, *arguments)
+    assert code == 2
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("xai-bench: ")
+    assert sentence in lines[0]
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["lst"], "there is no command 'lst'; did you mean list?"),
+        (["list", "explaners"], "did you mean explainers"),
+        (["list", "--jsn"], "unrecognized arguments: --jsn"),
+        (["report"], "--results results: there is no such folder"),
+        (["ui", "--port", "abc"], "invalid int value: 'abc'"),
+        (["run", "--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
+    ],
+)
+def test_other_commands_tell_mistakes_in_the_same_way(
+    told: Told, arguments: list[str], sentence: str
+) -> None:
+    code, out, err = told(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert sentence in err
+
+
+def test_several_mistakes_are_told_at_once(told: Told) -> None:
+    _, _, err = told("run", *SMALL, "seed=abc", "evaluation.n_samples=0")
+    assert err.count("\n") == 2
+
+
+def test_a_name_of_ours_cannot_be_taken(told: Told, tmp_path: Path) -> None:
+    """Hydra would silently take ours, and the table would show a name with other content."""
+    (tmp_path / "own" / "data").mkdir(parents=True)
+    shutil.copy(conf_dir() / "data" / "wine.yaml", tmp_path / "own" / "data" / "wine.yaml")
+    code, _, err = told("run", *SMALL, "--config-dir", str(tmp_path / "own"))
+    assert code == 2
+    assert "hidden by an option of the same name" in err
+
+
+# Lists and help
+
+
+def test_list_shows_every_option(told: Told) -> None:
+    code, out, _ = told("list", "--json")
+    names = {(entry["group"], entry["name"]) for entry in json.loads(out)}
+    assert code == 0
+    for group in ("explainer", "metric", "data", "model", "baseline"):
+        assert {(group, name) for name in options(group, [conf_dir()])} <= names
+
+
+def test_list_reads_traits_from_the_source(told: Told) -> None:
+    _, out, _ = told("list", "explainer", "metrics", "--json")
+    found = {entry["name"]: entry for entry in json.loads(out)}
+    assert found["integrated_gradients"]["traits"]["kind"] == "contribution"
+    assert found["integrated_gradients"]["traits"]["needs"] == ["gradient"]
+    assert found["deletion"]["traits"]["higher_is_better"] is False
+    assert found["deletion"]["summary"]
+
+
+def test_list_shows_the_direction_of_metrics_and_the_members_of_sets(told: Told) -> None:
+    _, out, _ = told("list", "metrics")
+    assert "deletion ↓" in out
+    assert "insertion ↑" in out
+    assert "fidelity = deletion, insertion" in out
+
+
+def test_list_shows_a_users_own_options(told: Told, tmp_path: Path) -> None:
+    (tmp_path / "own" / "data").mkdir(parents=True)
+    (tmp_path / "own" / "data" / "mine.yaml").write_text("# My rows. And more.\n_target_: a.B\n")
+    _, out, _ = told("list", "data", "--config-dir", "own", "--json")
+    mine = next(entry for entry in json.loads(out) if entry["name"] == "mine")
+    assert mine["summary"] == "My rows"
+
+
+def test_help_lists_groups_settings_and_examples(told: Told) -> None:
+    code, out, _ = told("run", "--help")
+    assert code == 0
+    for wanted in ("breast_cancer", "integrated_gradients", "n_samples: 64", "xai-bench run -m"):
+        assert wanted in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]], ids=" ".join)
+def test_lists_and_help_import_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from xai_bench import cli; cli.main(sys.argv[1:]);"
+        "sys.exit(bool({'torch', 'mlflow', 'pandas', 'sklearn', 'hydra'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=True)
+    assert done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]], ids=" ".join)
+def test_lists_and_help_come_at_once(arguments: list[str]) -> None:
+    """Processor time, so that the test holds on a busy machine."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "xai_bench", *arguments], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_without_arguments_the_commands_are_shown(told: Told) -> None:
+    code, out, _ = told()
+    assert code == 0
+    assert all(command in out for command in cli.COMMANDS)
+
+
+def test_the_composed_configuration_can_be_shown(told: Told) -> None:
+    code, out, err = told("run", "seed=7", "--cfg", "job", *SMALL)
+    assert (code, err) == (0, "")
+    assert "\nseed: 7\n" in out
+
+
+def test_the_page_of_components_is_current(told: Told) -> None:
+    page = ROOT / "docs" / "components.md"
+    if not page.is_file():
+        pytest.skip("not a checkout, or not written yet")
+    _, out, _ = told("list", "--markdown")
+    assert page.read_text() == out, "run `make docs`"
+
+
+# Runs, with the work replaced
+
+
+class Jobs:
+    """Stands in for `xai_bench.run`: each job does the next of `deeds`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *deeds: str) -> None:
+        self.deeds, self.configs, self.ended = list(deeds), [], []
+        monkeypatch.setattr(run, "job", self.job)
+        monkeypatch.setattr(run, "finish", self.finish)
+
+    def job(self, cfg) -> str:
+        self.configs.append(cfg)
+        deed = self.deeds.pop(0)
+        if deed == "raise":
+            raise RuntimeError("a bug")
+        return deed
+
+    def finish(self, results: Path, study: str, statuses: list[str]) -> int:
+        self.ended.append((results, study, sorted(statuses)))
+        return int("failed" in statuses)
+
+
+def test_a_run_ends_with_the_exit_code_of_its_status(
+    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for status, expected in (("ok", 0), ("skipped", 0), ("failed", 1)):
+        jobs = Jobs(monkeypatch, status)
+        code, _, _ = told("run", *SMALL, "study=mine")
+        assert code == expected
+        assert jobs.ended == [(tmp_path / "results", "mine", [status])]
+        assert jobs.configs[0].results == str(tmp_path / "results")
+
+
+def test_a_sweep_does_all_jobs_though_one_has_a_bug(
+    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs = Jobs(monkeypatch, "ok", "raise", "ok")
+    code, _, err = told("run", "seed=1,2,3", "-m", *SMALL)  # a flag may stand anywhere
+    assert code == 1
+    assert [cfg.seed for cfg in jobs.configs] == [1, 2, 3]
+    assert jobs.ended == [(tmp_path / "results", "default", ["failed", "ok", "ok"])]
+    logs = sorted((tmp_path / "results" / "runs" / "default").glob("*/*/run.log"))
+    assert ["RuntimeError: a bug" in log.read_text() for log in logs] == [False, True, False]
+    assert "RuntimeError: a bug" in err
+
+
+def test_an_experiment_may_bring_its_own_sweep(
+    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    text = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {data: 'iris,wine'}}}\n"
+    (tmp_path / "own" / "experiment" / "two.yaml").write_text(text)
+    jobs = Jobs(monkeypatch, *["ok"] * 4)
+    code, _, _ = told("run", *SMALL, "--config-dir", "own", "experiment=two", "seed=1,2")
+    assert code == 0
+    assert [(cfg.data.name, cfg.seed) for cfg in jobs.configs] == [
+        ("iris", 1), ("iris", 2), ("wine", 1), ("wine", 2),
+    ]  # fmt: skip
+
+
+def test_a_bug_shows_its_traceback_and_is_logged(
+    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Jobs(monkeypatch, "raise")
+    code, _, err = told("run", *SMALL)
+    assert code == 1
+    assert "Traceback" in err
+    (log,) = (tmp_path / "results").rglob("run.log")
+    assert "RuntimeError: a bug" in log.read_text()
+
+
+def test_a_bug_in_the_ending_is_not_swallowed(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra turns what a callback raises into a warning and exit code 0."""
+    Jobs(monkeypatch, "ok")
+    monkeypatch.setattr(run, "finish", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        told("run", *SMALL)
+
+
+def test_a_users_own_component_runs_from_a_folder_of_theirs(
+    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "own" / "explainer").mkdir(parents=True)
+    (tmp_path / "own" / "explainer" / "mine.yaml").write_text("mine: {_target_: mine.Mine, n: 3}\n")
+    (tmp_path / "mine.py").write_text("class Mine:\n    def __init__(self, n: int): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    chosen = [*SMALL[1:], "explainer=[mine,random]", "allow=[mine]"]
+    for flags in (["--config-dir", "own"], [f"hydra.searchpath=[file://{tmp_path}/own]"]):
+        jobs = Jobs(monkeypatch, "ok")
+        code, _, err = told("run", *chosen, *flags)
+        assert (code, err) == (0, "")
+        assert list(jobs.configs[0].explainer) == ["mine", "random"]
+
+
+def test_explainers_that_will_be_skipped_are_named_beforehand(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Jobs(monkeypatch, "ok")
+    _, _, err = told("run", *SMALL[1:3], "model=random_forest", "explainer=[saliency,random]")
+    assert "note: " in err
+    assert "saliency will be skipped" in err
+
+
+# `ui` and `report`
+
+
+def test_a_port_that_is_taken_is_passed_over() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert cli._free_port(port) > port
+
+
+def test_ui_and_report_say_that_there_is_nothing_yet(told: Told, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    for command in ("ui", "report"):
+        code, _, err = told(command)
+        assert code == 2
+        assert "nothing has been run yet" in err
+
+
+@pytest.mark.slow
+def test_a_real_run_its_report_and_its_link(
+    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    chosen = [
+        "explainer=random",
+        "metric=[deletion,forward_rows]",
+        "model=linear",
+        "evaluation.n_samples=8",
+        "recorder.pictures=false",
+    ]
+    command = [sys.executable, "-m", "xai_bench", "run", *chosen]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    code, out, _ = told("report")
+    assert (code, out) == (0, f"default: {tmp_path / 'results' / 'reports' / 'default'}\n")
+    assert list((tmp_path / "results" / "reports" / "default").iterdir())
+    started: list[list[str]] = []
+    monkeypatch.setattr(cli, "_execute", lambda command, _: started.append(list(command)))
+    code, out, _ = told("ui", "--port", "5055")
+    assert code == 0
+    assert "default: http://127.0.0.1:50" in out
+    assert "mlflow" in started[0]
+    code, _, err = told("ui", "--study", "defalt")
+    assert code == 2
+    assert "did you mean default?" in err

@@ -1,0 +1,107 @@
+"""The house rules that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "xai_bench"
+FILES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = {str(path.relative_to(PACKAGE)): path.read_text() for path in FILES}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions() -> list[tuple[str, Function]]:
+    return [
+        (f"{name}:{node.name}", node)
+        for name, text in SOURCES.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, Function)
+    ]
+
+
+def length(node: Function) -> int:
+    """Lines of a function, its docstring included."""
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_functions_are_short() -> None:
+    lengths = sorted(length(node) for _, node in functions())
+    assert statistics.median(lengths) <= 15
+    assert lengths[int(0.9 * len(lengths))] <= 35
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_files_are_short(name: str) -> None:
+    assert SOURCES[name].count("\n") <= 400
+
+
+def test_functions_take_few_parameters() -> None:
+    friendly = {"api.py:workbench"}  # called by hand, all but two of its arguments optional
+    crowded = [
+        name
+        for name, node in functions()
+        if len([a for a in (*node.args.args, *node.args.kwonlyargs) if a.arg != "self"]) > 6
+    ]
+    assert set(crowded) <= friendly
+
+
+def test_arguments_are_never_passed_through_unseen() -> None:
+    """Two exceptions: Hydra's callbacks (`**_`), and modules, called as `module(x, **context)`."""
+    open_ended = [
+        name
+        for name, node in functions()
+        if node.args.kwarg and node.args.kwarg.arg != "_" and node.name != "forward"
+    ]
+    assert open_ended == []
+
+
+def test_everything_is_typed() -> None:
+    untyped = [name for name, node in functions() if node.returns is None]
+    assert untyped == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "allowed"),
+    [
+        (r"\bnp\.random\b|\bnumpy\.random\b(?! import .*Generator)", ()),
+        (r"\btorch\.manual_seed\(", ()),
+        (r"^\s*print\(", ()),
+        (r"except:", ()),
+        (r"except (Exception|BaseException)\b", ("evaluate.py",)),
+        (r"filterwarnings\(", ()),
+    ],
+)
+def test_forbidden_words(pattern: str, allowed: tuple[str, ...]) -> None:
+    found = [
+        f"{name}: {line.strip()}"
+        for name, text in SOURCES.items()
+        if name not in allowed
+        for line in text.splitlines()
+        if re.search(pattern, line)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", [n for n in SOURCES if not n.endswith("__init__.py")])
+def test_every_module_says_what_it_is(name: str) -> None:
+    assert ast.get_docstring(ast.parse(SOURCES[name]))
+
+
+def test_components_are_frozen_dataclasses_without_a_base() -> None:
+    """Newcomers inherit nothing; protocols say what is expected."""
+    for name, text in SOURCES.items():
+        if not name.startswith(("explainers/", "metrics/", "probes/")):
+            continue
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                assert all(
+                    "Protocol" in ast.unparse(base)
+                    or "Generic" in ast.unparse(base)
+                    or "nn.Module" in ast.unparse(base)
+                    for base in node.bases
+                ), node.name

@@ -1,0 +1,225 @@
+"""The command line. Everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from xai_bench.messages import Mistake
+from xai_bench.names import instead
+
+USAGE = """\
+xai-bench: how good are explanations of machine-learning models?
+
+  xai-bench run      train, explain and score (`xai-bench run --help`)
+  xai-bench list     explainers, metrics, data, models and all else there is to choose from
+  xai-bench check    what a metric or an explainer promises, tried on small exact worlds
+  xai-bench report   tables and figures of what has been run
+  xai-bench ui       look at the runs in MLflow
+
+Try: xai-bench run experiment=demo
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Exit codes: 0 fine, 1 something failed, 2 a mistake in what was typed."""
+    command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        if command in ("--help", "-h", "help"):
+            sys.stdout.write(USAGE)
+        elif command == "--version":
+            sys.stdout.write(f"{_version()}\n")
+        elif command in COMMANDS:
+            COMMANDS[command](rest)
+        else:
+            raise Mistake(f"there is no command '{command}'; {instead(command, COMMANDS)}")
+    except Mistake as mistake:
+        for sentence in str(mistake).splitlines():
+            sys.stderr.write(f"xai-bench: {sentence}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nxai-bench: stopped; the same command does what is left\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Everything after `run` goes to Hydra, checked first."""
+    if {"--help", "-h"} & set(arguments):
+        from xai_bench.listing import run_help
+
+        width = min(shutil.get_terminal_size().columns, 100)
+        sys.stdout.write(run_help(_folders(_config_dir(arguments)), width) + "\n")
+        return
+    from xai_bench import launch
+
+    launch.run(arguments)
+
+
+def show_list(arguments: Sequence[str]) -> None:
+    """What there is to choose from."""
+    from xai_bench import listing
+
+    parser = _Parser("list", "What there is to choose from, read from conf/ and the classes.")
+    parser.add_argument("kind", nargs="*", help="explainers, metrics, data, models, ...; or all")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--markdown", action="store_true", help="for the documentation")
+    parser.add_argument("--config-dir", metavar="DIR", help="your own folder of groups")
+    found = parser.parse_intermixed_args(list(arguments))
+    groups, folders = listing.groups_of(found.kind), _folders(found.config_dir)
+    if found.json or found.markdown:
+        write = listing.as_json if found.json else listing.as_markdown
+        sys.stdout.write(write(groups, folders) + "\n")
+        return
+    from rich.console import Console
+
+    listing.show(groups, folders, Console(soft_wrap=False))
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Try what metrics and explainers promise; exit code 1 where a promise is broken."""
+    parser = _Parser("check", "What a metric or an explainer promises, tried on exact worlds.")
+    parser.add_argument("overrides", nargs="*", help="metric=NAME, 'explainer=[a,b]'; or all")
+    parser.add_argument("--markdown", action="store_true", help="docs/metrics.md, all metrics")
+    parser.add_argument("--config-dir", metavar="DIR", help="your own folder of groups")
+    found = parser.parse_intermixed_args(list(arguments))
+    _folders(found.config_dir)
+    from xai_bench.certify import command, page
+    from xai_bench.certify.finding import faults
+    from xai_bench.run import canonical
+
+    with canonical():
+        tried = (
+            command.all_metrics()
+            if found.markdown
+            else command.certified(found.overrides, found.config_dir)
+        )
+    text = page.markdown(tried) if found.markdown else "\n\n".join(map(page.text, tried))
+    sys.stdout.write(text + "\n")
+    broken = [fault for one in tried for fault in faults(one.found)]
+    for fault in broken:
+        sys.stderr.write(f"xai-bench: {fault}\n")
+    sys.exit(1 if broken else 0)
+
+
+def ui(arguments: Sequence[str]) -> None:
+    """Open the runs in MLflow."""
+    parser = _Parser("ui", "Look at the runs in MLflow; stop it with Ctrl-C.")
+    parser.add_argument("--port", type=int, default=5000, help="the next free one is taken")
+    _add_place(parser)
+    found = parser.parse_args(arguments)
+    root, studies = _studies(found)
+    from xai_bench.record.mlflow import UI_ENVIRONMENT, MlflowRecorder
+
+    recorder, port = MlflowRecorder(), _free_port(found.port)
+    for study in studies:
+        sys.stdout.write(f"{study}: {recorder.deep_link(root, study, port)}\n")
+    sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
+    sys.stdout.flush()
+    _execute(recorder.ui_command(root, port), UI_ENVIRONMENT)
+
+
+def report(arguments: Sequence[str]) -> None:
+    """Write the tables and figures of one study, or of all."""
+    parser = _Parser("report", "Tables and figures of what has been run.")
+    _add_place(parser)
+    root, studies = _studies(parser.parse_args(arguments))
+    from xai_bench.record.store import Store
+    from xai_bench.report import write
+
+    for study in studies:
+        write(Store(root), study, root / "reports" / study)
+        sys.stdout.write(f"{study}: {root / 'reports' / study}\n")
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "run": run,
+    "list": show_list,
+    "check": check,
+    "report": report,
+    "ui": ui,
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one sentence, without the usage."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(prog=f"xai-bench {command}", description=description)
+
+    def error(self, message: str) -> NoReturn:
+        raise Mistake(f"{message}; `{self.prog} --help` shows what can be written")
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", default="results", help="the folder that runs write to")
+    parser.add_argument("--study", help="one study only")
+
+
+def _studies(place: argparse.Namespace) -> tuple[Path, list[str]]:
+    """The results folder and the studies meant: the one named, or all there are."""
+    root = Path(place.results).absolute()
+    if not root.is_dir():
+        raise Mistake(
+            f"--results {place.results}: there is no such folder; `xai-bench run` makes one"
+        )
+    from xai_bench.record.store import Store
+
+    known = Store(root).studies()
+    if place.study is None and known:
+        return root, known
+    if place.study not in known:
+        raise Mistake(
+            f"--study {place.study}: no such study in {root}; {instead(place.study, known)}"
+            if known
+            else f"nothing has been run yet in {root}; try `xai-bench run experiment=demo`"
+        )
+    return root, [place.study]
+
+
+def _config_dir(arguments: Sequence[str]) -> str | None:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd")
+    folder: str | None = parser.parse_known_args(list(arguments))[0].config_dir
+    return folder
+
+
+def _folders(own: str | None) -> list[Path]:
+    from xai_bench.catalogue import conf_dir
+
+    if own is not None and not Path(own).is_dir():
+        raise Mistake(f"--config-dir {own}: there is no such folder")
+    return [conf_dir(), *([Path(own)] if own else [])]
+
+
+def _free_port(wanted: int) -> int:
+    """`wanted` or the first port after it that nobody listens on at the loopback address."""
+    import socket
+
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise Mistake(f"--port {wanted}: this port and the 99 after it are taken; name another one")
+
+
+def _execute(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    import os
+
+    os.execvpe(command[0], list(command), {**os.environ, **environment})
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("xai-bench")

@@ -1,0 +1,67 @@
+"""One sentence for every mistake a user can make: what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from xai_bench.names import instead
+
+
+class Mistake(Exception):
+    """What the user got wrong, in one sentence. Told without a traceback; exit code 2."""
+
+
+def no_option(group: str, name: str, options: Iterable[str]) -> str:
+    """A group has no such option."""
+    return f"{group}={name}: there is no {group} '{name}'; {instead(name, options)}"
+
+
+def no_key(key: str, siblings: Iterable[str]) -> str:
+    """There is no such setting; `siblings` are the keys beside it."""
+    parent, _, last = key.rpartition(".")
+    known = [sibling for sibling in siblings if not sibling.startswith("_")]
+    if parent and not known:
+        return f"unknown setting '{key}': {parent} has no settings"
+    return f"unknown setting '{key}': {f'under {parent}, ' if parent else ''}{instead(last, known)}"
+
+
+def not_selected(
+    key: str, group: str, name: str, selected: Sequence[str], options: Collection[str]
+) -> str:
+    """A field of a component is set that is not part of the run."""
+    if name not in options:
+        return f"{key}: there is no {group} '{name}'; {instead(name, options)}"
+    choice = ",".join([*selected, name])
+    return f"{key}: '{name}' is not part of this run; select it too: '{group}=[{choice}]'"
+
+
+def not_understood(override: str) -> str:
+    """Not the syntax of an override."""
+    return (
+        f"{override!r} is not understood: write key=value, in quotes where it holds brackets, "
+        "commas or spaces, e.g. 'explainer=[saliency,lime]'"
+    )
+
+
+def several_values(override: str, *, sets: Collection[str]) -> str:
+    """Comma-separated values without a sweep; `sets` are the groups that take several at once."""
+    key, _, values = override.partition("=")
+    together = f", or write '{key}=[{values}]' to have them in one run" if key in sets else ""
+    return f"{override} names several values: add -m to run them one after the other{together}"
+
+
+def twice(key: str, override: str) -> str:
+    """`+` on something that exists."""
+    return f"{override}: {key} is set already, so leave out the '+'"
+
+
+def nothing_to_leave_out(key: str) -> str:
+    """`~` on something that does not exist."""
+    return f"~{key}: there is no '{key}' to leave out"
+
+
+def one_line(error: BaseException) -> str:
+    """The first paragraph of an error's text, on one line."""
+    text = re.split(r"\n\s*(?:Config search path|full_key|object_type|See https)", str(error))[0]
+    return " ".join(text.split()) or type(error).__name__
