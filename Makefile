@@ -1,0 +1,61 @@
+# Everything a contributor or CI does. `make demo` is the place to start.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# The first of these that runs and is new enough; or say make PYTHON=...
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+WORKERS ?= 2
+
+# One thread per process is the setting in which runs reproduce to the last bit.
+export OMP_NUM_THREADS := 1
+
+.PHONY: help install demo test test-fast check docs wheel clean
+
+help:
+	@echo 'make demo       install, then one small run with tables and pictures'
+	@echo 'make install    a virtual environment in .venv with the pinned versions'
+	@echo 'make test       all tests; make test-fast leaves out the slow ones'
+	@echo 'make check      lint, format and types'
+	@echo 'make docs       rewrite docs/components.md and docs/metrics.md'
+	@echo 'make wheel      build dist/*.whl'
+
+install: $(STAMP)
+
+# uv is several times faster than pip, but does not read pip's own find-links setting.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed; say make PYTHON=...'; exit 1; }
+	test -x $(BIN)/python || '$(PYTHON)' -m venv $(VENV)
+	@if command -v uv >/dev/null && { [ -z "$$PIP_FIND_LINKS" ] || [ -d "$$PIP_FIND_LINKS" ]; }; then \
+		set -x; uv pip install --quiet --python $(BIN)/python $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} \
+			-c constraints.txt -e '.[dev]'; \
+	else \
+		set -x; $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'; \
+	fi
+	@touch $@
+
+demo: install
+	$(BIN)/xai-bench run experiment=demo
+
+test: install
+	$(BIN)/pytest -n $(WORKERS) -m 'not gpu and not network'
+
+test-fast: install
+	$(BIN)/pytest -n $(WORKERS) -m 'not slow and not gpu and not network'
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: install
+	$(BIN)/xai-bench list --markdown > docs/components.md
+	$(BIN)/xai-bench check --markdown > docs/metrics.md
+
+wheel: install
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
