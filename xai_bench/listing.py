@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from xai_bench.catalogue import GROUPS, Entry, entries
@@ -17,7 +19,7 @@ from xai_bench.messages import Mistake
 from xai_bench.names import instead
 
 WIDE = 120
-"""Columns of a terminal from which on papers are shown too."""
+"""Columns of a terminal from which on everything fits into a table."""
 
 EXAMPLES = """\
   xai-bench run data=digits model=cnn 'explainer=[saliency,integrated_gradients,kernel_shap]'
@@ -83,7 +85,10 @@ def show(groups: Sequence[str], folders: Sequence[Path], console: Console) -> No
     for group in groups:
         found = entries(group, folders)
         components = [entry for entry in found if not entry.members]
-        console.print(_table(group, components, papers=console.width >= WIDE))
+        if console.width >= WIDE:
+            console.print(_table(group, components))
+        else:
+            _show_stacked(group, components, console)
         for entry in found:
             if entry.members:
                 members = ", ".join(entry.members)
@@ -103,11 +108,22 @@ def _columns(found: Sequence[Entry]) -> dict[str, list[str]]:
     return {title: cells for title, cells in columns.items() if any(cells) or title == "name"}
 
 
-def _table(group: str, found: Sequence[Entry], *, papers: bool) -> Table:
+def _show_stacked(group: str, found: Sequence[Entry], console: Console) -> None:
+    """For narrow terminals: a line of names and traits, and the description below it."""
+    console.print(f"[bold]{GROUPS[group]}[/]\n")
+    columns = _columns(found)
+    for row in zip(*columns.values(), strict=True):
+        cells = dict(zip(columns, row, strict=True))
+        needs = f"needs {cells['needs']}" if cells.get("needs") else ""
+        traits = [cells.get("category", ""), cells.get("kind", ""), needs, cells.get("paper", "")]
+        told = " · ".join(escape(trait) for trait in traits if trait)
+        console.print(f"  [bold]{cells['name']}[/]  [dim]{told}[/]", highlight=False)
+        console.print(Padding(escape(cells.get("what it is", "")), (0, 0, 0, 6)), highlight=False)
+
+
+def _table(group: str, found: Sequence[Entry]) -> Table:
     table = Table(title=GROUPS[group], title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     columns = _columns(found)
-    if not papers:
-        columns.pop("paper", None)
     for title in columns:
         wide = title in ("what it is", "paper")
         table.add_column(title, no_wrap=not wide, ratio=2 if wide else None)
