@@ -87,16 +87,15 @@ class _Fitting:
 
 
 def _key(block: Block) -> list[Column]:
-    """The key metrics, and the first metric of any category that has none among them."""
+    """The key metrics, then the first metric of categories without one while there is room."""
     key = [column for column in block.scored if column.metric in KEY_METRICS]
+    while len(key) > N_COLUMNS:
+        key.remove(_spare(key))
     covered = {column.category for column in key}
     for category, run in groupby(block.scored, key=lambda column: column.category):
-        if category not in covered:
+        if category not in covered and len(key) < N_COLUMNS:
             key.append(next(run))
-    order = [column for column in block.scored if column in key]
-    while len(order) > N_COLUMNS:
-        order.remove(_spare(order))
-    return order
+    return [column for column in block.scored if column in key]
 
 
 def _spare(columns: Sequence[Column]) -> Column:
