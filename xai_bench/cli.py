@@ -28,6 +28,8 @@ Try: xai-bench run experiment=demo
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit codes: 0 fine, 1 something failed, 2 a mistake in what was typed."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    # Your own package beside you can be named, as with `python -m`; last, so that it hides nothing.
+    sys.path.append(str(Path.cwd()))
     try:
         if command in ("--help", "-h", "help"):
             sys.stdout.write(USAGE)
