@@ -16,9 +16,9 @@ from tests import toys
 from xai_bench import coalitions, units
 from xai_bench.baselines import Quantile
 from xai_bench.data.gaussian import CorrelatedGaussian, GaussianLaw
-from xai_bench.explainers.credit import every_coalition
 from xai_bench.explainers.gradient import IntegratedGradients
 from xai_bench.explainers.shapley import ExactShapley
+from xai_bench.games import all_coalitions
 from xai_bench.imputers import ConditionalGaussian, ConditionalNeighbours, regression
 from xai_bench.inpainting import NoisyLinear, harmonic
 from xai_bench.metrics.fidelity import Infidelity
@@ -169,7 +169,7 @@ def test_normal_draws_have_the_conditional_mean_and_covariance() -> None:
 
 
 def test_slopes_are_those_of_the_law_for_every_coalition() -> None:
-    truth, kept = law(5), every_coalition(5)
+    truth, kept = law(5), all_coalitions(5)
     found = regression(truth.covariance, kept[None])[0]
     for row, slopes in zip(kept, found, strict=True):
         expected = truth.conditional(row)[0] * ~row[:, None]

@@ -287,6 +287,10 @@ def test_own_units_and_official_test_arrays(tmp_path: Path) -> None:
         ({"x": np.ones((9, 2)), "y": np.arange(9) / 2, "units": np.zeros(3)}, r"shape \[3\]"),
         ({"x": np.ones((9, 2)), "y": np.arange(9), "x_test": np.ones((9, 2))}, "y_test"),
         ({"x": np.full((9, 2, 4, 4), np.nan), "y": np.arange(9) / 2}, "NaN or infinite"),
+        (
+            {"x": np.where(np.arange(36).reshape(12, 3) == 10, np.nan, 1.0), "y": np.arange(12)},
+            r"x has 1 values that are NaN or infinite, the first at \[3, 1\]",
+        ),
     ],
 )
 def test_wrong_arrays_are_told(tmp_path: Path, values: dict[str, Any], sentence: str) -> None:

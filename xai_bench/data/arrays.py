@@ -139,6 +139,13 @@ def _joined(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, Any, int]:
                 "expected numbers [N, columns], [N, channels, steps] or "
                 "[N, channels, height, width], and y [N]"
             )
+        # Before scaling, which would spread one bad value over its whole column.
+        bad = np.argwhere(~np.isfinite(x))
+        if len(bad):
+            raise ValueError(
+                f"x has {len(bad)} values that are NaN or infinite, the first at "
+                f"{bad[0].tolist()}; expected finite numbers: fill them or leave out those samples"
+            )
     if len({x.shape[1:] for x, _ in pairs}) > 1:
         raise ValueError("samples in x and x_test have different shapes; expected the same")
     n_test = len(pairs[1][0]) if len(pairs) > 1 else 0

@@ -54,11 +54,6 @@ def credit(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, rng
     return units.spread(credits, inputs.units).to(inputs.x.dtype)
 
 
-def every_coalition(n_units: int) -> Tensor:
-    """`[2^u, u]` bool: row `k` keeps the units whose bits are set in `k`, from none to all."""
-    return (torch.arange(2**n_units)[:, None] >> torch.arange(n_units)) % 2 == 1
-
-
 def ends(n_samples: int, n_units: int) -> Tensor:
     """`[b, 2, u]` bool: the full coalition, then the empty one."""
     return torch.tensor([[True], [False]]).expand(n_samples, 2, n_units)

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai_bench import games
 from xai_bench.explainers.credit import (
     credit,
     ends,
-    every_coalition,
     least_squares,
     require_budget,
 )
@@ -51,20 +51,10 @@ class ExactShapley:
         return 0
 
     def plan(self, n_units: int, draws: Tensor) -> Tensor:
-        return every_coalition(n_units)
+        return games.all_coalitions(n_units)
 
     def solve(self, kept: Tensor, values: Tensor) -> Tensor:
-        """Weighted gains: differences first, so that a unit that changes nothing gets exactly 0."""
-        n_units = kept.shape[2]
-        orders = [math.factorial(s) * math.factorial(n_units - s - 1) for s in range(n_units)]
-        share = torch.tensor(orders, dtype=torch.float64) / math.factorial(n_units)
-        sizes = every_coalition(n_units).sum(1)
-        credits = []
-        for unit in range(n_units):  # bit `unit` of the row tells the coalitions with it apart
-            gain = values.view(len(values), -1, 2, 2**unit).diff(dim=2)
-            weight = share[sizes.view(-1, 2, 2**unit)[:, :1]]
-            credits.append((gain * weight).flatten(1).sum(1))
-        return torch.stack(credits, dim=1)
+        return games.shapley_values(values)
 
 
 @dataclass(frozen=True)
@@ -150,7 +140,7 @@ class KernelSHAP:
 
     def plan(self, n_units: int, draws: Tensor) -> Tensor:
         if self._exact(n_units):
-            return every_coalition(n_units).roll(1, 0)  # full first, then empty
+            return games.all_coalitions(n_units).roll(1, 0)  # full first, then empty
         require_budget(self.budget, 2 * n_units, n_units)
         drawn = _kernel_coalitions(draws[..., 0], draws[..., 1:])
         pairs = torch.stack([drawn, ~drawn], dim=2).flatten(1, 2)
