@@ -35,6 +35,7 @@ from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.run import canonical
 from xai_bench.seeds import Seeds
+from xai_bench.types import Answer
 
 ROOT = Path(__file__).parents[1]
 WORLDS = {"digits": ("digits", "cnn"), "table": ("breast_cancer", "mlp")}
@@ -163,7 +164,7 @@ def ours(world: World, args: argparse.Namespace, *, unique: bool = False) -> dic
     start = time.perf_counter()
     for name, node in world.explainers.items():
         explainer = Timed(instantiate(node, _convert_="all"), meter)
-        evaluate(bench, Candidate(name, explainer), judges, attribution=world.maps[name])  # type: ignore[arg-type]
+        evaluate(bench, Candidate(name, explainer), judges, given=Answer(world.maps[name]))  # type: ignore[arg-type]
         spent += explainer.seconds
     seconds = time.perf_counter() - start
     hook.remove()

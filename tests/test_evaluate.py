@@ -13,7 +13,7 @@ from torch import Tensor
 from tests import toys
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
 from xai_bench.seeds import Seeds
-from xai_bench.types import Case, Inputs, Kind, Model, Rng, Unsupported
+from xai_bench.types import Answer, Case, Inputs, Kind, Model, Rng, Unsupported
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,9 @@ def test_infinity_is_not_a_score() -> None:
 def test_given_attributions_are_judged_as_they_are_unless_cost_is_asked_for() -> None:
     given = torch.ones(5, 3, dtype=torch.float64)
     candidate = Candidate("it", Broken())
-    found = evaluate(bench(), candidate, judges(Sum()), attribution=given)
+    found = evaluate(bench(), candidate, judges(Sum()), given=Answer(given))
     assert torch.equal(found.attribution, given)
-    again = evaluate(bench(), candidate, judges(Sum(), Rows()), attribution=given)
+    again = evaluate(bench(), candidate, judges(Sum(), Rows()), given=Answer(given))
     assert again.outcome.status == "failed"
 
 
@@ -204,3 +204,35 @@ def test_steps_add_up() -> None:
     heard: list[int] = []
     evaluate(bench(), Candidate("it", Noisy()), judges(Sum(), Rows()), on_step=heard.append)
     assert sum(heard) == 3 * (1 + 2)
+
+
+@dataclass(frozen=True)
+class Estimates(Noisy):
+    """Says how sure it is of every number, and which inputs would change the prediction."""
+
+    def answer(self, model: Any, inputs: Inputs, targets: Tensor, *, rng: Any) -> Answer:
+        found = self.explain(model, inputs, targets, rng=rng)
+        return Answer(found, found.abs(), torch.stack([found, -found], 1), {"first": inputs.x})
+
+
+@dataclass(frozen=True)
+class Reads:
+    category = "fidelity"
+    higher_is_better = True
+    reproducible = True
+
+    def score(self, case: Case) -> Tensor:
+        assert case.standard_error is not None
+        assert case.counterfactuals is not None
+        return case.standard_error.sum(1) + case.counterfactuals.sum((1, 2))
+
+
+def test_all_that_an_explainer_says_is_kept_and_shown_to_metrics() -> None:
+    found = evaluate(bench(), Candidate("it", Estimates()), judges(Reads()))
+    assert found.answer is not None
+    assert torch.equal(found.standard_error, found.attribution.abs())
+    assert found.counterfactuals.shape == (5, 2, 3)
+    assert torch.equal(found.layers["first"], bench().inputs.x)
+    assert torch.equal(found.scores["Reads"].values, found.standard_error.sum(1))
+    again = evaluate(bench(), Candidate("it", Broken()), judges(Reads()), given=found.answer)
+    assert torch.equal(again.scores["Reads"].values, found.scores["Reads"].values)

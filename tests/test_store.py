@@ -334,3 +334,14 @@ def test_writers_in_other_processes_do_not_lose_each_others_scores(tmp_path: Pat
     found = Store(tmp_path).read("cell0", "lime-key")
     assert found is not None
     assert set(found.scores) == {"m0", "m1", "m2", "m3"}
+
+
+def test_all_that_an_explainer_says_is_read_back(tmp_path: Path) -> None:
+    store, values = Store(tmp_path), torch.arange(6.0).view(3, 2)
+    extras = {"counterfactuals": values[:, None], "layers": {"features.0": values, "head": -values}}
+    store.write("cell0", explanation("lime", standard_error=values, **extras))
+    found = store.read("cell0", "lime-key")
+    assert torch.equal(found.standard_error, values)
+    assert torch.equal(found.counterfactuals, values[:, None])
+    assert found.layers.keys() == {"features.0", "head"}
+    assert torch.equal(found.layers["head"], -values)

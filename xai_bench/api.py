@@ -18,7 +18,7 @@ from xai_bench.models.targets import PredictedLogit
 from xai_bench.names import instead
 from xai_bench.outcomes import Explanation
 from xai_bench.seeds import Seeds
-from xai_bench.types import Domain, Explainer, Inputs, Kind, Metric, Rng, Unsupported
+from xai_bench.types import Answer, Domain, Explainer, Inputs, Kind, Metric, Rng, Unsupported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,8 @@ class Workbench:
             for m in metrics
         ]
         candidate = Candidate(type(explainer).__name__, explainer)
-        return evaluate(self.bench, candidate, judges, attribution=attribution)
+        given = None if attribution is None else Answer(attribution)
+        return evaluate(self.bench, candidate, judges, given=given)
 
     def _explainer(
         self, explainer: str | Explainer, options: Mapping[str, Any] | None

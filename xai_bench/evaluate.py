@@ -17,8 +17,10 @@ from xai_bench.cost import Bill, timed
 from xai_bench.outcomes import Explanation, Outcome, Scores
 from xai_bench.seeds import Seeds
 from xai_bench.types import (
+    Answer,
     Case,
     Cost,
+    Detailed,
     Domain,
     Explainer,
     Fitted,
@@ -91,23 +93,23 @@ def evaluate(
     candidate: Candidate,
     judges: Sequence[Judge],
     *,
-    attribution: Tensor | None = None,
+    given: Answer | None = None,
     on_step: OnStep = lambda _: None,
 ) -> Explanation:
     """Explain every sample with one explainer and score the result by every judge.
 
-    `attribution [N, *S]` from an earlier evaluation is judged as it is, without explaining anew,
-    except where a judge asks for the cost of explaining. `on_step` hears of every finished piece of
+    An answer `given` for all samples is judged as it is, without explaining anew, except where a
+    judge asks for the cost of explaining. `on_step` hears of every finished piece of
     work, `len(bench.batches()) * (1 + len(judges))` in all.
     """
     if any(judge.metric.category == "cost" for judge in judges):
-        attribution = None
-    ready, outcome = attempt(bench.strict, lambda: _prepare(bench, candidate, attribution is None))
+        given = None
+    ready, outcome = attempt(bench.strict, lambda: _prepare(bench, candidate, given is None))
     run = _Run(bench, candidate, tuple(judges), on_step, outcome)
     if ready is not None:
         run.explainer, run.fit = ready
         for number, rows in enumerate(bench.batches()):
-            run.batch(number, rows, None if attribution is None else attribution[rows])
+            run.batch(number, rows, None if given is None else _taken(given, rows))
             if run.outcome.status != "ok":
                 break
     return run.result()
@@ -124,31 +126,34 @@ class _Run:
     outcome: Outcome
     explainer: Explainer = field(init=False)
     fit: Bill = field(init=False)
-    attributions: list[Tensor] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     scores: dict[str, list[Tensor]] = field(default_factory=dict)
     broken: dict[str, Outcome] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
     fitted: dict[Model, Explainer] = field(default_factory=dict)
 
-    def batch(self, number: int, rows: Tensor, attribution: Tensor | None) -> None:
+    def batch(self, number: int, rows: Tensor, given: Answer | None) -> None:
         inputs, targets = self.bench.inputs.take(rows), self.bench.targets[rows]
         explained, self.outcome = attempt(
-            self.bench.strict, lambda: self._explained(inputs, targets, attribution)
+            self.bench.strict, lambda: self._explained(inputs, targets, given)
         )
         self.on_step(1)
         if explained is None:
             return
-        self.attributions.append(explained[0])
+        answer, cost = explained
+        self.answers.append(answer)
         truth = inputs.domain.truth
         case = Case(
             model=self.bench.model,
             inputs=inputs,
             targets=targets,
-            attribution=explained[0],
+            attribution=answer.attribution,
+            standard_error=answer.standard_error,
+            counterfactuals=answer.counterfactuals,
             kind=self.candidate.explainer.kind,
             rng=self.bench.stream("metric", inputs=inputs),
             explain=self._again,
-            cost=explained[1],
+            cost=cost,
             truth=None if truth is None else truth(inputs, targets).double(),
             rationale=_rows(self.bench.rationale, rows),
             labels=_rows(self.bench.labels, rows),
@@ -164,6 +169,7 @@ class _Run:
     def result(self) -> Explanation:
         ok = self.outcome.status == "ok"
         candidate = self.candidate
+        answer = _joined(self.answers) if ok else None
         return Explanation(
             explainer=candidate.name,
             key=candidate.key,
@@ -171,21 +177,25 @@ class _Run:
             category=candidate.explainer.category,
             config=candidate.config,
             index=self.bench.inputs.index,
-            attribution=torch.cat(self.attributions) if ok else None,
+            attribution=answer.attribution if answer else None,
+            standard_error=answer.standard_error if answer else None,
+            counterfactuals=answer.counterfactuals if answer else None,
+            layers=answer.layers if answer else {},
             scores={judge.name: self._scores(judge) for judge in self.judges},
             outcome=self.outcome,
         )
 
     def _explained(
-        self, inputs: Inputs, targets: Tensor, attribution: Tensor | None
-    ) -> tuple[Tensor, Cost]:
-        if attribution is not None:
-            return attribution, _cost(Bill(), inputs, Bill())
+        self, inputs: Inputs, targets: Tensor, given: Answer | None
+    ) -> tuple[Answer, Cost]:
+        if given is not None:
+            return given, _cost(Bill(), inputs, Bill())
         rng = self.bench.stream("explain", inputs=inputs)
         with timed(self.bench.model) as metered:
-            found = self.explainer.explain(metered, inputs, targets, rng=rng)
+            found = _asked(self.explainer, metered, inputs, targets, rng)
         cost = _cost(metered.bill, inputs, self.fit)
-        return _checked(found, inputs, self.candidate.name), cost
+        attribution = _checked(found.attribution, inputs, self.candidate.name)
+        return replace(found, attribution=attribution), cost
 
     def _again(
         self,
@@ -261,6 +271,36 @@ def _fit(bench: Bench, explainer: Explainer, model: Model) -> Explainer:
         return explainer
     rng = bench.seeds.stream("fit", samples=torch.zeros(1, dtype=torch.long))
     return explainer.fit(model, background(bench.inputs), rng=rng)
+
+
+def _asked(explainer: Explainer, model: Model, inputs: Inputs, targets: Tensor, rng: Rng) -> Answer:
+    if isinstance(explainer, Detailed):
+        return explainer.answer(model, inputs, targets, rng=rng)
+    return Answer(explainer.explain(model, inputs, targets, rng=rng))
+
+
+def _taken(answer: Answer, rows: Tensor) -> Answer:
+    return Answer(
+        attribution=answer.attribution[rows],
+        standard_error=_rows(answer.standard_error, rows),
+        counterfactuals=_rows(answer.counterfactuals, rows),
+        layers={name: values[rows] for name, values in answer.layers.items()},
+    )
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    """The answers of all batches as one."""
+    return Answer(
+        attribution=torch.cat([answer.attribution for answer in answers]),
+        standard_error=_together([answer.standard_error for answer in answers]),
+        counterfactuals=_together([answer.counterfactuals for answer in answers]),
+        layers={name: torch.cat([a.layers[name] for a in answers]) for name in answers[0].layers},
+    )
+
+
+def _together(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
 
 
 def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from xai_bench.types import Kind
+from xai_bench.types import Answer, Kind
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -47,6 +47,7 @@ class Explanation:
         key: the content address of the explanation: the explainer's configuration and version.
         config: the explainer's resolved configuration.
         attribution: `[N, *S]`, or None unless ok.
+        standard_error, counterfactuals, layers: as in `Answer`, for all `N` samples.
         index: `[N]` long, the join key of the per-sample scores.
         scores: by metric name.
     """
@@ -58,8 +59,18 @@ class Explanation:
     config: Mapping[str, Any]
     index: Tensor
     attribution: Tensor | None = None
+    standard_error: Tensor | None = None
+    counterfactuals: Tensor | None = None
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
     scores: Mapping[str, Scores] = field(default_factory=dict)
     outcome: Outcome = Outcome()
+
+    @property
+    def answer(self) -> Answer | None:
+        """What the explainer said of all samples; None unless ok."""
+        if self.attribution is None:
+            return None
+        return Answer(self.attribution, self.standard_error, self.counterfactuals, self.layers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

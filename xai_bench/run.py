@@ -200,10 +200,8 @@ def _explained(
 ) -> Explanation:
     """Evaluate what is missing, write it, and put it beside what was there."""
     earlier = task.earlier
-    attribution = None if earlier is None else earlier.attribution
-    found = evaluate(
-        bench, task.candidate, task.judges, attribution=attribution, on_step=progress.step
-    )
+    given = None if earlier is None else earlier.answer
+    found = evaluate(bench, task.candidate, task.judges, given=given, on_step=progress.step)
     store.write(cell.key, found)
     log.info("%s %s %s", found.explainer, found.outcome.status, found.outcome.reason)
     for scores in found.scores.values():

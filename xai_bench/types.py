@@ -6,7 +6,7 @@ Letters used for shapes everywhere: `B` samples in a batch, `*S` the shape of on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -185,7 +185,9 @@ class Explainer(Protocol):
     Class attributes: `kind`; `category`, its family; `needs`, out of `gradient` (a differentiable
     model), `module` (a torch module to hook) and `truth`; `paper`. Optional methods:
     `fit(model, background, *, rng) -> Explainer`, called once before the first explanation and
-    timed apart; `rows(n_units, n_references=1) -> Rows | None`, the closed-form cost per sample.
+    timed apart (`Fitted`); `answer`, for those that have more to say (`Detailed`); `anytime`, for
+    those that have a budget (`Anytime`); `rows(n_units, n_references=1) -> Rows | None`, the
+    closed-form cost per sample.
     """
 
     kind: ClassVar[Kind]
@@ -196,6 +198,54 @@ class Explainer(Protocol):
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
         """`[B, *S]`: signed, detached and finite attributions of `target_output`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """All that an explainer has to say of a batch, where that is more than an attribution.
+
+    Attributes:
+        attribution: `[B, *S]`, signed, detached and finite.
+        standard_error: `[B, *S]`, of an attribution that is an estimate from random draws; pooled
+            over a unit like the attribution, it is the standard error of the unit's credit.
+        counterfactuals: `[B, M, *S]`, up to `M` inputs with another prediction; NaN where fewer
+            were found.
+        layers: layer name -> `[B, ...]`, one explanation per layer.
+    """
+
+    attribution: Tensor
+    standard_error: Tensor | None = None
+    counterfactuals: Tensor | None = None
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Detailed(Protocol):
+    """An explainer with more to say than an attribution; its `explain` is `answer().attribution`.
+
+    Who asks for an answer need not ask `explain`: both take the same rows.
+    """
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer: ...
+
+
+@runtime_checkable
+class Anytime(Protocol):
+    """An explainer whose answer at a small budget is a first part of the work for a larger one."""
+
+    @property
+    def budget(self) -> int:
+        """Model rows per sample."""
+        ...
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        """One answer per budget (ascending), in one run: each as if its budget were the only one.
+
+        When an answer is given, no more rows were spent than its budget.
+        """
         ...
 
 
@@ -295,6 +345,7 @@ class Case:
         explain: the same explainer at other inputs, `explain(inputs)`, with the random numbers of
             the explanation under test; `explain(inputs, repeat=1)` draws afresh, `model=other`
             explains another model, `targets=other` another scalar or samples of another split.
+        standard_error, counterfactuals: as in `Answer`, or None.
         truth: `[B, *S]` written-down attributions, or None.
         rationale: `[B, *S]` bool, where people or the task's maker say that the evidence lies.
         labels: `[B]` true labels, where known.
@@ -312,6 +363,8 @@ class Case:
     rng: Rng
     explain: Explain
     cost: Cost
+    standard_error: Tensor | None = None
+    counterfactuals: Tensor | None = None
     truth: Tensor | None = None
     rationale: Tensor | None = None
     labels: Tensor | None = None

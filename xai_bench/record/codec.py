@@ -32,6 +32,8 @@ SCHEMA = pa.schema(
         "score": pa.float64(),
     }
 )
+_ANSWER = ("attribution", "standard_error", "counterfactuals")
+_LAYERS = "layers/"
 _NAMES = ("key", "data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
 
 
@@ -75,6 +77,19 @@ def tensors(values: Mapping[str, Tensor], names: Iterable[str] = ()) -> bytes:
     packed = {name: value.detach().contiguous().clone() for name, value in values.items()}
     metadata = {"names": json.dumps(list(names))}
     return bytes(save(packed, metadata))
+
+
+def answer_tensors(explanation: Explanation) -> dict[str, Tensor]:
+    """What an explainer said, by name; each layer under `layers/<name>`."""
+    named = {name: getattr(explanation, name) for name in _ANSWER}
+    layers = {f"{_LAYERS}{name}": value for name, value in explanation.layers.items()}
+    return {name: value for name, value in {**named, **layers}.items() if value is not None}
+
+
+def answer_fields(values: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What `answer_tensors` wrote, as fields of an explanation."""
+    layers = {k.removeprefix(_LAYERS): v for k, v in values.items() if k.startswith(_LAYERS)}
+    return {**{name: values.get(name) for name in _ANSWER}, "layers": layers}
 
 
 def parquet(scores: Iterable[Scores], index: Tensor) -> bytes:

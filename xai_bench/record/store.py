@@ -88,9 +88,7 @@ class Store:
     def write(self, cell_key: str, explanation: Explanation) -> None:
         """Add an explanation; scores already there under other content addresses stay."""
         folder = self.folder(cell_key, explanation.key)
-        values = {"index": explanation.index}
-        if explanation.attribution is not None:
-            values["attribution"] = explanation.attribution
+        values = {"index": explanation.index, **codec.answer_tensors(explanation)}
         fields = codec.explanation_fields(explanation)
         with self._writing(self.folder(cell_key)):
             files.write(folder / "attribution.safetensors", codec.tensors(values))
@@ -125,7 +123,7 @@ class Store:
             return Explanation(
                 **fields,
                 index=values["index"],
-                attribution=values.get("attribution"),
+                **codec.answer_fields(values),
                 scores=_wanted(found, metrics),
                 outcome=outcome,
             )
