@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
-NUMERIC_FOLDERS = ("data", "models", "explainers", "probes", "metrics")
+NUMERIC_FOLDERS = ("types", "data", "models", "explainers", "probes", "metrics")
 NUMERIC_FILES = (
     "baselines.py",
     "coalitions.py",
@@ -24,7 +24,6 @@ NUMERIC_FILES = (
     "imputers.py",
     "inpainting.py",
     "seeds.py",
-    "types.py",
     "units.py",
 )
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas")

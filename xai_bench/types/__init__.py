@@ -1,0 +1,43 @@
+"""The vocabulary of `xai_bench`. Nothing here imports the rest of the package.
+
+Letters used for shapes everywhere: `B` samples in a batch, `*S` the shape of one input, `U` units,
+`K` coalitions or perturbations, `R` references of a baseline, `C` model outputs, `N` rows of data.
+"""
+
+from xai_bench.types.explainers import (
+    Answer,
+    Anytime,
+    Cost,
+    Detailed,
+    Explainer,
+    Fitted,
+    Kind,
+    Rows,
+)
+from xai_bench.types.inputs import Domain, Inputs, Law, Rng, Unsupported
+from xai_bench.types.metrics import Case, Explain, Lab, Metric, Probe
+from xai_bench.types.models import Baseline, Imputer, Model
+
+__all__ = [
+    "Answer",
+    "Anytime",
+    "Baseline",
+    "Case",
+    "Cost",
+    "Detailed",
+    "Domain",
+    "Explain",
+    "Explainer",
+    "Fitted",
+    "Imputer",
+    "Inputs",
+    "Kind",
+    "Lab",
+    "Law",
+    "Metric",
+    "Model",
+    "Probe",
+    "Rng",
+    "Rows",
+    "Unsupported",
+]

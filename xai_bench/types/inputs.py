@@ -1,0 +1,118 @@
+"""What is explained: inputs, the space they live in, and the random numbers that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Unsupported(Exception):
+    """A component cannot do what was asked, for a stated reason: it is skipped, not failed."""
+
+
+class Rng(Protocol):
+    """Keyed random numbers: row `b` of a draw depends on sample `b` and the stream's name alone.
+
+    Stateless: the same call returns the same numbers. Ask `child` for an independent stream. Every
+    element depends on its own multi-index only, so a draw of `n` is a prefix of a draw of `2n`.
+    """
+
+    def child(self, *names: str | int) -> Rng: ...
+
+    def take(self, rows: Tensor) -> Rng:
+        """The streams of the samples at `rows` (long `[M]`)."""
+        ...
+
+    def uniform(self, *shape: int) -> Tensor:
+        """`[B, *shape]` float64 in the open interval (0, 1)."""
+        ...
+
+    def normal(self, *shape: int) -> Tensor:
+        """`[B, *shape]` float64, standard normal."""
+        ...
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """`[B, *shape]` long in `[0, high)`."""
+        ...
+
+
+class Law(Protocol):
+    """A normal distribution that `x` is known to follow."""
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    @property
+    def covariance(self) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Domain:
+    """What is known of the space that `x` lives in, the same for every batch.
+
+    Attributes:
+        background: `[N, *S]` training rows: what means, marginal draws and surrogates are made of.
+        scale: `[*S]` standard deviation of each element, 1 where it does not vary.
+        labels: `[N]` true labels of the background rows, where known.
+        truth: written-down attributions, `(inputs, targets) -> [B, *S]`, where known.
+        context: name -> `[N, ...]`, what the model needs beside each background row.
+        law: the distribution of x, where it is known: `mean [F]`, `covariance [F, F]`.
+        sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
+    """
+
+    background: Tensor
+    scale: Tensor
+    labels: Tensor | None = None
+    truth: Callable[[Inputs, Tensor], Tensor] | None = None
+    context: Mapping[str, Tensor] = field(default_factory=dict)
+    law: Law | None = None
+    sensitive: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """One batch of what is explained.
+
+    Attributes:
+        x: `[B, *S]` float, the tensor that attributions live on.
+        units: `[B, *S]` long, the unit of each element, dense per sample from 0; -1 is padding. A
+            broadcast view (stride 0 over `B`) where all samples agree.
+        index: `[B]` long, row in the evaluation split: the join key of every score.
+        context: name -> `[B, ...]`, passed to the model as it is and never perturbed.
+        domain: what is known of the whole space.
+    """
+
+    x: Tensor
+    units: Tensor
+    index: Tensor
+    domain: Domain
+    context: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def with_x(self, x: Tensor) -> Inputs:
+        """The same samples at other points, `[B, *S]`."""
+        return replace(self, x=x)
+
+    def take(self, rows: Tensor) -> Inputs:
+        """The samples at `rows` (long `[M]`), in that order."""
+        shared = self.units.stride(0) == 0 and len(self) > 0
+        units = self.units[:1].expand(len(rows), *self.units.shape[1:])
+        return Inputs(
+            x=self.x[rows],
+            units=units if shared else self.units[rows],
+            index=self.index[rows],
+            domain=self.domain,
+            context={name: value[rows] for name, value in self.context.items()},
+        )
+
+    def stacked(self, points: Tensor) -> Inputs:
+        """`points [B, K, *S]` as one batch of `B * K` rows, sample by sample."""
+        n_samples, n_points = points.shape[:2]
+        rows = torch.arange(n_samples).repeat_interleave(n_points)
+        return replace(self.take(rows), x=points.flatten(0, 1))

@@ -1,0 +1,136 @@
+"""Who judges, and all that a judge may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from torch import Tensor
+
+from xai_bench.types.explainers import Cost, Kind
+from xai_bench.types.inputs import Inputs, Rng
+from xai_bench.types.models import Model
+
+T = TypeVar("T")
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Probe(Protocol[T_co]):
+    """A measurement that metrics read. A frozen dataclass, so it is its own cache key.
+
+    `shared` probes look at model and inputs only: one measurement serves every explainer.
+    """
+
+    shared: ClassVar[bool]
+
+    def measure(self, case: Case) -> T_co: ...
+
+
+class Explain(Protocol):
+    def __call__(
+        self,
+        inputs: Inputs,
+        *,
+        repeat: int = 0,
+        model: Model | None = None,
+        targets: Tensor | None = None,
+    ) -> Tensor: ...
+
+
+class Lab(Protocol):
+    """Other models than the one explained, for metrics that retrain or randomise.
+
+    Models are made once per cell, whatever asks for them and in whatever order.
+    """
+
+    @property
+    def n_classes(self) -> int:
+        """0 for regression."""
+        ...
+
+    def retrained(self, member: int) -> Model:
+        """The same recipe on the same data with another seed, `member` 1, 2, ..."""
+        ...
+
+    def mislabelled(self) -> Model:
+        """The same recipe on the same data with its training labels shuffled."""
+        ...
+
+    def degraded(self, train: Tensor, valid: Tensor) -> Model:
+        """The same recipe and seed on other inputs: `train [N, *S]`, `valid [M, *S]`."""
+        ...
+
+    def split(self, name: str) -> tuple[Inputs, Tensor, Tensor]:
+        """The whole `train`, `valid` or `test` part, its targets and its labels, in this view."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """All that a metric may look at for one batch and one explainer.
+
+    Attributes:
+        attribution: `[B, *S]`, of the declared `kind`.
+        rng: the metrics' stream. It does not know the explainer, so all face the same draws.
+        explain: the same explainer at other inputs, `explain(inputs)`, with the random numbers of
+            the explanation under test; `explain(inputs, repeat=1)` draws afresh, `model=other`
+            explains another model, `targets=other` another scalar or samples of another split.
+        standard_error, counterfactuals: as in `Answer`, or None.
+        truth: `[B, *S]` written-down attributions, or None.
+        rationale: `[B, *S]` bool, where people or the task's maker say that the evidence lies.
+        labels: `[B]` true labels, where known.
+        groups: sensitive column -> `[B]` long codes.
+        lab: other models, where the data and the recipe are at hand.
+        shared, own: memory of this batch, for all explainers and for this one.
+        cell: memory of this explainer over all batches.
+    """
+
+    model: Model
+    inputs: Inputs
+    targets: Tensor
+    attribution: Tensor
+    kind: Kind
+    rng: Rng
+    explain: Explain
+    cost: Cost
+    standard_error: Tensor | None = None
+    counterfactuals: Tensor | None = None
+    truth: Tensor | None = None
+    rationale: Tensor | None = None
+    labels: Tensor | None = None
+    groups: Mapping[str, Tensor] = field(default_factory=dict)
+    lab: Lab | None = None
+    shared: dict[Any, Any] = field(default_factory=dict)
+    own: dict[Any, Any] = field(default_factory=dict)
+    cell: dict[Any, Any] = field(default_factory=dict)
+
+    def measure(self, probe: Probe[T]) -> T:
+        """The probe's result, measured once: for all explainers where it is shared."""
+        memory = self.shared if probe.shared else self.own
+        if probe not in memory:
+            memory[probe] = probe.measure(self)
+        result: T = memory[probe]
+        return result
+
+
+class Metric(Protocol):
+    """One class and one YAML make a metric; the YAML key is its name.
+
+    Class attributes: `category` (the section in MLflow and in tables); `higher_is_better`; `needs`,
+    out of `truth` and `groups`; `paper`; `version`, raised whenever numbers change; `reproducible`,
+    False for what a clock or the operating system says.
+    """
+
+    category: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    needs: ClassVar[tuple[str, ...]]
+    paper: ClassVar[str]
+    version: ClassVar[int]
+    reproducible: ClassVar[bool]
+
+    def score(self, case: Case) -> Tensor:
+        """`[B]` float; NaN says that a sample cannot be scored. Never silently the best value."""
+        ...
