@@ -40,7 +40,7 @@ def build(name: str):
     if "baseline" in node:
         node["baseline"] = Marginal(N_REFERENCES)
     if "budget" in node:
-        node["budget"] = 40
+        node["budget"] = 40 * N_REFERENCES
     return build_it(**node)
 
 

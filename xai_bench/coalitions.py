@@ -30,23 +30,14 @@ def values(
 
     Takes `K * R` forward rows per sample, at most `model.max_rows` at a time.
     """
-    out = torch.empty(kept.shape[:2], dtype=torch.float64)
-    for samples, columns, found in _valued(
-        model, inputs, targets, kept, _Absent(inputs, baseline, rng)
-    ):
-        out[samples, columns] = found.mean(2)
-    return out
+    return Game(model, inputs, targets, baseline, rng=rng).values(kept)
 
 
 def values_each(
     model: Model, inputs: Inputs, targets: Tensor, kept: Tensor, baseline: Baseline, *, rng: Rng
 ) -> Tensor:
     """`kept [B, K, U]` bool `-> [B, K, R]` float64: the same before the mean over references."""
-    absent = _Absent(inputs, baseline, rng)
-    out = torch.empty(*kept.shape[:2], absent.n_references, dtype=torch.float64)
-    for samples, columns, found in _valued(model, inputs, targets, kept, absent):
-        out[samples, columns] = found
-    return out
+    return Game(model, inputs, targets, baseline, rng=rng).values_each(kept)
 
 
 @torch.no_grad()
@@ -71,6 +62,51 @@ def departure(inputs: Inputs, baseline: Baseline, *, rng: Rng) -> Tensor | None:
     return inputs.x - baseline.references(inputs, rng=rng).mean(1)
 
 
+class Game:
+    """A model's value at any coalition of the units of some samples.
+
+    What stands in for absent units is drawn once, so that the same coalition has the same value
+    whenever it is asked for: references of the baseline, or an imputer asked each time.
+    """
+
+    def __init__(
+        self, model: Model, inputs: Inputs, targets: Tensor, baseline: Baseline, *, rng: Rng
+    ) -> None:
+        self.model, self.inputs, self.targets = model, inputs, targets
+        self.absent = _Absent(inputs, baseline, rng)
+
+    @property
+    def n_references(self) -> int:
+        """Rows that one coalition takes per sample."""
+        return self.absent.n_references
+
+    def values(self, kept: Tensor) -> Tensor:
+        """`kept [B, K, U]` bool `-> [B, K]` float64; see `values`."""
+        out = torch.empty(kept.shape[:2], dtype=torch.float64)
+        for samples, columns, found in self._valued(kept):
+            out[samples, columns] = found.mean(2)
+        return out
+
+    def values_each(self, kept: Tensor) -> Tensor:
+        """`kept [B, K, U]` bool `-> [B, K, R]` float64; see `values_each`."""
+        out = torch.empty(*kept.shape[:2], self.n_references, dtype=torch.float64)
+        for samples, columns, found in self._valued(kept):
+            out[samples, columns] = found
+        return out
+
+    @torch.no_grad()
+    def _valued(self, kept: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Block by block, the target output `[b, k, R]` of each coalition and reference."""
+        n_samples, per_call = len(self.inputs), self.n_references
+        for samples, columns in _blocks(n_samples, kept.shape[1], self.model.max_rows // per_call):
+            rows = torch.arange(n_samples)[samples]
+            part, targets = self.inputs.take(rows), self.targets[rows]
+            points = self.absent.fill(rows, kept[samples, columns]).flatten(1, 2)
+            asked = targets.repeat_interleave(points.shape[1])
+            flat = self.model.target_output(part.stacked(points), asked)
+            yield samples, columns, flat.double().view(len(rows), -1, per_call)
+
+
 class _Absent:
     """What stands in for absent units: references drawn once, or an imputer asked each time."""
 
@@ -90,28 +126,11 @@ class _Absent:
         return remove(part, kept, self.references[rows])
 
 
-@torch.no_grad()
-def _valued(
-    model: Model, inputs: Inputs, targets: Tensor, kept: Tensor, absent: _Absent
-) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Block by block, the target output `[b, k, R]` of each coalition and reference."""
-    per_call = absent.n_references
-    for samples, columns in _blocks(len(inputs), kept.shape[1], model.max_rows // per_call):
-        rows = torch.arange(len(inputs))[samples]
-        part = inputs.take(rows)
-        points = absent.fill(rows, kept[samples, columns])
-        flat = model.target_output(
-            part.stacked(points.flatten(1, 2)),
-            targets[rows].repeat_interleave(points.shape[1] * per_call),
-        )
-        yield samples, columns, flat.double().view(len(rows), -1, per_call)
-
-
 def _blocks(n_samples: int, n_columns: int, max_cells: int) -> Iterator[tuple[slice, slice]]:
     """Rectangles that cover `n_samples x n_columns`, none larger than `max_cells` (at least 1)."""
     max_cells = max(max_cells, 1)
-    width = min(n_columns, max_cells)
-    height = max(max_cells // max(width, 1), 1)
+    width = max(min(n_columns, max_cells), 1)
+    height = max(max_cells // width, 1)
     for top in range(0, n_samples, height):
         for left in range(0, n_columns, width):
             yield slice(top, top + height), slice(left, left + width)

@@ -59,6 +59,9 @@ class Draws:
     def integers(self, high: int, *shape: int) -> Tensor:
         return (self.uniform(*shape) * high).long()
 
+    def bits(self, *shape: int) -> Tensor:
+        return torch.from_numpy(self._bits(shape).view(np.int64))
+
     def _bits(self, shape: tuple[int, ...]) -> _Keys:
         keys = self.keys
         for size in shape:

@@ -2,88 +2,184 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions, units
-from xai_bench.types import Baseline, Inputs, Model, Rng, Unsupported
+from xai_bench import units
+from xai_bench.coalitions import Game
+from xai_bench.types import Answer, Baseline, Inputs, Model, Rng, Rows, Unsupported
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Credits:
+    """What the units of samples with the same number of units get.
+
+    Attributes:
+        values: `[b, u]`.
+        errors: `[b, u]` standard errors of `values`, NaN where there are too few draws to tell, or
+            None where nothing is drawn.
+    """
+
+    values: Tensor
+    errors: Tensor | None = None
 
 
 class Scheme(Protocol):
     """Which coalitions to ask for, and what to make of the answers.
 
-    Every method sees `b` samples with the same number of units `u`, so there is no padding.
+    Every method sees samples with the same number of units `u`, so there is no padding.
     """
 
     @property
     def baseline(self) -> Baseline: ...
 
-    def n_draws(self, n_units: int) -> int:
-        """How many rows of random numbers `plan` needs per sample."""
+    def least(self, n_units: int) -> int:
+        """How many coalitions it takes at the least; without a budget, it takes no more."""
         ...
 
-    def plan(self, n_units: int, draws: Tensor) -> Tensor:
-        """`draws [b, n_draws, u + 1]` uniform `-> kept [b, K, u]`, or `[K, u]` for all."""
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        """`kept [b, K, u]` bool, a row of `rng` each, or `[K, u]` for all; `K = n_coalitions`."""
         ...
 
-    def solve(self, kept: Tensor, values: Tensor) -> Tensor:
-        """`kept [b, K, u], values [b, K] -> [b, u]`."""
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        """`kept [b, K, u], values [b, K]` float64 to the credits of the units."""
         ...
 
 
-def credit(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-    """`[B, *S]`: each unit's credit, spread over its elements; 0 in padding.
+class Sampler(Protocol):
+    """A scheme that makes use of more coalitions: the plan for few is a first part of any other."""
+
+    @property
+    def baseline(self) -> Baseline: ...
+
+    def least(self, n_units: int) -> int: ...
+
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        """How many it asks for where it may ask for `most`, which are enough."""
+        ...
+
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor: ...
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits: ...
+
+
+def explained(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    """`[B, *S]`: each unit's credit from the least number of coalitions, spread over its elements.
 
     Samples with as many units are solved together, so that nothing is asked for padding and what a
-    sample's coalitions are depends on its own units only.
+    sample's coalitions are depends on its own units only. 0 in padding.
     """
-    counts, width = units.count(inputs.units), units.width(inputs.units)
-    groups = [(n, (counts == n).nonzero()[:, 0]) for n in counts.unique().tolist() if n > 0]
-    n_draws = max((scheme.n_draws(n) for n, _ in groups), default=0)
-    draws = rng.child("coalitions").uniform(n_draws, width + 1)
-    credits = torch.zeros(len(inputs), width, dtype=torch.float64)
-    for n, rows in groups:
-        plan = scheme.plan(n, draws[rows, : scheme.n_draws(n), : n + 1])
-        kept, part = plan.expand(len(rows), -1, -1), inputs.take(rows)
-        values = coalitions.values(
-            model, part, targets[rows], kept, scheme.baseline, rng=rng.take(rows)
+    groups = _groups(scheme, model, inputs, targets, rng)
+    for group in groups:
+        group.plan(scheme.least(group.n_units))
+    return _answer(inputs, [g.credits(scheme.least(g.n_units)) for g in groups]).attribution
+
+
+def answers(
+    scheme: Sampler,
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    budgets: Sequence[int],
+    *,
+    rng: Rng,
+) -> Iterator[Answer]:
+    """One answer per budget (ascending, in model rows per sample), in one run.
+
+    A coalition costs a row per reference. What a smaller budget asked for is not asked for again,
+    and each answer has the bits that it has on its own. Raises `Unsupported` at a budget with which
+    the units cannot be told apart.
+    """
+    if any(later < earlier for earlier, later in pairwise(budgets)):
+        raise ValueError(f"budgets must ascend; found {list(budgets)}")
+    groups = _groups(scheme, model, inputs, targets, rng)
+    for budget in budgets:
+        sizes = [_affordable(scheme, budget, group) for group in groups]
+        if budget == budgets[0]:
+            for group in groups:
+                group.plan(_affordable(scheme, budgets[-1], group))
+        found = [group.credits(size) for group, size in zip(groups, sizes, strict=True)]
+        yield _answer(inputs, found)
+
+
+def sampled_rows(scheme: Sampler, budget: int, n_units: int, n_references: int) -> Rows:
+    """What `answers` takes per sample at one budget."""
+    return Rows(scheme.n_coalitions(n_units, budget // n_references) * n_references)
+
+
+@dataclass(eq=False)
+class _Group:
+    """Samples with the same number of units, and what is known of their games so far."""
+
+    scheme: Scheme
+    game: Game
+    rows: Tensor
+    n_units: int
+    rng: Rng
+    kept: Tensor
+    values: Tensor
+
+    def plan(self, n_coalitions: int) -> None:
+        """Decide on coalitions, once for all budgets."""
+        kept = self.scheme.plan(self.n_units, n_coalitions, rng=self.rng)
+        self.kept = kept.expand(len(self.rows), -1, -1)
+
+    def credits(self, n_coalitions: int) -> tuple[Tensor, Credits]:
+        """Whose, and from the first `n_coalitions`, of which those not yet known are asked for."""
+        fresh = self.kept[:, self.values.shape[1] : n_coalitions]
+        self.values = torch.cat([self.values, self.game.values(fresh)], dim=1)
+        return self.rows, self.scheme.solve(self.kept[:, :n_coalitions], self.values)
+
+
+def _groups(
+    scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, rng: Rng
+) -> list[_Group]:
+    counts = units.count(inputs.units)
+    groups = []
+    for n in [n for n in counts.unique().tolist() if n > 0]:
+        rows = (counts == n).nonzero()[:, 0]
+        part, own = (
+            (inputs, rng) if len(rows) == len(inputs) else (inputs.take(rows), rng.take(rows))
         )
-        credits[rows, :n] = scheme.solve(kept, values)
-    return units.spread(credits, inputs.units).to(inputs.x.dtype)
+        game = Game(model, part, targets[rows], scheme.baseline, rng=own)
+        nothing = torch.zeros(len(rows), 0, n, dtype=torch.bool)
+        values = torch.zeros(len(rows), 0, dtype=torch.float64)
+        groups.append(_Group(scheme, game, rows, n, own.child("coalitions"), nothing, values))
+    return groups
+
+
+def _affordable(scheme: Sampler, budget: int, group: _Group) -> int:
+    """How many coalitions the scheme takes for a budget, which must be enough."""
+    n_units, n_references = group.n_units, group.game.n_references
+    least = scheme.least(n_units)
+    if budget // n_references < least:
+        against = f" against {n_references} references each" if n_references > 1 else ""
+        raise Unsupported(
+            f"a budget of {budget} model rows is too small for {n_units} units{against}; "
+            f"give at least {least * n_references}, or use coarser units"
+        )
+    return scheme.n_coalitions(n_units, budget // n_references)
+
+
+def _answer(inputs: Inputs, parts: Sequence[tuple[Tensor, Credits]]) -> Answer:
+    """The credits of all samples, spread over the elements of their units."""
+    values = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
+    errors = torch.zeros_like(values)
+    for rows, credits in parts:
+        n_units = credits.values.shape[1]
+        values[rows, :n_units] = credits.values
+        if credits.errors is not None:
+            errors[rows, :n_units] = credits.errors
+    drawn = any(credits.errors is not None for _, credits in parts)
+    spread = [units.spread(v, inputs.units).to(inputs.x.dtype) for v in (values, errors)]
+    return Answer(spread[0], spread[1] if drawn else None)
 
 
 def ends(n_samples: int, n_units: int) -> Tensor:
     """`[b, 2, u]` bool: the full coalition, then the empty one."""
     return torch.tensor([[True], [False]]).expand(n_samples, 2, n_units)
-
-
-def require_budget(budget: int, least: int, n_units: int) -> None:
-    """Raise `Unsupported` where the coalitions could not tell the units apart."""
-    if budget < least:
-        raise Unsupported(
-            f"a budget of {budget} coalitions is too small for {n_units} units; "
-            f"give at least {least}, or use coarser units"
-        )
-
-
-def least_squares(design: Tensor, response: Tensor, weight: Tensor, ridge: float = 0.0) -> Tensor:
-    """Weighted ridge regression: `design [b, K, u], response [b, K], weight [b, K] -> [b, u]`.
-
-    Directions that the design does not cover get coefficient 0 (the solution of smallest norm).
-    """
-    n_samples, n_rows, n_units = design.shape
-    root = weight.sqrt()
-    # A sample's bits are the same in every batch with this LAPACK driver only, and only where each
-    # matrix starts on a cache line: hence rows of zeros up to a multiple of 8.
-    height = n_rows + n_units + -(n_rows + n_units) % 8
-    rows, right = (
-        design.new_zeros(n_samples, height, n_units),
-        design.new_zeros(n_samples, height, 1),
-    )
-    rows[:, :n_rows] = root[..., None] * design
-    rows[:, n_rows : n_rows + n_units].diagonal(dim1=1, dim2=2).fill_(ridge**0.5)
-    right[:, :n_rows, 0] = root * response
-    solution: Tensor = torch.linalg.lstsq(rows, right, rcond=1e-10, driver="gelsd").solution
-    return solution[..., 0]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from xai_bench.explainers.credit import credit, least_squares, require_budget
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows
+from xai_bench.explainers.credit import Credits, answers, sampled_rows
+from xai_bench.explainers.regression import least_squares
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -17,15 +19,15 @@ class LIME:
     """Coefficients of a ridge regression of the output on which units are present.
 
     Every unit is kept with chance 1/2; the first coalition keeps all. A coalition weighs
-    `exp(-(d / width)^2)`, with `d` its cosine distance from the full one. `budget` is the number of
-    coalitions per sample, each of which costs a row per reference. Ribeiro+ 2016.
+    `exp(-(d / width)^2)`, with `d` its cosine distance from the full one. `budget` bounds the
+    model rows per sample, of which a coalition costs one per reference. Ribeiro+ 2016.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 512
@@ -33,27 +35,35 @@ class LIME:
     ridge: float = 1.0
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return credit(self, model, inputs, targets, rng=rng)
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.n_coalitions(n_units) * n_references)
+        return sampled_rows(self, self.budget, n_units, n_references)
 
-    def n_coalitions(self, n_units: int) -> int:
-        return self.budget
+    def least(self, n_units: int) -> int:
+        return n_units + 1
 
-    def n_draws(self, n_units: int) -> int:
-        return max(self.budget - 1, 0)
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        return most
 
-    def plan(self, n_units: int, draws: Tensor) -> Tensor:
-        require_budget(self.budget, n_units + 1, n_units)
-        full = torch.ones(len(draws), 1, n_units, dtype=torch.bool)
-        return torch.cat([full, draws[..., :n_units] < 0.5], dim=1)
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        drawn = rng.uniform(n_coalitions - 1, n_units) < 0.5
+        full = torch.ones(len(drawn), 1, n_units, dtype=torch.bool)
+        return torch.cat([full, drawn], dim=1)
 
-    def solve(self, kept: Tensor, values: Tensor) -> Tensor:
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
         member = kept.double()
         distance = 1 - member.mean(2).sqrt()
         weight = torch.exp(-((distance / self.width) ** 2))
         share = (weight / weight.sum(1, keepdim=True))[..., None]
         centred = member - (share * member).sum(1, keepdim=True)
         response = values - (share[..., 0] * values).sum(1, keepdim=True)
-        return least_squares(centred, response, weight, self.ridge)
+        return Credits(least_squares(centred, response, weight, self.ridge))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.explainers.credit import credit
+from xai_bench.explainers.credit import Credits, explained
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows
 
 
@@ -26,23 +26,20 @@ class LeaveOneOut:
     baseline: Baseline
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return credit(self, model, inputs, targets, rng=rng)
+        return explained(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.n_coalitions(n_units) * n_references)
+        return Rows(self.least(n_units) * n_references)
 
-    def n_coalitions(self, n_units: int) -> int:
+    def least(self, n_units: int) -> int:
         return n_units + 1
 
-    def n_draws(self, n_units: int) -> int:
-        return 0
-
-    def plan(self, n_units: int, draws: Tensor) -> Tensor:
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         full = torch.ones(1, n_units, dtype=torch.bool)
         return torch.cat([full, ~torch.eye(n_units, dtype=torch.bool)])
 
-    def solve(self, kept: Tensor, values: Tensor) -> Tensor:
-        return values[:, :1] - values[:, 1:]
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        return Credits(values[:, :1] - values[:, 1:])
 
 
 @dataclass(frozen=True)
@@ -70,26 +67,22 @@ class Occlusion:
                 f"occlusion found window {self.window} and stride {self.stride}; "
                 "give 1 <= stride <= window, so that every unit is covered"
             )
-        return credit(self, model, inputs, targets, rng=rng)
+        return explained(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.n_coalitions(n_units) * n_references)
+        return Rows(self.least(n_units) * n_references)
 
-    def n_coalitions(self, n_units: int) -> int:
+    def least(self, n_units: int) -> int:
         return 2 + math.ceil(max(n_units - self.window, 0) / self.stride)
 
-    def n_draws(self, n_units: int) -> int:
-        return 0
-
-    def plan(self, n_units: int, draws: Tensor) -> Tensor:
-        n_windows = self.n_coalitions(n_units) - 1
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         last = max(n_units - self.window, 0)
-        first = (self.stride * torch.arange(n_windows)).clamp(max=last)[:, None]
+        first = (self.stride * torch.arange(n_coalitions - 1)).clamp(max=last)[:, None]
         unit = torch.arange(n_units)
         dropped = (unit >= first) & (unit < first + self.window)
         return torch.cat([torch.ones(1, n_units, dtype=torch.bool), ~dropped])
 
-    def solve(self, kept: Tensor, values: Tensor) -> Tensor:
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
         dropped = (~kept[:, 1:]).double()
         share = (values[:, :1] - values[:, 1:]) / dropped.sum(2)
-        return (dropped * share[..., None]).sum(1) / dropped.sum(1)
+        return Credits((dropped * share[..., None]).sum(1) / dropped.sum(1))

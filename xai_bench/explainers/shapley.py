@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,13 +10,9 @@ import torch
 from torch import Tensor
 
 from xai_bench import games
-from xai_bench.explainers.credit import (
-    credit,
-    ends,
-    least_squares,
-    require_budget,
-)
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.explainers import pairs
+from xai_bench.explainers.credit import Credits, answers, ends, explained, sampled_rows
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -39,71 +35,83 @@ class ExactShapley:
                 f"exact Shapley values of {n_units} units need 2^{n_units} coalitions; "
                 f"at most {self.max_units} units are allowed"
             )
-        return credit(self, model, inputs, targets, rng=rng)
+        return explained(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.n_coalitions(n_units) * n_references)
+        return Rows(self.least(n_units) * n_references)
 
-    def n_coalitions(self, n_units: int) -> int:
+    def least(self, n_units: int) -> int:
         return 1 << n_units
 
-    def n_draws(self, n_units: int) -> int:
-        return 0
-
-    def plan(self, n_units: int, draws: Tensor) -> Tensor:
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         return games.all_coalitions(n_units)
 
-    def solve(self, kept: Tensor, values: Tensor) -> Tensor:
-        return games.shapley_values(values)
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        return Credits(games.shapley_values(values))
 
 
 @dataclass(frozen=True)
 class PermutationShapley:
     """The mean gain of a unit when units join in random order, each order also run backwards.
 
-    `budget` bounds the coalitions per sample, each of which costs a row per reference. The empty
-    and the full coalition are shared by all orders. More budget keeps the orders already drawn.
-    Castro+ 2009; Mitchell+ 2022.
+    `budget` bounds the model rows per sample, of which a coalition costs one per reference. The
+    empty and the full coalition are shared by all orders. The standard error is that of a mean over
+    pairs of orders. Castro+ 2009; Mitchell+ 2022.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Castro+ 2009; Mitchell+ 2022, arXiv:2104.12199"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 512
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return credit(self, model, inputs, targets, rng=rng)
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.n_coalitions(n_units) * n_references)
+        return sampled_rows(self, self.budget, n_units, n_references)
 
-    def n_coalitions(self, n_units: int) -> int:
-        return 2 + 2 * self.n_draws(n_units) * (n_units - 1)
+    def least(self, n_units: int) -> int:
+        return 2 * n_units
 
-    def n_draws(self, n_units: int) -> int:
-        """How many pairs of orders; a single unit has nothing to be ordered."""
-        return max(self.budget - 2, 0) // (2 * n_units - 2) if n_units > 1 else 0
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        """The ends, and as many pairs of orders as fit; a single unit has nothing to be ordered."""
+        per_pair = 2 * n_units - 2
+        return 2 + ((most - 2) // per_pair * per_pair if per_pair else 0)
 
-    def plan(self, n_units: int, draws: Tensor) -> Tensor:
-        require_budget(self.budget, 2 * n_units, n_units)
-        rank = draws[..., :n_units].argsort(2)
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        n_pairs = (n_coalitions - 2) // (2 * n_units - 2) if n_units > 1 else 0
+        rank = rng.uniform(n_pairs, n_units).argsort(2)
         orders = torch.stack([rank, n_units - 1 - rank], dim=2).flatten(1, 2)
         joined = orders[:, :, None] < torch.arange(1, n_units)[:, None]
-        return torch.cat([ends(len(draws), n_units), joined.flatten(1, 2)], dim=1)
+        return torch.cat([ends(len(rank), n_units), joined.flatten(1, 2)], dim=1)
 
-    def solve(self, kept: Tensor, values: Tensor) -> Tensor:
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
         n_units = kept.shape[2]
         if n_units == 1:
-            return values[:, :1] - values[:, 1:]
+            alone = values[:, :1] - values[:, 1:]
+            return Credits(alone, torch.zeros_like(alone))
         rank = (~kept[:, 2:]).unflatten(1, (-1, n_units - 1)).sum(2)
         between = values[:, 2:].unflatten(1, (-1, n_units - 1))
         full, empty = (values[:, k, None, None].expand(-1, rank.shape[1], 1) for k in (0, 1))
         gain = torch.cat([empty, between, full], dim=2).diff(dim=2)
-        return gain.gather(2, rank).mean(1)
+        by_pair = gain.gather(2, rank).unflatten(1, (-1, 2)).mean(2)
+        mean, n_pairs = by_pair.mean(1), by_pair.shape[1]
+        if n_units == 2:  # both orders there are
+            return Credits(mean, torch.zeros_like(mean))
+        variance = (by_pair - mean[:, None]).square().sum(1) / (n_pairs * max(n_pairs - 1, 0))
+        return Credits(mean, variance.sqrt())
 
 
 @dataclass(frozen=True)
@@ -111,69 +119,48 @@ class KernelSHAP:
     """Shapley values as the additive game closest to the model's, by constrained least squares.
 
     Coalitions are drawn with their complements, sizes by the Shapley kernel. `budget` bounds the
-    coalitions per sample, the empty and the full one among them, each of which costs a row per
-    reference; where it covers all `2^U`, they are enumerated and the values are exact. What the
-    coalitions leave open is shared equally. Covert & Lee 2021.
+    model rows per sample, the empty and the full coalition among them; a coalition costs a row per
+    reference. Up to 12 units, no pair is drawn twice: a budget that covers all `2^U` coalitions
+    gives exact values and errors of 0. What the coalitions leave open is shared equally. Standard
+    errors take the pairs for independent draws, whatever their variance. Covert & Lee 2021.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 512
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return credit(self, model, inputs, targets, rng=rng)
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.n_coalitions(n_units) * n_references)
+        return sampled_rows(self, self.budget, n_units, n_references)
 
-    def n_coalitions(self, n_units: int) -> int:
-        return 1 << n_units if self._exact(n_units) else 2 + 2 * self.n_draws(n_units)
+    def least(self, n_units: int) -> int:
+        return 2 * n_units
 
-    def n_draws(self, n_units: int) -> int:
-        """How many pairs of a coalition and its complement."""
-        return 0 if self._exact(n_units) else max(self.budget - 2, 0) // 2
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        return pairs.n_coalitions(n_units, most)
 
-    def plan(self, n_units: int, draws: Tensor) -> Tensor:
-        if self._exact(n_units):
-            return games.all_coalitions(n_units).roll(1, 0)  # full first, then empty
-        require_budget(self.budget, 2 * n_units, n_units)
-        drawn = _kernel_coalitions(draws[..., 0], draws[..., 1:])
-        pairs = torch.stack([drawn, ~drawn], dim=2).flatten(1, 2)
-        return torch.cat([ends(len(draws), n_units), pairs], dim=1)
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        one = pairs.draw(pairs.kernel(n_units), n_coalitions // 2 - 1, rng=rng)
+        return torch.cat([ends(len(one), n_units), pairs.both(one)], dim=1)
 
-    def solve(self, kept: Tensor, values: Tensor) -> Tensor:
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
         """Equal shares of the whole change, and a correction that is orthogonal to equal shares."""
         n_units = kept.shape[2]
-        full, empty = values[:, :1], values[:, 1:2]
-        member = kept[:, 2:].double()
-        size = member.sum(2, keepdim=True)
-        surplus = values[:, 2:] - empty - (full - empty) * size[..., 0] / n_units
-        weight = torch.ones_like(surplus)
-        if self._exact(n_units):
-            weight = _kernel(n_units)[size[..., 0].long() - 1]
-        return (full - empty) / n_units + least_squares(member - size / n_units, surplus, weight)
-
-    def _exact(self, n_units: int) -> bool:
-        return 1 << n_units <= self.budget
-
-
-def _kernel(n_units: int) -> Tensor:
-    """`[u - 1]`: the Shapley kernel of one coalition of size 1, 2, ..., u - 1."""
-    sizes = range(1, n_units)
-    weights = [(n_units - 1) / (math.comb(n_units, s) * s * (n_units - s)) for s in sizes]
-    return torch.tensor(weights, dtype=torch.float64)
-
-
-def _kernel_coalitions(size_draw: Tensor, priority: Tensor) -> Tensor:
-    """`[b, n], [b, n, u] -> [b, n, u]` bool: sizes by the Shapley kernel, members at random."""
-    n_units = priority.shape[2]
-    sizes = torch.arange(1, n_units, dtype=torch.float64)
-    chance = 1 / (sizes * (n_units - sizes))
-    below = (chance / chance.sum()).cumsum(0)[:-1]
-    size = 1 + torch.searchsorted(below, size_draw.contiguous())
-    return priority < priority.sort(2).values.gather(2, size[..., None])
+        whole = values[:, :1] - values[:, 1:2]
+        correction = pairs.linear_game(kept[:, 2:], values[:, 2:], pairs.kernel(n_units), whole)
+        return Credits(whole / n_units + correction.values, correction.errors)

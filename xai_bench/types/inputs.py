@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 
@@ -37,6 +36,10 @@ class Rng(Protocol):
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """`[B, *shape]` long in `[0, high)`."""
+        ...
+
+    def bits(self, *shape: int) -> Tensor:
+        """`[B, *shape]` long, 64 fair coins each: the cheapest draw."""
         ...
 
 
@@ -113,6 +116,13 @@ class Inputs:
 
     def stacked(self, points: Tensor) -> Inputs:
         """`points [B, K, *S]` as one batch of `B * K` rows, sample by sample."""
-        n_samples, n_points = points.shape[:2]
-        rows = torch.arange(n_samples).repeat_interleave(n_points)
-        return replace(self.take(rows), x=points.flatten(0, 1))
+        n_points = points.shape[1]
+        shared = self.units.stride(0) == 0 and len(self) > 0
+        units = self.units[:1].expand(len(points) * n_points, *self.units.shape[1:])
+        return Inputs(
+            x=points.flatten(0, 1),
+            units=units if shared else self.units.repeat_interleave(n_points, 0),
+            index=self.index.repeat_interleave(n_points),
+            domain=self.domain,
+            context={k: v.repeat_interleave(n_points, 0) for k, v in self.context.items()},
+        )

@@ -1,0 +1,84 @@
+"""Linear regressions, one per sample, all solved at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xai_bench.explainers.credit import Credits
+
+_SINGULAR = 1e-9
+"""Below this share of the largest, a pivot says that a direction is not covered by the design."""
+
+
+def regress(
+    design: Tensor, response: Tensor, weight: Tensor, penalty: Tensor, spare: Tensor | None = None
+) -> Credits:
+    """Weighted regression with a quadratic penalty: `design [b, K, u], response [b, K],
+    weight [b, K], penalty [u, u]`.
+
+    Errors are those of independent rows of any variance (White 1980, as corrected by MacKinnon &
+    White 1985): `spare [b, K]` is the share of a row's variance that counts, where a finite number
+    of rows was drawn without replacement. Directions that the design does not cover get coefficient
+    0 (the solution of smallest norm), and errors NaN. Normal equations by Cholesky; a sample whose
+    design is singular goes through its singular values instead.
+    """
+    weighted = (design * weight[..., None]).mT
+    gram, right = weighted @ design, weighted @ response[..., None]
+    factor, good = _factor(gram + penalty)
+    n_units = design.shape[2]
+    inverse = torch.cholesky_inverse(factor)[:, :n_units, :n_units]
+    values = (inverse @ right)[..., 0]
+    residual = response - (design @ values[..., None])[..., 0]
+    scatter = (weight * residual).square() * (1 if spare is None else spare)
+    meat = (design * scatter[..., None]).mT @ design
+    variance = ((inverse @ meat) * inverse).sum(2)
+    n_rows = design.shape[1]
+    freedom = (n_rows - (inverse * gram).sum((1, 2)))[:, None]
+    errors = (variance * n_rows / freedom).sqrt()
+    errors = torch.where((freedom > 0.5) & good[:, None], errors, torch.nan)
+    poor = (~good).nonzero()[:, 0]
+    if len(poor):
+        values[poor] = least_squares(design[poor], response[poor], weight[poor])
+    return Credits(values, errors)
+
+
+def _factor(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Cholesky factors `[b, u', u']`, and which samples have one, `[b]` bool.
+
+    Matrices grow to a multiple of 8, so that each starts on a cache line: only then are a sample's
+    bits the same in every batch.
+    """
+    spare = -gram.shape[1] % 8
+    size = gram.diagonal(dim1=1, dim2=2).amax(1)
+    padded = functional.pad(gram, (0, spare, 0, spare))
+    padded.diagonal(dim1=1, dim2=2)[:, gram.shape[1] :] = size[:, None]
+    factor, info = torch.linalg.cholesky_ex(padded)
+    pivots = factor.diagonal(dim1=1, dim2=2).square().amin(1)
+    good = (info == 0) & (pivots > _SINGULAR * size)
+    if not good.all():
+        whole = torch.eye(len(padded[0]), dtype=gram.dtype)
+        factor = torch.where(good[:, None, None], factor, whole)
+    return factor, good
+
+
+def least_squares(design: Tensor, response: Tensor, weight: Tensor, ridge: float = 0.0) -> Tensor:
+    """Weighted ridge regression: `design [b, K, u], response [b, K], weight [b, K] -> [b, u]`.
+
+    Directions that the design does not cover get coefficient 0 (the solution of smallest norm).
+    """
+    n_samples, n_rows, n_units = design.shape
+    root = weight.sqrt()
+    # A sample's bits are the same in every batch with this LAPACK driver only, and only where each
+    # matrix starts on a cache line: hence rows of zeros up to a multiple of 8.
+    height = n_rows + n_units + -(n_rows + n_units) % 8
+    rows, right = (
+        design.new_zeros(n_samples, height, n_units),
+        design.new_zeros(n_samples, height, 1),
+    )
+    rows[:, :n_rows] = root[..., None] * design
+    rows[:, n_rows : n_rows + n_units].diagonal(dim1=1, dim2=2).fill_(ridge**0.5)
+    right[:, :n_rows, 0] = root * response
+    solution: Tensor = torch.linalg.lstsq(rows, right, rcond=1e-10, driver="gelsd").solution
+    return solution[..., 0]
