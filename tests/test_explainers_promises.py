@@ -27,6 +27,8 @@ NAMES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in SET
 N_REFERENCES = 3
 UNSUPPORTED = {
     ("exact_shapley", "image"),  # 16 units
+    ("exact_shapley_marginal", "image"),
+    ("exact_shapley_conditional", "image"),
     ("permutation_importance", "text"),  # a unit is another token in every sample
     ("permutation_importance", "gates"),  # one background row
     ("linear_surrogate", "gates"),

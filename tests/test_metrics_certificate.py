@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import combinations
 from math import comb, pi
-from statistics import fmean
+from statistics import NormalDist, fmean
 from typing import Any, cast
 
 import pytest
@@ -23,7 +23,9 @@ CATEGORIES = {
     "fidelity", "stability", "truth", "randomisation", "complexity", "fairness", "cost",
     "distribution",
 }  # fmt: skip
-UNIT_BEARING = {"infidelity", "completeness_gap", "surrogate_r2", "shapley_distance"}
+UNIT_BEARING = {
+    "infidelity", "completeness_gap", "surrogate_r2", "shapley_distance", "interval_coverage",
+}  # fmt: skip
 """Metrics that compare attributions with outputs in size: all others ignore a positive factor."""
 
 UNSIGNED = {
@@ -313,6 +315,12 @@ def noise_by_chance(*sizes: int) -> float:
     return (2 / pi) ** 0.5 * fmean(of_size)
 
 
+def covered_by_chance() -> float:
+    """A standard normal credit, said to be off by about 1, is within 1.96 of k = 1, ..., 8."""
+    half, normal = NormalDist().inv_cdf(0.975), NormalDist()
+    return fmean(normal.cdf(k + half) - normal.cdf(k - half) for k in range(1, 9))
+
+
 def expected_by_chance() -> dict[str, float]:
     """Eight units of weight 1, 2, ..., 8 at x = 1 and baseline 0: f = 36; any unit is worth 4.5."""
     k_of_five = (1 + 1 + 1 + 2 + 4) / 5  # 1, 5, 10, 20 and 50 % of eight units, rounded up
@@ -367,6 +375,7 @@ def expected_by_chance() -> dict[str, float]:
         "token_f1": 2 * 2 * 3 / (8 * (2 + 3)),
         "token_iou_f1": run_f1_by_chance(),
         "cosine_to_shapley": 0,
+        "interval_coverage": covered_by_chance(),
     }
 
 

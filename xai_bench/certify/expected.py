@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist, fmean
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,13 @@ _TOP, _BOTTOM = 8 + 8 + 8 + 15 + 26, 1 + 1 + 1 + 3 + 10
 """What so many units are worth, from the top and from the bottom."""
 _LOWEST = (36 / 2 + 28 + 21 + 15 + 10 + 6 + 3 + 1) / 8
 """Area under the outputs that are left when the largest go first; 36 less it in reverse."""
+
+
+def _covered() -> float:
+    """A standard normal credit that is said to be off by about 1, and values of 1, ..., 8."""
+    normal, half = NormalDist(), NormalDist().inv_cdf(0.975)
+    return fmean(normal.cdf(k + half) - normal.cdf(k - half) for k in range(1, 9))
+
 
 EXPECTED: Mapping[str, Expected] = {
     "deletion": Expected(_LOWEST, 36 - _LOWEST, 18),
@@ -61,6 +69,8 @@ EXPECTED: Mapping[str, Expected] = {
     "pairwise_rank_agreement": Expected(1, 1, 1 / 2),
     "rank_correlation": Expected(1, 1, 0),
     "shapley_distance": Expected(0, 2),
+    # errors of 1: within 1.96 of the value
+    "interval_coverage": Expected(1, 0, _covered()),
     # from here on three of eight units are relevant
     "recall_at_k": Expected(2 / 3, 2 / 3, 2 / 8),
     "auroc": Expected(1, 1, 1 / 2),

@@ -57,7 +57,10 @@ class World:
         truth: Tensor | None = None,
         shared: dict[object, object] | None = None,
     ) -> Case:
-        """`attribution [B, *S]` by `explainer`, which is asked where a metric explains anew."""
+        """`attribution [B, *S]` by `explainer`, which is asked where a metric explains anew.
+
+        Every element is said to be off by about 1.
+        """
         n = len(self.inputs)
         nothing = torch.zeros(n, dtype=torch.float64)
 
@@ -80,6 +83,7 @@ class World:
             inputs=self.inputs,
             targets=self.targets,
             attribution=attribution,
+            standard_error=torch.ones_like(attribution),
             kind=kind,
             rng=Seeds(0).stream("metric", samples=self.inputs.index),
             explain=explain,

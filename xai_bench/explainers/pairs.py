@@ -23,10 +23,14 @@ LISTED = 12
 
 
 def kernel(n_units: int) -> Tensor:
-    """`[u + 1]`: how likely each size is by the Shapley kernel, which leaves out both ends."""
-    sizes = range(1, n_units)
-    chance = [0.0, *(1 / (size * (n_units - size)) for size in sizes), 0.0]
-    return torch.tensor(chance, dtype=torch.float64)
+    """`[u + 1]`: the Shapley kernel, how likely one coalition of each size is; 0 at both ends."""
+    inner = [1 / (math.comb(n_units, s) * s * (n_units - s)) for s in range(1, n_units)]
+    return torch.tensor([0.0, *inner, 0.0], dtype=torch.float64)
+
+
+def fair(n_units: int) -> Tensor:
+    """`[u + 1]`: every coalition is as likely."""
+    return torch.ones(n_units + 1, dtype=torch.float64)
 
 
 def n_coalitions(n_units: int, most: int) -> int:
@@ -40,72 +44,37 @@ def both(one: Tensor) -> Tensor:
     return torch.stack([one, ~one], dim=2).flatten(1, 2)
 
 
-def draw(by_size: Tensor, n_pairs: int, *, rng: Rng) -> Tensor:
-    """`by_size [u + 1] -> [b, n_pairs, u]` bool: one of each pair; all of one size are alike.
-
-    `by_size` says how likely each size is, the same for a size and that of its complement.
-    """
-    n_units = len(by_size) - 1
-    if n_units > LISTED:
-        return _of_sizes(by_size, n_pairs, rng)
-    one = games.all_coalitions(n_units)[: 1 << (n_units - 1)]  # the last unit is in the other one
-    # The smallest of exponential times come first: successive draws without replacement
-    # (Efraimidis & Spirakis 2006).
-    times = -rng.child("pairs").uniform(len(one)).log() / _chances(by_size)[one.sum(1)]
-    return one[times.argsort(dim=1, stable=True)[:, :n_pairs]]
+def by_kernel(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
+    """`[b, n_pairs, u]` bool: one of each pair, drawn by the Shapley kernel."""
+    if n_units <= LISTED:
+        return _listed(kernel(n_units), n_pairs, rng)
+    sizes = torch.arange(1, n_units, dtype=torch.float64)
+    below = (1 / (sizes * (n_units - sizes))).cumsum(0)
+    size = 1 + torch.searchsorted(below[:-1] / below[-1], rng.child("sizes").uniform(n_pairs))
+    return _of_size(size.numpy(), n_units, rng)
 
 
-def share_drawn(by_size: Tensor, n_pairs: int) -> Tensor:
-    """`[u + 1]`: the chance that a pair with a coalition of this size is among those drawn.
-
-    For exponential times that is the chance to come before the time by which so many are expected
-    (Rosen 1997). With replacement no share of the pairs is ever drawn: 0.
-    """
-    n_units = len(by_size) - 1
-    if n_units > LISTED:
-        return torch.zeros_like(by_size)
-    each = _chances(by_size)
-    number = torch.tensor([math.comb(n_units, size) / 2 for size in range(n_units + 1)])
-    if n_pairs >= number[each > 0].sum():
-        return (each > 0).double()
-    low, high = 0.0, 1e9
-    for _ in range(100):
-        time = (low * high) ** 0.5 if low else high / 2
-        expected = (number * -torch.expm1(-each * time)).sum()
-        low, high = (time, high) if expected < n_pairs else (low, time)
-    return -torch.expm1(-each * high)
+def by_coins(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
+    """`[b, n_pairs, u]` bool: one of each pair, all as likely."""
+    if n_units <= LISTED:
+        return _listed(fair(n_units), n_pairs, rng)
+    return coins(n_units, n_pairs, rng=rng)
 
 
-def _chances(by_size: Tensor) -> Tensor:
-    """`[u + 1]`: of a single coalition of each size, up to a factor."""
-    n_units = len(by_size) - 1
-    number = [math.comb(n_units, size) for size in range(n_units + 1)]
-    each = by_size / torch.tensor(number, dtype=torch.float64)
-    return each / each.max().clamp(min=1e-300)
+def coins(n_units: int, n_draws: int, *, rng: Rng) -> Tensor:
+    """`[b, n_draws, u]` bool: every unit is kept with chance 1/2."""
+    octets = rng.bits(n_draws, -(-n_units // 64)).numpy().view(np.uint8)
+    drawn = np.unpackbits(octets, axis=2, count=n_units, bitorder="little")
+    return torch.from_numpy(drawn.view(np.bool_))
 
 
-def _of_sizes(by_size: Tensor, n_pairs: int, rng: Rng) -> Tensor:
-    """With replacement: a size, then unit after unit with the chance that is left for it."""
-    n_units = len(by_size) - 1
-    below = (by_size / by_size.sum()).cumsum(0)[:-1].numpy()
-    sizes = np.searchsorted(below, rng.child("sizes").uniform(n_pairs).numpy())
-    words = rng.child("members").bits(n_pairs, (n_units + 1) // 2).numpy()
-    draws = words.view(np.uint32)
-    left = sizes.astype(np.float64)
-    one = np.empty((n_units, *sizes.shape), dtype=bool)
-    for unit in range(n_units):
-        np.less(draws[..., unit] * ((n_units - unit) * 2.0**-32), left, out=one[unit])
-        left -= one[unit]
-    return torch.from_numpy(one).movedim(0, 2)
-
-
-def linear_game(kept: Tensor, values: Tensor, by_size: Tensor, total: Tensor | None) -> Credits:
+def linear_game(kept: Tensor, values: Tensor, chances: Tensor, total: Tensor | None) -> Credits:
     """The credits of the linear game closest to the pairs `kept [b, 2 n, u], values [b, 2 n]`.
 
-    Each pair counts as likely as it is by `by_size`. With a `total [b, 1]` to be shared, credits
-    are what they are above equal shares, and add up to 0.
+    Each pair counts by its `chances [u + 1]`. With a `total [b, 1]` to be shared, credits are what
+    they are above equal shares, and add up to 0.
     """
-    n_units, n_pairs = len(by_size) - 1, kept.shape[1] // 2
+    n_units, n_pairs = len(chances) - 1, kept.shape[1] // 2
     one = kept[:, ::2]
     side = one.double().mul_(2).sub_(1)
     change = values[:, ::2] - values[:, 1::2]
@@ -114,12 +83,50 @@ def linear_game(kept: Tensor, values: Tensor, by_size: Tensor, total: Tensor | N
         level = side.mean(2, keepdim=True)
         side, change = side - level, change - total * level[..., 0]
         penalty += max(n_pairs, 1) / n_units
-    drawn, size = share_drawn(by_size, n_pairs), one.sum(2)
-    weight = torch.ones_like(change)
-    if n_units <= LISTED:
-        weight = (_chances(by_size) / drawn.clamp(min=1e-300))[size]
-        weight = weight / weight.mean(1, keepdim=True)
+    if n_units > LISTED:
+        return regress(side, change, torch.ones_like(change), penalty)
+    drawn, size = share_drawn(chances, n_pairs), one.sum(2)
+    weight = (chances / drawn.clamp(min=1e-300))[size]
+    weight = weight / weight.mean(1, keepdim=True)
     found = regress(side, change, weight, penalty, (1 - drawn)[size])
-    if (drawn[by_size > 0] == 1).all():
+    if (drawn[chances > 0] == 1).all():
         return Credits(found.values, torch.zeros_like(found.values))
     return found
+
+
+def share_drawn(chances: Tensor, n_pairs: int) -> Tensor:
+    """`[u + 1]`: how likely a pair with a coalition of this size is among those drawn.
+
+    For exponential times that is the chance to come before the time by which so many are expected
+    (Rosen 1997).
+    """
+    n_units = len(chances) - 1
+    number = torch.tensor([math.comb(n_units, size) / 2 for size in range(n_units + 1)])
+    if n_pairs >= number[chances > 0].sum():
+        return (chances > 0).double()
+    rate = chances / chances.max()
+    low, high = 0.0, 1e9
+    for _ in range(100):
+        time = (low * high) ** 0.5 if low else high / 2
+        enough = (number * -torch.expm1(-rate * time)).sum() >= n_pairs
+        low, high = (low, time) if enough else (time, high)
+    return -torch.expm1(-rate * high)
+
+
+def _listed(chances: Tensor, n_pairs: int, rng: Rng) -> Tensor:
+    """Without replacement: exponential times, the smallest first (Efraimidis & Spirakis 2006)."""
+    n_units = len(chances) - 1
+    one = games.all_coalitions(n_units)[: 1 << (n_units - 1)]  # the last unit is in the other one
+    times = -rng.child("pairs").uniform(len(one)).log() / chances[one.sum(1)]
+    return one[times.argsort(dim=1, stable=True)[:, :n_pairs]]
+
+
+def _of_size(size: np.ndarray, n_units: int, rng: Rng) -> Tensor:
+    """`size [b, n] -> [b, n, u]` bool: unit after unit with the chance that is left for it."""
+    draws = rng.child("members").bits(*size.shape[1:], (n_units + 1) // 2).numpy().view(np.uint32)
+    left = size.astype(np.float64)
+    one = np.empty((n_units, *size.shape), dtype=np.bool_)
+    for unit in range(n_units):
+        np.less(draws[..., unit] * ((n_units - unit) * 2.0**-32), left, out=one[unit])
+        left -= one[unit]
+    return torch.from_numpy(one).movedim(0, 2)

@@ -36,7 +36,7 @@ def regress(
     variance = ((inverse @ meat) * inverse).sum(2)
     n_rows = design.shape[1]
     freedom = (n_rows - (inverse * gram).sum((1, 2)))[:, None]
-    errors = (variance * n_rows / freedom).sqrt()
+    errors = variance.sqrt() * n_rows / freedom
     errors = torch.where((freedom > 0.5) & good[:, None], errors, torch.nan)
     poor = (~good).nonzero()[:, 0]
     if len(poor):

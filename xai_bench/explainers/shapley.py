@@ -155,7 +155,7 @@ class KernelSHAP:
         return pairs.n_coalitions(n_units, most)
 
     def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        one = pairs.draw(pairs.kernel(n_units), n_coalitions // 2 - 1, rng=rng)
+        one = pairs.by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
         return torch.cat([ends(len(one), n_units), pairs.both(one)], dim=1)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:

@@ -1,0 +1,218 @@
+"""Standard errors tell how far off the estimates are: against exact values and against repeats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests import toys
+from tests.test_explainers_gradient import world_of
+from xai_bench import games, units
+from xai_bench.baselines import Constant
+from xai_bench.explainers.banzhaf import Banzhaf
+from xai_bench.explainers.removal import LeaveOneOut
+from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
+from xai_bench.metrics.calibration import IntervalCoverage
+from xai_bench.types import Detailed, Unsupported
+
+torch.set_num_threads(1)
+ZERO = Constant(0.0)
+N = 300
+
+
+def roomy(world: toys.World) -> toys.World:
+    return toys.World(replace(world.model, max_rows=1 << 16), world.inputs, world.targets)
+
+
+def smooth() -> toys.World:
+    """Ten units in a small tanh network."""
+    w, v = toys.normal(10, 6, seed=5) / 10**0.5, toys.normal(6, seed=6)
+    return world_of(lambda x: (2 * x @ w).tanh() @ v, toys.normal(N, 10, seed=7).tolist())
+
+
+def kinked() -> toys.World:
+    """Eleven units in a small ReLU network."""
+    w, v = toys.normal(11, 16, seed=9) / 3, toys.normal(16, seed=10)
+    return world_of(lambda x: (x @ w).relu() @ v, toys.normal(N, 11, seed=11).tolist())
+
+
+def gated() -> toys.World:
+    """Six units that count as far as six others open a gate."""
+    w, v = toys.normal(6, seed=12), toys.normal(6, seed=13)
+    game = lambda x: (x[:, :6] @ w) * (x[:, 6:] @ v).sigmoid()  # noqa: E731
+    return world_of(game, toys.normal(N, 12, seed=14).tolist())
+
+
+TASKS = {"smooth": smooth, "kinked": kinked, "gated": gated}
+
+
+def banzhaf_values(table: Tensor) -> Tensor:
+    """`[B, 2^U] -> [B, U]`: the mean with a unit less the mean without it."""
+    member = games.all_coalitions((table.shape[1] - 1).bit_length()).double()
+    return 2 * table @ (2 * member - 1) / table.shape[1]
+
+
+@cache
+def task(name: str) -> tuple[toys.World, Tensor, Tensor]:
+    """The world, its exact Shapley values and its exact Banzhaf values."""
+    world = roomy(TASKS[name]())
+    kept = games.all_coalitions(world.inputs.x.shape[1])
+    points = kept * world.inputs.x[:, None]
+    flat = world.inputs.stacked(points)
+    table = world.model.target_output(flat, world.targets.repeat_interleave(len(kept)))
+    table = table.view(points.shape[:2])
+    return world, games.shapley_values(table), banzhaf_values(table)
+
+
+def pairs_of_orders(n_pairs: int, n_units: int) -> int:
+    return 2 + 2 * (n_units - 1) * n_pairs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("estimator", [PermutationShapley, KernelSHAP, Banzhaf])
+def test_95_percent_intervals_cover_95_percent(estimator, name, record_property):
+    """The normal quantile is right for means of 60 pairs of orders, and of 128 coalitions or more.
+
+    It is not where a unit's gain is rare: the maximum of many inputs, which one of them decides in
+    a few orders only, needs more orders than that for a normal interval.
+    """
+    world, shapley, banzhaf = task(name)
+    exact = banzhaf if estimator is Banzhaf else shapley
+    budgets = (128, 256, 512)
+    if estimator is PermutationShapley:
+        budgets = (pairs_of_orders(60, exact.shape[1]), pairs_of_orders(100, exact.shape[1]))
+    found = estimator(ZERO).anytime(
+        world.model, world.inputs, world.targets, budgets, rng=world.rng
+    )
+    for budget, answer in zip(budgets, found, strict=True):
+        inside = (answer.attribution - exact).abs() <= 1.96 * answer.standard_error
+        coverage = inside.double().mean().item()
+        record_property(f"coverage at {budget}", coverage)
+        assert 0.93 <= coverage <= 0.97, (budget, coverage)
+        assert inside.numel() >= 3000
+
+
+@pytest.mark.parametrize(
+    ("explainer", "n_units"),
+    [
+        (PermutationShapley(ZERO, 602), 11),
+        (KernelSHAP(ZERO, 256), 9),
+        (KernelSHAP(ZERO, 512), 14),
+        (Banzhaf(ZERO, 256), 9),
+        (Banzhaf(ZERO, 512), 14),
+    ],
+)
+def test_the_error_is_the_spread_over_repeats(explainer, n_units):
+    w = toys.normal(n_units, 6, seed=5) / n_units**0.5
+    v, x = toys.normal(6, seed=6), toys.normal(1, n_units, seed=7)
+    world = roomy(world_of(lambda x: (2 * x @ w).tanh() @ v, x.expand(400, -1).tolist()))
+    answer = explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+    spread = answer.attribution.std(0)
+    # 400 repeats know their own spread to 3.5 %.
+    assert torch.allclose(answer.standard_error.square().mean(0).sqrt(), spread, rtol=0.15)
+    ratio = answer.standard_error.square().mean(0).sqrt() / spread
+    assert ratio.mean().item() == pytest.approx(1, abs=0.07)
+
+
+def test_four_times_the_draws_halve_the_error():
+    world = roomy(smooth())
+    wide = toys.World(world.model, world.inputs.take(torch.arange(50)), world.targets[:50])
+    budgets = (pairs_of_orders(40, 10), pairs_of_orders(160, 10))
+    found = PermutationShapley(ZERO).anytime(
+        wide.model, wide.inputs, wide.targets, budgets, rng=wide.rng
+    )
+    few, many = (answer.standard_error.mean() for answer in found)
+    assert (few / many).item() == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize("estimator", [KernelSHAP, Banzhaf])
+def test_nothing_is_left_to_err_where_all_coalitions_are_asked(estimator):
+    world = toys.text()  # samples of three to six units
+    at = lambda budget: estimator(ZERO, budget).answer(  # noqa: E731
+        world.model, world.inputs, world.targets, rng=world.rng
+    )
+    assert not at(64).standard_error.any()
+    some = at(32).standard_error.flatten(1).abs().sum(1) > 0
+    assert some.tolist() == [True, False, False, False], "only six units have more than 32"
+
+
+def test_too_few_draws_tell_no_error():
+    world = toys.linear([1.0] * 14, n=2)
+    for explainer in (PermutationShapley(ZERO, 28), KernelSHAP(ZERO, 28), Banzhaf(ZERO, 28)):
+        answer = explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+        assert answer.attribution.isfinite().all()
+        assert answer.standard_error.isnan().all()
+
+
+def test_errors_are_spread_like_credits():
+    world = toys.tabular()  # the fourth unit has three elements
+    explainer = KernelSHAP(ZERO, 20)
+    answer = explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+    third = answer.standard_error[:, 3:6]
+    assert torch.equal(third, third[:, :1].expand(-1, 3))
+    kept = explainer.plan(5, 20, rng=world.rng.child("coalitions"))
+    stays = units.stays(kept, world.inputs.units)
+    flat = world.inputs.stacked(torch.where(stays, world.inputs.x[:, None], 0))
+    values = world.model.target_output(flat, world.targets.repeat_interleave(20)).view(-1, 20)
+    errors = explainer.solve(kept, values).errors
+    assert torch.allclose(units.pool(answer.standard_error, world.inputs.units), errors)
+    assert (errors > 0).all()
+
+
+def test_what_is_not_drawn_has_no_error():
+    for explainer in (ExactShapley(ZERO), LeaveOneOut(ZERO)):
+        assert not isinstance(explainer, Detailed)
+
+
+# The metric
+
+
+def test_interval_coverage_by_hand():
+    # Worth 1, 2, 3, 4; off by 0, 1, 2, 3 at errors of 1: two of four are within 1.96.
+    world = toys.linear([1.0, 2.0, 3.0, 4.0])
+    off = torch.tensor([1.0, 1.0, 5.0, 7.0]).double().expand(3, 4)
+    case = replace(world.case(off), standard_error=torch.ones(3, 4).double())
+    assert torch.equal(IntervalCoverage(ZERO).score(case), torch.full((3,), 0.5).double())
+    unknown = torch.tensor([1.0, torch.nan, 1.0, torch.nan]).double().expand(3, 4)
+    case = replace(case, standard_error=unknown)
+    assert torch.equal(IntervalCoverage(ZERO).score(case), torch.full((3,), 0.5).double())
+    case = replace(case, standard_error=torch.full((3, 4), torch.nan).double())
+    assert IntervalCoverage(ZERO).score(case).isnan().all()
+    # 2 and 3 errors off are inside at a confidence of 99.9 %: 3.29 errors.
+    case = replace(case, standard_error=torch.ones(3, 4).double())
+    assert torch.equal(IntervalCoverage(ZERO, 0.999).score(case), torch.ones(3).double())
+
+
+def test_an_error_belongs_to_a_unit_not_to_its_elements():
+    # One unit of two elements, worth 3, said to be worth 5, off by 0.6 + 0.6.
+    found = toys.linear([1.0, 2.0])
+    inputs = replace(found.inputs, units=torch.zeros(3, 2, dtype=torch.long))
+    world = toys.World(found.model, inputs, found.targets)
+    case = world.case(torch.full((3, 2), 2.5).double())
+    score = lambda size: IntervalCoverage(ZERO).score(  # noqa: E731
+        replace(case, standard_error=torch.full((3, 2), size).double())
+    )
+    assert score(0.6).tolist() == [1, 1, 1]
+    assert score(0.5).tolist() == [0, 0, 0]
+
+
+def test_interval_coverage_declines_what_has_no_errors():
+    case = replace(toys.tabular().case(toys.tabular().inputs.x), standard_error=None)
+    with pytest.raises(Unsupported, match="no standard error"):
+        IntervalCoverage(ZERO).score(case)
+
+
+@pytest.mark.slow
+def test_estimators_are_scored_near_their_confidence():
+    world, *_ = task("smooth")
+    for estimator in (PermutationShapley, KernelSHAP):
+        answer = estimator(ZERO, 512).answer(
+            world.model, world.inputs, world.targets, rng=world.rng
+        )
+        case = replace(world.case(answer.attribution), standard_error=answer.standard_error)
+        assert IntervalCoverage(ZERO).score(case).mean().item() == pytest.approx(0.95, abs=0.02)
