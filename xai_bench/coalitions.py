@@ -17,10 +17,15 @@ from xai_bench.types import Baseline, Imputer, Inputs, Model, Rng
 def remove(inputs: Inputs, kept: Tensor, references: Tensor) -> Tensor:
     """`kept [B, K, U]`, `references [B, R, *S] -> [B, K, R, *S]`: x with absent units replaced.
 
+    `kept` is bool, or float where a share of each unit stays and the rest is the reference's.
     Padding elements are never touched.
     """
-    stays = units.stays(kept, inputs.units)[:, :, None]
-    return torch.where(stays, inputs.x[:, None, None], references[:, None])
+    x, away = inputs.x[:, None, None], references[:, None]
+    if kept.is_floating_point():
+        share = units.lookup(kept.to(x), inputs.units)
+        share = torch.where((inputs.units < 0)[:, None], 1, share)[:, :, None]
+        return away + share * (x - away)
+    return torch.where(units.stays(kept, inputs.units)[:, :, None], x, away)
 
 
 def values(

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xai_bench.cost import Bill, timed
 from xai_bench.outcomes import Explanation, Outcome, Scores
@@ -181,6 +182,7 @@ class _Run:
             standard_error=answer.standard_error if answer else None,
             counterfactuals=answer.counterfactuals if answer else None,
             layers=answer.layers if answer else {},
+            pairs=answer.pairs if answer else None,
             scores={judge.name: self._scores(judge) for judge in self.judges},
             outcome=self.outcome,
         )
@@ -285,6 +287,7 @@ def _taken(answer: Answer, rows: Tensor) -> Answer:
         standard_error=_rows(answer.standard_error, rows),
         counterfactuals=_rows(answer.counterfactuals, rows),
         layers={name: values[rows] for name, values in answer.layers.items()},
+        pairs=_rows(answer.pairs, rows),
     )
 
 
@@ -295,12 +298,23 @@ def _joined(answers: Sequence[Answer]) -> Answer:
         standard_error=_together([answer.standard_error for answer in answers]),
         counterfactuals=_together([answer.counterfactuals for answer in answers]),
         layers={name: torch.cat([a.layers[name] for a in answers]) for name in answers[0].layers},
+        pairs=_together(_as_wide([answer.pairs for answer in answers])),
     )
 
 
 def _together(parts: Sequence[Tensor | None]) -> Tensor | None:
     known = [part for part in parts if part is not None]
     return torch.cat(known) if len(known) == len(parts) else None
+
+
+def _as_wide(parts: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Matrices of the widest batch's size, NaN in what is new."""
+    width = max((part.shape[1] for part in parts if part is not None), default=0)
+
+    def padded(part: Tensor) -> Tensor:
+        return functional.pad(part, (0, width - part.shape[1]) * 2, value=torch.nan)
+
+    return [None if part is None else padded(part) for part in parts]
 
 
 def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:

@@ -34,3 +34,31 @@ def _gains(table: Tensor, unit: int) -> Tensor:
     without, with_unit = table.unflatten(1, (-1, 2, 2**unit)).unbind(2)
     gains: Tensor = (with_unit - without).flatten(1)
     return gains
+
+
+def shapley_interactions(table: Tensor) -> Tensor:
+    """`[B, 2^U] -> [B, U, U]`: exact Shapley interaction indices of all pairs; 0 on the diagonal.
+
+    A pair's index is the mean, over coalitions of the others as Shapley weighs them, of what the
+    two gain together beyond what each gains alone. Grabisch & Roubens 1999.
+    """
+    n_units = (table.shape[1] - 1).bit_length()
+    out = table.new_zeros(len(table), n_units, n_units)
+    if n_units < 2:
+        return out
+    shares = [1 / ((n_units - 1) * math.comb(n_units - 2, size)) for size in range(n_units - 1)]
+    weight = torch.tensor(shares, dtype=table.dtype)[all_coalitions(n_units - 2).sum(1)]
+    for second in range(1, n_units):
+        for first in range(second):
+            both = (_surpluses(table, first, second) * weight).cumsum(1)[:, -1]
+            out[:, first, second] = out[:, second, first] = both
+    return out
+
+
+def _surpluses(table: Tensor, first: int, second: int) -> Tensor:
+    """`[B, 2^U] -> [B, 2^(U-2)]`: what two units add together beyond what each adds alone."""
+    corners = table.unflatten(1, (-1, 2, 2 ** (second - first - 1), 2, 2**first))
+    without, with_second = corners.unbind(2)
+    gains = [part[:, :, :, 1] - part[:, :, :, 0] for part in (with_second, without)]
+    surplus: Tensor = (gains[0] - gains[1]).flatten(1)
+    return surplus

@@ -47,7 +47,7 @@ class Explanation:
         key: the content address of the explanation: the explainer's configuration and version.
         config: the explainer's resolved configuration.
         attribution: `[N, *S]`, or None unless ok.
-        standard_error, counterfactuals, layers: as in `Answer`, for all `N` samples.
+        standard_error, counterfactuals, layers, pairs: as in `Answer`, for all `N` samples.
         index: `[N]` long, the join key of the per-sample scores.
         scores: by metric name.
     """
@@ -62,6 +62,7 @@ class Explanation:
     standard_error: Tensor | None = None
     counterfactuals: Tensor | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
+    pairs: Tensor | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     outcome: Outcome = Outcome()
 
@@ -70,7 +71,8 @@ class Explanation:
         """What the explainer said of all samples; None unless ok."""
         if self.attribution is None:
             return None
-        return Answer(self.attribution, self.standard_error, self.counterfactuals, self.layers)
+        said = (self.standard_error, self.counterfactuals, self.layers, self.pairs)
+        return Answer(self.attribution, *said)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

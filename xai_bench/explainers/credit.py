@@ -23,10 +23,12 @@ class Credits:
         values: `[b, u]`.
         errors: `[b, u]` standard errors of `values`, NaN where there are too few draws to tell, or
             None where nothing is drawn.
+        pairs: `[b, u, u]`, what units do in pairs, for schemes that tell.
     """
 
     values: Tensor
     errors: Tensor | None = None
+    pairs: Tensor | None = None
 
 
 class Scheme(Protocol):
@@ -69,7 +71,12 @@ class Sampler(Protocol):
 
 
 def explained(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-    """`[B, *S]`: each unit's credit from the least number of coalitions, spread over its elements.
+    """`[B, *S]`: each unit's credit from the least number of coalitions, over its elements."""
+    return answered(scheme, model, inputs, targets, rng=rng).attribution
+
+
+def answered(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    """All that a scheme has to say after the least number of coalitions.
 
     Samples with as many units are solved together, so that nothing is asked for padding and what a
     sample's coalitions are depends on its own units only. 0 in padding.
@@ -77,7 +84,7 @@ def explained(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, 
     groups = _groups(scheme, model, inputs, targets, rng)
     for group in groups:
         group.plan(scheme.least(group.n_units))
-    return _answer(inputs, [g.credits(scheme.least(g.n_units)) for g in groups]).attribution
+    return _answer(inputs, [g.credits(scheme.least(g.n_units)) for g in groups])
 
 
 def answers(
@@ -158,12 +165,17 @@ def _affordable(scheme: Sampler, budget: int, group: _Group) -> int:
     n_units, n_references = group.n_units, group.game.n_references
     least = scheme.least(n_units)
     if budget // n_references < least:
-        against = f" against {n_references} references each" if n_references > 1 else ""
-        raise Unsupported(
-            f"a budget of {budget} model rows is too small for {n_units} units{against}; "
-            f"give at least {least * n_references}, or use coarser units"
-        )
+        raise too_small(budget, least, n_units, n_references)
     return scheme.n_coalitions(n_units, budget // n_references)
+
+
+def too_small(budget: int, least: int, n_units: int, n_references: int = 1) -> Unsupported:
+    """The reason why a budget is not enough for `least` coalitions."""
+    against = f" against {n_references} references each" if n_references > 1 else ""
+    return Unsupported(
+        f"a budget of {budget} model rows is too small for {n_units} units{against}; "
+        f"give at least {least * n_references}, or use coarser units"
+    )
 
 
 def _answer(inputs: Inputs, parts: Sequence[tuple[Tensor, Credits]]) -> Answer:
@@ -177,7 +189,18 @@ def _answer(inputs: Inputs, parts: Sequence[tuple[Tensor, Credits]]) -> Answer:
             errors[rows, :n_units] = credits.errors
     drawn = any(credits.errors is not None for _, credits in parts)
     spread = [units.spread(v, inputs.units).to(inputs.x.dtype) for v in (values, errors)]
-    return Answer(spread[0], spread[1] if drawn else None)
+    return Answer(spread[0], spread[1] if drawn else None, pairs=_pairs(values, parts))
+
+
+def _pairs(values: Tensor, parts: Sequence[tuple[Tensor, Credits]]) -> Tensor | None:
+    """`[B, U, U]`, NaN beyond a sample's own units; None for schemes that do not tell."""
+    out = values.new_full((*values.shape, values.shape[1]), torch.nan)
+    for rows, credits in parts:
+        if credits.pairs is None:
+            return None
+        n_units = credits.pairs.shape[1]
+        out[rows, :n_units, :n_units] = credits.pairs
+    return out if parts else None
 
 
 def ends(n_samples: int, n_units: int) -> Tensor:

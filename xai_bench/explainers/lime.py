@@ -1,4 +1,4 @@
-"""LIME: a weighted linear model around one sample."""
+"""LIME: a weighted linear model around one sample, of the presence of its units."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai_bench.explainers import pairs
 from xai_bench.explainers.credit import Credits, answers, sampled_rows
-from xai_bench.explainers.regression import least_squares
+from xai_bench.explainers.regression import lasso, regress
 from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows
 
 
@@ -55,15 +56,85 @@ class LIME:
         return most
 
     def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        drawn = rng.uniform(n_coalitions - 1, n_units) < 0.5
-        full = torch.ones(len(drawn), 1, n_units, dtype=torch.bool)
-        return torch.cat([full, drawn], dim=1)
+        return full_and_fair(n_units, n_coalitions, rng=rng)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        member = kept.double()
-        distance = 1 - member.mean(2).sqrt()
-        weight = torch.exp(-((distance / self.width) ** 2))
-        share = (weight / weight.sum(1, keepdim=True))[..., None]
-        centred = member - (share * member).sum(1, keepdim=True)
-        response = values - (share[..., 0] * values).sum(1, keepdim=True)
-        return Credits(least_squares(centred, response, weight, self.ridge))
+        weight = cosine_kernel(kept, self.width)
+        penalty = self.ridge * torch.eye(kept.shape[2], dtype=torch.float64)
+        return regress(*centred(kept, values, weight), weight, penalty)
+
+
+@dataclass(frozen=True)
+class LassoLIME:
+    """LIME whose regression punishes the sum of the sizes of the coefficients: few units remain.
+
+    `alpha` is that of `sum(w * (y - Z b)^2) / (2 sum w) + alpha |b|_1`, in units of the output.
+    Errors take what is 0 for known (Fan & Li 2001). Ribeiro+ 2016; Tibshirani 1996.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "surrogate"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938; Tibshirani 1996"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    budget: int = 512
+    width: float = 0.25
+    alpha: float = 0.01
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return sampled_rows(self, self.budget, n_units, n_references)
+
+    def least(self, n_units: int) -> int:
+        return n_units + 1
+
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        return most
+
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        return full_and_fair(n_units, n_coalitions, rng=rng)
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        weight = cosine_kernel(kept, self.width)
+        weight = weight / weight.sum(1, keepdim=True)
+        design, response = centred(kept, values, weight)
+        weighted = (design * weight[..., None]).mT
+        found = lasso(weighted @ design, (weighted @ response[..., None])[..., 0], self.alpha)
+        active = found != 0
+        # The ridge whose solution is that of the lasso, on what is not 0.
+        penalty = torch.where(active, self.alpha / found.abs().clamp(min=1e-300), 1.0)
+        errors = regress(design * active[:, None], response, weight, penalty.diag_embed()).errors
+        assert errors is not None
+        return Credits(found, torch.where(active, errors, 0))
+
+
+def full_and_fair(n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    """`[b, K, u]` bool: all units, then coalitions in which each is kept with chance 1/2."""
+    drawn = pairs.coins(n_units, n_coalitions - 1, rng=rng)
+    full = torch.ones(len(drawn), 1, n_units, dtype=torch.bool)
+    return torch.cat([full, drawn], dim=1)
+
+
+def cosine_kernel(kept: Tensor, width: float) -> Tensor:
+    """`[b, K, u] -> [b, K]`: the weight of each coalition by its cosine distance from the full."""
+    distance = 1 - kept.double().mean(2).sqrt()
+    return torch.exp(-((distance / width) ** 2))
+
+
+def centred(kept: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """`[b, K, u], [b, K]`: membership and values less their weighted means: a free intercept."""
+    member, share = kept.double(), (weight / weight.sum(1, keepdim=True))[..., None]
+    design = member - (share * member).sum(1, keepdim=True)
+    return design, values - (share[..., 0] * values).sum(1, keepdim=True)

@@ -48,6 +48,11 @@ def by_kernel(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
     """`[b, n_pairs, u]` bool: one of each pair, drawn by the Shapley kernel."""
     if n_units <= LISTED:
         return _listed(kernel(n_units), n_pairs, rng)
+    return again_by_kernel(n_units, n_pairs, rng=rng)
+
+
+def again_by_kernel(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
+    """`[b, n_pairs, u]` bool: the same with replacement, however few units there are."""
     sizes = torch.arange(1, n_units, dtype=torch.float64)
     below = (1 / (sizes * (n_units - sizes))).cumsum(0)
     size = 1 + torch.searchsorted(below[:-1] / below[-1], rng.child("sizes").uniform(n_pairs))

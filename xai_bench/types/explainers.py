@@ -57,12 +57,14 @@ class Answer:
         counterfactuals: `[B, M, *S]`, up to `M` inputs with another prediction; NaN where fewer
             were found.
         layers: layer name -> `[B, ...]`, one explanation per layer.
+        pairs: `[B, U, U]`, what pairs of units do together; NaN beyond a sample's own units.
     """
 
     attribution: Tensor
     standard_error: Tensor | None = None
     counterfactuals: Tensor | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
+    pairs: Tensor | None = None
 
 
 class Explainer(Protocol):

@@ -1,0 +1,158 @@
+"""Shapley interactions: what pairs of units do together beyond what each does alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench import games, units
+from xai_bench.explainers import pairs
+from xai_bench.explainers.credit import Credits, answered, answers, ends, sampled_rows
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+
+
+@dataclass(frozen=True)
+class ExactInteractions:
+    """Shapley values split into what a unit does alone and its half of what it does in each pair.
+
+    `Answer.pairs` holds half the Shapley interaction index of each pair, and on its diagonal what
+    is left of the unit's Shapley value, which is the attribution: rows add up to it. From all `2^U`
+    coalitions; for at most `max_units` units. Grabisch & Roubens 1999; Lundberg+ 2020.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Grabisch & Roubens 1999; Lundberg+ 2020, arXiv:1905.04610"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    max_units: int = 15
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        n_units = units.width(inputs.units)
+        if n_units > self.max_units:
+            raise Unsupported(
+                f"exact interactions of {n_units} units need 2^{n_units} coalitions; at most "
+                f"{self.max_units} units are allowed: take shapley_interactions"
+            )
+        return answered(self, model, inputs, targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.least(n_units) * n_references)
+
+    def least(self, n_units: int) -> int:
+        return 1 << n_units
+
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        return games.all_coalitions(n_units)
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        credit = games.shapley_values(values)
+        return Credits(credit, None, _split(credit, games.shapley_interactions(values)))
+
+
+@dataclass(frozen=True)
+class ShapleyInteractions:
+    """The same from some coalitions: unbiased, and with a standard error of each Shapley value.
+
+    Coalitions are drawn with their complements, sizes by the Shapley kernel; every one of them says
+    something about every pair. `budget` bounds the model rows per sample, of which a coalition
+    costs one per reference. Fumagalli+ 2023 (SHAP-IQ); its first order is unbiased KernelSHAP.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Fumagalli+ 2023, arXiv:2303.01179"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    budget: int = 2048
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return sampled_rows(self, self.budget, n_units, n_references)
+
+    def least(self, n_units: int) -> int:
+        return 6 if n_units > 1 else 2
+
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        return most - most % 2 if n_units > 1 else 2
+
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        whole = ends(len(rng.uniform(1)), n_units)
+        if n_units == 1:
+            return whole
+        # With replacement, however few units: what is drawn is weighed by its chance.
+        one = pairs.again_by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
+        return torch.cat([whole, pairs.both(one)], dim=1)
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        n_units, whole = kept.shape[2], values[:, :1] - values[:, 1:2]
+        if n_units == 1:
+            return Credits(whole, torch.zeros_like(whole), whole[..., None])
+        member, size = kept[:, 2:], kept[:, 2:].sum(2)
+        # Equal shares of the whole change have no part in any correction and no interactions.
+        surplus = values[:, 2:] - values[:, 1:2] - whole * size / n_units
+        of_one, of_two = _weights(n_units)
+        terms = surplus[..., None] * torch.where(member, of_one[size, 1:], of_one[size, :1])
+        by_pair = terms.unflatten(1, (-1, 2)).mean(2)
+        errors = by_pair.std(1, correction=1) / by_pair.shape[1] ** 0.5
+        credit = whole / n_units + by_pair.mean(1)
+        return Credits(credit, errors, _split(credit, _interactions(member, surplus, of_two[size])))
+
+
+def _split(credit: Tensor, index: Tensor) -> Tensor:
+    """`[b, u], [b, u, u] -> [b, u, u]`: halves of the indices, and the rest on the diagonal."""
+    off = index / 2
+    off.diagonal(dim1=1, dim2=2).zero_()
+    return off + (credit - off.sum(2)).diag_embed()
+
+
+def _interactions(member: Tensor, surplus: Tensor, weight: Tensor) -> Tensor:
+    """`[b, K, u], [b, K], [b, K, 3] -> [b, u, u]`: the mean of surplus times weight, which depends
+    on how many of the two are in a coalition: `none + either * (zi + zj) + both * zi * zj`.
+    """
+    none, one, two = (surplus[..., None] * weight).unbind(2)
+    z = member.double()
+    either = ((one - none)[:, None] @ z)[:, 0]
+    both = (z * (two - 2 * one + none)[..., None]).mT @ z
+    total = none.sum(1)[:, None, None] + either[:, :, None] + either[:, None, :] + both
+    return total / member.shape[1]
+
+
+def _weights(n_units: int) -> tuple[Tensor, Tensor]:
+    """`[u + 1, 2]` and `[u + 1, 3]`: what a coalition of each size counts for a unit and a pair, by
+    how many of them it holds, divided by its chance to be drawn.
+    """
+    number = torch.tensor([math.comb(n_units, size) for size in range(n_units + 1)])
+    chance = pairs.kernel(n_units)
+    chance = chance / (chance * number).sum()
+    tables = [torch.zeros(n_units + 1, order + 1, dtype=torch.float64) for order in (1, 2)]
+    for order, table in enumerate(tables, start=1):
+        for size in range(1, n_units):
+            for held in range(max(0, order + size - n_units), min(order, size) + 1):
+                others = size - held
+                moebius = math.factorial(n_units - others - order) * math.factorial(others)
+                share = moebius / math.factorial(n_units - order + 1)
+                table[size, held] = (-1) ** (order - held) * share / chance[size]
+    return tables[0], tables[1]
