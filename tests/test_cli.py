@@ -127,7 +127,7 @@ def own_folder(folder: Path) -> Path:
         (["explainer=empty"], "explainer.empty.baseline has no value"),
         (["explainer=broken"], "a YAML file cannot be read"),
         (["explainer=set_with_typo"], "there is no explainer 'salency'; did you mean saliency?"),
-        (["explainer=smoothgrad", "explainer.smoothgrad.n_samples=x"], "is not a whole number"),
+        (["explainer=smoothgrad", "explainer.smoothgrad.budget=x"], "is not a whole number"),
         (["experiment=sweep"], "there is no data 'win'; did you mean wine?"),
         (["--confg"], "unrecognized arguments: --confg"),
         (["--config-name", "conf"], "did you mean config?"),

@@ -64,14 +64,14 @@ def test_linear_model():
 
 def test_monomial_is_halved():
     world = world_of(lambda x: x[:, 0] * x[:, 1], [[2.0, 3.0, 7.0], [-1.0, 4.0, 7.0]])
-    credits = world.explain(IntegratedGradients(Constant(0.0), n_steps=2))
+    credits = world.explain(IntegratedGradients(Constant(0.0), budget=2))
     assert torch.allclose(credits, torch.tensor([[3.0, 3, 0], [-2, -2, 0]]).double(), atol=1e-12)
 
 
 def test_gauss_legendre_is_exact_for_polynomials():
     # The gradient of x^6 along the line has degree 5 < 2 * 3.
     world = world_of(lambda x: x[:, 0] ** 6 + x[:, 1], [[2.0, 3.0]])
-    credits = world.explain(IntegratedGradients(Constant(0.0), n_steps=3))
+    credits = world.explain(IntegratedGradients(Constant(0.0), budget=3))
     assert torch.allclose(credits, torch.tensor([[64.0, 3.0]]).double(), atol=1e-11)
 
 
@@ -81,7 +81,7 @@ def test_one_step_is_the_gradient_half_way():
     middle = torch.where(padding, world.inputs.x, (world.inputs.x + 0.3) / 2)
     slope = gradient(world.model, world.inputs.with_x(middle), world.targets)
     expected = torch.where(padding, 0, slope * (world.inputs.x - 0.3))
-    assert torch.allclose(world.explain(IntegratedGradients(start, n_steps=1)), expected)
+    assert torch.allclose(world.explain(IntegratedGradients(start, budget=1)), expected)
 
 
 @pytest.mark.parametrize("baseline", [Mean(), Marginal(4)])
@@ -102,7 +102,7 @@ def test_smoothgrad_without_noise_is_the_gradient():
 def test_smoothgrad_noise_has_the_scale_of_the_data():
     # The gradient of x^2 is 2x, so the map minus 2x is twice the mean of the noise.
     world = world_of(lambda x: (x**2).sum(1), [[1.0, 2.0]] * 400)
-    error = world.explain(SmoothGrad(n_samples=4, noise=0.5)) - 2 * world.inputs.x
+    error = world.explain(SmoothGrad(budget=4, noise=0.5)) - 2 * world.inputs.x
     expected = 2 * 0.5 * world.inputs.domain.scale / 4**0.5
     assert torch.allclose(error.std(0), expected, rtol=0.1)
     assert (error.mean(0).abs() < 4 * expected / 20).all()
@@ -110,7 +110,7 @@ def test_smoothgrad_noise_has_the_scale_of_the_data():
 
 def test_expected_gradients_of_a_linear_model_are_centred_on_the_background():
     world = toys.linear(WEIGHT, toys.normal(400, 4))
-    credits = world.explain(ExpectedGradients(n_samples=64))
+    credits = world.explain(ExpectedGradients(budget=64))
     mean = world.inputs.domain.background.mean(0)
     expected = torch.tensor(WEIGHT).double() * (world.inputs.x - mean)
     gap = credits - expected
@@ -124,7 +124,7 @@ def test_expected_gradients_of_a_linear_model_are_centred_on_the_background():
 def test_expected_gradients_estimate_integrated_gradients_over_the_background():
     # f = x0^2 from a reference r: x0^2 - r^2. A fixed place on the line would be off.
     world = world_of(lambda x: x[:, 0] ** 2, [[2.0, 1.0]] * 50)
-    credits = world.explain(ExpectedGradients(n_samples=200)).mean(0)
+    credits = world.explain(ExpectedGradients(budget=200)).mean(0)
     expected = 4 - (world.inputs.domain.background[:, 0] ** 2).mean()
     assert credits[0].item() == pytest.approx(expected.item(), abs=0.2)
 
@@ -172,9 +172,15 @@ def test_models_without_gradient_are_unsupported():
         gradient(cut, world.inputs, torch.zeros_like(world.targets))
 
 
-def test_zero_steps_are_refused():
-    with pytest.raises(ValueError, match="at least 1"):
-        toys.tabular().explain(IntegratedGradients(Mean(), n_steps=0))
+def test_a_budget_that_pays_for_nothing_is_refused():
+    with pytest.raises(Unsupported, match="at least 1"):
+        toys.tabular().explain(IntegratedGradients(Mean(), budget=0))
+    with pytest.raises(Unsupported, match="4 references; give at least 4"):
+        toys.tabular().explain(IntegratedGradients(Marginal(4), budget=3))
+    with pytest.raises(Unsupported, match="give at least 2"):
+        toys.tabular().explain(IntegratedGradients(Mean(), 1, "trapezoid"))
+    with pytest.raises(Unsupported, match="give at least 1"):
+        toys.tabular().explain(SmoothGrad(budget=0))
 
 
 @pytest.mark.parametrize("name", ["tabular", "image", "series"])
@@ -186,5 +192,5 @@ def test_agreement_with_captum(name):
     assert torch.allclose(world.explain(Saliency()), theirs, atol=1e-12)
     theirs = attr.IntegratedGradients(module).attribute(x, 0.1, target=targets, n_steps=8)
     assert torch.allclose(
-        world.explain(IntegratedGradients(Constant(0.1), n_steps=8)), theirs, atol=1e-10
+        world.explain(IntegratedGradients(Constant(0.1), budget=8)), theirs, atol=1e-10
     )

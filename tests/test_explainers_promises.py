@@ -33,6 +33,12 @@ UNSUPPORTED = {
     ("permutation_importance", "gates"),  # one background row
     ("linear_surrogate", "gates"),
     ("tree_surrogate", "gates"),
+    ("blur_integrated_gradients", "tabular"),  # no space or time axes
+    ("blur_integrated_gradients", "gates"),
+    ("guided_backprop", "text"),  # no ReLU layers
+    ("guided_backprop", "gates"),
+    ("deconvnet", "text"),
+    ("deconvnet", "gates"),
 }
 
 
@@ -94,6 +100,8 @@ def test_promises(name, world_name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_small_memory_changes_no_bit(name):
+    if (name, "tabular") in UNSUPPORTED:
+        pytest.skip(f"{name} needs another kind of input")
     world = with_truth(toys.tabular())
     model = replace(world.model, max_rows=3)
     small = toys.World(model, world.inputs, world.targets)

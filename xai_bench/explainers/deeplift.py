@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,14 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.explainers.gradient import references, value_and_gradient
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
-
-ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
-    nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid,
-    nn.Hardswish,
-)  # fmt: skip
-MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+from xai_bench.explainers.layers import ELEMENTWISE, MAX_POOLS, hooked, module_of
+from xai_bench.explainers.sampling import require, running
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -41,40 +36,86 @@ class DeepLIFT:
     tolerance: float = 1e-3
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        if model.module is None:
-            raise Unsupported(
-                "DeepLIFT hooks the layers of a torch module, and this model has none"
-            )
-        starts = references(self.baseline, inputs, rng=rng)
-        batches = torch.arange(len(inputs)).split(max(model.max_rows // 2, 1))
-        with rescaled(model.module):
-            parts = [
-                torch.cat([self._against(s[r], model, inputs.take(r), targets[r]) for r in batches])
-                for s in starts.unbind(1)
-            ]
+        module = module_of(model.module, "DeepLIFT")
+        starts = references(self.baseline, inputs, rng=rng).unbind(1)
+        with rescaled(module):
+            parts = [_against(s, model, inputs, targets, self.tolerance) for s in starts]
         return sum(parts[1:], start=parts[0]) / len(parts)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(2 * n_references, 2 * n_references)
 
-    def _against(self, start: Tensor, model: Model, inputs: Inputs, targets: Tensor) -> Tensor:
-        """`start [B, *S] -> [B, *S]`: contributions to the change of output from one reference."""
-        pairs = inputs.stacked(torch.stack([inputs.x, start], dim=1))
-        outputs, multipliers = value_and_gradient(model, pairs, targets.repeat_interleave(2))
-        attribution = multipliers[::2] * (inputs.x - start)
-        self._check(attribution, outputs.view(-1, 2))
-        return attribution
 
-    def _check(self, attribution: Tensor, outputs: Tensor) -> None:
-        parts, change = attribution.double().flatten(1), (outputs[:, 0] - outputs[:, 1]).double()
-        rounding = 100 * torch.finfo(outputs.dtype).eps * outputs.double().abs().sum(1)
-        gap = (parts.sum(1) - change).abs()
-        n_off = int((gap > self.tolerance * (parts.abs().sum(1) + change.abs()) + rounding).sum())
-        if n_off:
-            raise Unsupported(
-                f"DeepLIFT's contributions miss the change of the output in {n_off} of {len(gap)} "
-                "samples: the network or the target has nonlinearities that are not layers it knows"
-            )
+@dataclass(frozen=True)
+class DeepLiftShap:
+    """DeepLIFT averaged over background rows drawn at random: for networks of linear layers and
+    nonlinearities, an approximation of Shapley values. Lundberg & Lee 2017.
+
+    A draw costs two model rows of `budget`. `tolerance` as for DeepLIFT.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    version: ClassVar[int] = 1
+
+    budget: int = 200
+    tolerance: float = 1e-3
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        require(budgets, 2)
+        module = module_of(model.module, "DeepLIFT")
+        background = inputs.domain.background.to(inputs.x)
+        row = rng.child("background").integers(len(background), max(budgets) // 2)
+
+        def draws(numbers: range) -> Iterator[Tensor]:
+            for k in numbers:
+                start = torch.where(inputs.units < 0, inputs.x, background[row[:, k]])
+                with rescaled(module):
+                    found = _against(start, model, inputs, targets, self.tolerance)
+                yield found
+
+        return running(draws, inputs, [budget // 2 for budget in budgets])
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.budget // 2 * 2, self.budget // 2 * 2)
+
+
+def _against(
+    start: Tensor, model: Model, inputs: Inputs, targets: Tensor, tolerance: float
+) -> Tensor:
+    """`start [B, *S] -> [B, *S]`: contributions to the change of output from one reference."""
+    parts = []
+    for rows in torch.arange(len(inputs)).split(max(model.max_rows // 2, 1)):
+        part, ends = inputs.take(rows), torch.stack([inputs.x[rows], start[rows]], dim=1)
+        outputs, multipliers = value_and_gradient(
+            model, part.stacked(ends), targets[rows].repeat_interleave(2)
+        )
+        attribution = multipliers[::2] * (part.x - start[rows])
+        _check(attribution, outputs.view(-1, 2), tolerance)
+        parts.append(attribution)
+    return torch.cat(parts)
+
+
+def _check(attribution: Tensor, outputs: Tensor, tolerance: float) -> None:
+    parts, change = attribution.double().flatten(1), (outputs[:, 0] - outputs[:, 1]).double()
+    rounding = 100 * torch.finfo(outputs.dtype).eps * outputs.double().abs().sum(1)
+    gap = (parts.sum(1) - change).abs()
+    n_off = int((gap > tolerance * (parts.abs().sum(1) + change.abs()) + rounding).sum())
+    if n_off:
+        raise Unsupported(
+            f"DeepLIFT's contributions miss the change of the output in {n_off} of {len(gap)} "
+            "samples: the network or the target has nonlinearities that are not layers it knows"
+        )
 
 
 @contextmanager
@@ -83,20 +124,8 @@ def rescaled(module: nn.Module) -> Iterator[None]:
 
     Rows that only fill up a batch are copies of each other, and keep their ordinary slopes.
     """
-    layers = list(module.modules())
-    handles = [m.register_forward_hook(_rescale) for m in layers if isinstance(m, ELEMENTWISE)]
-    handles += [m.register_forward_hook(_rescale_pool) for m in layers if isinstance(m, MAX_POOLS)]
-    # A layer that overwrites its input would leave no difference to read.
-    in_place = [m for m in layers if getattr(m, "inplace", False)]
-    try:
-        for layer in in_place:
-            layer.inplace = False  # type: ignore[assignment]
+    with hooked(module, {ELEMENTWISE: _rescale, MAX_POOLS: _rescale_pool}):
         yield
-    finally:
-        for layer in in_place:
-            layer.inplace = True  # type: ignore[assignment]
-        for handle in handles:
-            handle.remove()
 
 
 def _rescale(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:

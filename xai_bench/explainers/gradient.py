@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+
+Scalar = Callable[[Inputs, Tensor], Tensor]
+"""Inputs and targets to `[B]`, such as `model.target_output`."""
 
 
 def gradient(model: Model, inputs: Inputs, targets: Tensor) -> Tensor:
@@ -21,24 +26,46 @@ def gradient(model: Model, inputs: Inputs, targets: Tensor) -> Tensor:
     return value_and_gradient(model, inputs, targets)[1]
 
 
-def value_and_gradient(model: Model, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """`[B]` and `[B, *S]`: the target output and its gradient, at most `max_rows` at a time."""
+def value_and_gradient(
+    model: Model, inputs: Inputs, targets: Tensor, scalar: Scalar | None = None
+) -> tuple[Tensor, Tensor]:
+    """`[B]` and `[B, *S]`: the target output and its gradient, at most `max_rows` at a time.
+
+    Of another `scalar` of the model, where one is given.
+    """
     if not model.differentiable:
         raise Unsupported("gradients need a differentiable model, and this one is not")
+    scalar = scalar or model.target_output
     batches = torch.arange(len(inputs)).split(model.max_rows)
-    parts = [_backward(model, inputs.take(rows), targets[rows]) for rows in batches]
+    parts = [_backward(scalar, inputs.take(rows), targets[rows]) for rows in batches]
     outputs, gradients = (torch.cat(part) for part in zip(*parts, strict=True))
     return outputs, torch.where(inputs.units < 0, 0, gradients)
 
 
-def _backward(model: Model, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _backward(scalar: Scalar, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         x = inputs.x.detach().clone().requires_grad_()
-        outputs = model.target_output(inputs.with_x(x), targets)
+        outputs = scalar(inputs.with_x(x), targets)
     if not outputs.requires_grad:
         raise Unsupported("the model's output is cut off from its input: autograd finds no path")
     (slopes,) = torch.autograd.grad(outputs, x, torch.ones_like(outputs))
     return outputs.detach(), slopes
+
+
+def gradients_at(
+    model: Model, inputs: Inputs, targets: Tensor, numbers: range, point: Callable[[int], Tensor]
+) -> Iterator[Tensor]:
+    """The gradients `[B, *S]` at `point(k) [B, *S]` for each `k` of `numbers`, in that order.
+
+    Points share batches of at most `max_rows` rows. Add them up one after the other, so that the
+    bits of a sum do not depend on how many fit into one batch.
+    """
+    per_batch = max(model.max_rows // len(inputs), 1)
+    for first in range(numbers.start, numbers.stop, per_batch):
+        batch = range(first, min(first + per_batch, numbers.stop))
+        stacked = inputs.stacked(torch.stack([point(k) for k in batch], dim=1))
+        slopes = gradient(model, stacked, targets.repeat_interleave(len(batch)))
+        yield from slopes.unflatten(0, (len(inputs), -1)).unbind(1)
 
 
 def weighted_gradients(
@@ -50,22 +77,17 @@ def weighted_gradients(
 ) -> Tensor:
     """`[B, *S]`: sum of `weight * gradient` over points, where `point(k)` gives the k-th point
     `[B, *S]` and its weight.
-
-    Points share batches of at most `max_rows` rows. They are added one after the other, so that the
-    bits of a sum do not depend on how many fit into one batch.
     """
-    if n_points < 1:
-        raise ValueError(f"found {n_points} points to take gradients at; ask for at least 1")
+    waiting: deque[Tensor | float] = deque()
+
+    def place(k: int) -> Tensor:
+        there, weight = point(k)
+        waiting.append(weight)
+        return there
+
     total = torch.zeros_like(inputs.x)
-    per_batch = max(model.max_rows // len(inputs), 1)
-    for first in range(0, n_points, per_batch):
-        last = min(first + per_batch, n_points)
-        points, weights = zip(*(point(k) for k in range(first, last)), strict=True)
-        stacked = inputs.stacked(torch.stack(points, dim=1))
-        slopes = gradient(model, stacked, targets.repeat_interleave(last - first))
-        columns = slopes.unflatten(0, (len(inputs), -1)).unbind(1)
-        for slope, weight in zip(columns, weights, strict=True):
-            total = total + weight * slope
+    for slope in gradients_at(model, inputs, targets, range(n_points), place):
+        total = total + waiting.popleft() * slope
     return total
 
 
@@ -127,34 +149,92 @@ class InputXGradient:
 
 
 @dataclass(frozen=True)
+class LossInfluence:
+    """The gradient of the loss of the explained class, cross-entropy: how each element of the input
+    raises the cost of naming that class. For softmax regression it is `W^T (p - e_y)`.
+    """
+
+    kind: ClassVar[Kind] = "sensitivity"
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[tuple[str, ...]] = ("gradient",)
+    paper: ClassVar[str] = "Goodfellow+ 2015, arXiv:1412.6572"
+    version: ClassVar[int] = 1
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        if model.n_outputs < 2 or targets.is_floating_point():
+            raise Unsupported(
+                "the loss of a regressor needs the true value, which targets do not hold; "
+                "explain it with target=loss and explainer=gradient"
+            )
+
+        def loss(there: Inputs, classes: Tensor) -> Tensor:
+            return functional.cross_entropy(model.outputs(there), classes, reduction="none")
+
+        return value_and_gradient(model, inputs, targets, loss)[1]
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(1, 1)
+
+
+Quadrature = Literal["gauss_legendre", "left", "right", "middle", "trapezoid"]
+
+
+@dataclass(frozen=True)
 class IntegratedGradients:
     """The mean gradient on the straight line from reference to input, times the way between them.
 
-    The mean is a Gauss-Legendre sum: exact for gradients that are polynomials of degree below
-    `2 * n_steps` along the line, and the mid-point rule for one step. Sundararajan+ 2017.
+    `budget` model rows are shared evenly by the references, a point of the line each. A
+    Gauss-Legendre sum over `n` points is exact for gradients that are polynomials of degree below
+    `2n` along the line; the other quadratures are the sums that the field uses, trapezoid with its
+    two end points among the `n`. Sundararajan+ 2017.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     baseline: Baseline
-    n_steps: int = 32
+    budget: int = 32
+    quadrature: Quadrature = "gauss_legendre"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
         starts = references(self.baseline, inputs, rng=rng)
         n_references = starts.shape[1]
-        nodes, shares = np.polynomial.legendre.leggauss(max(self.n_steps, 1))
+        n_steps = steps(self.budget, n_references, 2 if self.quadrature == "trapezoid" else 1)
+        nodes, shares = nodes_of(self.quadrature, n_steps)
 
         def point(k: int) -> tuple[Tensor, Tensor]:
-            start, step = starts[:, k // self.n_steps], k % self.n_steps
+            start, step = starts[:, k // n_steps], k % n_steps
             way = inputs.x - start
-            position, share = (1 + nodes[step]) / 2, shares[step] / 2
-            return start + float(position) * way, float(share) / n_references * way
+            return start + nodes[step] * way, shares[step] / n_references * way
 
-        return weighted_gradients(model, inputs, targets, n_references * self.n_steps, point)
+        return weighted_gradients(model, inputs, targets, n_references * n_steps, point)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.n_steps * n_references, self.n_steps * n_references)
+        spent = self.budget // n_references * n_references
+        return Rows(spent, spent)
+
+
+def steps(budget: int, n_references: int, least: int = 1) -> int:
+    """Points per reference; `Unsupported` where the budget leaves fewer than `least` to each."""
+    if budget < least * n_references:
+        raise Unsupported(
+            f"a budget of {budget} rows is too small for {n_references} references; "
+            f"give at least {least * n_references}"
+        )
+    return budget // n_references
+
+
+def nodes_of(quadrature: Quadrature, n: int) -> tuple[list[float], list[float]]:
+    """`n` places in [0, 1] and their weights, which add up to 1."""
+    if quadrature == "gauss_legendre":
+        nodes, weights = np.polynomial.legendre.leggauss(n)
+        return ((1 + nodes) / 2).tolist(), (weights / 2).tolist()
+    if quadrature == "trapezoid":
+        inner = 1 / (n - 1)
+        ends_halved = [inner / 2, *[inner] * (n - 2), inner / 2]
+        return [k * inner for k in range(n)], ends_halved
+    offset = {"left": 0.0, "middle": 0.5, "right": 1.0}[quadrature]
+    return [(k + offset) / n for k in range(n)], [1 / n] * n

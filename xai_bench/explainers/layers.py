@@ -1,0 +1,75 @@
+"""Layers that layer-wise explainers know, and hooks on them that leave no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from xai_bench.types import Unsupported
+
+ELEMENTWISE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid,
+    nn.Hardswish,
+)  # fmt: skip
+MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+AVERAGE_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+
+NONLINEAR = (
+    "Relu", "LeakyRelu", "Prelu", "Elu", "Celu", "Gelu", "Silu", "Mish", "Sigmoid", "LogSigmoid",
+    "Tanh", "Softplus", "Hardtanh", "Hardsigmoid", "Hardswish", "Softmax", "LogSoftmax", "Exp",
+    "Threshold",
+)  # fmt: skip
+"""Nonlinear functions, as autograd names the nodes of its graph."""
+
+Hook = Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]
+
+
+@contextmanager
+def hooked(module: nn.Module, hooks: Mapping[tuple[type, ...], Hook]) -> Iterator[None]:
+    """Each layer runs the hook of its types, after its forward pass, while in the block.
+
+    No layer overwrites its input meanwhile: a hook would read the wrong one.
+    """
+    layers = list(module.modules())
+    handles = [
+        layer.register_forward_hook(hook)
+        for types, hook in hooks.items()
+        for layer in layers
+        if isinstance(layer, types)
+    ]
+    in_place = [layer for layer in layers if getattr(layer, "inplace", False)]
+    try:
+        for layer in in_place:
+            layer.inplace = False  # type: ignore[assignment]
+        yield
+    finally:
+        for layer in in_place:
+            layer.inplace = True  # type: ignore[assignment]
+        for handle in handles:
+            handle.remove()
+
+
+def functions(out: Tensor, names: Collection[str] = NONLINEAR) -> list[str]:
+    """Which of these functions autograd would pass through on the way back from `out`."""
+    seen, waiting = set(), [out.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    found = {node.name().removesuffix("0").removesuffix("Backward") for node in seen}
+    return sorted(found & set(names))
+
+
+def module_of(module: nn.Module | None, method: str) -> nn.Module:
+    """The module, or `Unsupported` where there is none to hook."""
+    if module is None:
+        raise Unsupported(f"{method} hooks the layers of a torch module, and this model has none")
+    return module

@@ -1,0 +1,71 @@
+"""Means over random draws, with their standard error, at any number of draws on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from xai_bench import units
+from xai_bench.types import Answer, Inputs, Unsupported
+
+Draws = Callable[[range], Iterator[Tensor]]
+"""The draws `[B, *S]` that the numbers of a range name, in order; later ranges follow on."""
+
+
+def running(draws: Draws, inputs: Inputs, counts: Sequence[int]) -> Iterator[Answer]:
+    """The mean over the first `n` draws for each `n` of `counts`, ascending, in one run."""
+    if any(later < earlier for earlier, later in pairwise(counts)):
+        raise ValueError(f"budgets must ascend; found {list(counts)} draws")
+    moments, done = Moments(inputs), 0
+    for count in counts:
+        for draw in draws(range(done, count)):
+            moments.add(draw)
+        done = max(done, count)
+        yield moments.answer()
+
+
+def require(budgets: Sequence[int], least: int) -> None:
+    """Raise `Unsupported` where the smallest budget does not pay for `least` rows."""
+    if min(budgets) < least:
+        raise Unsupported(
+            f"a budget of {min(budgets)} rows is too small for an estimate; give at least {least}"
+        )
+
+
+@dataclass(eq=False)
+class Moments:
+    """The mean of draws, and how sure it is. All in float64, one draw after the other.
+
+    The standard error is that of a unit's credit, shared evenly by the unit's elements: elements of
+    a unit move together, so their own errors would not add up to it. NaN after a single draw.
+    """
+
+    inputs: Inputs
+    count: int = 0
+    total: Tensor = field(init=False)
+    centre: Tensor = field(init=False)
+    squares: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.total = torch.zeros_like(self.inputs.x, dtype=torch.float64)
+        width = units.width(self.inputs.units)
+        self.centre, self.squares = torch.zeros(2, len(self.inputs), width, dtype=torch.float64)
+
+    def add(self, draw: Tensor) -> None:
+        """One more draw `[B, *S]`. Welford 1962."""
+        self.count += 1
+        self.total = self.total + draw
+        credit = units.pool(draw.double(), self.inputs.units)
+        before = credit - self.centre
+        self.centre = self.centre + before / self.count
+        self.squares = self.squares + before * (credit - self.centre)
+
+    def answer(self) -> Answer:
+        variance = self.squares / (self.count - 1) if self.count > 1 else self.squares * torch.nan
+        error = units.spread((variance / self.count).sqrt(), self.inputs.units)
+        x = self.inputs.x
+        return Answer((self.total / self.count).to(x.dtype), standard_error=error.to(x.dtype))
