@@ -1,0 +1,58 @@
+"""Finite differences: slopes of models that have no gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench import units
+from xai_bench.types import Inputs, Kind, Model, Rng, Rows
+
+
+@dataclass(frozen=True)
+class SensitivityAnalysis:
+    """The slope of the output in each unit, by a central difference. Saltelli+ 2008.
+
+    Exact where the output is linear or quadratic in the unit. The elements of a unit move together,
+    each by `step` standard deviations of its own in the data, and all get the slope per unit of
+    input that would explain the difference.
+    """
+
+    kind: ClassVar[Kind] = "sensitivity"
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Saltelli+ 2008, ISBN 978-0-470-05997-5"
+    version: ClassVar[int] = 1
+
+    step: float = 0.1
+
+    @torch.no_grad()
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        if self.step <= 0:
+            raise ValueError(f"a finite difference needs a step above 0; found step={self.step}")
+        slopes = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
+        for sample, unit in _pieces(inputs, model.max_rows // 2):
+            slopes[sample, unit] = self._slopes(model, inputs.take(sample), targets[sample], unit)
+        each = units.lookup(slopes[:, None], inputs.units)[:, 0]
+        return torch.where(inputs.units < 0, 0, each).to(inputs.x.dtype)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(2 * n_units)
+
+    def _slopes(self, model: Model, inputs: Inputs, targets: Tensor, unit: Tensor) -> Tensor:
+        """`[K]`: of sample `k` in its unit `unit[k]`."""
+        mine = inputs.units == unit.view(-1, *[1] * (inputs.x.dim() - 1))
+        move = mine * (self.step * inputs.domain.scale).to(inputs.x)
+        ends = inputs.stacked(torch.stack([inputs.x + move, inputs.x - move], dim=1))
+        up, down = model.target_output(ends, targets.repeat_interleave(2)).double().view(-1, 2).T
+        slopes: Tensor = (up - down) / (2 * move.double().flatten(1).sum(1))
+        return slopes
+
+
+def _pieces(inputs: Inputs, at_once: int) -> list[tuple[Tensor, Tensor]]:
+    """Every unit of every sample, in pieces: `[K]` samples and `[K]` units."""
+    pairs = units.present(inputs.units).nonzero().split(max(at_once, 1))
+    return [(piece[:, 0], piece[:, 1]) for piece in pairs]
