@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,13 +15,14 @@ from xai_bench.explainers.gradient import (
     Gradient,
     InputXGradient,
     IntegratedGradients,
+    LossInfluence,
     Saliency,
     gradient,
 )
 from xai_bench.explainers.gradient_sampling import ExpectedGradients, SmoothGrad
 from xai_bench.models.base import Explained, TorchPredictor
-from xai_bench.models.targets import PredictedLogit
-from xai_bench.types import Unsupported
+from xai_bench.models.targets import Loss, PredictedLogit
+from xai_bench.types import Inputs, Rng, Rows, Unsupported
 
 torch.set_num_threads(1)
 WEIGHT = [4.0, -3.0, 0.0, 1.0]
@@ -73,6 +76,93 @@ def test_gauss_legendre_is_exact_for_polynomials():
     world = world_of(lambda x: x[:, 0] ** 6 + x[:, 1], [[2.0, 3.0]])
     credits = world.explain(IntegratedGradients(Constant(0.0), budget=3))
     assert torch.allclose(credits, torch.tensor([[64.0, 3.0]]).double(), atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("quadrature", "square", "cube"),
+    [
+        # Of 2t and 3t^2 on [0, 1], whose integrals are 1, over 4 points.
+        pytest.param("gauss_legendre", 1, 1),
+        pytest.param("left", 3 / 4, 3 * (0 + 1 + 4 + 9) / 64),
+        pytest.param("right", 5 / 4, 3 * (1 + 4 + 9 + 16) / 64),
+        pytest.param("middle", 1, 1 - 1 / (4 * 4**2)),
+        pytest.param("trapezoid", 1, 1 + 1 / (2 * 3**2)),
+    ],
+)
+def test_quadratures_by_hand(quadrature, square, cube):
+    world = world_of(lambda x: x[:, 0] ** 2 + x[:, 1] ** 3, [[1.0, 1.0]])
+    credits = world.explain(IntegratedGradients(Constant(0.0), 4, quadrature))
+    assert torch.allclose(credits, torch.tensor([[square, cube]]).double(), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "expected"),
+    [
+        # Flat beyond 1, where the gradient is 0.
+        pytest.param(lambda x: 1 - (1 - x[:, 0]).relu(), [2.0, 5.0], [1.0, 0.0], id="saturation"),
+        # The larger one leads all the way from 0.
+        pytest.param(lambda x: x.amax(1), [3.0, 1.0], [3.0, 0.0], id="maximum"),
+    ],
+)
+def test_what_the_gradient_misses(f, x, expected):
+    world = world_of(f, [x])
+    credits = world.explain(IntegratedGradients(Constant(0.0)))
+    assert torch.allclose(credits, torch.tensor([expected]).double(), atol=1e-12)
+
+
+def test_completeness_on_a_polynomial():
+    f = lambda x: x[:, 0] ** 2 * x[:, 1] + x[:, 1] ** 3 - x[:, 0] * x[:, 1] * x[:, 2]  # noqa: E731
+    world = world_of(f, toys.normal(20, 3).tolist())
+    references = Mean().references(world.inputs, rng=world.rng)
+    gap = world.explain(IntegratedGradients(Mean())).sum(1) - change(world, references)
+    assert gap.abs().max() < 1e-6
+
+
+def test_the_budget_is_shared_by_the_references():
+    # 11 rows for 3 references: 3 points each, and the mean over references.
+    world, baseline = toys.tabular(), Marginal(3)
+    starts = baseline.references(world.inputs, rng=world.rng)
+    each = [
+        world.explain(IntegratedGradients(Fixed(start[:, None]), budget=3))
+        for start in starts.unbind(1)
+    ]
+    found = world.explain(IntegratedGradients(baseline, budget=11))
+    assert torch.allclose(found, sum(each) / 3, atol=1e-12)
+    assert IntegratedGradients(baseline, budget=11).rows(5, 3) == Rows(9, 9)
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed:
+    """References as given."""
+
+    at: Tensor
+
+    def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        return self.at
+
+
+def test_loss_influence_of_softmax_regression():
+    # dC/dx = W^T (p - e_y).
+    layer = nn.Linear(4, 3)
+    x = toys.normal(5, 4)
+    world = toys.world(layer, x, torch.arange(4), toys.normal(8, 4, seed=2))
+    classes = torch.tensor([0, 1, 2, 0, 1])
+    p = (x @ layer.weight.T + layer.bias).softmax(1)
+    expected = (p - nn.functional.one_hot(classes, 3)) @ layer.weight
+    found = toys.World(world.model, world.inputs, classes).explain(LossInfluence())
+    assert torch.allclose(found, expected, atol=1e-12)
+
+
+def test_loss_influence_is_the_gradient_of_the_loss():
+    world = toys.image()
+    loss = Explained(world.model.predictor, Loss())
+    expected = toys.World(loss, world.inputs, world.targets).explain(Gradient())
+    assert torch.allclose(world.explain(LossInfluence()), expected, atol=1e-12)
+
+
+def test_loss_influence_of_a_regressor_is_refused():
+    with pytest.raises(Unsupported, match="target=loss and explainer=gradient"):
+        toys.linear(WEIGHT).explain(LossInfluence())
 
 
 def test_one_step_is_the_gradient_half_way():
@@ -194,3 +284,30 @@ def test_agreement_with_captum(name):
     assert torch.allclose(
         world.explain(IntegratedGradients(Constant(0.1), budget=8)), theirs, atol=1e-10
     )
+
+
+@pytest.mark.parametrize(
+    ("quadrature", "factor"),
+    [
+        ("gauss_legendre", 1),
+        ("left", 1),
+        ("right", 1),
+        ("middle", 1),
+        # Captum 0.9 divides by 8 points where there are 7 steps between them, so that even a
+        # linear model's contributions miss the change of its output.
+        ("trapezoid", 8 / 7),
+    ],
+)
+def test_quadratures_agree_with_captum(quadrature, factor):
+    attr = pytest.importorskip("captum.attr")
+    world = toys.WORLDS["image"]()
+    theirs = attr.IntegratedGradients(world.model.module).attribute(
+        world.inputs.x,
+        0.1,
+        target=world.targets,
+        n_steps=8,
+        method="gausslegendre" if quadrature == "gauss_legendre" else f"riemann_{quadrature}",
+    )
+    ours = world.explain(IntegratedGradients(Constant(0.1), 8, quadrature))
+    # Captum's places on the line are float32.
+    assert torch.allclose(ours, factor * theirs, atol=1e-6)
