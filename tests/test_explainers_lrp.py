@@ -72,6 +72,8 @@ def neuron(
         pytest.param(EXACT, neuron([3, -1], [1, 2], 1.0), [3, -2], id="epsilon, bias"),
         pytest.param(GAMMA, neuron([3, -1], [1, 2], 1.0), [2, -2 / 3], id="gamma, bias"),
         pytest.param(PLUS, neuron([3, -1], [1, 2], 1.0), [1.5, 0], id="z plus, bias"),
+        # A negative bias is no positive part.
+        pytest.param(PLUS, neuron([3, -1], [1, 2], -0.5), [0.5, 0], id="z plus, negative bias"),
         # Equal shares, whatever the input is.
         pytest.param(LRP(first="flat"), neuron([3, -1], [1, 0]), [1.5, 1.5], id="flat"),
         # From the corner (-1, 1): 2 (0.5 + 1) = 3 and -1 (0 - 1) = 1, of a whole of 4.
