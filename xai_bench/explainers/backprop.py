@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from xai_bench.explainers.gradient import gradient
-from xai_bench.explainers.layers import functions, hooked, module_of
+from xai_bench.explainers.known_layers import functions, hooked, module_of
 from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
 
 Pass = Callable[[Tensor], Tensor]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xai_bench.explainers import lrp_rules as rules
 from xai_bench.explainers.gradient import value_and_gradient
-from xai_bench.explainers.layers import (
+from xai_bench.explainers.known_layers import (
     AVERAGE_POOLS,
     ELEMENTWISE,
     LINEAR,
