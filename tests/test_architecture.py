@@ -30,7 +30,7 @@ LAYERS: dict[str, set[str]] = {
     "coalitions": {"types", "units", "games"},
     "data": CORE | {"names"},
     "models": CORE | {"data", "names"},
-    "explainers": CORE,
+    "explainers": CORE | {"names"},
     "probes": CORE,
     "metrics": CORE | {"probes"},
     "identity": VALUES | {"data", "models"},

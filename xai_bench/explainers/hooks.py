@@ -1,0 +1,234 @@
+"""What the layers of a network do while it answers: outputs, gradients, rates of change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from xai_bench.names import instead
+from xai_bench.types import Inputs, Model, Unsupported
+
+_RESHAPING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
+_CONVOLUTION = nn.modules.conv._ConvNd
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One pass through a network, layer by layer in the order of their calls.
+
+    Only layers that are called once are seen, and of those that hold others only the one asked for.
+
+    Attributes:
+        outputs: `[B]` the target output; gradient: `[B, *S]` its gradient at x.
+        layers: name -> `[B, *L]`, what the layer gives.
+        slopes: name -> `[B, *L]`, the gradient of the target output there.
+        rates: name -> `[B, *L]`, how fast the layer's output moves along the direction.
+        last: the layers whose output is the network's.
+        convolutions: their names; axes: the shape `[H, W]` of what the first one of them sees.
+    """
+
+    outputs: Tensor
+    gradient: Tensor
+    layers: Mapping[str, Tensor]
+    slopes: Mapping[str, Tensor]
+    rates: Mapping[str, Tensor]
+    last: frozenset[str]
+    convolutions: tuple[str, ...]
+    axes: tuple[int, ...]
+
+    def hidden(self) -> list[str]:
+        """The layers between x and the output that do more than pass on or reshape."""
+        names = [name for name in self.layers if name not in self.last]
+        if not names:
+            raise Unsupported("this network has no hidden layer that comes between x and output")
+        return names
+
+
+def observe(
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    *,
+    layer: str | None = None,
+    direction: Tensor | None = None,
+) -> Seen:
+    """One pass forward and back, at most `max_rows` rows at a time.
+
+    `layer` is a name that must be among what is seen. Raises `Unsupported` where it is not, and
+    where there is no torch module or no gradient.
+    """
+    module = differentiable(model, layer)
+    with recorded(module, layer) as tape:
+        parts = [
+            _pass(tape, model, inputs.take(r), targets[r], _rows(direction, r))
+            for r in torch.arange(len(inputs)).split(model.max_rows)
+        ]
+    return _joined(parts, tape, layer)
+
+
+@torch.no_grad()
+def forward(model: Model, inputs: Inputs, targets: Tensor, *, layer: str | None = None) -> Seen:
+    """One pass forward; without gradients, slopes or rates."""
+    module = network(model, layer)
+    parts: list[_Part] = []
+    with recorded(module, layer) as tape:
+        for rows in torch.arange(len(inputs)).split(model.max_rows):
+            tape.clear()
+            outputs = model.target_output(inputs.take(rows), targets[rows])
+            found = {name: kept[: len(rows)] for name, kept in tape.layers().items()}
+            parts.append((outputs, inputs.x[rows], found, {}, {}))
+    return _joined(parts, tape, layer)
+
+
+def network(model: Model, layer: str | None = None) -> nn.Module:
+    """The module to hook, which has a part of that name."""
+    if model.module is None:
+        raise Unsupported("layers can be seen in a torch module only, and this model has none")
+    names = [name for name, _ in model.module.named_modules() if name]
+    if layer is not None and layer not in names:
+        raise Unsupported(f"the network has no layer {layer!r}; {instead(layer, names)}")
+    return model.module
+
+
+def differentiable(model: Model, layer: str | None = None) -> nn.Module:
+    """The same, of a model that has gradients."""
+    if not model.differentiable:
+        raise Unsupported("gradients need a differentiable model, and this one is not")
+    return network(model, layer)
+
+
+@dataclass(eq=False)
+class Tape:
+    """What the hooks of `recorded` write down during one pass."""
+
+    module: nn.Module
+    calls: dict[str, list[Tensor]] = field(default_factory=dict)
+    handed_on: Tensor | None = None
+    owners: frozenset[str] = frozenset()
+    last: frozenset[str] = frozenset()
+    n_rows: int = 0
+    axes: tuple[int, ...] = ()
+
+    def clear(self) -> None:
+        self.calls.clear()
+        self.handed_on, self.axes = None, ()
+
+    def layers(self) -> dict[str, Tensor]:
+        """Of the layers called once, the outputs with a row per sample; rows of filling last."""
+        return {
+            name: outputs[0]
+            for name, outputs in self.calls.items()
+            if len(outputs) == 1 and outputs[0].dim() > 1 and len(outputs[0]) == self.n_rows
+        }
+
+    def keeper(self, name: str) -> Callable[..., Tensor | None]:
+        def keep(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
+            if not isinstance(output, Tensor) or not output.is_floating_point():
+                return None
+            if isinstance(layer, _CONVOLUTION) and not self.axes:
+                self.axes = tuple(args[0].shape[2:])
+            self.calls.setdefault(name, []).append(output)
+            self.owners = self.owners if output is self.handed_on else frozenset()
+            self.owners |= {name}
+            # A copy, for the next layer may overwrite what it is given.
+            self.handed_on = output.clone()
+            return self.handed_on
+
+        return keep
+
+    def close(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.n_rows = len(output)
+        self.last = self.owners if output is self.handed_on else frozenset()
+        self.handed_on = None
+
+
+@contextmanager
+def recorded(module: nn.Module, layer: str | None) -> Iterator[Tape]:
+    """Calls inside the block are written on the tape."""
+    tape = Tape(module)
+    parts = {
+        name: part
+        for name, part in module.named_modules()
+        if name and (name == layer or not (list(part.children()) or isinstance(part, _RESHAPING)))
+    }
+    handles = [part.register_forward_hook(tape.keeper(name)) for name, part in parts.items()]
+    handles.append(module.register_forward_hook(tape.close))
+    try:
+        yield tape
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+_Part = tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
+
+
+def _pass(
+    tape: Tape, model: Model, inputs: Inputs, targets: Tensor, direction: Tensor | None
+) -> _Part:
+    """Outputs, gradient, layers, slopes and rates; without layers that x does not reach."""
+    tape.clear()
+    x, n_samples = inputs.x.detach().clone().requires_grad_(), len(inputs)
+    with torch.enable_grad(), forward_ad.dual_level():
+        point = x if direction is None else forward_ad.make_dual(x, direction)
+        try:
+            outputs = model.target_output(inputs.with_x(point), targets)
+        except NotImplementedError as error:
+            raise Unsupported(f"this network has no forward derivative: {error}") from error
+        found = {name: kept for name, kept in tape.layers().items() if kept.requires_grad}
+        rates = {name: forward_ad.unpack_dual(kept).tangent for name, kept in found.items()}
+    if not outputs.requires_grad:
+        raise Unsupported("the model's output is cut off from its input: autograd finds no path")
+    slopes = dict(zip(("", *found), _slopes(outputs, [x, *found.values()]), strict=True))
+    used = [name for name in found if slopes[name] is not None]
+    return (
+        outputs.detach(),
+        torch.where(inputs.units < 0, 0, _or_zero(slopes[""], x)),
+        {name: found[name][:n_samples].detach() for name in used},
+        {name: _or_zero(slopes[name], found[name])[:n_samples] for name in used},
+        {name: _or_zero(rates[name], found[name])[:n_samples].detach() for name in used},
+    )
+
+
+def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if values is None else values[rows]
+
+
+def _slopes(outputs: Tensor, at: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    return torch.autograd.grad(outputs, at, torch.ones_like(outputs), allow_unused=True)
+
+
+def _or_zero(value: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if value is None else value
+
+
+def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> Seen:
+    outputs, gradients, *maps = zip(*parts, strict=True)
+    layers, slopes, rates = (
+        {name: torch.cat([part[name] for part in several]) for name in several[0]}
+        for several in maps
+    )
+    if layer is not None and layer not in layers:
+        n_calls = len(tape.calls.get(layer, []))
+        raise Unsupported(
+            f"layer {layer!r} is called {n_calls} times; layer-wise explanation needs one call"
+            if n_calls != 1
+            else f"layer {layer!r} gives no rows of numbers that depend on x"
+        )
+    found = [name for name in layers if isinstance(tape.module.get_submodule(name), _CONVOLUTION)]
+    return Seen(
+        outputs=torch.cat(outputs),
+        gradient=torch.cat(gradients),
+        layers=layers,
+        slopes=slopes,
+        rates=rates,
+        last=tape.last,
+        convolutions=tuple(found),
+        axes=tape.axes,
+    )
