@@ -1,4 +1,4 @@
-"""What `x` is: the input itself, or gates on parts of the model."""
+"""What `x` is: the input itself, gates on parts of the model, or what a layer gives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.data.bundle import shared_units
-from xai_bench.models.base import Predictor, TorchPredictor
+from xai_bench.models.base import ROW_BLOCK, Predictor, TorchPredictor
 from xai_bench.models.names import did_you_mean
 from xai_bench.types import Domain, Inputs, Unsupported
 
@@ -51,12 +51,9 @@ class ChannelGates:
 
         Raises Unsupported where there is no such layer, or no torch module at all.
         """
-        if predictor.module is None:
-            raise Unsupported("view channels needs a torch module; this model has none")
-        if "input" in inputs.context:
-            raise Unsupported("view channels stores x as context 'input'; that name is taken")
-        n_channels = _channels(predictor.module, self.layer, inputs)
-        gated = TorchPredictor(Gated(predictor.module, self.layer), predictor.n_outputs)
+        module = _module(predictor, inputs, "channels")
+        n_channels = _channels(module, self.layer, inputs)
+        gated = TorchPredictor(Gated(module, self.layer), predictor.n_outputs)
         return gated, _gates(inputs, n_channels)
 
 
@@ -78,6 +75,76 @@ class Gated(nn.Module):
         return out
 
 
+@dataclass(frozen=True)
+class Activations:
+    """What one layer gives; the rest of the network is the model.
+
+    Every explainer and metric then works on this layer: integrated gradients become layer
+    integrated gradients, input times gradient becomes activation times gradient.
+
+    Attributes:
+        layer: its name, as `module.named_modules()` gives it.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("module",)
+    layer: str = "features.0"
+
+    def look(self, predictor: Predictor, inputs: Inputs) -> tuple[Predictor, Inputs]:
+        """`x` is `[N, *L]`; its units are channels, or the neurons of a layer without places.
+
+        The input moves to the context, where it is never perturbed: what leads past the layer stays
+        as it is. The background are the activations of the background rows. Raises Unsupported
+        where there is no such layer, or one that is not called once.
+        """
+        module, domain = _module(predictor, inputs, "activations"), inputs.domain
+        x = _activations(module, self.layer, inputs.x, inputs.context)
+        background = _activations(module, self.layer, domain.background, domain.context)
+        scale = background.std(0, correction=0)
+        channels = torch.arange(x.shape[1]).view(-1, *[1] * (x.dim() - 2))
+        there = Domain(
+            background=background,
+            scale=torch.where(scale > 0, scale, 1.0),
+            labels=domain.labels,
+            context={**domain.context, "input": domain.background},
+        )
+        seen = Inputs(
+            x=x,
+            units=shared_units(channels.expand(x.shape[1:]), len(x)),
+            index=inputs.index,
+            domain=there,
+            context={**inputs.context, "input": inputs.x},
+        )
+        return TorchPredictor(Continued(module, self.layer), predictor.n_outputs), seen
+
+
+class Continued(nn.Module):
+    """`x [B, *L]` stands in for the output of a layer while `network` runs on `input`."""
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.network = network
+        self.layer = layer
+
+    def forward(self, x: Tensor, input: Tensor, **context: Tensor) -> Tensor:
+        def stand_in(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+            # A copy, for the next layer may overwrite what it is given.
+            return x.clone()
+
+        # Before other hooks, so that they see what the network goes on with.
+        part = self.network.get_submodule(self.layer)
+        with part.register_forward_hook(stand_in, prepend=True):
+            out: Tensor = self.network(input, **context)
+        return out
+
+
+def _module(predictor: Predictor, inputs: Inputs, view: str) -> nn.Module:
+    if predictor.module is None:
+        raise Unsupported(f"view {view} needs a torch module; this model has none")
+    if "input" in inputs.context:
+        raise Unsupported(f"view {view} stores x as context 'input'; that name is taken")
+    return predictor.module
+
+
 def _gates(inputs: Inputs, n_channels: int) -> Inputs:
     ones = inputs.x.new_ones(n_channels)
     domain = Domain(background=torch.zeros_like(ones)[None], scale=ones)
@@ -94,13 +161,45 @@ def _gates(inputs: Inputs, n_channels: int) -> Inputs:
 @torch.no_grad()
 def _channels(module: nn.Module, layer: str, inputs: Inputs) -> int:
     """How many channels the layer gives, seen on the first sample."""
+    context = {name: value[:1] for name, value in inputs.context.items()}
+    seen = _given(module, layer, inputs.x[:1], context)
+    if not seen or not isinstance(seen[0], Tensor) or seen[0].dim() < 2:
+        raise Unsupported(f"layer {layer!r} gives no tensor [B, channels, ...] that can be gated")
+    return seen[0].shape[1]
+
+
+@torch.no_grad()
+def _activations(module: nn.Module, layer: str, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+    """`[N, *S] -> [N, *L]`: what the layer gives, in blocks that are filled up as batches are."""
+    rows = torch.arange(len(x) + -len(x) % ROW_BLOCK).clamp(max=len(x) - 1)
+    parts = []
+    for some in rows.split(16 * ROW_BLOCK):
+        here = {name: value[some] for name, value in context.items()}
+        seen = _given(module, layer, x[some], here)
+        if len(seen) != 1:
+            raise Unsupported(
+                f"layer {layer!r} is called {len(seen)} times; view activations needs one"
+            )
+        if not isinstance(seen[0], Tensor) or not seen[0].is_floating_point():
+            raise Unsupported(f"layer {layer!r} gives no tensor of numbers that can be explained")
+        if seen[0].dim() < 2 or len(seen[0]) != len(some):
+            raise Unsupported(f"layer {layer!r} gives {list(seen[0].shape)}: no row per sample")
+        parts.append(seen[0])
+    return torch.cat(parts)[: len(x)]
+
+
+def _given(module: nn.Module, layer: str, x: Tensor, context: Mapping[str, Tensor]) -> list[Any]:
+    """What the layer gives, call by call, while the module runs."""
     layers = dict(module.named_modules())
     if not layer or layer not in layers:
         names = [name for name in layers if name]
         raise Unsupported(f"the model has no layer {layer!r}; {did_you_mean(layer, names)}")
     seen: list[Any] = []
-    with layers[layer].register_forward_hook(lambda layer, args, output: seen.append(output)):
-        module(inputs.x[:1], **{name: value[:1] for name, value in inputs.context.items()})
-    if not seen or not isinstance(seen[0], Tensor) or seen[0].dim() < 2:
-        raise Unsupported(f"layer {layer!r} gives no tensor [B, channels, ...] that can be gated")
-    return seen[0].shape[1]
+
+    def keep(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        # A copy, for the next layer may overwrite what it is given.
+        seen.append(output.clone() if isinstance(output, Tensor) else output)
+
+    with layers[layer].register_forward_hook(keep):
+        module(x, **context)
+    return seen
