@@ -6,6 +6,9 @@ import json
 import math
 import multiprocessing
 import sqlite3
+import struct
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +17,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from tests import toys
 from tests.test_store import cell, enlist, explanation, scored
 from xai_bench.outcomes import Outcome
 from xai_bench.record.mlflow import MlflowRecorder
+from xai_bench.record.pictures import _spread, layer_report
 from xai_bench.record.runs import explanation_run, training_run
 from xai_bench.record.store import Store
 
@@ -64,6 +69,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def artifacts(recorded: Store, name: str, tmp_path: Path) -> Path:
     run = runs(recorded)[name]
     client = PLAIN._client(recorded.root)
+    tmp_path.mkdir(exist_ok=True)
     return Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
 
 
@@ -214,6 +220,61 @@ def test_the_digest_knows_what_matters() -> None:
     assert explanation_run(cell(), replace(one)).digest == same
     other = explanation("lime", scored("a", [1.0, 2.0, 3.5]))
     assert explanation_run(cell(), other).digest != same
+
+
+def layered(**layers: torch.Tensor) -> Any:
+    return explanation("layerwise", layers=layers)
+
+
+def test_layers_have_a_picture_of_their_own(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), cell()
+    maps = {"features.0": torch.randn(3, 4, 6, 6), "head": torch.randn(3, 5)}
+    enlist(store, "s", one, [layered(**maps), explanation("lime")])
+    MlflowRecorder().record(store, "s", one.key)
+    folder = artifacts(store, "layerwise-digits-cnn-s0", tmp_path)
+    assert (folder / "layers.png").read_bytes().startswith(b"\x89PNG")
+    kept = load_file(folder / "attribution.safetensors")
+    for name, values in maps.items():
+        assert torch.equal(kept[f"layers/{name}"], values)
+    assert not (artifacts(store, "lime-digits-cnn-s0", tmp_path / "x") / "layers.png").exists()
+
+
+def test_a_picture_of_layers_repeats_and_tells_one_layer_from_another() -> None:
+    first, second = torch.arange(6.0).view(3, 2), torch.ones(3, 2)
+    assert layer_report(layered(a=first)) == layer_report(layered(a=first))
+    assert layer_report(layered(a=first)) != layer_report(layered(a=second))
+    assert layer_report(explanation("lime")) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (3, 300), (2, 3, 9), (1, 3, 4, 5), (2, 1, 2, 2)])
+def test_every_shape_of_layer_has_a_picture(shape: tuple[int, ...]) -> None:
+    picture = layer_report(layered(**{f"layer{k}": torch.zeros(shape) for k in range(30)}))
+    assert picture is not None
+    width, height = struct.unpack(">II", picture[16:24])
+    assert height < 2500, "a picture of a deep network still fits a screen that scrolls"
+    assert width < 1200
+
+
+def test_layers_are_left_out_evenly() -> None:
+    assert [_spread(n, 4) for n in (1, 2, 4, 5, 10)] == [
+        [0], [0, 1], [0, 1, 2, 3], [0, 1, 3, 4], [0, 3, 6, 9],
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_study_shows_one_explanation_per_layer(tmp_path: Path) -> None:
+    """From the command line to the artifact: the conductances of every layer add up alike."""
+    chosen = ["data=breast_cancer", "model=mlp", "explainer=[layerwise]", "metric=entropy"]
+    small = ["evaluation.n_samples=8", "study=s", f"results={tmp_path}", "recorder=mlflow"]
+    subprocess.run([sys.executable, "-m", "xai_bench", "run", *chosen, *small], check=True)
+    folder = artifacts(Store(tmp_path), "layerwise-breast_cancer-mlp-s0", tmp_path / "x")
+    assert (folder / "layers.png").read_bytes().startswith(b"\x89PNG")
+    kept = load_file(folder / "attribution.safetensors")
+    layers = {name: values for name, values in kept.items() if name.startswith("layers/")}
+    assert set(layers) == {f"layers/features.{k}" for k in range(4)}
+    expected = kept["attribution"].sum(1)
+    for values in layers.values():
+        torch.testing.assert_close(values.double().sum(1), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", list(toys.WORLDS))

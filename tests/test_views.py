@@ -1,4 +1,4 @@
-"""Views: the input as it is, and gates on the channels of a layer."""
+"""Views: the input as it is, gates on the channels of a layer, what a layer gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests import toys
 from xai_bench.baselines import Constant
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.models.views import ChannelGates, InputView
+from xai_bench.models.views import Activations, ChannelGates, InputView
 from xai_bench.types import Inputs, Unsupported
 
 
@@ -185,3 +185,137 @@ def test_the_gated_model_is_frozen() -> None:
     assert isinstance(model.predictor, TorchPredictor)
     assert model.module is not None
     assert not any(p.requires_grad for p in model.module.parameters())
+
+
+def activated(layer: str, world: toys.World) -> toys.World:
+    predictor, inputs = Activations(layer).look(world.model.predictor, world.inputs)
+    return toys.World(Explained(predictor, PredictedLogit(), 64), inputs, world.targets)
+
+
+def test_activations_are_what_the_layer_gives_and_the_rest_is_the_model() -> None:
+    model = Two().double()
+    there = activated("features.0", toys.world(model, X, torch.arange(2)[None], X))
+    assert torch.equal(there.inputs.x, model.features[0](X))
+    assert torch.equal(there.model.outputs(there.inputs), model(X))
+    # Sums of the channels times 1 and 10, whatever the input was.
+    other = there.inputs.with_x(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]).double().expand(3, 2, 2))
+    assert there.model.outputs(other).tolist() == [[73.0]] * 3
+
+
+@pytest.mark.parametrize("where", ["tabular", "image", "text", "series"])
+def test_every_layer_of_every_kind_of_network_can_be_looked_at(where: str) -> None:
+    world = toys.WORLDS[where]()
+    expected = world.model.outputs(world.inputs)
+    module = world.model.module
+    assert module is not None
+    for name, part in module.named_modules():
+        if not name or list(part.children()):
+            continue
+        there = activated(name, world)
+        torch.testing.assert_close(there.model.outputs(there.inputs), expected)
+        shape = there.inputs.x.shape
+        channel = torch.arange(shape[1]).view(1, -1, *[1] * (len(shape) - 2))
+        assert torch.equal(there.inputs.units, channel.expand(shape))
+        assert there.inputs.units.stride(0) == 0
+        assert there.inputs.domain.background.shape[1:] == shape[1:]
+        assert torch.equal(there.inputs.index, world.inputs.index)
+        # A metric or explainer that asks the model about the background.
+        back = there.background()
+        known = world.background()
+        torch.testing.assert_close(there.model.outputs(back), world.model.outputs(known))
+    assert not any(part._forward_hooks for part in module.modules())
+
+
+def test_the_background_of_activations_describes_the_layer() -> None:
+    world = toys.tabular()
+    domain = activated("1", world).inputs.domain
+    module = world.model.module
+    assert module is not None
+    known = module[:2](world.inputs.domain.background)  # type: ignore[index]
+    torch.testing.assert_close(domain.background, known)
+    spread = known.std(0, correction=0)
+    torch.testing.assert_close(domain.scale, torch.where(spread > 0, spread, 1.0))
+    assert domain.labels is world.inputs.domain.labels
+    assert domain.truth is None
+    assert domain.sensitive is None
+
+
+def test_a_sample_has_the_same_activations_in_any_company() -> None:
+    world = toys.image()
+    whole = activated("3", world).inputs.x
+    for rows in ([2], [3, 0], [1, 1]):
+        part = activated("3", world.take(torch.tensor(rows))).inputs.x
+        torch.testing.assert_close(part, whole[rows], rtol=1e-12, atol=1e-13)
+
+
+def test_activations_outlive_a_layer_that_overwrites_them() -> None:
+    world = toys.image()
+    expected = activated("0", world)
+    module = world.model.module
+    assert module is not None
+    module[1] = nn.ReLU(inplace=True)  # type: ignore[operator]
+    found = activated("0", world)
+    assert torch.equal(found.inputs.x, expected.inputs.x)
+    before = found.inputs.x.clone()
+    assert torch.equal(found.model.outputs(found.inputs), expected.model.outputs(expected.inputs))
+    assert torch.equal(found.inputs.x, before)
+
+
+def test_other_hooks_see_what_the_network_goes_on_with() -> None:
+    there = activated("3", toys.image())
+    seen: list[Tensor] = []
+    module = there.model.module
+    assert module is not None
+    with module.get_submodule("network.3").register_forward_hook(
+        lambda layer, args, output: seen.append(output)
+    ):
+        there.model.outputs(there.inputs.with_x(there.inputs.x + 1))
+    assert torch.equal(seen[0][: len(there.inputs)], there.inputs.x + 1)
+
+
+def test_a_copy_with_other_weights_continues_from_the_same_activations() -> None:
+    there = activated("features.0", toys.world(Two(), X, torch.arange(2)[None], X))
+    twin = copy.deepcopy(there.model)
+    assert twin.module is not None
+    with torch.no_grad():
+        twin.module.get_parameter("network.features.0.weight").zero_()
+    assert torch.equal(twin.outputs(there.inputs), there.model.outputs(there.inputs))
+
+
+class Reused(nn.Module):
+    """One layer, called twice; another, called never; a third that gives two things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.spare, self.memory = nn.Tanh(), nn.Linear(2, 2), nn.LSTM(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.act(x)).flatten(1) + self.memory(x)[0].sum((1, 2))[:, None]
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        ("act", "'act' is called 2 times"),
+        ("spare", "'spare' is called 0 times"),
+        ("memory", "'memory' gives no tensor of numbers"),
+        ("memoir", r"no layer 'memoir'; did you mean 'memory'\?"),
+        ("", "no layer ''; There is 'act', 'spare', 'memory'"),
+    ],
+)
+def test_a_layer_that_cannot_be_looked_at_is_told(layer: str, reason: str) -> None:
+    world = toys.world(Reused(), X, torch.arange(2)[None], X)
+    with pytest.raises(Unsupported, match=reason):
+        activated(layer, world)
+
+
+def test_class_activation_maps_work_behind_the_view() -> None:
+    """The layer itself counts as the last convolution, where it is."""
+    from xai_bench.explainers.cam import GradCAM
+
+    world = toys.image()
+    there = activated("1", world)
+    # x is now the first convolution's four channels; the second one still follows.
+    heat = there.explain(GradCAM())
+    assert torch.equal(heat[:, 0], heat[:, 3])
+    torch.testing.assert_close(heat.sum(1), world.explain(GradCAM()).sum(1))

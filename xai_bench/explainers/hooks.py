@@ -113,11 +113,12 @@ class Tape:
     owners: frozenset[str] = frozenset()
     last: frozenset[str] = frozenset()
     n_rows: int = 0
-    axes: tuple[int, ...] = ()
+    axes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def clear(self) -> None:
         self.calls.clear()
-        self.handed_on, self.axes = None, ()
+        self.axes.clear()
+        self.handed_on = None
 
     def layers(self) -> dict[str, Tensor]:
         """Of the layers called once, the outputs with a row per sample; rows of filling last."""
@@ -131,8 +132,8 @@ class Tape:
         def keep(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
             if not isinstance(output, Tensor) or not output.is_floating_point():
                 return None
-            if isinstance(layer, _CONVOLUTION) and not self.axes:
-                self.axes = tuple(args[0].shape[2:])
+            if isinstance(layer, _CONVOLUTION):
+                self.axes[name] = tuple(args[0].shape[2:])
             self.calls.setdefault(name, []).append(output)
             self.owners = self.owners if output is self.handed_on else frozenset()
             self.owners |= {name}
@@ -230,5 +231,5 @@ def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> Seen:
         rates=rates,
         last=tape.last,
         convolutions=tuple(found),
-        axes=tape.axes,
+        axes=tape.axes[found[0]] if found else (),
     )

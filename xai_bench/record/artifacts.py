@@ -12,7 +12,7 @@ import yaml
 
 from xai_bench.outcomes import Cell, Explanation
 from xai_bench.record import files
-from xai_bench.record.pictures import heat_map
+from xai_bench.record.pictures import heat_map, layer_report
 from xai_bench.record.store import Store
 
 TABLE = "tables/per_sample.json"
@@ -24,7 +24,7 @@ _COPIED = ("attribution.safetensors", "scores.parquet", "costs.parquet", "explan
 def explanation_files(
     folder: Path, store: Store, cell: Cell, one: Explanation, *, pictures: bool
 ) -> None:
-    """What the store has of an explanation, its scores as a table, and a heat map."""
+    """What the store has of an explanation, its scores as a table, and pictures."""
     source = store.folder(cell.key, one.key)
     for name in _COPIED:
         if (source / name).exists():
@@ -36,9 +36,15 @@ def explanation_files(
     if one.outcome.trace:
         (folder / "traceback.txt").write_text(one.outcome.trace)
     if pictures:
-        picture = heat_map(one, store.read_inputs(cell.key), store.unit_names(cell.key))
-        if picture is not None:
-            (folder / "attribution.png").write_bytes(picture)
+        found = {
+            "attribution.png": heat_map(
+                one, store.read_inputs(cell.key), store.unit_names(cell.key)
+            ),
+            "layers.png": layer_report(one),
+        }
+        for name, picture in found.items():
+            if picture is not None:
+                (folder / name).write_bytes(picture)
 
 
 def cell_files(folder: Path, cell: Cell, commands: Sequence[str]) -> None:

@@ -1,8 +1,9 @@
-"""Heat maps of attributions."""
+"""Heat maps of attributions, of x and of layers."""
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _N_BARS = 20
 _N_MAPS = 6
+_N_LAYERS = 12
+_N_UNITS = 8
+_N_PLACES = 3
 
 
 def heat_map(
@@ -35,6 +39,68 @@ def heat_map(
         return _png(_grid(maps))
     sizes = maps.flatten(1) if inputs is None else units.pool(maps, inputs["units"])
     return _png(_bars(sizes.abs().mean(0), unit_names, one.explainer))
+
+
+def layer_report(one: Explanation) -> bytes | None:
+    """A PNG with a row per layer, from input to output: its most important units, all units of all
+    samples, and where the layer has places, the first samples' maps. None without layers.
+    """
+    from matplotlib.figure import Figure
+
+    if not one.layers:
+        return None
+    names = list(one.layers)
+    shown = [names[i] for i in _spread(len(names), _N_LAYERS)]
+    n_maps = _N_PLACES if any(one.layers[name].dim() > 2 for name in shown) else 0
+    figure = Figure(figsize=(6 + 1.5 * n_maps, 0.7 + 1.75 * len(shown)), layout="constrained")
+    axes = figure.subplots(
+        len(shown), 2 + n_maps, squeeze=False, width_ratios=[2, 3, *[1] * n_maps]
+    )
+    for row, name in zip(axes, shown, strict=True):
+        _layer(row, name, one.layers[name].double())
+    axes[-1, 0].set_xlabel("mean absolute credit", fontsize=7)
+    axes[-1, 1].set_xlabel("unit", fontsize=7)
+    some = "" if len(shown) == len(names) else f", {len(shown)} of {len(names)} layers"
+    figure.suptitle(
+        f"{one.explainer}, layer by layer{some}\nred raises the output, blue lowers it", fontsize=9
+    )
+    return _png(figure)
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """At most so many of `range(n)`, evenly, the first and the last among them."""
+    return sorted({round(i * (n - 1) / max(min(n, most) - 1, 1)) for i in range(min(n, most))})
+
+
+def _layer(row: Any, name: str, values: Tensor) -> None:
+    """`values [N, units, *places]` on a row of axes."""
+    totals = values.flatten(2).sum(2) if values.dim() > 2 else values
+    _top_units(row[0], totals)
+    row[0].set_title(f"{name}  {list(values.shape[1:])}", fontsize=8, loc="left")
+    _signed(row[1], totals)
+    row[1].set_ylabel("sample", fontsize=7)
+    row[1].tick_params(labelsize=6)
+    n_samples, n_units = totals.shape
+    row[1].set_xticks(range(0, n_units, math.ceil(n_units / 10)))
+    row[1].set_yticks(range(0, n_samples, math.ceil(n_samples / 10)))
+    for column, axis in enumerate(row[2:]):
+        axis.set_axis_off()
+        if values.dim() > 2 and column < len(values):
+            places = values[column].sum(0)
+            _signed(axis, places if places.dim() > 1 else places[None])
+            axis.set_title(f"sample {column}", fontsize=7)
+
+
+def _top_units(axis: Any, totals: Tensor) -> None:
+    """`[N, units]`: bars of mean sizes, the largest on top, coloured by the mean's sign."""
+    sizes, means = totals.abs().mean(0), totals.mean(0)
+    order = sizes.argsort(descending=True, stable=True)[:_N_UNITS].tolist()
+    colours = ["#b2182b" if means[unit] > 0 else "#2166ac" for unit in order]
+    axis.barh(range(len(order)), sizes[order].tolist(), color=colours)
+    axis.set_yticks(range(len(order)), labels=[str(unit) for unit in order], fontsize=6)
+    axis.set_ylabel("unit", fontsize=7)
+    axis.tick_params(axis="x", labelsize=6)
+    axis.set_ylim(_N_UNITS - 0.5, -0.5)
 
 
 def _shared(inputs: Mapping[str, Tensor] | None) -> bool:
