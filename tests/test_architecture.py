@@ -15,6 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 VALUES = {"types", "outcomes"}
 IMPUTERS = {"imputers", "inpainting"}
 CORE = VALUES | {"seeds", "units", "cost", "baselines", "coalitions", "games", *IMPUTERS}
+CORE |= {"actionability", "counterfactuals"}
 CHOICES = {"messages", "catalogue", "binding", "preflight"}
 LAYERS: dict[str, set[str]] = {
     "types": set(),
@@ -28,6 +29,8 @@ LAYERS: dict[str, set[str]] = {
     "imputers": {"types", "units"},
     "inpainting": {"types", "units", "imputers"},
     "coalitions": {"types", "units", "games"},
+    "actionability": {"types", "units"},
+    "counterfactuals": {"types"},
     "data": CORE | {"names"},
     "models": CORE | {"data", "names"},
     "explainers": CORE | {"names"},

@@ -16,6 +16,7 @@ from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.seeds import Seeds
 from xai_bench.types import (
+    Actionability,
     Case,
     Cost,
     Domain,
@@ -49,6 +50,18 @@ class World:
     def explain(self, explainer: Explainer) -> Tensor:
         return explainer.explain(self.model, self.inputs, self.targets, rng=self.rng)
 
+    def alternatives(self) -> Tensor:
+        """`[B, M, *S]`: up to three background rows, some of which have another class.
+
+        The last one is missing, as one that was not found, for every other sample.
+        """
+        inputs = self.inputs
+        rows = inputs.domain.background[:3].expand(len(inputs), -1, *inputs.x.shape[1:])
+        found = torch.where((inputs.units < 0)[:, None], inputs.x[:, None], rows)
+        missing = (inputs.index % 2 == 1)[:, None] & (torch.arange(found.shape[1]) == 2)
+        missing = missing.view(*missing.shape, *[1] * (inputs.x.dim() - 1))
+        return torch.where(missing, torch.nan, found)
+
     def case(
         self,
         attribution: Tensor,
@@ -56,10 +69,12 @@ class World:
         explainer: Explainer | None = None,
         truth: Tensor | None = None,
         shared: dict[object, object] | None = None,
+        counterfactuals: Tensor | None = None,
     ) -> Case:
         """`attribution [B, *S]` by `explainer`, which is asked where a metric explains anew.
 
-        Every element is said to be off by about 1.
+        Every element is said to be off by about 1. `counterfactuals [B, M, *S]`, left out, are
+        `alternatives`.
         """
         n = len(self.inputs)
         nothing = torch.zeros(n, dtype=torch.float64)
@@ -88,6 +103,7 @@ class World:
             rng=Seeds(0).stream("metric", samples=self.inputs.index),
             explain=explain,
             cost=Cost(nothing, nothing, nothing, nothing),
+            counterfactuals=self.alternatives() if counterfactuals is None else counterfactuals,
             truth=truth,
             labels=self.targets,
             groups={"group": torch.arange(n) % 2},
@@ -154,8 +170,19 @@ def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
     return module
 
 
+def actions(codes: Tensor) -> Actionability:
+    """`[F]` bool: which elements are parts of categories; everything else may be anything."""
+    no, zero = torch.zeros_like(codes), torch.zeros(len(codes), dtype=torch.float64)
+    never, ever = zero - torch.inf, zero + torch.inf
+    return Actionability(no.clone(), no.clone(), no.clone(), never, ever, codes, zero, zero.clone())
+
+
 def tabular() -> World:
-    """Seven columns, of which 3-5 are one sensitive category in one-hot form: five units."""
+    """Seven columns, of which 3-5 are one sensitive category in one-hot form: five units.
+
+    The first column never changes, the next only rises, the third has bounds, the last is on a
+    grid.
+    """
     net = seeded(nn.Sequential(nn.Linear(7, 12), nn.ReLU(), nn.Linear(12, 3)))
     units = torch.tensor([0, 1, 2, 3, 3, 3, 4])
 
@@ -165,7 +192,10 @@ def tabular() -> World:
         return x
 
     found = world(net, rows(6, 1), units, rows(24, 2))
-    domain = replace(found.inputs.domain, sensitive=units == 3)
+    rules = actions(codes=units == 3)
+    rules.fixed[0] = rules.rising[1] = True
+    rules.lowest[2], rules.highest[2], rules.step[6] = -1, 1, 0.5
+    domain = replace(found.inputs.domain, sensitive=units == 3, actionability=rules)
     return replace(found, inputs=replace(found.inputs, domain=domain))
 
 

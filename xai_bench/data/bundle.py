@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from xai_bench.types import Domain, Inputs, Law
+from xai_bench.types import Actionability, Domain, Inputs, Law
 
 Task = Literal["classification", "regression"]
 Modality = Literal["tabular", "image", "text", "series"]
@@ -52,6 +52,7 @@ class Bundle:
         truth: its exact attributions, `(inputs, targets) -> [B, *S]`, for synthetic tasks.
         law: the distribution of x, for synthetic tasks where it is known.
         sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
+        actionability: which changes of x are possible, where somebody knows.
     """
 
     task: Task
@@ -66,6 +67,7 @@ class Bundle:
     truth: Callable[[Inputs, Tensor], Tensor] | None = None
     law: Law | None = None
     sensitive: Tensor | None = None
+    actionability: Actionability | None = None
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):
@@ -86,6 +88,7 @@ class Bundle:
             truth=self.truth,
             law=self.law,
             sensitive=self.sensitive,
+            actionability=self.actionability,
             context={name: value[:n_background] for name, value in self.train.context.items()},
         )
 

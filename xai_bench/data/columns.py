@@ -6,6 +6,7 @@ Everything that is learned (means, modes, scales, categories, medians) is learne
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.data.labels import value_name
-from xai_bench.data.splits import standardise
+from xai_bench.data.splits import moments, standardise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +25,34 @@ STRAY = 0.2
 """A text column with a smaller share of texts that are no numbers is taken for a broken number."""
 
 
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Which values a column has and where they are in x, at `(value - mean) / scale`.
+
+    Attributes:
+        n_elements: elements of x that stand for it.
+        coded: whether they are a category in one-hot form; the rest then says nothing.
+        lowest, highest: what no value can pass, where the column tells.
+        origin, step: values are `origin + k * step`; a step of 0 allows any.
+    """
+
+    n_elements: int = 1
+    coded: bool = False
+    mean: float = 0.0
+    scale: float = 1.0
+    lowest: float = -inf
+    highest: float = inf
+    origin: float = 0.0
+    step: float = 0.0
+
+
 class Column(Protocol):
     """One column; `N` rows."""
+
+    @property
+    def name(self) -> str: ...
+
+    def axis(self, train: Tensor) -> Axis: ...
 
     def encoded(self, train: Tensor) -> Tensor:
         """`[N, E]` float32 without gaps: all that stands for this column in x."""
@@ -56,6 +83,16 @@ class Numbers:
         name = value_name(middle)
         return (values > middle).long(), (f"up to {name}", f"above {name}")
 
+    def axis(self, train: Tensor) -> Axis:
+        """Two values are all there are; whole numbers stay whole."""
+        mean, scale = (float(m) for m in moments(self._filled(train), train))
+        seen = self.values[train]
+        seen = seen[~seen.isnan()]
+        low, high = seen.min().item(), seen.max().item()
+        if len(seen.unique()) == 2:
+            return Axis(1, False, mean, scale, low, high, low, high - low)
+        return Axis(1, False, mean, scale, step=float(bool((seen == seen.floor()).all())))
+
     def _filled(self, train: Tensor) -> Tensor:
         mean = self.values[train].nanmean()
         if mean.isnan():
@@ -85,6 +122,9 @@ class Categories:
     def groups(self, train: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         found, codes = self._filled(train).unique(return_inverse=True)
         return codes, tuple(self.labels[code] for code in found.tolist())
+
+    def axis(self, train: Tensor) -> Axis:
+        return Axis(len(self._filled(train)[train].unique()), coded=True)
 
     def _filled(self, train: Tensor) -> Tensor:
         known = self.codes[train]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -42,6 +42,10 @@ class Custom:
     size: int = 32
     fractions: Sequence[float] = FRACTIONS
     split_seed: int = 0
+    immutable: Sequence[str] = ()
+    increasing: Sequence[str] = ()
+    decreasing: Sequence[str] = ()
+    ranges: Mapping[str, Sequence[float | None]] | None = None
 
     def load(self) -> Bundle:
         return self.reader().load()
@@ -66,6 +70,10 @@ class Custom:
             test_path=self.test_path,
             fractions=self.fractions,
             split_seed=self.split_seed,
+            immutable=self.immutable,
+            increasing=self.increasing,
+            decreasing=self.decreasing,
+            ranges=self.ranges,
         )
 
 

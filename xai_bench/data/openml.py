@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -38,6 +38,10 @@ class OpenMl:
     missing: Missing = "mean"
     fractions: Sequence[float] = FRACTIONS
     split_seed: int = 0
+    immutable: Sequence[str] = ()
+    increasing: Sequence[str] = ()
+    decreasing: Sequence[str] = ()
+    ranges: Mapping[str, Sequence[float | None]] | None = None
 
     def load(self) -> Bundle:
         if not self.file.exists():
@@ -53,6 +57,10 @@ class OpenMl:
             missing=self.missing,
             fractions=self.fractions,
             split_seed=self.split_seed,
+            immutable=self.immutable,
+            increasing=self.increasing,
+            decreasing=self.decreasing,
+            ranges=self.ranges,
         )
         return table.bundle(frame, len(frame))
 

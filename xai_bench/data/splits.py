@@ -44,10 +44,16 @@ def standardise(x: Tensor, train: Tensor) -> Tensor:
 
     Elements that do not vary there are only centred.
     """
+    mean, scale = moments(x, train)
+    return ((x.double() - mean) / scale).float()
+
+
+def moments(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
+    """`[N, *S] -> [*S], [*S]`: mean and deviation over the rows `train`; 1 where none varies."""
     rows = x[train].double()
     mean, deviation = rows.mean(0), rows.std(0, correction=0)
     varies = deviation > 1e-9 * (1e-9 + mean.abs())
-    return ((x.double() - mean) / torch.where(varies, deviation, 1.0)).float()
+    return mean, torch.where(varies, deviation, 1.0)
 
 
 def divide(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from xai_bench.data.actionable import Rules
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing, known
 from xai_bench.data.columns import Column, read_column
@@ -36,6 +37,9 @@ class CustomTable:
         categorical, numeric: columns whose kind is declared rather than seen.
         sensitive: columns that give groups. They stay features unless they are dropped. A number
             with more than two values is cut at its training median.
+        immutable: columns that no counterfactual may change.
+        increasing, decreasing: number columns that may only go up, or only down.
+        ranges: column -> [low, high], in the units of the file; null leaves an end open.
         missing: `mean` fills gaps with the training mean, or the most frequent category; `drop`
             drops rows with gaps; `error` refuses them.
         where: keep only these rows, as a pandas query over any columns of the file.
@@ -63,6 +67,10 @@ class CustomTable:
     test_path: str | None = None
     fractions: Sequence[float] = FRACTIONS
     split_seed: int = 0
+    immutable: Sequence[str] = ()
+    increasing: Sequence[str] = ()
+    decreasing: Sequence[str] = ()
+    ranges: Mapping[str, Sequence[float | None]] | None = None
 
     def load(self) -> Bundle:
         import pandas as pd
@@ -84,6 +92,7 @@ class CustomTable:
         columns = [self._column(frame, name) for name in names]
         x, units = _encoded(columns, parts.train)
         groups = {n: self._column(frame, n).groups(parts.train) for n in self.sensitive}
+        rules = Rules(self.immutable, self.increasing, self.decreasing, self.ranges)
         codes = {name: found[0] for name, found in groups.items()}
         return Bundle(
             labels.task,
@@ -93,6 +102,7 @@ class CustomTable:
             class_names=labels.class_names,
             group_names={name: found[1] for name, found in groups.items()},
             sensitive=_sensitive(names, self.sensitive, units),
+            actionability=rules.of(columns, parts.train),
         )
 
     def _read(self, path: str) -> pd.DataFrame:

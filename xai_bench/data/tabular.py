@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
+from xai_bench.data.actionable import Rules
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import near
+from xai_bench.data.columns import Numbers
 from xai_bench.data.labels import Labels
 from xai_bench.data.splits import FRACTIONS, divide, partition, standardise
 
@@ -21,12 +23,17 @@ class SklearnTable:
     """A table that ships with scikit-learn: breast_cancer, wine, iris or diabetes.
 
     Columns are standardised on the training part; so is the target of a regression (diabetes).
+    `immutable`, `increasing`, `decreasing` and `ranges` are as in `custom_table`.
     """
 
     modality: ClassVar[Modality] = "tabular"
     name: str
     fractions: Sequence[float] = FRACTIONS
     split_seed: int = 0
+    immutable: Sequence[str] = ()
+    increasing: Sequence[str] = ()
+    decreasing: Sequence[str] = ()
+    ranges: Mapping[str, Sequence[float | None]] | None = None
 
     def load(self) -> Bundle:
         from sklearn import datasets
@@ -40,12 +47,16 @@ class SklearnTable:
         x, labels = torch.from_numpy(found.data), _labels(found)
         parts = partition(labels.y, self.fractions, self.split_seed)
         units = torch.arange(x.shape[1])
+        names = tuple(str(name) for name in found.feature_names)
+        columns = [Numbers(n, values.double()) for n, values in zip(names, x.T, strict=True)]
+        rules = Rules(self.immutable, self.increasing, self.decreasing, self.ranges)
         return Bundle(
             labels.task,
             self.modality,
             *divide(standardise(x, parts.train), labels.scaled(parts), units, parts),
-            unit_names=tuple(str(name) for name in found.feature_names),
+            unit_names=names,
             class_names=labels.class_names,
+            actionability=rules.of(columns, parts.train),
         )
 
 

@@ -14,11 +14,12 @@ from xai_bench.types.explainers import (
     Kind,
     Rows,
 )
-from xai_bench.types.inputs import Domain, Inputs, Law, Rng, Unsupported
+from xai_bench.types.inputs import Actionability, Domain, Inputs, Law, Rng, Unsupported
 from xai_bench.types.metrics import Case, Explain, Lab, Metric, Probe
 from xai_bench.types.models import Baseline, Imputer, Model
 
 __all__ = [
+    "Actionability",
     "Answer",
     "Anytime",
     "Baseline",

@@ -54,6 +54,28 @@ class Law(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Actionability:
+    """Which other values the elements of x may take; `[*S]` each, in the space of x.
+
+    Attributes:
+        fixed: bool, never changes.
+        rising, falling: bool, may only go up, or only down, from where it is.
+        lowest, highest: bounds, infinite where there are none.
+        codes: bool, one part of a category in one-hot form; its unit moves as one.
+        origin, step: values lie at `origin + k * step`; a step of 0 allows any value.
+    """
+
+    fixed: Tensor
+    rising: Tensor
+    falling: Tensor
+    lowest: Tensor
+    highest: Tensor
+    codes: Tensor
+    origin: Tensor
+    step: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Domain:
     """What is known of the space that `x` lives in, the same for every batch.
 
@@ -65,6 +87,7 @@ class Domain:
         context: name -> `[N, ...]`, what the model needs beside each background row.
         law: the distribution of x, where it is known: `mean [F]`, `covariance [F, F]`.
         sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
+        actionability: which changes of x are possible, where somebody knows.
     """
 
     background: Tensor
@@ -74,6 +97,7 @@ class Domain:
     context: Mapping[str, Tensor] = field(default_factory=dict)
     law: Law | None = None
     sensitive: Tensor | None = None
+    actionability: Actionability | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

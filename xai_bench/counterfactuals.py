@@ -1,0 +1,67 @@
+"""What makes a point a counterfactual, and how far away it is.
+
+A classifier's counterfactual has another class than the target; that of a regressor lies on the
+other side of the median output of the background. Distances are sums of absolute changes in median
+absolute deviations of the background, in which another category counts 1 (Wachter+ 2017, Mothilal+
+2020).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xai_bench.types import Inputs, Model
+
+
+@torch.no_grad()
+def outputs_at(model: Model, inputs: Inputs, points: Tensor) -> Tensor:
+    """`points [B, K, *S] -> [B, K, C]` float64, at most `max_rows` at a time."""
+    flat = inputs.stacked(points.to(inputs.x.dtype))
+    rows = torch.arange(len(flat)).split(model.max_rows)
+    found = torch.cat([model.outputs(flat.take(part)) for part in rows])
+    return found.double().view(*points.shape[:2], -1)
+
+
+def middle(model: Model, background: Inputs) -> Tensor | None:
+    """`[]`: the median output of a regressor, from `N` rows; None for a classifier, from none."""
+    if model.n_outputs > 1:
+        return None
+    return outputs_at(model, background, background.x[:, None]).flatten().quantile(0.5)
+
+
+def classes(outputs: Tensor, middle: Tensor | None) -> Tensor:
+    """`[..., C] -> [...]` long: the class; of a regressor, 1 above the middle and else 0."""
+    return outputs.argmax(-1) if middle is None else (outputs[..., 0] > middle).long()
+
+
+def margin(outputs: Tensor, leaving: Tensor, middle: Tensor | None) -> Tensor:
+    """`[B, C], [B] -> [B]`: how far the output is from leaving a class; negative once it has."""
+    if middle is not None:
+        return (outputs[:, 0] - middle) * (2 * leaving - 1)
+    own = torch.nn.functional.one_hot(leaving, outputs.shape[1]).bool()
+    present = outputs.gather(1, leaving[:, None])[:, 0]
+    return present - torch.where(own, -torch.inf, outputs).amax(1)
+
+
+def prices(inputs: Inputs) -> Tensor:
+    """`[*S]` float64: what a change of 1 in each element adds to a distance.
+
+    One over the median absolute deviation, or over the standard deviation where most background
+    rows agree; 1/2 for parts of a category, two of which change together.
+    """
+    rows, rules = inputs.domain.background.double(), inputs.domain.actionability
+    spread = (rows - rows.quantile(0.5, dim=0)).abs().quantile(0.5, dim=0)
+    price = 1 / torch.where(spread > 0, spread, inputs.domain.scale.double())
+    return price if rules is None else torch.where(rules.codes, 0.5, price)
+
+
+def changes(inputs: Inputs, points: Tensor, price: Tensor) -> Tensor:
+    """`[B, K, *S] -> [B, K, *S]` float64: the share of every element in the distance from x."""
+    size = (points.double() - inputs.x.double()[:, None]).abs() * price
+    return torch.where((inputs.units < 0)[:, None], 0, size)
+
+
+def distance(inputs: Inputs, points: Tensor, price: Tensor) -> Tensor:
+    """`[B, K, *S] -> [B, K]` float64; summed one by one: the same bits in any batch."""
+    return changes(inputs, points, price).flatten(2).cumsum(2)[..., -1]
