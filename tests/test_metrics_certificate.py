@@ -21,7 +21,7 @@ from xai_bench.types import Case, Inputs, Kind, Metric, Model, Rng, Unsupported
 NAMES = options("metric")
 CATEGORIES = {
     "fidelity", "stability", "truth", "randomisation", "complexity", "fairness", "cost",
-    "distribution",
+    "distribution", "counterfactual",
 }  # fmt: skip
 UNIT_BEARING = {
     "infidelity", "completeness_gap", "surrogate_r2", "shapley_distance", "interval_coverage",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xai_bench.certify import invariance, linear, randomised
+from xai_bench.certify import counterfactual, invariance, linear, randomised
 from xai_bench.certify.expected import EXPECTED, Expected
 from xai_bench.certify.finding import Finding, tried, verdict
 from xai_bench.certify.subject import Subject
@@ -55,6 +55,11 @@ BY_CATEGORY: dict[str, Sequence[Property]] = {
     ),
     "randomisation": (randomised.deaf_and_hearing, randomised.chance),
     "complexity": (invariance.zero_is_not_scored,),
+    "counterfactual": (
+        counterfactual.nothing_found,
+        counterfactual.unchanged_class,
+        counterfactual.one_less,
+    ),
 }
 """What a category must show beside the rest."""
 

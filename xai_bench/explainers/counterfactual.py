@@ -50,7 +50,7 @@ class Wachter:
     version: ClassVar[int] = 1
 
     budget: int = 500
-    growth: float = 1.1
+    growth: float = 1.05
     overshoot: float = 0.01
     max_step: float = 1.0
     middle: Tensor | None = field(default=None, compare=False, repr=False)
