@@ -94,6 +94,8 @@ class _Descent:
         self.movable = actionability.movable(inputs)
         self.ends = ((low - x) * self.price, (high - x) * self.price)
         self.change = torch.zeros_like(x)
+        self.weight, self.aim = torch.ones(2, len(x), dtype=torch.float64)
+        self.is_there = torch.zeros(len(x), dtype=torch.bool)
         self.best = torch.full_like(inputs.x, torch.nan)
         self.least = torch.full((len(x),), torch.inf, dtype=torch.float64)
         self.n_steps = 0

@@ -17,7 +17,8 @@ from xai_bench.report.table import header, measured
 
 KEY_METRICS = (
     "cosine_to_shapley", "abpc", "faithfulness_correlation", "max_sensitivity", "repeatability",
-    "entropy", "forward_rows", "seconds",
+    "entropy", "counterfactual_validity", "counterfactual_proximity", "counterfactual_sparsity",
+    "forward_rows", "seconds",
 )  # fmt: skip
 N_COLUMNS = 7
 _NAME = 24

@@ -1,0 +1,276 @@
+"""DiCE: several diverse counterfactuals of a black box, by the library of its authors."""
+
+from __future__ import annotations
+
+import io
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench import actionability, counterfactuals
+from xai_bench.explainers.counterfactual import answered, require_middle
+from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows, Unsupported
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METHODS = ("random", "genetic")
+OUTCOME = "outcome"
+DIGITS = 4
+"""Of numbers that are not whole, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class DiCE:
+    """Diverse counterfactuals by dice-ml, one sample at a time, each with a seed of its own.
+
+    `random` changes one element after the other to values of the background's range; `genetic`
+    breeds rows for proximity, sparsity and diversity. The class asked for is the second most likely
+    one at x; of a regressor, the other side of the background's median output. What the library
+    finds is moved to the nearest values that the rules of the data allow, and left out where it
+    then is no counterfactual. For tables only. Mothilal+ 2020.
+
+    Attributes:
+        n_samples: draws of one round of `random`.
+        middle: of a regressor's outputs, from `fit`.
+    """
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "counterfactual"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697"
+    version: ClassVar[int] = 1
+
+    n_counterfactuals: int = 4
+    method: str = "random"
+    n_samples: int = 1000
+    middle: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def fit(self, model: Model, background: Inputs, *, rng: Rng) -> DiCE:
+        """Takes `N` rows of a regressor and none of a classifier."""
+        return replace(self, middle=counterfactuals.middle(model, background))
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        self._check(model, inputs)
+        seeds = rng.child("dice").integers(1 << 31).tolist()
+        with silence():
+            found = [
+                self._found(_Table(model, inputs.take(row), self.middle), targets[row], seed)
+                for row, seed in zip(torch.arange(len(inputs)).split(1), seeds, strict=True)
+            ]
+        return answered(inputs, torch.cat(found))
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """Unknown: the library asks as long as it has not found enough."""
+        return None
+
+    def _check(self, model: Model, inputs: Inputs) -> None:
+        try:
+            import dice_ml  # noqa: F401
+        except ImportError as error:
+            raise Unsupported("DiCE is not installed: pip install 'xai-bench[dice]'") from error
+        if self.method not in METHODS:
+            raise ValueError(f"found method {self.method!r}; choose from {', '.join(METHODS)}")
+        require_middle(model, self.middle)
+        rows = inputs.domain.background
+        if inputs.x.dim() > 2 or bool((rows == rows[:1]).all()):
+            raise Unsupported("DiCE draws values from the columns of a table whose rows differ")
+
+    def _found(self, table: _Table, target: Tensor, seed: int) -> Tensor:
+        """`[1, M, *S]`."""
+        inputs = table.inputs
+        nothing = torch.full((1, self.n_counterfactuals, *inputs.x.shape[1:]), torch.nan)
+        nothing = nothing.to(inputs.x.dtype)
+        outputs = table.outputs_at(inputs.x)
+        now = counterfactuals.classes(outputs, self.middle)
+        leaving = now if self.middle is not None else target
+        if not table.free or bool(now != leaving):
+            return nothing
+        with seeded(seed):
+            rows = table.asked(self, outputs[0], int(now))
+        if rows is None:
+            return nothing
+        points = actionability.nearest(inputs, rows[None, : self.n_counterfactuals])
+        left = counterfactuals.classes(table.outputs_at(points[0]), self.middle) != leaving
+        found = points[:, left]
+        return torch.cat([found, nothing[:, found.shape[1] :]], dim=1)
+
+
+class _Table:
+    """One sample and its background as dice-ml sees them: a column for every number and category.
+
+    Numbers that have a grid are counted in its steps, so that whole numbers are drawn.
+    """
+
+    def __init__(self, model: Model, inputs: Inputs, middle: Tensor | None) -> None:
+        self.model, self.inputs, self.middle = model, inputs, middle
+        self.places = _places(inputs)
+        self.names = [f"c{number}" for number in range(len(self.places))]
+        rules = inputs.domain.actionability
+        zeros = torch.zeros_like(inputs.x[0], dtype=torch.float64)
+        self.step = zeros if rules is None else rules.step
+        self.origin = zeros if rules is None else rules.origin
+        self.codes = zeros.bool() if rules is None else rules.codes
+        able = actionability.movable(inputs)[0]
+        named = zip(self.names, self.places, strict=True)
+        self.free = [name for name, place in named if able[place].any()]
+
+    def asked(self, method: DiCE, outputs: Tensor, now: int) -> Tensor | None:
+        """What dice-ml finds, `[m, F]`; None where it finds nothing."""
+        import dice_ml
+        from dice_ml.explainer_interfaces.explainer_base import UserConfigValidationException
+
+        query = self._frame(self.inputs.x)
+        # The sample is in the table, so that its own categories are known.
+        rows = torch.cat([self.inputs.domain.background, self.inputs.x])
+        data = dice_ml.Data(
+            dataframe=self._frame(rows).assign(**{OUTCOME: 0}),
+            continuous_features=self._numbers(),
+            continuous_features_precision=self._digits(),
+            outcome_name=OUTCOME,
+        )
+        kind = "classifier" if self.middle is None else "regressor"
+        asked = dice_ml.Model(model=self, backend="sklearn", model_type=kind)
+        explainer = dice_ml.Dice(data, asked, method=method.method)
+        size = {"sample_size": method.n_samples} if method.method == "random" else {}
+        try:
+            found = explainer.generate_counterfactuals(
+                query,
+                total_CFs=method.n_counterfactuals,
+                features_to_vary=self.free,
+                permitted_range=self._ranges(rows),
+                posthoc_sparsity_algorithm="binary",
+                **self._wanted(outputs, now),
+                **size,
+            )
+        except UserConfigValidationException:
+            return None
+        frame = found.cf_examples_list[0].final_cfs_df_sparse
+        return None if frame is None or not len(frame) else self._rows(frame[self.names])
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        return self._asked(frame).softmax(1).numpy()
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        return self._asked(frame)[:, 0].numpy()
+
+    def outputs_at(self, rows: Tensor) -> Tensor:
+        """`[m, F] -> [m, C]`."""
+        return counterfactuals.outputs_at(self.model, self.inputs, rows[None])[0]
+
+    def _asked(self, frame: pd.DataFrame) -> Tensor:
+        return self.outputs_at(self._rows(frame))
+
+    def _wanted(self, outputs: Tensor, now: int) -> dict[str, Any]:
+        if self.middle is not None:
+            border = self.middle.item()
+            wide = 1e6 * (1 + abs(border))
+            return {"desired_range": [border - wide, border] if now else [border, border + wide]}
+        others = outputs.clone()
+        others[now] = -torch.inf
+        return {"desired_class": int(others.argmax())}
+
+    def _numbers(self) -> list[str]:
+        named = zip(self.names, self.places, strict=True)
+        return [name for name, place in named if not self.codes[place[0]]]
+
+    def _digits(self) -> dict[str, int]:
+        named = dict(zip(self.names, self.places, strict=True))
+        return {n: 0 if self.step[named[n][0]] > 0 else DIGITS for n in self._numbers()}
+
+    def _ranges(self, rows: Tensor) -> dict[str, list[float]]:
+        """Within the background, and within the rules."""
+        low, high = actionability.box(self.inputs)
+        named = dict(zip(self.names, self.places, strict=True))
+        ends = {}
+        for name in self._numbers():
+            place = named[name][0]
+            values = self._counted(rows[:, place].double(), place)
+            bounds = self._counted(torch.stack([low[0, place], high[0, place]]), place)
+            ends[name] = [
+                max(values.min().item(), bounds[0].item()),
+                min(values.max().item(), bounds[1].item()),
+            ]
+        return ends
+
+    def _frame(self, rows: Tensor) -> pd.DataFrame:
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for name, place in zip(self.names, self.places, strict=True):
+            if self.codes[place[0]]:
+                part = rows[:, place]
+                label = torch.where(part.amax(1) > 0.5, part.argmax(1), -1)
+                columns[name] = [str(value) for value in label.tolist()]
+            else:
+                columns[name] = self._counted(rows[:, place[0]].double(), place[0]).tolist()
+        return pd.DataFrame(columns)
+
+    def _rows(self, frame: pd.DataFrame) -> Tensor:
+        """`[m, F]`, as the model takes them; what is unchanged keeps its bits."""
+        rows = self.inputs.x.expand(len(frame), -1).double().clone()
+        own = self._frame(self.inputs.x)
+        for name, place in zip(self.names, self.places, strict=True):
+            values = frame[name]
+            if self.codes[place[0]]:
+                label = torch.tensor([int(value) for value in values])
+                rows[:, place] = (label[:, None] == torch.arange(len(place))).double()
+            else:
+                counted = torch.tensor([float(value) for value in values], dtype=torch.float64)
+                step = self.step[place[0]]
+                found = self.origin[place[0]] + counted * step if step > 0 else counted
+                same = (counted - own[name][0]).abs() <= 10**-DIGITS
+                rows[:, place[0]] = torch.where(same, rows[:, place[0]], found)
+        return rows.to(self.inputs.x.dtype)
+
+    def _counted(self, values: Tensor, place: int) -> Tensor:
+        step = self.step[place]
+        return (values - self.origin[place]) / step if step > 0 else values
+
+
+def _places(inputs: Inputs) -> list[list[int]]:
+    """The elements of every column: all parts of a category, or one number."""
+    rules = inputs.domain.actionability
+    coded = {} if rules is None else dict(enumerate(rules.codes.tolist()))
+    found: dict[tuple[int, int], list[int]] = {}
+    for place, unit in enumerate(inputs.units[0].tolist()):
+        key = (unit, -1) if coded.get(place) else (unit, place)
+        found.setdefault(key, []).append(place)
+    return list(found.values())
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """No progress bars, prints or warnings of the library."""
+    with (
+        redirect_stdout(io.StringIO()),
+        redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The global generators at a seed, and afterwards as they were: the library draws from them."""
+    from numpy import random as numbers
+
+    before = random.getstate(), numbers.get_state(), torch.get_rng_state()  # noqa: NPY002
+    random.seed(seed)
+    numbers.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        numbers.set_state(before[1])  # noqa: NPY002
+        torch.set_rng_state(before[2])
