@@ -57,7 +57,6 @@ def build(name: str):
         node["baseline"] = Marginal(N_REFERENCES)
     if "budget" in node:
         node["budget"] = 40 * N_REFERENCES
-        node["budget"] = 40
     if "n_samples" in node:
         node["n_samples"] = min(node["n_samples"], 50)
     return build_it(**node)

@@ -42,6 +42,9 @@ def nearest(inputs: Inputs, points: Tensor) -> Tensor:
     found = points.double().clamp(low, high)
     if rules is not None:
         found = _on_grid(found, (low, high), rules)
+        # What x has is possible, too, even where it is off the grid.
+        own = (points - x).abs() <= (points - found).abs()
+        found = torch.where(own & (rules.step > 0), x.double(), found)
         found = torch.where(rules.codes, _coded(inputs, points.double(), rules), found)
     stays = ~_differ(inputs, found) | (low == high)
     return torch.where(stays, x, found.to(x.dtype))

@@ -12,6 +12,7 @@ import yaml
 
 from xai_bench.outcomes import Cell, Explanation
 from xai_bench.record import files
+from xai_bench.record.changes import what_to_change
 from xai_bench.record.pictures import heat_map, layer_report
 from xai_bench.record.store import Store
 
@@ -24,7 +25,7 @@ _COPIED = ("attribution.safetensors", "scores.parquet", "costs.parquet", "explan
 def explanation_files(
     folder: Path, store: Store, cell: Cell, one: Explanation, *, pictures: bool
 ) -> None:
-    """What the store has of an explanation, its scores as a table, and pictures."""
+    """What the store has of an explanation, its scores as a table, pictures, and what to change."""
     source = store.folder(cell.key, one.key)
     for name in _COPIED:
         if (source / name).exists():
@@ -35,6 +36,9 @@ def explanation_files(
     (folder / TABLE).write_text(_table(one))
     if one.outcome.trace:
         (folder / "traceback.txt").write_text(one.outcome.trace)
+    changes = what_to_change(one, store.read_inputs(cell.key), store.unit_names(cell.key))
+    if changes is not None:
+        (folder / "counterfactuals.md").write_text(changes, encoding="utf-8")
     if pictures:
         found = {
             "attribution.png": heat_map(
