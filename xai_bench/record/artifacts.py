@@ -25,7 +25,7 @@ _COPIED = ("attribution.safetensors", "scores.parquet", "costs.parquet", "explan
 def explanation_files(
     folder: Path, store: Store, cell: Cell, one: Explanation, *, pictures: bool
 ) -> None:
-    """What the store has of an explanation, its scores as a table, pictures, and what to change."""
+    """What the store has of an explanation, a table of scores, pictures, and what to change."""
     source = store.folder(cell.key, one.key)
     for name in _COPIED:
         if (source / name).exists():

@@ -22,10 +22,12 @@ def what_to_change(
         "| sample | what would have to change, in the scale of x (numbers: standard deviations) |",
         "| ---: | --- |",
     ]
-    samples = zip(one.index.tolist(), inputs["x"], inputs["units"], one.counterfactuals)  # noqa: B905
-    for index, x, units, found in list(samples)[:N_SAMPLES]:
-        for point in found:
-            lines.append(f"| {index} | {_changes(x, point, units, unit_names)} |")
+    n = min(N_SAMPLES, len(one.index))
+    lines += [
+        f"| {one.index[b]} | {_changes(inputs['x'][b], point, inputs['units'][b], unit_names)} |"
+        for b in range(n)
+        for point in one.counterfactuals[b]
+    ]
     return "\n".join(lines) + "\n"
 
 
