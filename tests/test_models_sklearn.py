@@ -14,14 +14,23 @@ from torch import nn
 
 from tests.model_bundles import bundle, ignore, normal, plane, three_classes, two_classes
 from xai_bench.data.bundle import Bundle
+from xai_bench.models.additive import Additive
 from xai_bench.models.base import Explained, Recipe
 from xai_bench.models.oracle import Oracle
 from xai_bench.models.sklearn import SVM, Linear, RandomForest, SklearnPredictor
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.models.training import scores
+from xai_bench.models.trees import GradientBoosting, Tree
 from xai_bench.types import Unsupported
 
-RECIPES = [Linear(), RandomForest(n_estimators=20), SVM()]
+RECIPES = [
+    Linear(),
+    RandomForest(n_estimators=20),
+    SVM(),
+    Tree(),
+    GradientBoosting(n_rounds=20, min_samples_leaf=5),
+    Additive(),
+]
 DATA = {"binary": two_classes(), "three": three_classes(), "plane": plane()}
 
 
@@ -83,7 +92,7 @@ def test_linear_models_are_differentiable_and_the_others_say_they_are_not() -> N
     x = plane().test.x[:2].requires_grad_()
     (gradient,) = torch.autograd.grad(predictor(x, {}).sum(), x)
     assert torch.equal(gradient, predictor.module.head.weight.expand(2, -1))
-    for recipe in (RandomForest(n_estimators=2), SVM()):
+    for recipe in (RandomForest(n_estimators=2), SVM(), Tree(), GradientBoosting(n_rounds=2)):
         black_box = fit(recipe, two_classes())
         assert not black_box.differentiable
         assert not recipe.differentiable
@@ -97,8 +106,15 @@ def test_forest_outputs_are_log_votes_above_the_floor() -> None:
     out = predictor(data.test.x, {}).double()
     assert (votes == 0).any()
     assert out.min().item() == pytest.approx(math.log(0.05))
-    seen = votes > 0.05
-    torch.testing.assert_close(out.exp()[seen], votes[seen], atol=1e-6, rtol=0)
+    # Two classes: 0.05 for each, and the votes share the other 0.9.
+    torch.testing.assert_close(out.exp(), 0.05 + 0.9 * votes, atol=1e-6, rtol=0)
+    torch.testing.assert_close(out.softmax(1), 0.05 + 0.9 * votes, atol=1e-6, rtol=0)
+
+
+def test_a_floor_must_leave_something_for_the_votes() -> None:
+    for recipe in (RandomForest(n_estimators=2, floor=0.5), Tree(floor=0.5), Tree(floor=-0.1)):
+        with pytest.raises(ValueError, match="leaves nothing to the votes for 2 classes"):
+            fit(recipe, two_classes())
 
 
 def test_a_binary_svm_splits_its_decision_value_in_two() -> None:
@@ -142,7 +158,7 @@ def test_a_file_with_foreign_types_is_refused(tmp_path: Path) -> None:
     import skops.io
 
     skops.io.dump({"estimator": Unsupported("never run")}, tmp_path / "estimator.skops")
-    with pytest.raises(ValueError, match=r"holds \['xai_bench.types.Unsupported'\]"):
+    with pytest.raises(ValueError, match=r"holds \['xai_bench.types.inputs.Unsupported'\]"):
         SVM().load(two_classes(), tmp_path)
 
 

@@ -66,6 +66,15 @@ class Marginal:
 
 
 @dataclass(frozen=True)
+class Background:
+    """All background rows, the same for every sample: marginal values without chance."""
+
+    def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        background = inputs.domain.background.to(inputs.x)
+        return background.expand(len(inputs), *background.shape)
+
+
+@dataclass(frozen=True)
 class Blur:
     """A Gaussian blur of the sample itself along its space or time axes. Fong & Vedaldi 2017.
 

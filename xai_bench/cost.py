@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xai_bench.types import Inputs, Model, Rows
+from xai_bench.types import Form, Inputs, Model, Readable, Rows
 
 
 @dataclass
@@ -69,6 +69,9 @@ class Metered:
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         return self._count(self.model.target_output(inputs, targets), inputs.index)
+
+    def form(self) -> Form | None:
+        return self.model.form() if isinstance(self.model, Readable) else None
 
     def _count(self, out: Tensor, index: Tensor) -> Tensor:
         self.bill.forward.append(index)

@@ -31,6 +31,13 @@ SETTINGS: Mapping[str, type] = {
 NODES = ("data", "model", "view", "target", "baseline.explain", "baseline.measure", "recorder")
 """Single components."""
 
+INSIDE: Mapping[str, str] = {
+    "linear": "is not linear",
+    "trees": "is not made of trees",
+    "glass_box": "is no glass box",
+}
+"""What explainers may need to read of a model, and what is wrong where it is not there."""
+
 _HYDRA = ("_target_", "_args_", "_convert_", "_recursive_", "_partial_")
 
 
@@ -57,12 +64,23 @@ def check(cfg: DictConfig) -> list[str]:
 
 def notes(cfg: DictConfig) -> list[str]:
     """What a user may not expect of a configuration that is in order."""
-    if getattr(locate(cfg.model._target_), "differentiable", True) is not False:
-        return []
+    model = locate(cfg.model._target_)
     targets = {str(name): locate(node._target_) for name, node in cfg.explainer.items()}
-    names = [name for name, target in targets.items() if "gradient" in getattr(target, "needs", ())]
+    needs = {name: set(getattr(target, "needs", ())) for name, target in targets.items()}
+    found = []
+    if getattr(model, "differentiable", True) is False:
+        names = [name for name, words in needs.items() if "gradient" in words]
+        found += _skipped(cfg, "has no gradients", names)
+    gives = getattr(model, "gives", tuple(INSIDE))  # where nobody has said, nobody is warned
+    for word, fault in INSIDE.items():
+        if word not in gives:
+            found += _skipped(cfg, fault, [name for name, words in needs.items() if word in words])
+    return found
+
+
+def _skipped(cfg: DictConfig, fault: str, names: Sequence[str]) -> list[str]:
     model = cfg.model._target_.rpartition(".")[2]
-    return [f"{model} has no gradients: {', '.join(names)} will be skipped"] if names else []
+    return [f"{model} {fault}: {', '.join(names)} will be skipped"] if names else []
 
 
 def _unknown(cfg: DictConfig) -> Iterator[str]:

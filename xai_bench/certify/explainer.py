@@ -22,6 +22,9 @@ QUICK = {"budget": 64, "n_samples": 4, "n_draws": 3, "n_repeats": 2}
 GROUPS = ([2], [3, 0], [1, 1])
 """Alone, in another order, twice."""
 
+READ = ("linear", "trees", "glass_box")
+"""What the inside of a model must show."""
+
 Property = Callable[["Trial"], str]
 
 
@@ -39,7 +42,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class BlackBox(Metered):
-    """The same answers, no gradients, nothing to hook."""
+    """The same answers, no gradients, nothing to hook or to read."""
 
     @property
     def differentiable(self) -> bool:
@@ -47,6 +50,9 @@ class BlackBox(Metered):
 
     @property
     def module(self) -> None:
+        return None
+
+    def form(self) -> None:
         return None
 
     @torch.no_grad()
@@ -116,7 +122,7 @@ def counted(trial: Trial) -> str:
 def black_box(trial: Trial) -> str:
     """Without gradients it works, or says that it cannot."""
     world, needs = trial.world, set(trial.explainer.needs)
-    if needs - {"gradient", "module"}:
+    if needs - {"gradient", "module", *READ}:
         return ""
     model = BlackBox(world.model)
     try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from xai_bench.data.bundle import Bundle, Task
-from xai_bench.types import Inputs
+from xai_bench.models.reading import read
+from xai_bench.types import Column, Form, Inputs, Unsupported
 
 ROW_BLOCK = 16
 """Rows per call are padded to a multiple of this, so that a row has the same bits in any batch."""
@@ -32,8 +33,24 @@ class Predictor(Protocol):
     def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor: ...
 
 
+@runtime_checkable
+class ReadablePredictor(Protocol):
+    """A predictor whose inside can be read."""
+
+    def form(self, column: Column) -> Form | None:
+        """How its outputs or probabilities come about; None where there is nothing to read.
+
+        Raises `Unsupported` where it is told of the other of the two only.
+        """
+        ...
+
+
 class Target(Protocol):
-    """Which scalar is explained."""
+    """Which scalar is explained.
+
+    One that is a column of the outputs, or of their softmax, says so in the class attribute
+    `column_of`: what is read of a model's inside is true of such a scalar only.
+    """
 
     @property
     def follows_output(self) -> bool:
@@ -65,7 +82,8 @@ class Recipe(Protocol):
 
     Class attributes: `differentiable`, whether its predictors have gradients; `trains`, False where
     there is nothing to train and so nothing to keep; `needs`, what the data must have; `version`,
-    raised whenever the same configuration yields other weights.
+    raised whenever the same configuration yields other weights; `gives`, optional, which of
+    `linear`, `trees` and `glass_box` explainers find inside, so that others are told beforehand.
     """
 
     differentiable: ClassVar[bool]
@@ -101,6 +119,15 @@ class TorchPredictor:
         out: Tensor = self.module(x, **context)
         return out[:, None] if out.dim() == 1 else out
 
+    def form(self, column: Column) -> Form | None:
+        form = read(self.module)
+        if form is not None and column == "probabilities":
+            raise Unsupported(
+                "what this model adds up are logits, and a probability is explained: "
+                "use target=predicted_logit"
+            )
+        return form
+
 
 @dataclass(frozen=True, eq=False)
 class Explained:
@@ -131,6 +158,17 @@ class Explained:
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         return self.target.select(self.outputs(inputs), targets)
+
+    def form(self) -> Form | None:
+        if not isinstance(self.predictor, ReadablePredictor):
+            return None
+        column: Column | None = getattr(self.target, "column_of", None)
+        if column is None:
+            raise Unsupported(
+                "what is read of a model tells its outputs or probabilities, and another scalar is "
+                "explained: use target=predicted_logit or target=predicted_probability"
+            )
+        return self.predictor.form(column)
 
 
 def _padded(rows: Tensor, spare: int) -> Tensor:

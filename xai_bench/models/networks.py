@@ -31,6 +31,7 @@ class MLP:
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     version: ClassVar[int] = 1
+    gives: ClassVar[tuple[str, ...]] = ()
     hidden: Sequence[int] = (64, 64)
     training: Training = field(default_factory=Training)
 
@@ -64,6 +65,7 @@ class CNN:
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     version: ClassVar[int] = 1
+    gives: ClassVar[tuple[str, ...]] = ()
     channels: Sequence[int] = (16, 32)
     training: Training = field(default_factory=Training)
 

@@ -20,26 +20,39 @@ from torch import Tensor, nn
 
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
+from xai_bench.models.nodes import nodes_of, stacked
 from xai_bench.models.weights import allocate, read_weights, write_weights
 from xai_bench.seeds import Seeds
-from xai_bench.types import Unsupported
+from xai_bench.types import Column, Form, Unsupported
 
 Floats = npt.NDArray[np.float64]
 _FILE = "estimator.skops"
 
 
+def unread(estimator: Any, column: Column) -> Form | None:
+    """Nothing inside can be read."""
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class SklearnPredictor:
-    """A fitted estimator and how its outputs are read: `read(estimator, rows [B, F]) -> [B, C]`."""
+    """A fitted estimator and how its outputs are read: `read(estimator, rows [B, F]) -> [B, C]`.
+
+    `inside` reads how they come about.
+    """
 
     estimator: Any
     read: Callable[[Any, Floats], Floats]
     n_outputs: int
+    inside: Callable[[Any, Column], Form | None] = unread
     differentiable: bool = False
     module: None = None
 
     def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         return torch.from_numpy(self.read(self.estimator, _rows(x))).to(x.dtype)
+
+    def form(self, column: Column) -> Form | None:
+        return self.inside(self.estimator, column)
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ class Linear:
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     version: ClassVar[int] = 1
+    gives: ClassVar[tuple[str, ...]] = ("linear", "glass_box")
     l2: float = 1.0
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
@@ -62,9 +76,9 @@ class Linear:
             estimator: Any = Ridge(alpha=self.l2)
         else:
             estimator = LogisticRegression(C=1 / self.l2, max_iter=10_000)
-        _fit(estimator, bundle, "linear")
+        fit_estimator(estimator, bundle, "linear")
         network = _linear_network(bundle)
-        allocate(network, bundle).load_state_dict(_linear_weights(estimator, bundle.n_outputs))
+        allocate(network, bundle).load_state_dict(linear_weights(estimator, bundle.n_outputs))
         return Trained(TorchPredictor(network, bundle.n_outputs))
 
     def save(self, predictor: Predictor, folder: Path) -> None:
@@ -79,13 +93,15 @@ class RandomForest:
     """A random forest; class outputs are log-probabilities, not below `log(floor)`.
 
     Trees often give a class no vote at all, so without a floor one logit in many would be minus
-    infinity. Breiman 2001.
+    infinity. The votes are mixed with equal shares of `floor` for every class: the trees still add
+    up to the probability, `floor + (1 - C * floor) * vote`. Breiman 2001.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = False
     trains: ClassVar[bool] = True
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    gives: ClassVar[tuple[str, ...]] = ("trees",)
     n_estimators: int = 100
     max_depth: int | None = None
     min_samples_leaf: int = 1
@@ -102,19 +118,22 @@ class RandomForest:
             random_state=Seeds(seed).number("training", "forest"),
             n_jobs=1,
         )
-        _fit(estimator, bundle, "random_forest")
+        fit_estimator(estimator, bundle, "random_forest")
         return Trained(self._predictor(estimator, bundle))
 
     def save(self, predictor: Predictor, folder: Path) -> None:
-        _write_estimator(predictor, folder)
+        write_estimator(predictor, folder)
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
-        return self._predictor(_read_estimator(folder), bundle)
+        return self._predictor(read_estimator(folder), bundle)
 
     def _predictor(self, estimator: Any, bundle: Bundle) -> Predictor:
-        votes = partial(_log_votes, floor=self.floor)
-        read = _values if bundle.task == "regression" else votes
-        return SklearnPredictor(estimator, read, bundle.n_outputs)
+        require_floor(self.floor, bundle.n_outputs)
+        if bundle.task == "regression":
+            return SklearnPredictor(estimator, values, 1, forest_of_values)
+        read = partial(log_votes, floor=self.floor)
+        inside = partial(forest_of_votes, floor=self.floor)
+        return SklearnPredictor(estimator, read, bundle.n_outputs, inside)
 
 
 @dataclass(frozen=True)
@@ -130,19 +149,20 @@ class SVM:
     differentiable: ClassVar[bool] = False
     trains: ClassVar[bool] = True
     version: ClassVar[int] = 1
+    gives: ClassVar[tuple[str, ...]] = ()
     C: float = 1.0
     gamma: float | str = "scale"
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
         estimator = self._estimator(bundle)
-        _fit(estimator, bundle, "svm")
+        fit_estimator(estimator, bundle, "svm")
         return Trained(self._predictor(estimator, bundle))
 
     def save(self, predictor: Predictor, folder: Path) -> None:
-        _write_estimator(predictor, folder)
+        write_estimator(predictor, folder)
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
-        return self._predictor(_read_estimator(folder), bundle)
+        return self._predictor(read_estimator(folder), bundle)
 
     def _estimator(self, bundle: Bundle) -> Any:
         from sklearn.compose import TransformedTargetRegressor
@@ -157,14 +177,18 @@ class SVM:
         return machine if bundle.n_outputs == 2 else OneVsRestClassifier(machine, n_jobs=1)
 
     def _predictor(self, estimator: Any, bundle: Bundle) -> Predictor:
-        read = _values if bundle.task == "regression" else _decisions
+        read = values if bundle.task == "regression" else decisions
         return SklearnPredictor(estimator, read, bundle.n_outputs)
 
 
-def _fit(estimator: Any, bundle: Bundle, name: str) -> None:
-    """Fit on one thread, for sums in another order would give other bits."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+def fit_estimator(estimator: Any, bundle: Bundle, name: str) -> None:
+    """Fit to the training part."""
+    require_fit(bundle, name)
+    fit_rows(estimator, _rows(bundle.train.x), bundle.train.y.numpy())
 
+
+def require_fit(bundle: Bundle, name: str) -> None:
+    """Raise `Unsupported` where the training part is not what the model can learn from."""
     part = bundle.train
     if part.context:
         raise Unsupported(f"{name} takes x alone, but this data comes with {sorted(part.context)}")
@@ -174,24 +198,64 @@ def _fit(estimator: Any, bundle: Bundle, name: str) -> None:
             f"{name} needs every class in the training part; it holds {n_classes} of "
             f"{bundle.n_outputs}: use more rows, or other fractions"
         )
+
+
+def fit_rows(estimator: Any, rows: Floats, labels: npt.NDArray[Any]) -> None:
+    """Fit on one thread, for sums in another order would give other bits."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     with threadpool_limits(1):
-        estimator.fit(_rows(part.x), part.y.numpy())
+        estimator.fit(rows, labels)
 
 
 def _rows(x: Tensor) -> Floats:
     return x.detach().flatten(1).double().numpy()
 
 
-def _values(estimator: Any, rows: Floats) -> Floats:
+def values(estimator: Any, rows: Floats) -> Floats:
     return np.asarray(estimator.predict(rows), dtype=np.float64)[:, None]
 
 
-def _log_votes(estimator: Any, rows: Floats, floor: float) -> Floats:
-    votes: Floats = estimator.predict_proba(rows)
-    return np.log(np.maximum(votes, floor))
+def require_floor(floor: float, n_classes: int) -> None:
+    """Raise where the floor of all classes leaves nothing for the votes."""
+    if not 0 <= floor < 1 / n_classes:
+        raise ValueError(
+            f"floor {floor} leaves nothing to the votes for {n_classes} classes; "
+            f"set model.floor from 0 to below 1/{n_classes}"
+        )
 
 
-def _decisions(estimator: Any, rows: Floats) -> Floats:
+def mixed(votes: Floats, floor: float) -> Floats:
+    """`[..., C]` probabilities, none below `floor`."""
+    found: Floats = floor + (1 - votes.shape[-1] * floor) * votes
+    return found
+
+
+def log_votes(estimator: Any, rows: Floats, floor: float) -> Floats:
+    """`[B, C]`: logarithms of the mixed votes; minus infinity where there is none and no floor."""
+    with np.errstate(divide="ignore"):
+        return np.log(mixed(estimator.predict_proba(rows), floor))
+
+
+def forest_of_values(estimator: Any, column: Column) -> Form:
+    """Of a regressor: the mean of its trees."""
+    trees = [nodes_of(tree.tree_) for tree in estimator.estimators_]
+    return stacked(trees, 1 / len(trees))
+
+
+def forest_of_votes(estimator: Any, column: Column, floor: float) -> Form:
+    """Of a classifier: the trees add up to probabilities."""
+    if column == "outputs":
+        raise Unsupported(
+            "the trees of a forest add up to probabilities, and their logarithm is explained: "
+            "use target=predicted_probability"
+        )
+    trees = [nodes_of(tree.tree_) for tree in estimator.estimators_]
+    share = 1 - estimator.n_classes_ * floor
+    return stacked(trees, share / len(trees))
+
+
+def decisions(estimator: Any, rows: Floats) -> Floats:
     values: Floats = estimator.decision_function(rows)
     return np.stack([-values / 2, values / 2], 1) if values.ndim == 1 else values
 
@@ -202,7 +266,7 @@ def _linear_network(bundle: Bundle) -> nn.Sequential:
         return nn.Sequential(OrderedDict(flatten=nn.Flatten(), head=head))
 
 
-def _linear_weights(estimator: Any, n_outputs: int) -> dict[str, Tensor]:
+def linear_weights(estimator: Any, n_outputs: int) -> dict[str, Tensor]:
     weight = torch.as_tensor(np.atleast_2d(estimator.coef_))
     bias = torch.as_tensor(np.atleast_1d(estimator.intercept_))
     if len(weight) < n_outputs:
@@ -210,7 +274,7 @@ def _linear_weights(estimator: Any, n_outputs: int) -> dict[str, Tensor]:
     return {"head.weight": weight, "head.bias": bias}
 
 
-def _write_estimator(predictor: Predictor, folder: Path) -> None:
+def write_estimator(predictor: Predictor, folder: Path) -> None:
     import skops.io
 
     if not isinstance(predictor, SklearnPredictor):
@@ -218,7 +282,7 @@ def _write_estimator(predictor: Predictor, folder: Path) -> None:
     skops.io.dump(predictor.estimator, folder / _FILE)
 
 
-def _read_estimator(folder: Path) -> Any:
+def read_estimator(folder: Path) -> Any:
     """Read it back; only types of scikit-learn and numpy may be in the file."""
     import skops.io
 

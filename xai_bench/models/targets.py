@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_bench.data.bundle import Task
-from xai_bench.types import Unsupported
+from xai_bench.types import Column, Unsupported
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class PredictedLogit:
     """The logit of the class the model predicts; of a regressor, its output."""
 
     follows_output: ClassVar[bool] = True
+    column_of: ClassVar[Column] = "outputs"
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         return outputs.argmax(1)
@@ -31,6 +32,7 @@ class PredictedProbability:
     """The softmax probability of the class the model predicts."""
 
     follows_output: ClassVar[bool] = True
+    column_of: ClassVar[Column] = "probabilities"
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         _require("classification", task, "predicted_probability")
@@ -45,6 +47,7 @@ class TrueLabel:
     """The logit of the true class, whatever the model predicts."""
 
     follows_output: ClassVar[bool] = True
+    column_of: ClassVar[Column] = "outputs"
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         _require("classification", task, "true_label")
@@ -59,6 +62,7 @@ class RegressionOutput:
     """The value a regressor predicts."""
 
     follows_output: ClassVar[bool] = True
+    column_of: ClassVar[Column] = "outputs"
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         _require("regression", task, "regression_output")

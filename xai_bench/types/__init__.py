@@ -14,31 +14,38 @@ from xai_bench.types.explainers import (
     Kind,
     Rows,
 )
+from xai_bench.types.forms import AdditiveForm, Column, Form, LinearForm, Readable, TreesForm
 from xai_bench.types.inputs import Actionability, Domain, Inputs, Law, Rng, Unsupported
 from xai_bench.types.metrics import Case, Explain, Lab, Metric, Probe
 from xai_bench.types.models import Baseline, Imputer, Model
 
 __all__ = [
     "Actionability",
+    "AdditiveForm",
     "Answer",
     "Anytime",
     "Baseline",
     "Case",
+    "Column",
     "Cost",
     "Detailed",
     "Domain",
     "Explain",
     "Explainer",
     "Fitted",
+    "Form",
     "Imputer",
     "Inputs",
     "Kind",
     "Lab",
     "Law",
+    "LinearForm",
     "Metric",
     "Model",
     "Probe",
+    "Readable",
     "Rng",
     "Rows",
+    "TreesForm",
     "Unsupported",
 ]

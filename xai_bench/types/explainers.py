@@ -71,7 +71,9 @@ class Explainer(Protocol):
     """One class and one YAML make an explainer; the YAML key is its name.
 
     Class attributes: `kind`; `category`, its family; `needs`, out of `gradient` (a differentiable
-    model), `module` (a torch module to hook) and `truth`; `paper`. Optional methods:
+    model), `module` (a torch module to hook), `truth`, and of what can be read of the model
+    (`Readable`): `linear`, `trees`, or `glass_box`, which is either, terms of single elements or
+    one tree; `paper`. Optional methods:
     `fit(model, background, *, rng) -> Explainer`, called once before the first explanation and
     timed apart (`Fitted`); `answer`, for those that have more to say (`Detailed`); `anytime`, for
     those that have a budget (`Anytime`); `rows(n_units, n_references=1) -> Rows | None`, the

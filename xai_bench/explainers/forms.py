@@ -1,0 +1,65 @@
+"""What explainers read of a model's inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from xai_bench.types import (
+    AdditiveForm,
+    Form,
+    Inputs,
+    LinearForm,
+    Model,
+    Readable,
+    TreesForm,
+    Unsupported,
+)
+
+
+def form_of(model: Model) -> Form | None:
+    return model.form() if isinstance(model, Readable) else None
+
+
+def trees_of(model: Model) -> TreesForm:
+    """The trees of the model, or `Unsupported`."""
+    form = form_of(model)
+    if isinstance(form, TreesForm):
+        return form
+    raise Unsupported(
+        "this needs a model made of trees; "
+        "use model=tree, model=random_forest or model=gradient_boosting"
+    )
+
+
+def linear_of(model: Model) -> LinearForm:
+    """The weights of the model, or `Unsupported`."""
+    form = form_of(model)
+    if isinstance(form, LinearForm):
+        return form
+    raise Unsupported("this needs a model that is linear in x; use model=linear")
+
+
+def glass_of(model: Model) -> Form:
+    """The form of a model that is its own explanation, or `Unsupported`."""
+    form = form_of(model)
+    if isinstance(form, LinearForm | AdditiveForm):
+        return form
+    if isinstance(form, TreesForm) and len(form.roots) == 1:
+        return form
+    raise Unsupported(
+        "a glass box is linear, additive or a single tree; "
+        "use model=linear, model=additive or model=tree"
+    )
+
+
+def layouts(inputs: Inputs) -> Iterator[tuple[Tensor, Tensor]]:
+    """Which samples share their units: `rows [M]` and the unit `[F]` of each element."""
+    if inputs.units.stride(0) == 0:
+        yield torch.arange(len(inputs)), inputs.units[0].flatten()
+        return
+    found, which = inputs.units.flatten(1).unique(dim=0, return_inverse=True)
+    for number, layout in enumerate(found):
+        yield (which == number).nonzero()[:, 0], layout
