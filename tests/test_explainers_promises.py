@@ -46,6 +46,9 @@ UNSUPPORTED = {
     ("dice", "text"),
     ("dice", "series"),
     ("dice", "gates"),  # one background row
+    *itertools.product(("pdp_importance", "ice_importance", "sage"), ("text", "gates")),
+    # An order of values is known of columns and categories, and not of patches and segments.
+    *itertools.product(("ale_importance",), ("image", "text", "series", "gates")),
     # The toy models are networks: those that can be read are in test_explainers_{trees,glass}.py.
     *itertools.product(
         ("tree_shap_interventional", "tree_shap_path_dependent", "linear_shap", "glass_box"),

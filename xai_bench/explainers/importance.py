@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_bench import units
+from xai_bench.explainers.answers import of_layout
 from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
@@ -58,9 +59,7 @@ class PermutationImportance:
             raise ValueError(
                 "permutation importance has nothing to tell before fit; call fit first"
             )
-        if not bool((inputs.units == self.layout).all()):
-            raise Unsupported("global importance needs units that are the same in every sample")
-        return self.importance.to(inputs.x.dtype).expand(inputs.x.shape).clone()
+        return of_layout(self.importance, self.layout, inputs)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)

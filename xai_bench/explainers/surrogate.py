@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions
+from xai_bench.explainers.answers import answers, require_classes
 from xai_bench.explainers.importance import require_variation
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Inputs, Kind, Model, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ class LinearSurrogate:
         require_variation(background)
         scale = background.domain.scale.double()
         rows = ((background.x - background.x.mean(0)) / scale).flatten(1)
-        answers = _answers(model, background)
+        found = answers(model, background)
         # The dual form: as many equations as rows, of which there are fewer than pixels.
         gram = rows @ rows.T + self.ridge * len(rows) * torch.eye(len(rows), dtype=rows.dtype)
         inverse = torch.linalg.pinv(gram, rtol=1e-12, hermitian=True)
-        slopes = (rows.T @ (inverse @ (answers - answers.mean(0)))).T
+        slopes = (rows.T @ (inverse @ (found - found.mean(0)))).T
         return replace(self, coefficients=slopes.view(-1, *scale.shape) / scale)
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
         if self.coefficients is None:
             raise ValueError("a linear surrogate has nothing to tell before fit; call fit first")
-        _require_classes(targets)
+        require_classes(targets)
         centred = inputs.x - inputs.domain.background.mean(0)
         credits = self.coefficients[targets] * centred
         return torch.where(inputs.units < 0, 0, credits).to(inputs.x.dtype)
@@ -82,13 +82,13 @@ class TreeSurrogate:
             max_depth=self.max_depth, min_samples_leaf=self.min_samples_leaf, random_state=seed
         )
         rows = background.x.flatten(1).numpy()
-        answers = _answers(model, background).numpy()
-        return replace(self, trees=tuple(_tree(regressor.fit(rows, a).tree_) for a in answers.T))
+        found = answers(model, background).numpy()
+        return replace(self, trees=tuple(_tree(regressor.fit(rows, a).tree_) for a in found.T))
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
         if not self.trees:
             raise ValueError("a tree surrogate has nothing to tell before fit; call fit first")
-        _require_classes(targets)
+        require_classes(targets)
         x = inputs.x.flatten(1)
         credits = torch.zeros(x.shape, dtype=torch.float64)
         for k, tree in enumerate(self.trees):
@@ -137,16 +137,3 @@ def _tree(found: Any) -> _Tree:
         mean=torch.tensor(found.value[:, 0, 0]),
         depth=int(found.max_depth),
     )
-
-
-def _answers(model: Model, background: Inputs) -> Tensor:
-    """`[N, C]` float64: the target output of every background row for every class."""
-    points = background.x[:, None]
-    classes = torch.arange(model.n_outputs).expand(len(background), -1)
-    columns = [coalitions.values_at(model, background, c, points) for c in classes.T]
-    return torch.cat(columns, dim=1)
-
-
-def _require_classes(targets: Tensor) -> None:
-    if targets.is_floating_point():
-        raise Unsupported("a surrogate is learnt per class, and this target depends on the label")
