@@ -21,10 +21,11 @@ from xai_bench.types import Case, Inputs, Kind, Metric, Model, Rng, Unsupported
 NAMES = options("metric")
 CATEGORIES = {
     "fidelity", "stability", "truth", "randomisation", "complexity", "fairness", "cost",
-    "distribution", "counterfactual",
+    "distribution", "counterfactual", "surrogate",
 }  # fmt: skip
 UNIT_BEARING = {
     "infidelity", "completeness_gap", "surrogate_r2", "shapley_distance", "interval_coverage",
+    "own_surrogate_r2",
 }  # fmt: skip
 """Metrics that compare attributions with outputs in size: all others ignore a positive factor."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CATEGORIES = (
     "truth", "fidelity", "distribution", "stability", "randomisation", "complexity",
-    "plausibility", "fairness", "counterfactual", "cost",
+    "plausibility", "fairness", "counterfactual", "surrogate", "cost",
 )  # fmt: skip
 CONTROL = "control"
 
