@@ -409,7 +409,7 @@ def test_a_random_map_scores_at_chance(name: str) -> None:
 # Kinds
 
 
-GRIDS = {"road"}
+GRIDS = {"road", "continuity", "focus"}
 """Metrics of images and series, which decline a table."""
 
 

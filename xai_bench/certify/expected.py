@@ -87,5 +87,24 @@ EXPECTED: Mapping[str, Expected] = {
     "mprt_independent": Expected(chance=0),
     "smooth_mprt": Expected(chance=0),
     "random_logit": Expected(chance=0),
+    "label_randomisation": Expected(chance=0),
 }
 """Metric -> what it must give."""
+
+_SQUARES = (144.0, 25.0, 9.0, 4.0, 1.0, 0.25)
+"""What six columns add to the squared output, on average: the loss of a model without them."""
+_LOST = (144 + 169 + 178) / 3
+_LEAST = (0.25 + 1.25 + 5.25) / 3
+"""10, 30 and 50 % of six columns are 1, 2 and 3: the largest, and the smallest."""
+
+TAUGHT: Mapping[str, Expected] = {
+    "roar": Expected(_LOST, _LEAST),
+    "kar": Expected(sum(_SQUARES) - _LOST, sum(_SQUARES) - _LEAST),
+    # all models are the same function
+    "model_agreement": Expected(1, 1, 0),
+    # the largest columns tell the class, the smallest ones nothing of it
+    "consistency": Expected(1, 1 / 2),
+    "sufficiency_dasgupta": Expected(1, 1 / 2),
+    "focus": Expected(best=1, chance=1 / 2),
+}
+"""Metric that retrains, or looks at other samples -> what it must give in `certify.taught`."""

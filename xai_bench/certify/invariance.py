@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from xai_bench.certify.finding import Finding, number, verdict
+from xai_bench.certify.laboratory import equipped
 from xai_bench.certify.subject import (
     Cubes,
     Subject,
@@ -33,7 +34,7 @@ def one_number(subject: Subject) -> Finding:
     found: dict[str, str] = {}
     declined: dict[str, str] = {}
     for where, build in WORLDS.items():
-        world = build()
+        world = equipped(build())
         values, outcome = attempt(False, lambda world=world: subject.small.score(case_of(world)))  # type: ignore[misc]
         if values is None and outcome.status == "skipped":
             declined[where] = outcome.reason
@@ -120,7 +121,7 @@ def nearly_flat(subject: Subject) -> Finding:
     limit = 1e8
     values = []
     for slope in (1.0, 1e-12):
-        world = flat(1.0, 6, slope)
+        world = equipped(flat(1.0, 6, slope))
         values.append(subject.score(case_of(world)).abs().nan_to_num(nan=0.0).max().item())
     fault = f"{subject.name} grows to {number(values[1])} where the model hardly listens, from "
     fault += number(values[0])
@@ -168,7 +169,7 @@ def _scaled(scale: float) -> Any:
     world = roomy(linear((weight / scale).tolist(), x=normal(8, 6, seed=4) * scale))
     domain = world.inputs.domain
     domain = replace(domain, background=domain.background * scale, scale=domain.scale * scale)
-    return case_of(replace(world, inputs=replace(world.inputs, domain=domain)))
+    return case_of(equipped(replace(world, inputs=replace(world.inputs, domain=domain))))
 
 
 def _anywhere(wrong: Callable[[World], str]) -> str:
@@ -179,7 +180,7 @@ def _anywhere(wrong: Callable[[World], str]) -> str:
     reasons, faults = [], []
     for build in WORLDS.values():
         try:
-            faults.append(wrong(build()))
+            faults.append(wrong(equipped(build())))
         except Unsupported as reason:
             reasons.append(str(reason))
     if not faults:

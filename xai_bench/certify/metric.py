@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xai_bench.certify import counterfactual, invariance, linear, randomised
-from xai_bench.certify.expected import EXPECTED, Expected
+from xai_bench.certify import counterfactual, invariance, linear, randomised, taught
+from xai_bench.certify.expected import EXPECTED, TAUGHT, Expected
 from xai_bench.certify.finding import Finding, tried, verdict
 from xai_bench.certify.subject import Subject
 from xai_bench.types import Metric
@@ -36,6 +36,7 @@ ALWAYS: Sequence[Property] = (
     invariance.untouched,
     invariance.size_of_map,
     invariance.rows,
+    taught.anew,
 )
 EXACT: Sequence[Property] = (
     linear.exact_map,
@@ -66,7 +67,8 @@ BY_CATEGORY: dict[str, Sequence[Property]] = {
 
 def certificate(name: str, metric: Metric, expected: Expected | None = None) -> list[Finding]:
     """One finding per property; `expected` left out, what is written down for this name."""
-    subject = Subject(name, metric, expected or EXPECTED.get(name, Expected()))
+    known = expected or EXPECTED.get(name, Expected())
+    subject = Subject(name, metric, known, TAUGHT.get(name))
     found = []
     for prove in (*ALWAYS, *BY_CATEGORY.get(metric.category, ())):
         title = prove.__name__.replace("_", " ")

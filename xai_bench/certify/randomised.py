@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.certify.finding import Finding, number, verdict
+from xai_bench.certify.laboratory import equipped
 from xai_bench.certify.subject import Subject
 from xai_bench.certify.worlds import World, normal, seeded, world
 from xai_bench.types import Inputs, Model, Rng
@@ -59,7 +60,7 @@ def chance(subject: Subject) -> Finding | None:
 
 
 def _score(subject: Subject, explainer: Any) -> Tensor:
-    world = _network()
+    world = equipped(_network())
     return subject.score(world.case(world.explain(explainer), explainer=explainer))
 
 

@@ -15,7 +15,7 @@ from xai_bench.certify.worlds import Linear, World, linear, world
 from xai_bench.cost import Metered
 from xai_bench.types import Case, Inputs, Metric, Model, Rng
 
-SMALL = {"n_draws": 4, "n_repeats": 2, "baseline": Marginal(2)}
+SMALL = {"n_draws": 4, "n_repeats": 2, "n_models": 2, "baseline": Marginal(2)}
 """Smaller settings for metrics that have them: invariances hold at any size."""
 
 
@@ -37,11 +37,14 @@ class Cubes:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Attributes: `expected`, what is known of its scores by mathematics."""
+    """Attributes: `expected`, what is known of its scores by mathematics; `taught`, the same where
+    it needs a laboratory.
+    """
 
     name: str
     metric: Metric
     expected: Expected = field(default_factory=Expected)
+    taught: Expected | None = None
 
     def with_fields(self, changes: Mapping[str, Any]) -> Subject:
         """The same metric but for these of its fields; those it does not have are left out."""

@@ -23,6 +23,7 @@ from xai_bench.types import (
     Explainer,
     Inputs,
     Kind,
+    Lab,
     Model,
     Rng,
     Unsupported,
@@ -31,18 +32,19 @@ from xai_bench.types import (
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """A model, inputs and targets; `case` builds what a metric sees."""
+    """A model, inputs and targets; `case` builds what a metric sees, with other models if `lab`."""
 
     model: Explained
     inputs: Inputs
     targets: Tensor
+    lab: Lab | None = None
 
     @property
     def rng(self) -> Rng:
         return Seeds(0).stream("explain", samples=self.inputs.index)
 
     def take(self, rows: Tensor) -> World:
-        return World(self.model, self.inputs.take(rows), self.targets[rows])
+        return World(self.model, self.inputs.take(rows), self.targets[rows], self.lab)
 
     def background(self) -> Inputs:
         return background(self.inputs)
@@ -88,7 +90,8 @@ class World:
         ) -> Tensor:
             if explainer is None:
                 raise Unsupported("this metric explains anew: give the case an explainer")
-            rng = self.rng.child("repeat", repeat) if repeat else self.rng
+            rng = Seeds(0).stream("explain", samples=inputs.index)
+            rng = rng.child("repeat", repeat) if repeat else rng
             if targets is None:
                 targets = self.targets[inputs.index[:, None].eq(self.inputs.index).int().argmax(1)]
             return explainer.explain(model or self.model, inputs, targets, rng=rng)
@@ -107,6 +110,7 @@ class World:
             truth=truth,
             labels=self.targets,
             groups={"group": torch.arange(n) % 2},
+            lab=self.lab,
             shared={} if shared is None else shared,
         )
 

@@ -57,7 +57,7 @@ class RetrainedLoss:
                 parts.append(self._degraded(inputs, attribution, fraction, rng))
             return lab.degraded(*parts)
 
-        return _once(case, (self, fraction), train)
+        return once(case, (self, fraction), train)
 
     def _degraded(self, inputs: Inputs, attribution: Tensor, fraction: float, rng: Rng) -> Tensor:
         """`[B, *S]`: x without the top units, or with nothing else."""
@@ -80,17 +80,18 @@ class RetrainedLoss:
 def lab_of(case: Case) -> Lab:
     """The lab, or `Unsupported`."""
     if case.lab is None:
-        raise Unsupported("retraining needs the data and the recipe of the model")
+        raise Unsupported("this metric needs the data and the recipe of the model")
     return case.lab
 
 
 def _explained(case: Case, lab: Lab, part: str) -> tuple[Inputs, Tensor]:
     inputs, targets, _ = lab.split(part)
-    attribution = _once(case, (RetrainedLoss, part), lambda: case.explain(inputs, targets=targets))
+    attribution = once(case, (RetrainedLoss, part), lambda: case.explain(inputs, targets=targets))
     return inputs, attribution
 
 
-def _once(case: Case, key: object, make: Callable[[], T]) -> T:
+def once(case: Case, key: object, make: Callable[[], T]) -> T:
+    """What `make` gives, made once per explainer and cell."""
     if key not in case.cell:
         case.cell[key] = make()
     made: T = case.cell[key]
