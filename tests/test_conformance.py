@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import captum.metrics
 import pytest
 import torch
 from scipy.stats import spearmanr
+from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from tests import toys
@@ -165,6 +167,101 @@ def eraser(world: toys.World, attribution: Tensor, row: int, name: str) -> float
         )
         changes.append((before - after).item())
     return sum(changes) / len(changes)
+
+
+# ERASER's rationale scores: a document is a sample, a token a unit; soft scores are not negative
+
+
+@cache
+def marked_documents() -> tuple[Case, list[list[float]], list[list[bool]]]:
+    """Sixty documents of 8 to 24 tokens, one or two marked spans, and noisy scores of tokens."""
+    n, longest = 60, 24
+    lengths = 8 + torch.arange(n) % 17
+    position = torch.arange(longest)
+    first, second = (torch.arange(n) * 5) % 4, 4 + (torch.arange(n) * 7) % 9
+    marked = (position >= first[:, None]) & (position < first[:, None] + 3)
+    marked |= (position >= second[:, None]) & (position < second[:, None] + 4)
+    real = position < lengths[:, None]
+    marked &= real
+    scores = (marked + 0.7 * toys.normal(n, longest, seed=4)).abs() * real
+    world = toys.world(
+        toys.Linear(torch.ones(longest)),
+        torch.ones(n, longest).double(),
+        torch.where(real, position, -1),
+        toys.normal(16, longest, seed=2),
+    )
+    case = replace(world.case(scores, truth=marked.double()), rationale=marked)
+    cut = [row[:length] for row, length in zip(scores.tolist(), lengths.tolist(), strict=True)]
+    truths = [row[:length] for row, length in zip(marked.tolist(), lengths.tolist(), strict=True)]
+    return case, cut, truths
+
+
+def hard(scores: list[float], share: float) -> list[bool]:
+    """The top `share` of the tokens, rounded up."""
+    order = sorted(range(len(scores)), key=lambda token: -scores[token])
+    top = set(order[: math.ceil(share * len(scores))])
+    return [token in top for token in range(len(scores))]
+
+
+def spans(on: list[bool]) -> list[set[int]]:
+    found: list[set[int]] = []
+    for token, inside in enumerate(on):
+        if inside and token and on[token - 1]:
+            found[-1].add(token)
+        elif inside:
+            found.append({token})
+    return found
+
+
+def harmonic(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
+
+
+def eraser_token_f1(scores: list[float], truth: list[bool]) -> float:
+    predicted = {t for t, on in enumerate(hard(scores, 0.25)) if on}
+    gold = {t for t, on in enumerate(truth) if on}
+    hits = len(predicted & gold)
+    return harmonic(hits / len(predicted), hits / len(gold))
+
+
+def best_ious(scores: list[float], truth: list[bool]) -> list[float]:
+    """Of every predicted span, its largest intersection over union with a marked one."""
+    gold = spans(truth)
+    return [max(len(p & g) / len(p | g) for g in gold) for p in spans(hard(scores, 0.25))]
+
+
+def eraser_iou_f1(scores: list[float], truth: list[bool]) -> float:
+    ious = best_ious(scores, truth)
+    hits = sum(iou > 0.5 for iou in ious)
+    return harmonic(hits / len(ious), hits / len(spans(truth)))
+
+
+def eraser_average_precision(scores: list[float], truth: list[bool]) -> float:
+    return float(average_precision_score(truth, scores))
+
+
+@pytest.mark.parametrize(
+    ("name", "definition"),
+    [
+        ("token_f1", eraser_token_f1),
+        ("token_iou_f1", eraser_iou_f1),
+        ("auprc", eraser_average_precision),
+    ],
+)
+def test_rationale_scores_of_eraser(name: str, definition: Any) -> None:
+    case, scores, truths = marked_documents()
+    ours = component("metric", name).score(case)
+    theirs = [definition(*document) for document in zip(scores, truths, strict=True)]
+    torch.testing.assert_close(ours, torch.tensor(theirs, dtype=torch.float64))
+    assert len(set(theirs)) > 3, "the documents tell good scores from bad ones"
+
+
+def test_erasers_code_counts_a_span_that_is_half_right() -> None:
+    """Its paper says more than half: documents without such a span score alike in both."""
+    _, scores, truths = marked_documents()
+    half = [0.5 in best_ious(*document) for document in zip(scores, truths, strict=True)]
+    assert any(half)
+    assert not all(half)
 
 
 # OpenXAI: agreement with a truth, written again from the definitions of Krishna+ 2022
