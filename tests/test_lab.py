@@ -177,3 +177,36 @@ def test_the_callers_generator_stays_as_it_was(tmp_path: Path) -> None:
     lab.retrained(1)
     lab.mislabelled()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+# Several at the same time
+
+
+@pytest.mark.slow
+def test_models_trained_at_the_same_time_are_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In processes of their own, and then read from the cache as if they had been trained here."""
+    bundle = replace(two_classes(60), truth=lambda inputs, targets: inputs.x)
+    parts = [(scale * bundle.train.x, scale * bundle.valid.x) for scale in (0.5, 2.0)]
+    folders = [tmp_path / "one", tmp_path / "two"]
+    labs = [lab_of(folders[0], bundle), lab_of(folders[1], bundle, n_workers=2)]
+    one = labs[0].degraded_all(parts)
+    monkeypatch.setattr(Training, "fit", lambda *_, **__: pytest.fail("trained in this process"))
+    two = labs[1].degraded_all(parts)
+    files = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.safetensors")}
+        for folder in folders
+    ]
+    assert files[0] == files[1]
+    assert len(files[0]) == 3, "the explained model and two others"
+    for left, right in zip(one, two, strict=True):
+        assert torch.equal(outputs(left, labs[0]), outputs(right, labs[1]))
+    assert not torch.equal(outputs(one[0], labs[0]), outputs(one[1], labs[0]))
+
+
+def test_what_cannot_be_retrained_is_told_before_any_process_starts(tmp_path: Path) -> None:
+    bundle = two_classes(60)
+    gates = replace(lab_of(tmp_path, bundle, n_workers=2), view=ChannelGates())
+    with pytest.raises(Unsupported, match="view=inputs"):
+        gates.degraded_all([(bundle.train.x, bundle.valid.x)])

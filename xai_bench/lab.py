@@ -4,7 +4,7 @@ seeds, and kept like any trained model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xai_bench.data.bundle import Bundle, Split
 from xai_bench.evaluate import without_truth
+from xai_bench.models.ahead import train_ahead
 from xai_bench.models.base import Explained, Predictor, Recipe, Target
 from xai_bench.models.cache import trained
 from xai_bench.models.views import InputView, View
@@ -31,6 +32,7 @@ class RecipeLab:
     Attributes:
         config: the recipe's resolved configuration; folder: where trained models are kept.
         predictor: the explained model, before the view.
+        n_workers: processes that train at the same time; changes speed only.
         made: what has been asked for already.
     """
 
@@ -44,6 +46,7 @@ class RecipeLab:
     predictor: Predictor
     n_background: int
     max_rows: int
+    n_workers: int = 1
     made: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -60,13 +63,22 @@ class RecipeLab:
 
     def degraded(self, train: Tensor, valid: Tensor) -> Model:
         """Raises `Unsupported` where `x` is not what the model is trained on."""
+        return self._trained(self._with(train, valid), self.seed)
+
+    def degraded_all(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[Model]:
+        """Raises `Unsupported` where `x` is not what the model is trained on."""
+        bundles = [self._with(train, valid) for train, valid in parts]
+        if self.n_workers > 1 and self.recipe.trains:
+            train_ahead(self.recipe, self.config, bundles, self.seed, self.folder, self.n_workers)
+        return [self._trained(bundle, self.seed) for bundle in bundles]
+
+    def _with(self, train: Tensor, valid: Tensor) -> Bundle:
         if not isinstance(self.view, InputView):
             raise Unsupported("retraining on other inputs needs view=inputs")
         bundle = self.bundle
-        bundle = replace(
+        return replace(
             bundle, train=replace(bundle.train, x=train), valid=replace(bundle.valid, x=valid)
         )
-        return self._trained(bundle, self.seed)
 
     def split(self, name: str) -> tuple[Inputs, Tensor, Tensor]:
         if name not in _PARTS:

@@ -25,6 +25,7 @@ SETTINGS: Mapping[str, type] = {
     "evaluation.n_background": int,
     "evaluation.batch_size": int,
     "evaluation.max_rows": int,
+    "evaluation.n_workers": int,
 }
 """The frame of a configuration; everything else is components."""
 

@@ -170,6 +170,7 @@ def _lab(plan: Plan, bundle: Bundle, predictor: Predictor) -> RecipeLab:
         predictor=predictor,
         n_background=settings["n_background"],
         max_rows=settings["max_rows"],
+        n_workers=settings["n_workers"],
     )
 
 

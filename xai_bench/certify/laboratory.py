@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -55,6 +56,9 @@ class LeastSquares:
 
     def degraded(self, train: Tensor, valid: Tensor) -> Model:
         return self._fitted(train, self.split("train")[2])
+
+    def degraded_all(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[Model]:
+        return [self.degraded(*pair) for pair in parts]
 
     def split(self, name: str) -> tuple[Inputs, Tensor, Tensor]:
         """Targets are the largest outputs; labels those, or the value of a regressor."""

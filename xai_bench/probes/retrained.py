@@ -41,23 +41,26 @@ class RetrainedLoss:
             raise Unsupported("retraining is scored by the loss; these samples have no labels")
         whole = _loss(case.model, case.inputs, labels, lab.n_classes)
         rises = []
-        for fraction in self.fractions:
+        for fraction, model in zip(self.fractions, self._models(case, lab), strict=True):
             rng = case.rng.child("retrained")
             x = self._degraded(case.inputs, case.attribution, fraction, rng)
-            model = self._model(case, lab, fraction)
             rises.append(_loss(model, case.inputs.with_x(x), labels, lab.n_classes) - whole)
         return torch.stack(rises, dim=1)
 
-    def _model(self, case: Case, lab: Lab, fraction: float) -> Model:
-        def train() -> Model:
-            parts = []
+    def _models(self, case: Case, lab: Lab) -> list[Model]:
+        """One for each fraction."""
+
+        def train() -> list[Model]:
+            degraded = []
             for name in ("train", "valid"):
                 inputs, attribution = _explained(case, lab, name)
                 rng = Seeds(0).stream("retrained", name, samples=inputs.index)
-                parts.append(self._degraded(inputs, attribution, fraction, rng))
-            return lab.degraded(*parts)
+                degraded.append(
+                    [self._degraded(inputs, attribution, f, rng) for f in self.fractions]
+                )
+            return lab.degraded_all(list(zip(*degraded, strict=True)))
 
-        return once(case, (self, fraction), train)
+        return once(case, self, train)
 
     def _degraded(self, inputs: Inputs, attribution: Tensor, fraction: float, rng: Rng) -> Tensor:
         """`[B, *S]`: x without the top units, or with nothing else."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -61,6 +61,10 @@ class Lab(Protocol):
 
     def degraded(self, train: Tensor, valid: Tensor) -> Model:
         """The same recipe and seed on other inputs: `train [N, *S]`, `valid [M, *S]`."""
+        ...
+
+    def degraded_all(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[Model]:
+        """`degraded` for several pairs, which may be trained at the same time."""
         ...
 
     def split(self, name: str) -> tuple[Inputs, Tensor, Tensor]:

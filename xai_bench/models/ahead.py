@@ -1,0 +1,52 @@
+"""Several models trained at the same time, into the cache that they are then read from."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from xai_bench.data.bundle import Bundle
+from xai_bench.models.base import Recipe
+from xai_bench.models.cache import trained
+from xai_bench.models.training import deterministic
+
+
+def train_ahead(
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    bundles: Sequence[Bundle],
+    seed: int,
+    folder: Path,
+    n_workers: int,
+) -> None:
+    """Train one model per bundle, each in one thread of a fresh process, and keep it in `folder`.
+
+    A fresh process inherits the environment, which fixes how the matrix library rounds, but none of
+    the threads that a forked one would; the weights are the same bytes as if trained here.
+    """
+    work = partial(_train, recipe, dict(config), seed, folder)
+    fresh = multiprocessing.get_context("spawn")
+    n_processes = min(n_workers, len(bundles))
+    with ProcessPoolExecutor(n_processes, mp_context=fresh) as pool:
+        list(pool.map(work, [_bare(bundle) for bundle in bundles]))
+
+
+def _train(
+    recipe: Recipe, config: Mapping[str, Any], seed: int, folder: Path, bundle: Bundle
+) -> None:
+    with deterministic():
+        trained(recipe, config, bundle, seed=seed, folder=folder, on_epoch=_quiet)
+
+
+def _quiet(row: Mapping[str, float]) -> None:
+    """Nobody watches these epochs."""
+
+
+def _bare(bundle: Bundle) -> Bundle:
+    """Without what cannot travel to another process, and no training asks for."""
+    return replace(bundle, oracle=None, truth=None, law=None)
