@@ -299,10 +299,10 @@ def memory(args: argparse.Namespace) -> None:
     bench = replace(bench, inputs=inputs.take(some), targets=targets[some])
     candidate = Candidate("input_x_gradient", component("explainer", "input_x_gradient"))
     print(f"{measured} of {n_batches} batches of 64 samples, one explainer", flush=True)
+    before = _resident("VmRSS")
     for metric in args.metrics:
         draws = {"n_draws": args.n_draws if _random_sets(metric) else args.n_near}
         judge, here = Judge(metric, component("metric", metric, **draws)), replace(bench, shared={})
-        before = _resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         start = time.perf_counter()
         evaluate(here, candidate, [judge])

@@ -101,6 +101,18 @@ def test_lipschitz_measures_steps_in_standard_deviations() -> None:
     torch.testing.assert_close(found[0], found[1])
 
 
+def test_the_input_changes_by_at_least_epsilon_min() -> None:
+    """`a = x`: both change alike, so the ratio is 1, until the input's change counts as more."""
+    world = unit_scale(toys.linear([1.0] * 4, n=5))
+    case = case_of(world, Scaled(torch.ones(4)))
+    bare = stability.RelativeInputStability(1e-3, floor=0.0).score(case)
+    torch.testing.assert_close(bare, torch.ones(5).double())
+    near = case.measure(Neighbours(1e-3, 10))
+    largest = (near.points - 1).flatten(2).norm(dim=2).amax(1)
+    floored = stability.RelativeInputStability(1e-3, floor=0.0, epsilon_min=1.0).score(case)
+    torch.testing.assert_close(floored, largest)
+
+
 # The map against the model
 
 
@@ -133,11 +145,11 @@ def test_relative_output_stability_by_hand() -> None:
     """One column, `f = 5 x`, `a = 3 x` at x = 1: the map changes by |d| of itself, f by 5 |d|."""
     world = unit_scale(toys.linear([5.0], n=4))
     case = case_of(world, Scaled(torch.tensor([3.0])))
-    metric = robustness.RelativeOutputStability(least=0.0)
+    metric = robustness.RelativeOutputStability(epsilon_min=0.0)
     torch.testing.assert_close(metric.score(case), torch.full((4,), 1 / 5).double())
     # where the outputs' change counts as 1, the largest ratio is the largest |d|
     step = (case.measure(Neighbours()).points - 1).abs().amax((1, 2))
-    floored = robustness.RelativeOutputStability(least=1.0).score(case)
+    floored = robustness.RelativeOutputStability(epsilon_min=1.0).score(case)
     torch.testing.assert_close(floored, step)
 
 
@@ -145,7 +157,7 @@ def test_relative_representation_stability_of_the_representation_itself() -> Non
     """The only layer is the first: the representation is x, and `a = 3 x` changes as x does."""
     x = toys.normal(6, 4).abs() + 1
     case = case_of(toys.linear([1.0, 2.0, 3.0, 4.0], x=x), Scaled(torch.tensor(3.0)))
-    metric = robustness.RelativeRepresentationStability(floor=1e-9)
+    metric = robustness.RelativeRepresentationStability(floor=1e-9, epsilon_min=1e-9)
     torch.testing.assert_close(metric.score(case), torch.ones(6).double())
 
 
@@ -180,8 +192,10 @@ def test_a_nearly_flat_model_does_not_make_the_ratio_explode() -> None:
                                  torch.ones(3, 1).double(), torch.arange(1),
                                  toys.normal(8, 1, seed=1)))  # fmt: skip
     explainer = Scaled(torch.tensor([3.0]))
-    floored = robustness.OutputNormalisedSensitivity(floor=0.01).score(case_of(bias, explainer))
-    bare = robustness.OutputNormalisedSensitivity(floor=0.0).score(case_of(bias, explainer))
+    floored = robustness.OutputNormalisedSensitivity(epsilon_min=0.01).score(
+        case_of(bias, explainer)
+    )
+    bare = robustness.OutputNormalisedSensitivity(epsilon_min=0.0).score(case_of(bias, explainer))
     assert (floored < 0.1 / 0.01).all()
     assert (bare > 1e5).all()
 
@@ -189,7 +203,7 @@ def test_a_nearly_flat_model_does_not_make_the_ratio_explode() -> None:
 def test_sensitivity_over_that_of_the_model_by_hand() -> None:
     """`f = 5 x` and `a = 3 x`: both change by the same share. `a = x^2` by nearly twice it."""
     world = unit_scale(toys.linear([5.0], n=4))
-    metric = robustness.OutputNormalisedSensitivity(radius=1e-4, floor=0.0)
+    metric = robustness.OutputNormalisedSensitivity(radius=1e-4, epsilon_min=0.0)
     alike = metric.score(case_of(world, Scaled(torch.tensor([3.0]))))
     torch.testing.assert_close(alike, torch.ones(4).double())
 

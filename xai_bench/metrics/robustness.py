@@ -24,8 +24,9 @@ from xai_bench.types import Case
 class RelativeOutputStability:
     """Largest ratio of the map's relative change, element by element, to the outputs' change.
 
-    The outputs (logits) change by at least `least`, in their own unit; magnitudes of the map count
-    as at least `floor` times its largest value. Neighbours that the model gives another class are
+    The outputs (logits) change by at least `epsilon_min`, in their own unit. The paper divides the
+    map by every element as it is; here magnitudes count as at least `floor` times the largest, so
+    that a zero does not make the ratio explode. Neighbours that the model gives another class are
     left out; NaN where none is left, and for a map of zeros.
     """
 
@@ -38,11 +39,11 @@ class RelativeOutputStability:
     radius: float = 0.1
     n_draws: int = 10
     floor: float = 0.01
-    least: float = 0.01
+    epsilon_min: float = 0.01
 
     def score(self, case: Case) -> Tensor:
         answers = case.measure(NeighbourOutputs(self.radius, self.n_draws))
-        change = norm(answers.there - answers.here[:, None], 2).clamp(min=self.least)
+        change = norm(answers.there - answers.here[:, None], 2).clamp(min=self.epsilon_min)
         moved = _map_change(case, Neighbours(self.radius, self.n_draws), self.floor)
         return worst(moved / change, answers.same_class())
 
@@ -52,9 +53,10 @@ class RelativeRepresentationStability:
     """Largest ratio of the map's relative change to that of the last hidden representation.
 
     That is what goes into the model's last layer with parameters. Both changes are taken element by
-    element, where magnitudes count as at least `floor` times the largest; that of the
-    representation is at least `floor`. Neighbours of another class are left out; NaN where none is
-    left, and for a map of zeros. Models without a torch module are unsupported.
+    element, where magnitudes count as at least `floor` times the largest (the paper has no such
+    floor); that of the representation is at least `epsilon_min`. Neighbours of another class are
+    left out; NaN where none is left, and for a map of zeros. Models without a torch module are
+    unsupported.
     """
 
     category: ClassVar[str] = "stability"
@@ -66,6 +68,7 @@ class RelativeRepresentationStability:
     radius: float = 0.1
     n_draws: int = 10
     floor: float = 0.01
+    epsilon_min: float = 0.01
 
     def score(self, case: Case) -> Tensor:
         hidden = case.measure(NeighbourRepresentations(self.radius, self.n_draws))
@@ -73,7 +76,7 @@ class RelativeRepresentationStability:
         change = relative(hidden.there, hidden.here, (self.floor * largest).clamp(min=1e-12))
         moved = _map_change(case, Neighbours(self.radius, self.n_draws), self.floor)
         same = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
-        return worst(moved / change.clamp(min=self.floor), same)
+        return worst(moved / change.clamp(min=self.epsilon_min), same)
 
 
 @dataclass(frozen=True)
@@ -81,26 +84,26 @@ class OutputNormalisedSensitivity:
     """Mean relative change of the map over mean relative change of the outputs, among neighbours.
 
     Above 1 the explanation is more fragile than the model that it explains. Outputs that change by
-    less than `floor`, relatively, count as changing by that much: a model that is flat near x does
-    not make the ratio explode. NaN where they do not change at all, and for a map of zeros.
+    less than `epsilon_min`, relatively, count as changing by that much: a model that is flat near x
+    does not make the ratio explode. NaN where they do not change at all, and for a map of zeros.
     """
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = "arXiv:2512.06665 (the question, not the index)"
+    paper: ClassVar[str] = "Kiourti+ 2025, arXiv:2512.06665 (the question, not the index)"
     version: ClassVar[int] = 1
     reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
-    floor: float = 0.01
+    epsilon_min: float = 0.01
 
     def score(self, case: Case) -> Tensor:
         near = case.measure(Neighbours(self.radius, self.n_draws))
         answers = case.measure(NeighbourOutputs(self.radius, self.n_draws))
         change = distance(answers.there, answers.here).mean(1)
         moved = distance(near.attributions, case.attribution).mean(1)
-        return moved / torch.where(change > 0, change.clamp(min=self.floor), torch.nan)
+        return moved / torch.where(change > 0, change.clamp(min=self.epsilon_min), torch.nan)
 
 
 @dataclass(frozen=True)

@@ -86,10 +86,11 @@ class LocalLipschitz:
 class RelativeInputStability:
     """Largest ratio of the map's relative change to the input's, element by element.
 
-    In place of the paper's epsilon, magnitudes count as at least `floor` times the standard
-    deviation (of the input) or the map's largest value (of the map). Neighbours that the model
-    gives another class are left out; NaN where none is left, and for a map of zeros. Costs
-    `1 + n_draws` forward rows per sample beside the explanations.
+    The input's change counts as at least `epsilon_min`. The paper divides by every element as it
+    is; here magnitudes count as at least `floor` times the standard deviation (of the input) or the
+    map's largest value (of the map), so that a zero does not make the ratio explode. Neighbours
+    that the model gives another class are left out; NaN where none is left, and for a map of zeros.
+    Costs `1 + n_draws` forward rows per sample beside the explanations.
     """
 
     category: ClassVar[str] = "stability"
@@ -101,16 +102,16 @@ class RelativeInputStability:
     radius: float = 0.1
     n_draws: int = 10
     floor: float = 0.01
+    epsilon_min: float = 1e-6
 
     def score(self, case: Case) -> Tensor:
         near = case.measure(Neighbours(self.radius, self.n_draws))
         x, scale = case.inputs.x.double(), case.inputs.domain.scale.double()
         largest = case.attribution.abs().flatten(1).amax(1).view(-1, *[1] * (x.dim() - 1))
-        ratio = relative(near.attributions, case.attribution, self.floor * largest) / relative(
-            near.points, x, self.floor * scale
-        )
+        moved = relative(near.attributions, case.attribution, self.floor * largest)
+        change = relative(near.points, x, self.floor * scale).clamp(min=self.epsilon_min)
         same = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
-        return worst(ratio, same)
+        return worst(moved / change, same)
 
 
 @dataclass(frozen=True)
