@@ -42,7 +42,7 @@ WORLDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "digits": ("digits", "cnn", {"patch": 1}),
     "table": ("breast_cancer", "mlp", {"fractions": [0.4, 0.1, 0.5]}),
 }
-"""Data, model, and what is unlike the YAML: half of the table is its test part, 284 rows."""
+"""Data, model, and what is unlike the YAML: half of the table is its test part, 285 rows."""
 EXPLAINERS = (
     "saliency", "gradient", "input_x_gradient", "integrated_gradients", "smoothgrad", "deeplift",
     "expected_gradients", "leave_one_out", "kernel_shap", "lime", "input_magnitude", "random",
