@@ -1,0 +1,169 @@
+"""Models made from the explained one, of which an axiom says what an explanation must be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from xai_bench import units
+from xai_bench.types import Domain, Inputs, Model, Unsupported
+
+
+@dataclass(frozen=True, eq=False)
+class Ignoring:
+    """The model without ears for one unit: it always hears the mean of the background there.
+
+    The unit lies at `place`, from 0 to 1, among those of each sample.
+    """
+
+    model: Model
+    mean: Tensor
+    place: float
+
+    @property
+    def differentiable(self) -> bool:
+        return self.model.differentiable
+
+    @property
+    def module(self) -> nn.Module | None:
+        return self.model.module
+
+    @property
+    def n_outputs(self) -> int:
+        return self.model.n_outputs
+
+    @property
+    def max_rows(self) -> int:
+        return self.model.max_rows
+
+    def ignored(self, inputs: Inputs) -> Tensor:
+        """`[B, *S]` bool: the elements of the unit."""
+        number = (units.count(inputs.units) * self.place).long()
+        return inputs.units == number.view(-1, *[1] * (inputs.units.dim() - 1))
+
+    def outputs(self, inputs: Inputs) -> Tensor:
+        return self.model.outputs(self._heard(inputs))
+
+    def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        return self.model.target_output(self._heard(inputs), targets)
+
+    def _heard(self, inputs: Inputs) -> Inputs:
+        return inputs.with_x(torch.where(self.ignored(inputs), self.mean.to(inputs.x), inputs.x))
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """The explained output less that of the class before it."""
+
+    model: Model
+
+    @property
+    def differentiable(self) -> bool:
+        return self.model.differentiable
+
+    @property
+    def module(self) -> nn.Module | None:
+        return self.model.module
+
+    @property
+    def n_outputs(self) -> int:
+        return self.model.n_outputs
+
+    @property
+    def max_rows(self) -> int:
+        return self.model.max_rows
+
+    def outputs(self, inputs: Inputs) -> Tensor:
+        found = self.model.outputs(inputs)
+        return found - found.roll(1, 1)
+
+    def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        other = self.before(targets)
+        return self.model.target_output(inputs, targets) - self.model.target_output(inputs, other)
+
+    def before(self, targets: Tensor) -> Tensor:
+        """`[B]`: the class whose output is taken away."""
+        return (targets - 1) % self.n_outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetric:
+    """The mean of the model's answers before and after two units change places.
+
+    Attributes:
+        left, right: elements of the two units, as long as each other, numbered in `[*S]`.
+        domain: what is known of the inputs, the same for both units.
+    """
+
+    model: Model
+    left: Tensor
+    right: Tensor
+    domain: Domain
+
+    @classmethod
+    def of(cls, model: Model, inputs: Inputs) -> Symmetric:
+        """The first unit, and the first other of its size.
+
+        Raises `Unsupported` where there is none, or samples do not share their units.
+        """
+        if inputs.units.stride(0) != 0:
+            raise Unsupported("two units change places only where all samples share their units")
+        unit, sizes = inputs.units[0].flatten(), units.sizes(inputs.units[:1])[0]
+        twins = (sizes == sizes[0]).nonzero()[1:, 0]
+        if not len(twins):
+            raise Unsupported("no other unit has as many elements as the first")
+        left, right = ((unit == u).nonzero()[:, 0] for u in (0, int(twins[0])))
+        known = inputs.domain
+        swapped = _swapped(known.background, left, right)
+        spread = known.scale[None]
+        domain = replace(
+            known,
+            background=torch.cat([known.background, swapped]),
+            scale=((spread + _swapped(spread, left, right)) / 2)[0],
+            labels=None if known.labels is None else known.labels.repeat(2),
+            context={name: torch.cat([v, v]) for name, v in known.context.items()},
+            truth=None,
+            law=None,
+        )
+        return cls(model, left, right, domain)
+
+    @property
+    def differentiable(self) -> bool:
+        return self.model.differentiable
+
+    @property
+    def module(self) -> nn.Module | None:
+        return self.model.module
+
+    @property
+    def n_outputs(self) -> int:
+        return self.model.n_outputs
+
+    @property
+    def max_rows(self) -> int:
+        return self.model.max_rows
+
+    def outputs(self, inputs: Inputs) -> Tensor:
+        return (self.model.outputs(inputs) + self.model.outputs(self._turned(inputs))) / 2
+
+    def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        here = self.model.target_output(inputs, targets)
+        return (here + self.model.target_output(self._turned(inputs), targets)) / 2
+
+    def evened(self, inputs: Inputs) -> Inputs:
+        """The same samples where the second unit has the values of the first."""
+        x = inputs.x.flatten(1).clone()
+        x[:, self.right] = x[:, self.left]
+        return replace(inputs, x=x.view(inputs.x.shape), domain=self.domain)
+
+    def _turned(self, inputs: Inputs) -> Inputs:
+        return inputs.with_x(_swapped(inputs.x, self.left, self.right))
+
+
+def _swapped(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """`[N, *S] -> [N, *S]`: two sets of elements change places."""
+    order = torch.arange(x[0].numel())
+    order[left], order[right] = right, left
+    return x.flatten(1)[:, order].view(x.shape)
