@@ -14,11 +14,12 @@ from torch import Tensor
 from tests.components import component, options
 from tests.test_cli import Told, _as_it_was, told
 from tests.test_metrics_certificate import expected_by_chance
-from xai_bench.certify import command, page
-from xai_bench.certify.expected import EXPECTED
+from xai_bench.certify import command, page, taught
+from xai_bench.certify.expected import EXPECTED, TAUGHT
 from xai_bench.certify.explainer import contract
 from xai_bench.certify.finding import faults, number
 from xai_bench.certify.metric import certificate
+from xai_bench.certify.subject import Subject
 from xai_bench.explainers.gradient import Gradient
 from xai_bench.types import Inputs, Model, Rng
 
@@ -44,12 +45,40 @@ def test_the_ladder_by_hand() -> None:
 
 
 def test_what_is_expected_is_of_metrics_that_exist() -> None:
-    assert set(EXPECTED) <= set(options("metric"))
+    assert set(EXPECTED) | set(TAUGHT) <= set(options("metric"))
 
 
-@pytest.mark.parametrize("name", ["deletion", "infidelity", "top_k_precision", "max_sensitivity"])
+@pytest.mark.parametrize(
+    "name", ["deletion", "infidelity", "top_k_precision", "max_sensitivity", *TAUGHT]
+)
 def test_a_metric_of_ours_has_no_fault(name: str) -> None:
     assert faults(certificate(name, component("metric", name))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("roar", "kar"),  # keeps what it should remove
+        ("kar", "roar"),
+        ("model_agreement", "label_randomisation"),
+        ("consistency", "model_agreement"),
+    ],
+)
+def test_where_all_of_it_is_known_another_metric_is_told(name: str, wrong: str) -> None:
+    """Whatever calls itself `roar` must say by how much the loss rises without the units."""
+    metric = component("metric", wrong)
+    found = taught.anew(Subject(name, metric, taught=TAUGHT[name]))
+    assert found is not None
+    assert found.fault
+
+
+def test_losses_without_columns_by_hand() -> None:
+    """Weights 12, 5, 3, 2, 1 and 1/2 at corners of a cube: a column is worth its square."""
+    squares = [weight**2 for weight in taught.WEIGHT]
+    expected = [sum(squares[:n]) for n in (1, 2, 3)]
+    assert TAUGHT["roar"].best == pytest.approx(sum(expected) / 3)
+    least = [sum(squares[-n:]) for n in (1, 2, 3)]
+    assert TAUGHT["kar"].reverse == pytest.approx(sum(squares) - sum(least) / 3)
 
 
 @pytest.mark.parametrize(

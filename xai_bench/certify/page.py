@@ -22,7 +22,10 @@ that its output is 36 at x and 0 at the baseline. *exact map*, *its negative*, *
 > random* is the order of three maps of another linear model, and in how many of 20 trials 16
 samples were enough to see it. *model that ignores x* puts out 36 everywhere. *same bits* means the
 last bit of a float64. *scores* names the worlds (`xai_bench/certify/worlds.py`) in which the metric
-can score. *rows per sample* are counted on the ladder with one reference: forward through the
+can score. *taught anew* is for metrics that retrain or look at other samples
+(`xai_bench/certify/taught.py`): weights 12, 5, 3, 2, 1, 1/2 at the corners of a cube, where models
+are least squares fits, or images of one colour; the exact map, the same in reverse order, and
+random numbers. *rows per sample* are counted on the ladder with one reference: forward through the
 model, and rows explained anew. "not tried" gives the metric's own reason."""
 
 
