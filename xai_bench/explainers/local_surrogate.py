@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench import coalitions, units
-from xai_bench.explainers.credit import least_squares
+from xai_bench.explainers.regression import least_squares
 from xai_bench.types import Inputs, Kind, Model, Rng, Rows
 
 _CELLS = 1 << 22
