@@ -248,6 +248,15 @@ def test_a_budget_that_is_too_small_is_told() -> None:
         smooth().explain(Layerwise(Marginal(3), budget=2))
 
 
+def test_the_output_itself_may_be_asked_for() -> None:
+    world = smooth()
+    for neuron in range(3):
+        found = world.explain(NeuronConductance(BASE, "8", [neuron], budget=16))
+        own = (world.targets == neuron)[:, None, None, None]
+        whole = world.explain(IntegratedGradients(BASE, 8))
+        close(found, torch.where(own, whole, 0), atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("neuron", [[8], [-1], [0, 0]])
 def test_a_neuron_that_is_not_there_is_told(neuron: list[int]) -> None:
     with pytest.raises(Unsupported, match=r"no neuron .* in a layer of shape \[8\]"):

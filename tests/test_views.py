@@ -310,12 +310,13 @@ def test_a_layer_that_cannot_be_looked_at_is_told(layer: str, reason: str) -> No
 
 
 def test_class_activation_maps_work_behind_the_view() -> None:
-    """The layer itself counts as the last convolution, where it is."""
+    """The layer itself is the last convolution there."""
     from xai_bench.explainers.cam import GradCAM
 
     world = toys.image()
-    there = activated("1", world)
-    # x is now the first convolution's four channels; the second one still follows.
-    heat = there.explain(GradCAM())
-    assert torch.equal(heat[:, 0], heat[:, 3])
-    torch.testing.assert_close(heat.sum(1), world.explain(GradCAM()).sum(1))
+    heat = activated("3", world).explain(GradCAM())
+    assert heat.shape == (5, 6, 4, 4)
+    large = nn.functional.interpolate(heat.sum(1)[:, None], size=(8, 8), mode="bilinear")[:, 0]
+    torch.testing.assert_close(large, world.explain(GradCAM()).sum(1))
+    with pytest.raises(Unsupported, match=r"first convolution sees \[4, 4\] places"):
+        activated("1", world).explain(GradCAM())

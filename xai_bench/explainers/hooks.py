@@ -29,7 +29,7 @@ class Seen:
         layers: name -> `[B, *L]`, what the layer gives.
         slopes: name -> `[B, *L]`, the gradient of the target output there.
         rates: name -> `[B, *L]`, how fast the layer's output moves along the direction.
-        last: the layers whose output is the network's.
+        last: the layers whose output is the network's, but for the one asked for.
         convolutions: their names; axes: the shape `[H, W]` of what the first one of them sees.
     """
 
@@ -229,7 +229,7 @@ def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> Seen:
         layers=layers,
         slopes=slopes,
         rates=rates,
-        last=tape.last,
+        last=tape.last - {layer},
         convolutions=tuple(found),
         axes=tape.axes[found[0]] if found else (),
     )
