@@ -146,6 +146,17 @@ def test_wachter_gives_the_same_answers_at_any_budget_in_one_run() -> None:
         assert torch.equal(points(one).nan_to_num(), points(alone).nan_to_num())
 
 
+def test_wachter_keeps_the_nearest_point_of_its_whole_way() -> None:
+    world = classifier()
+    explainer, price = ready("wachter", world), counterfactuals.prices(world.inputs)
+    arguments = (world.model, world.inputs, world.targets)
+    found = explainer.anytime(*arguments, range(120, 160), rng=world.rng)
+    away = torch.stack(
+        [counterfactuals.distance(world.inputs, points(one), price)[:, 0] for one in found]
+    )
+    assert (away.diff(dim=0) <= 0).all()
+
+
 # What holds for all of them
 
 
