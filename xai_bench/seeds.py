@@ -60,19 +60,34 @@ class Draws:
         return (self.uniform(*shape) * high).long()
 
     def bits(self, *shape: int) -> Tensor:
-        return torch.from_numpy(self._bits(shape).view(np.int64))
+        return torch.from_numpy(self._keys(shape).view(np.int64))
 
     def _bits(self, shape: tuple[int, ...]) -> _Keys:
+        return _mix(self._keys(shape))
+
+    def _keys(self, shape: tuple[int, ...]) -> _Keys:
+        """`[B, *shape]`, fresh: a word for every element."""
         keys = self.keys
         for size in shape:
             keys = _absorb(keys, np.arange(size, dtype=np.uint64))
-        return _mix(keys)
+        return keys if shape else keys.copy()
+
+
+_CHUNK = 1 << 14
+"""Words that are mixed at a time, while they lie in the cache."""
 
 
 def _mix(z: _Keys) -> _Keys:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    """The finaliser, in place: `z` is a fresh array."""
+    flat = z.reshape(-1)
+    for start in range(0, len(flat), _CHUNK):
+        part = flat[start : start + _CHUNK]
+        part ^= part >> np.uint64(30)
+        part *= np.uint64(0xBF58476D1CE4E5B9)
+        part ^= part >> np.uint64(27)
+        part *= np.uint64(0x94D049BB133111EB)
+        part ^= part >> np.uint64(31)
+    return flat.reshape(z.shape)
 
 
 def _absorb(keys: _Keys, words: _Keys) -> _Keys:

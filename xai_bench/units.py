@@ -51,6 +51,11 @@ def spread(values: Tensor, units: Tensor) -> Tensor:
 def lookup(values: Tensor, units: Tensor) -> Tensor:
     """`[B, K, U] -> [B, K, *S]`: every element gets its unit's value; padding gets unit 0's."""
     n_samples, n_rows = values.shape[:2]
+    if units.stride(0) == 0 and n_samples > 0:  # the same for all: one index serves them
+        own = units[0].flatten().clamp(min=0)
+        if len(own) != values.shape[2] or not torch.equal(own, torch.arange(len(own))):
+            values = values.index_select(2, own)
+        return values.reshape(n_samples, n_rows, *units.shape[1:])
     flat = units.flatten(1).clamp(min=0)
     out = values.gather(2, flat[:, None].expand(n_samples, n_rows, -1))
     return out.view(n_samples, n_rows, *units.shape[1:])
@@ -58,7 +63,10 @@ def lookup(values: Tensor, units: Tensor) -> Tensor:
 
 def stays(kept: Tensor, units: Tensor) -> Tensor:
     """`[B, K, U] -> [B, K, *S]` bool: the elements of kept units, and padding always."""
-    return lookup(kept, units) | (units < 0)[:, None]
+    shared = units[:1] if units.stride(0) == 0 else units
+    padding = (shared < 0)[:, None]
+    stays = lookup(kept, units)
+    return stays | padding if padding.any() else stays
 
 
 def min_max(scores: Tensor, units: Tensor) -> Tensor:

@@ -81,10 +81,11 @@ def answered(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, r
     Samples with as many units are solved together, so that nothing is asked for padding and what a
     sample's coalitions are depends on its own units only. 0 in padding.
     """
-    groups = _groups(scheme, model, inputs, targets, rng)
-    for group in groups:
-        group.plan(scheme.least(group.n_units))
-    return _answer(inputs, [g.credits(scheme.least(g.n_units)) for g in groups])
+    found = []
+    for group in _groups(scheme, model, inputs, targets, rng):
+        n_coalitions = scheme.least(group.n_units)
+        found += [part.credits(n_coalitions) for part in group.parts(n_coalitions)]
+    return _answer(inputs, found)
 
 
 def answers(
@@ -105,13 +106,10 @@ def answers(
     if any(later < earlier for earlier, later in pairwise(budgets)):
         raise ValueError(f"budgets must ascend; found {list(budgets)}")
     groups = _groups(scheme, model, inputs, targets, rng)
-    for budget in budgets:
-        sizes = [_affordable(scheme, budget, group) for group in groups]
-        if budget == budgets[0]:
-            for group in groups:
-                group.plan(_affordable(scheme, budgets[-1], group))
-        found = [group.credits(size) for group, size in zip(groups, sizes, strict=True)]
-        yield _answer(inputs, found)
+    sizes = [[_affordable(scheme, budget, group) for budget in budgets] for group in groups]
+    parts = [(p, size) for g, size in zip(groups, sizes, strict=True) for p in g.parts(size[-1])]
+    for number in range(len(budgets)):
+        yield _answer(inputs, [part.credits(size[number]) for part, size in parts])
 
 
 def sampled_rows(scheme: Sampler, budget: int, n_units: int, n_references: int) -> Rows:
@@ -119,22 +117,44 @@ def sampled_rows(scheme: Sampler, budget: int, n_units: int, n_references: int) 
     return Rows(scheme.n_coalitions(n_units, budget // n_references) * n_references)
 
 
+_CELLS = 1 << 19
+"""How many memberships of units are held at a time, so that what is made of them is cached."""
+
+
 @dataclass(eq=False)
 class _Group:
-    """Samples with the same number of units, and what is known of their games so far."""
+    """Samples with the same number of units; `rows [b]` is where they stand in the batch."""
 
     scheme: Scheme
     game: Game
     rows: Tensor
     n_units: int
     rng: Rng
+
+    def parts(self, n_coalitions: int) -> list[_Part]:
+        """Some of the samples at a time, with their coalitions, once for all budgets."""
+        height = max(_CELLS // max(n_coalitions * self.n_units, 1), 1)
+        found = []
+        for samples in [slice(k, k + height) for k in range(0, len(self.rows), height)]:
+            place = torch.arange(len(self.rows))[samples]
+            plan = self.scheme.plan(self.n_units, n_coalitions, rng=self.rng.take(place))
+            kept = plan.expand(len(place), -1, -1)
+            values = torch.zeros(len(place), 0, dtype=torch.float64)
+            found.append(
+                _Part(self.scheme, self.game.part(samples), self.rows[samples], kept, values)
+            )
+        return found
+
+
+@dataclass(eq=False)
+class _Part:
+    """Some samples, their coalitions `kept [b, K, u]`, and the values that are known so far."""
+
+    scheme: Scheme
+    game: Game
+    rows: Tensor
     kept: Tensor
     values: Tensor
-
-    def plan(self, n_coalitions: int) -> None:
-        """Decide on coalitions, once for all budgets."""
-        kept = self.scheme.plan(self.n_units, n_coalitions, rng=self.rng)
-        self.kept = kept.expand(len(self.rows), -1, -1)
 
     def credits(self, n_coalitions: int) -> tuple[Tensor, Credits]:
         """Whose, and from the first `n_coalitions`, of which those not yet known are asked for."""
@@ -150,13 +170,10 @@ def _groups(
     groups = []
     for n in [n for n in counts.unique().tolist() if n > 0]:
         rows = (counts == n).nonzero()[:, 0]
-        part, own = (
-            (inputs, rng) if len(rows) == len(inputs) else (inputs.take(rows), rng.take(rows))
-        )
-        game = Game(model, part, targets[rows], scheme.baseline, rng=own)
-        nothing = torch.zeros(len(rows), 0, n, dtype=torch.bool)
-        values = torch.zeros(len(rows), 0, dtype=torch.float64)
-        groups.append(_Group(scheme, game, rows, n, own.child("coalitions"), nothing, values))
+        own = rng.take(rows)
+        some = inputs if len(rows) == len(inputs) else inputs.take(rows)
+        game = Game(model, some, targets[rows], scheme.baseline, rng=own)
+        groups.append(_Group(scheme, game, rows, n, own.child("coalitions")))
     return groups
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xai_bench import games
 from xai_bench.explainers.credit import Credits
-from xai_bench.explainers.regression import regress
+from xai_bench.explainers.regression import Normal, least_squares, regress
 from xai_bench.types import Rng
 
 LISTED = 12
@@ -41,7 +41,11 @@ def n_coalitions(n_units: int, most: int) -> int:
 
 def both(one: Tensor) -> Tensor:
     """`[b, n, u] -> [b, 2 n, u]` bool: each coalition, then its complement."""
-    return torch.stack([one, ~one], dim=2).flatten(1, 2)
+    n_samples, n_pairs, n_units = one.shape
+    out = one.new_empty(n_samples, n_pairs, 2, n_units)
+    out[:, :, 0] = one
+    torch.logical_not(out[:, :, 0], out=out[:, :, 1])
+    return out.flatten(1, 2)
 
 
 def by_kernel(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
@@ -56,7 +60,7 @@ def again_by_kernel(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
     sizes = torch.arange(1, n_units, dtype=torch.float64)
     below = (1 / (sizes * (n_units - sizes))).cumsum(0)
     size = 1 + torch.searchsorted(below[:-1] / below[-1], rng.child("sizes").uniform(n_pairs))
-    return _of_size(size.numpy(), n_units, rng)
+    return _of_size(size, n_units, rng)
 
 
 def by_coins(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
@@ -80,23 +84,77 @@ def linear_game(kept: Tensor, values: Tensor, chances: Tensor, total: Tensor | N
     they are above equal shares, and add up to 0.
     """
     n_units, n_pairs = len(chances) - 1, kept.shape[1] // 2
-    one = kept[:, ::2]
-    side = one.double().mul_(2).sub_(1)
-    change = values[:, ::2] - values[:, 1::2]
-    penalty = torch.zeros(n_units, n_units, dtype=torch.float64)
+    one, change = kept[:, ::2], values[:, ::2] - values[:, 1::2]
     if total is not None:
-        level = side.mean(2, keepdim=True)
-        side, change = side - level, change - total * level[..., 0]
-        penalty += max(n_pairs, 1) / n_units
-    if n_units > LISTED:
-        return regress(side, change, torch.ones_like(change), penalty)
-    drawn, size = share_drawn(chances, n_pairs), one.sum(2)
-    weight = (chances / drawn.clamp(min=1e-300))[size]
-    weight = weight / weight.mean(1, keepdim=True)
-    found = regress(side, change, weight, penalty, (1 - drawn)[size])
+        change = change - total * (2 / n_units * one.float().sum(2).double() - 1)
+    drawn = torch.zeros_like(chances)
+    weight = torch.ones(n_units + 1, dtype=torch.float64)
+    if n_units <= LISTED:
+        drawn = share_drawn(chances, n_pairs)
+        weight = chances / drawn.clamp(min=1e-300)
+    found = _regressed(one, change, total is not None, weight, 1 - drawn)
     if (drawn[chances > 0] == 1).all():
         return Credits(found.values, torch.zeros_like(found.values))
     return found
+
+
+def _regressed(one: Tensor, change: Tensor, shared: bool, weight: Tensor, spare: Tensor) -> Credits:
+    """The regression of `change` on sides, 1 in `one [b, n, u]` and -1 in the other coalition.
+
+    `weight, spare [u + 1]` by size, as in `regress`; where `shared`, credits add up to 0.
+    """
+    n_units, n_pairs = one.shape[2], one.shape[1]
+    if n_units > LISTED:
+        return _regressed_alike(one, change, shared)
+    side = one.double().mul_(2).sub_(1)
+    if shared:
+        side = side - side.mean(2, keepdim=True)
+    size = one.sum(2)
+    weighs = weight[size]
+    weighs = weighs / weighs.mean(1, keepdim=True)
+    return regress(side, change, weighs, _penalty(n_units, n_pairs, shared), spare[size])
+
+
+def _regressed_alike(one: Tensor, change: Tensor, shared: bool) -> Credits:
+    """The same where all pairs weigh alike: sums of sides are sums of memberships, few and exact.
+
+    Counts of members are whole numbers, which single precision holds and adds without rounding.
+    """
+    n_units, n_pairs = one.shape[2], one.shape[1]
+    member = one.float()
+    gram = _sides(member.mT @ member, float(n_pairs), shared)
+    exact = one.double()
+    right = 2 * (exact.mT @ change[..., None])[..., 0] - change.sum(1, keepdim=True)
+    right = right - right.mean(1, keepdim=True) if shared else right
+    normal = Normal(gram, right, _penalty(n_units, n_pairs, shared))
+    values = normal.solution()
+    poor = (~normal.regular).nonzero()[:, 0]
+    if len(poor):
+        side = 2 * exact[poor] - 1
+        side = side - side.mean(2, keepdim=True) if shared else side
+        values[poor] = least_squares(side, change[poor], torch.ones_like(change[poor]))
+    fitted = 2 * (exact @ values[..., None])[..., 0] - values.sum(1, keepdim=True)
+    residual = change - fitted
+    missed = member.mul_(residual.float()[..., None])
+    scatter = residual.square().sum(1)[:, None, None]
+    return Credits(values, normal.errors(_sides(missed.mT @ missed, scatter, shared), n_pairs))
+
+
+def _sides(members: Tensor, total: Tensor | float, shared: bool) -> Tensor:
+    """`[b, u, u]`: sums of products of sides from sums of products of members and of ones."""
+    members = members.double()
+    own = members.diagonal(dim1=1, dim2=2)
+    out = 4 * members - 2 * (own[:, :, None] + own[:, None]) + total
+    if not shared:
+        return out
+    out = out - out.mean(1, keepdim=True)
+    return out - out.mean(2, keepdim=True)
+
+
+def _penalty(n_units: int, n_pairs: int, shared: bool) -> Tensor:
+    """`[u, u]`: nothing, or what keeps the sum of the credits at 0."""
+    size = max(n_pairs, 1) / n_units if shared else 0.0
+    return torch.full((n_units, n_units), size, dtype=torch.float64)
 
 
 def share_drawn(chances: Tensor, n_pairs: int) -> Tensor:
@@ -126,12 +184,14 @@ def _listed(chances: Tensor, n_pairs: int, rng: Rng) -> Tensor:
     return one[times.argsort(dim=1, stable=True)[:, :n_pairs]]
 
 
-def _of_size(size: np.ndarray, n_units: int, rng: Rng) -> Tensor:
+def _of_size(size: Tensor, n_units: int, rng: Rng) -> Tensor:
     """`size [b, n] -> [b, n, u]` bool: unit after unit with the chance that is left for it."""
-    draws = rng.child("members").bits(*size.shape[1:], (n_units + 1) // 2).numpy().view(np.uint32)
-    left = size.astype(np.float64)
-    one = np.empty((n_units, *size.shape), dtype=np.bool_)
+    left = size.numpy().astype(np.float64)
+    one = np.empty((n_units, *left.shape), dtype=np.bool_)
     for unit in range(n_units):
-        np.less(draws[..., unit] * ((n_units - unit) * 2.0**-32), left, out=one[unit])
-        left -= one[unit]
+        if unit % 2 == 0:  # a word has two draws of 32 bits
+            words = rng.child("members", unit).bits(left.shape[1]).numpy().view(np.uint32)
+        draw = words[:, unit % 2 :: 2]
+        np.less(draw * ((n_units - unit) * 2.0**-32), left, out=one[unit])
+        np.subtract(left, one[unit], out=left)
     return torch.from_numpy(one).movedim(0, 2)

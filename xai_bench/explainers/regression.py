@@ -19,30 +19,48 @@ def regress(
     """Weighted regression with a quadratic penalty: `design [b, K, u], response [b, K],
     weight [b, K], penalty [u, u]`.
 
-    Errors are those of independent rows of any variance (White 1980, as corrected by MacKinnon &
-    White 1985): `spare [b, K]` is the share of a row's variance that counts, where a finite number
-    of rows was drawn without replacement. Directions that the design does not cover get coefficient
-    0 (the solution of smallest norm), and errors NaN. Normal equations by Cholesky; a sample whose
-    design is singular goes through its singular values instead.
+    Errors are those of independent rows of any variance (White 1980), each residual divided by one
+    less the mean leverage, as the jackknife divides by one less its own (MacKinnon & White 1985).
+    `spare [b, K]` is the share of a row's variance that counts, where a finite number of rows was
+    drawn without replacement. Directions that the design does not cover get coefficient 0 (the
+    solution of smallest norm), and errors NaN. Normal equations by Cholesky; a sample whose design
+    is singular goes through its singular values instead.
     """
     weighted = (design * weight[..., None]).mT
-    gram, right = weighted @ design, weighted @ response[..., None]
-    factor, good = _factor(gram + penalty)
-    n_units = design.shape[2]
-    inverse = torch.cholesky_inverse(factor)[:, :n_units, :n_units]
-    values = (inverse @ right)[..., 0]
+    normal = Normal(weighted @ design, (weighted @ response[..., None])[..., 0], penalty)
+    values = normal.solution()
+    poor = (~normal.regular).nonzero()[:, 0]
+    if len(poor):
+        values[poor] = least_squares(design[poor], response[poor], weight[poor])
     residual = response - (design @ values[..., None])[..., 0]
     scatter = (weight * residual).square() * (1 if spare is None else spare)
     meat = (design * scatter[..., None]).mT @ design
-    variance = ((inverse @ meat) * inverse).sum(2)
-    n_rows = design.shape[1]
-    freedom = (n_rows - (inverse * gram).sum((1, 2)))[:, None]
-    errors = variance.sqrt() * n_rows / freedom
-    errors = torch.where((freedom > 0.5) & good[:, None], errors, torch.nan)
-    poor = (~good).nonzero()[:, 0]
-    if len(poor):
-        values[poor] = least_squares(design[poor], response[poor], weight[poor])
-    return Credits(values, errors)
+    return Credits(values, normal.errors(meat, design.shape[1]))
+
+
+class Normal:
+    """Normal equations: `gram [b, u, u], right [b, u]`, and a penalty that is added to the gram.
+
+    Attributes:
+        regular: `[b]` bool, False where the design does not cover every direction.
+    """
+
+    def __init__(self, gram: Tensor, right: Tensor, penalty: Tensor) -> None:
+        factor, self.regular = _factor(gram + penalty)
+        n_units = penalty.shape[-1]
+        self.gram, self.right = gram, right
+        self.inverse = torch.cholesky_inverse(factor)[:, :n_units, :n_units]
+
+    def solution(self) -> Tensor:
+        """`[b, u]`."""
+        return (self.inverse @ self.right[..., None])[..., 0]
+
+    def errors(self, meat: Tensor, n_rows: int) -> Tensor:
+        """`[b, u]` from `meat [b, u, u]`, the scatter of the rows' residuals; see `regress`."""
+        variance = ((self.inverse @ meat) * self.inverse).sum(2)
+        freedom = (n_rows - (self.inverse * self.gram).sum((1, 2)))[:, None]
+        told = (freedom > 0.5) & self.regular[:, None]
+        return torch.where(told, variance.clamp(min=0).sqrt() * n_rows / freedom, torch.nan)
 
 
 def _factor(gram: Tensor) -> tuple[Tensor, Tensor]:

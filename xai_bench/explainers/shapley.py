@@ -92,9 +92,9 @@ class PermutationShapley:
 
     def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         n_pairs = (n_coalitions - 2) // (2 * n_units - 2) if n_units > 1 else 0
-        rank = rng.uniform(n_pairs, n_units).argsort(2)
+        rank = rng.uniform(n_pairs, n_units).argsort(2).int()
         orders = torch.stack([rank, n_units - 1 - rank], dim=2).flatten(1, 2)
-        joined = orders[:, :, None] < torch.arange(1, n_units)[:, None]
+        joined = orders[:, :, None] < torch.arange(1, n_units, dtype=torch.int32)[:, None]
         return torch.cat([ends(len(rank), n_units), joined.flatten(1, 2)], dim=1)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
@@ -102,7 +102,7 @@ class PermutationShapley:
         if n_units == 1:
             alone = values[:, :1] - values[:, 1:]
             return Credits(alone, torch.zeros_like(alone))
-        rank = (~kept[:, 2:]).unflatten(1, (-1, n_units - 1)).sum(2)
+        rank = n_units - 1 - kept[:, 2:].unflatten(1, (-1, n_units - 1)).float().sum(2).long()
         between = values[:, 2:].unflatten(1, (-1, n_units - 1))
         full, empty = (values[:, k, None, None].expand(-1, rank.shape[1], 1) for k in (0, 1))
         gain = torch.cat([empty, between, full], dim=2).diff(dim=2)

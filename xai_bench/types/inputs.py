@@ -138,15 +138,30 @@ class Inputs:
             context={name: value[rows] for name, value in self.context.items()},
         )
 
+    def part(self, samples: slice) -> Inputs:
+        """The samples of a slice, without a copy."""
+        return Inputs(
+            x=self.x[samples],
+            units=self.units[samples],
+            index=self.index[samples],
+            domain=self.domain,
+            context={name: value[samples] for name, value in self.context.items()},
+        )
+
     def stacked(self, points: Tensor) -> Inputs:
         """`points [B, K, *S]` as one batch of `B * K` rows, sample by sample."""
-        n_points = points.shape[1]
-        shared = self.units.stride(0) == 0 and len(self) > 0
-        units = self.units[:1].expand(len(points) * n_points, *self.units.shape[1:])
+        n_samples, n_points = points.shape[:2]
+        shared = self.units.stride(0) == 0 and n_samples > 0
+        units = self.units[:1].expand(n_samples * n_points, *self.units.shape[1:])
         return Inputs(
             x=points.flatten(0, 1),
             units=units if shared else self.units.repeat_interleave(n_points, 0),
-            index=self.index.repeat_interleave(n_points),
+            index=_repeated(self.index, n_points),
             domain=self.domain,
-            context={k: v.repeat_interleave(n_points, 0) for k, v in self.context.items()},
+            context={name: _repeated(v, n_points) for name, v in self.context.items()},
         )
+
+
+def _repeated(rows: Tensor, times: int) -> Tensor:
+    """Each row so many times."""
+    return rows[:, None].expand(-1, times, *rows.shape[1:]).flatten(0, 1)
