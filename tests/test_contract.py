@@ -12,6 +12,7 @@ from torch import Tensor
 from tests import toys
 from tests.components import component, options
 from xai_bench import units
+from xai_bench.certify.explainer import n_references
 from xai_bench.cost import Metered
 from xai_bench.seeds import Seeds
 from xai_bench.types import Explainer, Fitted, Unsupported
@@ -116,7 +117,7 @@ def test_counted_rows_equal_the_closed_form(name: str, where: str) -> None:
         pytest.skip(str(reason))
     forward, gradient = metered.bill.rows_of(world.inputs.index)
     for sample, n_units in enumerate(units.count(world.inputs.units).tolist()):
-        stated: Any = explainer.rows(n_units)
+        stated: Any = explainer.rows(n_units, n_references(explainer, world))
         if stated is not None:
             assert (forward[sample], gradient[sample]) == (stated.forward, stated.gradient)
 

@@ -15,7 +15,7 @@ from xai_bench.certify.finding import Finding, tried, verdict
 from xai_bench.certify.worlds import WORLDS, World
 from xai_bench.cost import Metered
 from xai_bench.seeds import Seeds
-from xai_bench.types import Explainer, Fitted, Inputs, Unsupported
+from xai_bench.types import Explainer, Fitted, Imputer, Inputs, Unsupported
 
 QUICK = {"budget": 64, "n_samples": 4, "n_draws": 3, "n_repeats": 2}
 """Smaller settings for methods that have them: a contract holds at any size."""
@@ -107,9 +107,9 @@ def company(trial: Trial) -> str:
 
 def counted(trial: Trial) -> str:
     """Counted rows equal what `rows` states."""
-    stated: Any = getattr(trial.explainer, "rows", lambda _: None)
+    stated: Any = getattr(trial.explainer, "rows", lambda *_: None)
     counts = units.count(trial.world.inputs.units)
-    rows = stated(int(counts.max()))
+    rows = stated(int(counts.max()), n_references(trial.explainer, trial.world))
     if rows is None:
         return ""
     metered = Metered(trial.world.model)
@@ -117,6 +117,15 @@ def counted(trial: Trial) -> str:
     trial.explainer.explain(metered, one.inputs, one.targets, rng=one.rng)
     bill = metered.bill.rows
     return "" if bill == rows else f"states {rows} and takes {bill}"
+
+
+def n_references(explainer: Explainer, world: World) -> int:
+    """Of the explainer's own baseline; 1 where it has none."""
+    baseline: Any = getattr(explainer, "baseline", None)
+    if baseline is None or isinstance(baseline, Imputer):
+        return 1 if baseline is None else baseline.n_references
+    references: Tensor = baseline.references(world.inputs, rng=world.rng)
+    return references.shape[1]
 
 
 def black_box(trial: Trial) -> str:
