@@ -143,6 +143,17 @@ def test_biases_take_their_share(method: LRP) -> None:
     assert ((total - outputs).abs() > 1e-3).any()
 
 
+def test_a_composite_takes_each_layer_by_its_own_rule() -> None:
+    dense = build(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    layers = nn.Conv1d(2, 2, 3), nn.ReLU(), nn.Conv1d(2, 2, 4), nn.Flatten()
+    convolution = build(*layers, shape=(2, 6))
+    assert torch.equal(dense.explain(COMPOSITE), dense.explain(EXACT))
+    assert not torch.allclose(dense.explain(EXACT), dense.explain(GAMMA))
+    gamma = replace(COMPOSITE, dense="gamma")
+    assert torch.equal(convolution.explain(COMPOSITE), convolution.explain(gamma))
+    assert not torch.allclose(convolution.explain(COMPOSITE), convolution.explain(EXACT))
+
+
 class Residual(nn.Module):
     """`x + net(x)`, the net used twice."""
 
