@@ -114,7 +114,7 @@ def test_every_layer_conducts_the_credits_of_x(n_steps: int) -> None:
 def test_layers_conduct_the_credits_of_x_on_every_kind_of_input(name: str) -> None:
     world = toys.WORLDS[name]()
     found = answer(Layerwise(Marginal(2), budget=10), world)
-    close(found.attribution, world.explain(IntegratedGradients(Marginal(2), 5)))
+    close(found.attribution, world.explain(IntegratedGradients(Marginal(2), 10)))
     assert found.layers
     for conducted in found.layers.values():
         close(conducted.flatten(1).sum(1), found.attribution.flatten(1).sum(1), atol=1e-12, rtol=0)
@@ -344,7 +344,7 @@ def test_explainers_of_activations_are_layer_wise_explainers(attr, layer: str) -
     line = attr.LayerIntegratedGradients(world.model.module, part)
     theirs = line.attribute(world.inputs.x, start, world.targets, n_steps=9)
     fixed = there.inputs.domain.background[:1].expand(there.inputs.x.shape)
-    found = there.explain(IntegratedGradients(Given(fixed), n_steps=9))
+    found = there.explain(IntegratedGradients(Given(fixed), budget=9))
     close(found, theirs.detach(), atol=1e-8, rtol=1e-7)
 
 
@@ -356,7 +356,7 @@ def test_named_layer_explainers_agree_with_the_view(layer: str) -> None:
     start = world.inputs.domain.background[:1].expand(world.inputs.x.shape)
     line = LayerIntegratedGradients(Given(start), budget=9 * len(HIDDEN) + 2)
     fixed = there.inputs.domain.background[:1].expand(there.inputs.x.shape)
-    found = there.explain(IntegratedGradients(Given(fixed), n_steps=9))
+    found = there.explain(IntegratedGradients(Given(fixed), budget=9))
     close(answer(line, world).layers[layer], found, atol=1e-12, rtol=0)
 
 
