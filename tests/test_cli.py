@@ -116,6 +116,18 @@ def own_folder(folder: Path) -> Path:
         (["study=a/b"], "study='a/b' names a folder"),
         (["results=own/experiment/typo.yaml/x"], "typo.yaml is a file, not a folder"),
         (["evaluation.n_samples=0"], "evaluation.n_samples=0 must be 1 or more"),
+        (["budget=0"], "budget=0 must be 1 or more"),
+        (["budget=abc"], "budget='abc' is not a whole number"),
+        (["-m", "budget=10,1.5"], "budget=1.5 is not a whole number"),
+        (["budget=10,100"], "names several values: add -m"),
+        (["anytime=32"], "anytime=32 is not a list of rising budgets"),
+        (["anytime=[128,32]"], "anytime=[128, 32] is not a list of rising budgets"),
+        (["anytime=[a]"], "write e.g. 'anytime=[32,128,512]'"),
+        (["budget=8", "anytime=[8]"], "are both set: leave one of them out"),
+        (["tune=1"], "tune=1 is not true or false"),
+        (["tuning.n_trials=0"], "tuning.n_trials=0 must be 1 or more"),
+        (["tuning.n_trial=3"], "did you mean n_trials?"),
+        (["tune=true", "tuning.metric=abpcc"], "there is no such metric; did you mean abpc"),
         (["seed=${oc.env:NO_SUCH_VARIABLE}"], "'NO_SUCH_VARIABLE' not found"),
         (["explainer=bad_class"], "has no 'Salienc'; did you mean Saliency?"),
         (["explainer=bad_module"], "no module xai_bench.explainer; did you mean explainers"),
@@ -221,7 +233,15 @@ def test_list_shows_a_users_own_options(told: Told, tmp_path: Path) -> None:
 def test_help_lists_groups_settings_and_examples(told: Told) -> None:
     code, out, _ = told("run", "--help")
     assert code == 0
-    for wanted in ("breast_cancer", "integrated_gradients", "n_samples: 64", "xai-bench run -m"):
+    for wanted in (
+        "breast_cancer",
+        "integrated_gradients",
+        "n_samples: 64",
+        "xai-bench run -m",
+        "budget: null",
+        "anytime: []",
+        "tune: false",
+    ):
         assert wanted in out
     assert max(map(len, out.splitlines())) <= 100
 
@@ -367,6 +387,15 @@ def test_explainers_that_will_be_skipped_are_named_beforehand(
     _, _, err = told("run", *SMALL[1:3], "model=random_forest", "explainer=[saliency,random]")
     assert "note: " in err
     assert "saliency will be skipped" in err
+
+
+def test_a_budget_that_nobody_has_is_told_beforehand(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Jobs(monkeypatch, "ok", "ok")
+    _, _, err = told("run", *SMALL, "budget=100")
+    assert err == "note: budget=100 changes nothing: no chosen explainer has a budget\n"
+    assert told("run", *SMALL[1:], "explainer=[random,lime]", "budget=100")[2] == ""
 
 
 # `ui` and `report`

@@ -73,7 +73,7 @@ def enlist(
     for each in explanations:
         store.write(one.key, each)
     metrics = {s.metric: s.key for each in explanations for s in each.scores.values()}
-    store.enlist(study, one, {e.explainer: e.key for e in explanations}, command, metrics)
+    store.enlist(study, one, explanations, command, metrics)
 
 
 def contents(folder: Path) -> Mapping[str, bytes]:
@@ -164,7 +164,8 @@ def test_settings_of_one_metric_live_side_by_side(tmp_path: Path) -> None:
 def test_a_study_sees_its_own_names(tmp_path: Path) -> None:
     store = Store(tmp_path)
     enlist(store, "mine", cell(), [explanation("lime", scored("a", [1.0] * 3))])
-    store.enlist("yours", cell(), {"my_lime": "lime-key"}, "run", {"a": "a-v1"})
+    mine = explanation("my_lime", key="lime-key")
+    store.enlist("yours", cell(), [mine], "run", {"a": "a-v1"})
     assert store.studies() == ["mine", "yours"]
     assert set(store.frame("mine")["explainer"]) == {"lime"}
     assert set(store.frame("yours")["explainer"]) == {"my_lime"}
@@ -288,7 +289,7 @@ def test_a_misspelt_study_is_told_its_neighbours(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no study 'digit' in the results; did you mean digits"):
         store.frame("digit")
     with pytest.raises(ValueError, match="letters, digits"):
-        store.enlist("../digits", cell(), {}, "run", {})
+        store.enlist("../digits", cell(), [], "run", {})
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(tmp_path: Path) -> None:

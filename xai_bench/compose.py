@@ -84,12 +84,6 @@ def configurations(command: Command) -> Iterator[DictConfig]:
             yield _compose(command, [*overrides, *extra])
 
 
-def folders(cfg: DictConfig) -> list[Path]:
-    """The user's own conf folders."""
-    paths = [str(entry) for entry in cfg.hydra.searchpath or []]
-    return [Path(path.removeprefix("file://")) for path in paths if "://" not in path[7:]]
-
-
 def _searchpath(command: Command) -> list[str]:
     folder = command.parsed.config_dir
     if folder is None:

@@ -39,12 +39,17 @@ OnStep = Callable[[int], None]
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """An explainer to be judged; `key` is the content address of its configuration and version."""
+    """An explainer to be judged; `key` is the content address of its configuration and version.
+
+    `terms` and `tuning` are told of the explanation as they are.
+    """
 
     name: str
     explainer: Explainer
     key: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
+    terms: str = ""
+    tuning: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +190,8 @@ class _Run:
             pairs=answer.pairs if answer else None,
             scores={judge.name: self._scores(judge) for judge in self.judges},
             outcome=self.outcome,
+            terms=candidate.terms,
+            tuning=candidate.tuning,
         )
 
     def _explained(

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from xai_bench.compose import Command, configurations, folders, parse
+from xai_bench.compose import Command, configurations, parse
 from xai_bench.messages import Mistake
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,8 @@ def _check(command: Command) -> None:
 
 def _hidden(command: Command, cfg: DictConfig) -> list[str]:
     """Options in a user's folder that ours would hide: a name must stand for one thing."""
+    from xai_bench.preflight import folders
+
     return [
         f"{path} is hidden by an option of the same name in {command.conf}; give it another name"
         for folder in folders(cfg)

@@ -50,6 +50,8 @@ class Explanation:
         standard_error, counterfactuals, layers, pairs: as in `Answer`, for all `N` samples.
         index: `[N]` long, the join key of the per-sample scores.
         scores: by metric name.
+        terms: on which it competes in a study, e.g. `paper defaults` or `budget 100 rows`.
+        tuning: how its settings were found, where they were tuned.
     """
 
     explainer: str
@@ -65,6 +67,8 @@ class Explanation:
     pairs: Tensor | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     outcome: Outcome = Outcome()
+    terms: str = ""
+    tuning: Mapping[str, Any] | None = None
 
     @property
     def answer(self) -> Answer | None:

@@ -10,7 +10,8 @@ from typing import Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from xai_bench import identity
+from xai_bench import identity, terms
+from xai_bench.catalogue import SETS, conf_dir, options
 from xai_bench.evaluate import Candidate, Judge
 from xai_bench.models.cache import Fingerprinted
 from xai_bench.outcomes import Cell
@@ -20,16 +21,21 @@ GROUPS = ("data", "model", "view", "target")
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One cell as configured: plain values, and the options that were chosen by name in `conf/`."""
+    """One cell as configured: plain values, and the options that were chosen by name in `conf/`.
+
+    `folders` are where options come from, the user's own among them.
+    """
 
     config: Mapping[str, Any]
     names: Mapping[str, str]
+    folders: tuple[Path, ...] = (conf_dir(),)
 
     @classmethod
     def of(cls, cfg: DictConfig, names: Mapping[str, str] | None = None) -> Plan:
         """`names` left out, Hydra is asked which options were chosen."""
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        return cls(cast(dict[str, Any], config), chosen() if names is None else names)
+        plain = cast(dict[str, Any], config)
+        return cls(plain, chosen(), sources()) if names is None else cls(plain, names)
 
     @property
     def title(self) -> str:
@@ -57,21 +63,47 @@ class Plan:
         """The one configured component of a group, ready to use."""
         return instantiate(self.config[group], _convert_="all")
 
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """What explainers may spend: one for all, several for a curve, or none: as each ships."""
+        budget = self.config.get("budget")
+        return tuple(self.config.get("anytime") or ()) if budget is None else (budget,)
+
     def candidates(self) -> list[Candidate]:
-        """The explainers; one by one, for Hydra would turn a map of dataclasses into configs."""
+        """The explainers, once per budget where they have one and one is asked for."""
         return [
-            Candidate(name, made, identity.component(config, made.version), config)
+            self.candidate(name, at_budget)
             for name, config in self.config["explainer"].items()
-            for made in [instantiate(config, _convert_="all")]
+            for at_budget in terms.at_budgets(config, self.budgets)
         ]
+
+    def candidate(self, name: str, config: Mapping[str, Any]) -> Candidate:
+        """One explainer; one by one, for Hydra would turn a map of dataclasses into configs."""
+        made = instantiate(config, _convert_="all")
+        key = identity.component(config, made.version)
+        shipped = self.shipped("explainer", name)
+        told = terms.told(config, shipped, equal=bool(self.budgets))
+        return Candidate(name, made, key, config, told)
 
     def judges(self) -> list[Judge]:
         """The metrics."""
-        return [
-            Judge(name, made, identity.component(config, made.version))
-            for name, config in self.config["metric"].items()
-            for made in [instantiate(config, _convert_="all")]
-        ]
+        return [self.judge(name) for name in self.config["metric"]]
+
+    def judge(self, name: str) -> Judge:
+        """One metric; as it ships where it is not among the study's."""
+        config = self.config["metric"].get(name) or self.shipped("metric", name)
+        made = instantiate(config, _convert_="all")
+        return Judge(name, made, identity.component(config, made.version))
+
+    def shipped(self, group: str, name: str) -> dict[str, Any]:
+        """What an option's YAML says, with this cell's baselines; empty where there is none."""
+        path = options(group, self.folders).get(name)
+        if path is None:
+            return {}
+        frame = {key: value for key, value in self.config.items() if key not in SETS}
+        nodes = {**frame, group: OmegaConf.load(path)}
+        found = OmegaConf.to_container(OmegaConf.create(nodes)[group], resolve=True)
+        return dict(cast(dict[str, Any], found).get(name, {}))
 
     @property
     def metric_keys(self) -> dict[str, str]:
@@ -100,6 +132,14 @@ class Plan:
             config=self.identity,
             fingerprint=fingerprint,
         )
+
+
+def sources() -> tuple[Path, ...]:
+    """The folders that Hydra composed from, ours first."""
+    from hydra.core.hydra_config import HydraConfig
+
+    found = HydraConfig.get().runtime.config_sources
+    return tuple(Path(one.path) for one in found if one.schema == "file")
 
 
 def chosen() -> dict[str, str]:

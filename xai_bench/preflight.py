@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xai_bench.binding import WORDS, accepts, arguments, locate
-from xai_bench.catalogue import SETS
+from xai_bench.catalogue import SETS, conf_dir, options
 from xai_bench.messages import no_key, one_line
+from xai_bench.names import instead
 
 SETTINGS: Mapping[str, type] = {
     "study": str,
@@ -21,6 +24,12 @@ SETTINGS: Mapping[str, type] = {
     "results": str,
     "strict": bool,
     "allow": list,
+    "budget": int,
+    "anytime": list,
+    "tune": bool,
+    "tuning.n_trials": int,
+    "tuning.metric": str,
+    "tuning.n_samples": int,
     "evaluation.n_samples": int,
     "evaluation.n_background": int,
     "evaluation.batch_size": int,
@@ -28,6 +37,12 @@ SETTINGS: Mapping[str, type] = {
     "evaluation.n_workers": int,
 }
 """The frame of a configuration; everything else is components."""
+
+OPTIONAL = ("budget",)
+"""Settings that may be null."""
+
+COUNTS = ("evaluation.", "budget", "tuning.n_")
+"""Settings that start like this are counts: 1 or more."""
 
 NODES = ("data", "model", "view", "target", "baseline.explain", "baseline.measure", "recorder")
 """Single components."""
@@ -47,7 +62,7 @@ def check(cfg: DictConfig) -> list[str]:
 
     Components are looked at only when the settings are right, because that imports torch.
     """
-    problems = [*_unknown(cfg), *_settings(cfg)] or [*_place(cfg)]
+    problems = [*_unknown(cfg), *_settings(cfg)] or [*_place(cfg), *_terms(cfg)]
     if problems:
         return problems
     allow = ["xai_bench", *(_select(cfg, "allow") or [])]
@@ -65,6 +80,16 @@ def check(cfg: DictConfig) -> list[str]:
 
 def notes(cfg: DictConfig) -> list[str]:
     """What a user may not expect of a configuration that is in order."""
+    return [*_unable(cfg), *_without_budget(cfg)]
+
+
+def folders(cfg: DictConfig) -> list[Path]:
+    """The user's own conf folders."""
+    paths = [str(entry) for entry in _select(cfg, "hydra.searchpath") or []]
+    return [Path(path.removeprefix("file://")) for path in paths if "://" not in path[7:]]
+
+
+def _unable(cfg: DictConfig) -> list[str]:
     model = locate(cfg.model._target_)
     targets = {str(name): locate(node._target_) for name, node in cfg.explainer.items()}
     needs = {name: set(getattr(target, "needs", ())) for name, target in targets.items()}
@@ -84,12 +109,19 @@ def _skipped(cfg: DictConfig, fault: str, names: Sequence[str]) -> list[str]:
     return [f"{model} {fault}: {', '.join(names)} will be skipped"] if names else []
 
 
+def _without_budget(cfg: DictConfig) -> list[str]:
+    asked = [name for name in ("budget", "anytime") if cfg.get(name)]
+    if not asked or any("budget" in node for node in cfg.explainer.values()):
+        return []
+    return [f"{asked[0]}={cfg[asked[0]]} changes nothing: no chosen explainer has a budget"]
+
+
 def _unknown(cfg: DictConfig) -> Iterator[str]:
     tops = {path.partition(".")[0] for path in (*SETTINGS, *NODES, *SETS)}
     for key in cfg:
         if key not in tops and key != "hydra":
             yield no_key(str(key), tops)
-    for parent in ("evaluation", "baseline"):
+    for parent in ("evaluation", "tuning", "baseline"):
         known = [path.rpartition(".")[2] for path in (*SETTINGS, *NODES) if path.startswith(parent)]
         section = _select(cfg, parent)
         found = [str(key) for key in section] if isinstance(section, DictConfig) else []
@@ -104,13 +136,36 @@ def _settings(cfg: DictConfig) -> Iterator[str]:
             yield _unresolved(path, error)
             continue
         if value is None:
-            yield f"{path} has no value: write {path}=..., {WORDS.get(kind, 'a list')}"
+            if path not in OPTIONAL:
+                yield f"{path} has no value: write {path}=..., {WORDS.get(kind, 'a list')}"
         elif kind in WORDS and not accepts(kind, value):
             yield f"{path}={value!r} is not {WORDS[kind]}"
-        elif path.startswith("evaluation.") and value < 1:
+        elif kind is int and path.startswith(COUNTS) and value < 1:
             yield f"{path}={value} must be 1 or more"
         elif path == "study" and not re.fullmatch(r"[\w.-]+", value):
             yield f"study={value!r} names a folder: use letters, digits, '.', '_' and '-' only"
+
+
+def _terms(cfg: DictConfig) -> Iterator[str]:
+    """Budgets that rise, one way of setting them, and what tuning needs."""
+    found = cfg.get("anytime", [])
+    budgets: list[Any] = list(found) if isinstance(found, (list, ListConfig)) else [None]
+    whole = all(accepts(int, budget) and budget >= 1 for budget in budgets)
+    if not whole or any(low >= high for low, high in pairwise(budgets)):
+        yield (
+            f"anytime={found} is not a list of rising budgets, each a whole number of 1 or more: "
+            "write e.g. 'anytime=[32,128,512]'"
+        )
+    if budgets and cfg.get("budget") is not None:
+        yield f"budget={cfg.budget} and anytime={found} are both set: leave one of them out"
+    if cfg.get("tune"):
+        known = options("metric", [conf_dir(), *folders(cfg)])
+        single = [name for name, path in known.items() if "_target_" in path.read_text("utf-8")]
+        if cfg.tuning.metric not in single:
+            near = instead(cfg.tuning.metric, single)
+            yield f"tuning.metric={cfg.tuning.metric}: there is no such metric; {near}"
+        if find_spec("optuna") is None:
+            yield "tune=true needs Optuna: pip install 'xai-bench[tune]'"
 
 
 def _place(cfg: DictConfig) -> Iterator[str]:

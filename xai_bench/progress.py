@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from xai_bench.outcomes import Cell, Explanation, Outcome
+from xai_bench.terms import PAPER
 
 _MARK = {"ok": "[green]✓[/]", "skipped": "[yellow]–[/]", "failed": "[red]✗[/]"}
 
@@ -81,8 +82,10 @@ class Progress:
             for scores in explanation.scores.values()
             if scores.outcome.status == "failed" and explanation.outcome.status == "ok"
         }
-        note = "already in the store" if reused else escape(explanation.outcome.reason)
-        self._say(f"  {_MARK[explanation.outcome.status]} {explanation.explainer}  [dim]{note}[/]")
+        terms = "" if explanation.terms == PAPER else explanation.terms
+        notes = [terms, "already in the store" if reused else explanation.outcome.reason]
+        told = escape(", ".join(filter(None, notes)))
+        self._say(f"  {_MARK[explanation.outcome.status]} {explanation.explainer}  [dim]{told}[/]")
         for failure in sorted(failures):
             self._say(f"      {_MARK['failed']} {escape(failure)}")
 

@@ -191,6 +191,8 @@ def _explanations(
             progress.working_on(task.candidate.name)
             explanation = _explained(store, cell, bench, task, progress)
         assert explanation is not None, "a task without judges has been done before"
+        candidate = task.candidate
+        explanation = replace(explanation, terms=candidate.terms, tuning=candidate.tuning)
         explanations.append(explanation)
         progress.finished(explanation, reused=not task.judges)
     return explanations
@@ -215,10 +217,9 @@ def _record(plan: Plan, store: Store, cell: Cell, explanations: Sequence[Explana
     """List the cell in its study, then show it in MLflow or wherever the recorder writes."""
     study = plan.config["study"]
     command = shlex.join(["xai-bench", "run", *sys.argv[1:]])
-    keys = {explanation.explainer: explanation.key for explanation in explanations}
     if cell.outcome.status == "failed":
         store.write_cell(cell)
-    store.enlist(study, cell, keys, command, plan.metric_keys)
+    store.enlist(study, cell, explanations, command, plan.metric_keys)
     plan.component("recorder").record(store, study, cell.key)
 
 

@@ -13,8 +13,8 @@ Listing = Sequence[tuple[Cell, Sequence[Explanation]]]
 
 _CELL = ("data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
 _WHO = [*_CELL, "explainer", "kind", "category", "metric"]
-_SAMPLES = [*_WHO, "higher_is_better", "index", "score", "cell", "explanation"]
-_OUTCOMES = [*_WHO, "status", "reason", "n_scored", "n_samples", "cell", "explanation"]
+_SAMPLES = [*_WHO, "higher_is_better", "index", "score", "cell", "explanation", "terms"]
+_OUTCOMES = [*_WHO, "status", "reason", "n_scored", "n_samples", "cell", "explanation", "terms"]
 
 
 def samples(listing: Listing) -> pd.DataFrame:
@@ -71,6 +71,7 @@ def _who(
         "metric": scores.metric if scores else "",
         "cell": cell.key,
         "explanation": explanation.key if explanation else "",
+        "terms": explanation.terms if explanation else "",
     }
 
 

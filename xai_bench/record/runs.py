@@ -46,7 +46,7 @@ def explanation_run(cell: Cell, one: Explanation) -> Run:
     ok = [s for s in one.scores.values() if s.outcome.status == "ok"]
     means = {f"{s.category}/{s.metric}": _mean(s.values) for s in ok}
     return Run(
-        name=f"{one.explainer}-{cell.data}-{cell.model}-s{cell.seed}",
+        name=f"{one.explainer}{_mark(one)}-{cell.data}-{cell.model}-s{cell.seed}",
         identity={"kind": "explanation", "cell": cell.key, "explanation": one.key},
         params={
             "explainer": one.explainer,
@@ -58,6 +58,8 @@ def explanation_run(cell: Cell, one: Explanation) -> Run:
             **_told(one.outcome),
             "family": one.category,
             "attribution": one.kind,
+            **({"terms": one.terms[:_TAG_LIMIT]} if one.terms else {}),
+            **(_tuning(one.tuning) if one.tuning else {}),
             **{name: value for s in one.scores.values() for name, value in _score_tags(s)},
         },
         metrics={name: value for name, value in means.items() if value is not None},
@@ -77,6 +79,21 @@ def training_run(cell: Cell) -> Run:
         steps=tuple(epochs),
         outcome=cell.outcome,
     )
+
+
+def _mark(one: Explanation) -> str:
+    """What tells the runs of one explainer apart in a chart, short: names are cut there."""
+    budget = f"@{one.config['budget']}" if "budget " in one.terms else ""
+    return budget + ("-tuned" if one.tuning else "")
+
+
+def _tuning(found: Mapping[str, Any]) -> dict[str, str]:
+    """How the settings were found, but for the single trials."""
+    return {f"tuning.{name}": value for name, value in _leaves(_without_trials(found), "")}
+
+
+def _without_trials(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name != "trials"}
 
 
 def _params(cell: Cell) -> dict[str, str]:

@@ -12,11 +12,11 @@ studies with other settings of the same explainer or metric share a store and ne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 from torch import Tensor
@@ -34,11 +34,27 @@ _SCORES = {True: "scores.parquet", False: "costs.parquet"}
 
 @dataclass(frozen=True)
 class Enlisted:
-    """What one study asks of one cell: name -> content address, and the commands that asked."""
+    """What one study asks of one cell, and the commands that asked.
 
-    explanations: Mapping[str, str]
+    Attributes:
+        explanations: name -> terms -> content address.
+        metrics: name -> content address.
+        tuning: content address -> how the settings were found, where they were tuned.
+    """
+
+    explanations: Mapping[str, Mapping[str, str]]
     metrics: Mapping[str, str]
     commands: tuple[str, ...]
+    tuning: Mapping[str, Mapping[str, Any]]
+
+    def with_(self, found: Sequence[Explanation]) -> Enlisted:
+        """With more explanations; the same name on the same terms is replaced."""
+        explanations = {name: dict(keys) for name, keys in self.explanations.items()}
+        for one in found:
+            explanations.setdefault(one.explainer, {}).pop("", None)
+            explanations[one.explainer][one.terms] = one.key
+        tuned = {one.key: one.tuning for one in found if one.tuning is not None}
+        return replace(self, explanations=explanations, tuning={**self.tuning, **tuned})
 
 
 @dataclass(frozen=True)
@@ -135,11 +151,14 @@ class Store:
         self,
         study: str,
         cell: Cell,
-        explanations: Mapping[str, str],
+        explanations: Sequence[Explanation],
         command: str,
         metrics: Mapping[str, str],
     ) -> None:
         """Say which explanations and metrics (name -> key) a study is about, besides earlier ones.
+
+        An explainer may be there on several terms, such as budgets; on the same terms the later one
+        counts.
 
         A cell of the same configuration, from older code, data or libraries, leaves the study; its
         results stay in the store.
@@ -152,11 +171,13 @@ class Store:
         path = self.root / "studies" / study / f"{cell.key}.json"
         with self._writing(path.parent):
             earlier = self.enlisted(study, cell.key)
+            asked = earlier.with_(explanations)
             fields = {
                 "cell": cell.key,
-                "explanations": {**earlier.explanations, **explanations},
+                "explanations": asked.explanations,
                 "metrics": {**earlier.metrics, **metrics},
                 "commands": list(dict.fromkeys([*earlier.commands, command])),
+                "tuning": asked.tuning,
             }
             files.write(path, files.dumps(fields))
             self._supersede(path, cell)
@@ -170,19 +191,29 @@ class Store:
     def enlisted(self, study: str, cell_key: str) -> Enlisted:
         """What the study asks of a cell; nothing where it was never enlisted."""
         fields = files.loads(self.root / "studies" / study / f"{cell_key}.json") or {}
-        commands = tuple(fields.get("commands", ()))
-        return Enlisted(fields.get("explanations", {}), fields.get("metrics", {}), commands)
+        known = fields.get("explanations", {})
+        return Enlisted(
+            {name: {"": keys} if isinstance(keys, str) else keys for name, keys in known.items()},
+            fields.get("metrics", {}),
+            tuple(fields.get("commands", ())),
+            fields.get("tuning", {}),
+        )
 
     def explanations(
         self, study: str, cell_key: str, *, attributions: bool = True
     ) -> list[Explanation]:
         """What is known of the explanations that a study asks of one cell, under its names."""
         asked = self.enlisted(study, cell_key)
-        found = {
-            name: self.read(cell_key, key, asked.metrics, attribution=attributions)
-            for name, key in asked.explanations.items()
-        }
-        return [replace(one, explainer=name) for name, one in found.items() if one is not None]
+        wanted = [
+            (name, key, "; ".join(term for term, mine in keys.items() if mine == key))
+            for name, keys in asked.explanations.items()
+            for key in dict.fromkeys(keys.values())
+        ]
+        return [
+            replace(one, explainer=name, terms=terms, tuning=asked.tuning.get(key))
+            for name, key, terms in wanted
+            if (one := self.read(cell_key, key, asked.metrics, attribution=attributions))
+        ]
 
     def studies(self) -> list[str]:
         folders = (self.root / "studies").glob("*/")

@@ -14,6 +14,7 @@ from xai_bench.outcomes import Cell, Explanation, Outcome, Scores
 from xai_bench.record.store import Store
 from xai_bench.report import grouping, stats
 from xai_bench.report.grouping import NAMES, Listing
+from xai_bench.report.terms import natural
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -89,6 +90,20 @@ class Block:
         return {name: getattr(self.cells[0], name) for name in NAMES}
 
     @cached_property
+    def terms(self) -> dict[str, tuple[str, ...]]:
+        """Explainer -> the terms on which it competes."""
+        known = [(e.explainer, e.terms) for _, explanations in self.listing for e in explanations]
+        return {
+            name: tuple(dict.fromkeys(one for other, one in known if other == name))
+            for name in self.explainers
+        }
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The explainers that are no controls."""
+        return self.explainers[: len(self.explainers) - self.n_controls]
+
+    @cached_property
     def scored(self) -> tuple[Column, ...]:
         """The metrics that at least one explainer has a score or a failure in."""
         return tuple(c for c in self.columns if any(n.status != "skipped" for n in self.of(c)))
@@ -127,6 +142,7 @@ def _row(study: str, block: Block, number: Number) -> dict[str, Any]:
         "variant": block.variant,
         "seeds": " ".join(str(cell.seed) for cell in block.cells),
         "explainer": values.pop("explainer"),
+        "terms": "; ".join(filter(None, block.terms[number.explainer])),
         "category": column.category,
         "metric": column.metric,
         "higher_is_better": column.higher_is_better,
@@ -139,7 +155,7 @@ def _row(study: str, block: Block, number: Number) -> dict[str, Any]:
 def _block(listing: Listing, variant: str) -> Block:
     everyone = [e for _, explanations in listing for e in explanations]
     families = {e.explainer: e.category for e in everyone}
-    order = sorted(families, key=lambda name: (families[name] == CONTROL, families[name], name))
+    order = sorted(families, key=lambda n: (families[n] == CONTROL, families[n], natural(n)))
     candidates = np.array([families[name] != CONTROL for name in order], dtype=bool)
     columns = _columns(everyone)
     numbers = {

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from xai_bench.report.summary import Block, Column, Number
+from xai_bench.report.terms import base, sentence
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -166,14 +167,17 @@ def title(block: Block, *, variant: bool = True) -> str:
 def _caption(block: Block) -> str:
     names = block.names
     seeds = ", ".join(str(cell.seed) for cell in block.cells)
+    known: dict[str, list[str]] = {}
+    for name in block.methods:
+        known.setdefault(base(name), []).extend(block.terms[name])
     n_samples = max((n.n_samples for n in block.numbers.values()), default=0) // len(block.cells)
     return (
         f"Model {names['model']}{_quality(block)} on {names['data']} "
         f"(fingerprint {block.cells[0].fingerprint or 'unknown'}), explained as "
         f"{names['target']} on {names['view']}. Absent units are {names['baseline_explain']} for "
         f"explainers and {names['baseline_measure']} for metrics. {n_samples} samples, "
-        f"{'seed' if len(block.cells) == 1 else 'seeds'} {seeds}."
-    )
+        f"{'seed' if len(block.cells) == 1 else 'seeds'} {seeds}. {sentence(known)}"
+    ).strip()
 
 
 def _quality(block: Block) -> str:
