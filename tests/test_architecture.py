@@ -38,6 +38,7 @@ LAYERS: dict[str, set[str]] = {
     "metrics": CORE | {"probes"},
     "identity": VALUES | {"data", "models"},
     "evaluate": CORE,
+    "anytime": CORE | {"evaluate"},
     "lab": CORE | {"data", "models", "evaluate"},
     "certify": CORE | CHOICES | {"compose", "evaluate", "models", "plan"},
     "record": VALUES | {"identity", "names", "units"},

@@ -17,12 +17,28 @@ from xai_bench.types import Form, Inputs, Model, Readable, Rows
 
 @dataclass
 class Bill:
-    """What was spent inside `timed`. `forward`, `gradient`: whose rows they were, call by call."""
+    """What was spent inside `timed`. `forward`, `gradient`: whose rows they were, call by call.
+
+    `started`, `resident`: the clock and the memory when it began.
+    """
 
     forward: list[Tensor] = field(default_factory=list)
     gradient: list[Tensor] = field(default_factory=list)
     seconds: float = 0.0
     peak_bytes: float = float("nan")
+    started: float = 0.0
+    resident: float = float("nan")
+
+    def so_far(self) -> Bill:
+        """What was spent since `timed` began; the rows that follow are not on this copy."""
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        return Bill(
+            forward=list(self.forward),
+            gradient=list(self.gradient),
+            seconds=time.perf_counter() - self.started,
+            peak_bytes=max(_peak() - self.resident, 0.0),
+        )
 
     @property
     def rows(self) -> Rows:
@@ -84,15 +100,14 @@ class Metered:
 def timed(model: Model) -> Iterator[Metered]:
     """Meter, time and watch the memory of what is done with the model inside the block."""
     metered = Metered(model)
-    resident = _reset_peak()
-    start = time.perf_counter()
+    bill = metered.bill
+    bill.resident = _reset_peak()
+    bill.started = time.perf_counter()
     try:
         yield metered
     finally:
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        metered.bill.seconds = time.perf_counter() - start
-        metered.bill.peak_bytes = max(_peak() - resident, 0.0)
+        whole = bill.so_far()
+        bill.seconds, bill.peak_bytes = whole.seconds, whole.peak_bytes
 
 
 def _reset_peak() -> float:

@@ -110,8 +110,8 @@ def evaluate(
     """
     if any(judge.metric.category == "cost" for judge in judges):
         given = None
-    ready, outcome = attempt(bench.strict, lambda: _prepare(bench, candidate, given is None))
-    run = _Run(bench, candidate, tuple(judges), on_step, outcome)
+    ready, outcome = attempt(bench.strict, lambda: prepare(bench, candidate, given is None))
+    run = Course(bench, candidate, tuple(judges), on_step, outcome)
     if ready is not None:
         run.explainer, run.fit = ready
         for number, rows in enumerate(bench.batches()):
@@ -122,7 +122,7 @@ def evaluate(
 
 
 @dataclass(eq=False)
-class _Run:
+class Course:
     """One explainer on its way through the batches."""
 
     bench: Bench
@@ -144,9 +144,12 @@ class _Run:
             self.bench.strict, lambda: self._explained(inputs, targets, given)
         )
         self.on_step(1)
-        if explained is None:
-            return
-        answer, cost = explained
+        if explained is not None:
+            self.judged(number, rows, *explained)
+
+    def judged(self, number: int, rows: Tensor, answer: Answer, cost: Cost) -> None:
+        """Score one batch's answer by every judge."""
+        inputs, targets = self.bench.inputs.take(rows), self.bench.targets[rows]
         self.answers.append(answer)
         truth = inputs.domain.truth
         case = Case(
@@ -198,12 +201,12 @@ class _Run:
         self, inputs: Inputs, targets: Tensor, given: Answer | None
     ) -> tuple[Answer, Cost]:
         if given is not None:
-            return given, _cost(Bill(), inputs, Bill())
+            return given, cost_of(Bill(), inputs, Bill())
         rng = self.bench.stream("explain", inputs=inputs)
         with timed(self.bench.model) as metered:
             found = _asked(self.explainer, metered, inputs, targets, rng)
-        cost = _cost(metered.bill, inputs, self.fit)
-        attribution = _checked(found.attribution, inputs, self.candidate.name)
+        cost = cost_of(metered.bill, inputs, self.fit)
+        attribution = checked(found.attribution, inputs, self.candidate.name)
         return replace(found, attribution=attribution), cost
 
     def _again(
@@ -227,7 +230,7 @@ class _Run:
                 targets[rows],
                 rng=self.bench.stream(*names, inputs=part),
             )
-            parts.append(_checked(found, part, self.candidate.name))
+            parts.append(checked(found, part, self.candidate.name))
         return torch.cat(parts)
 
     def _for(self, model: Model, domain: Domain) -> Explainer:
@@ -261,7 +264,7 @@ class _Run:
         )
 
 
-def _prepare(bench: Bench, candidate: Candidate, warm_up: bool) -> tuple[Explainer, Bill]:
+def prepare(bench: Bench, candidate: Candidate, warm_up: bool) -> tuple[Explainer, Bill]:
     """Fit what has to be fitted, and let the first call pay for lazy imports and caches."""
     explainer, bill = candidate.explainer, Bill()
     if isinstance(explainer, Fitted):
@@ -335,7 +338,7 @@ def background(inputs: Inputs) -> Inputs:
     return replace(inputs.take(rows), x=domain.background, context=domain.context)
 
 
-def _checked(found: Tensor, inputs: Inputs, name: str) -> Tensor:
+def checked(found: Tensor, inputs: Inputs, name: str) -> Tensor:
     """Float64, so that every metric computes alike; a broken promise is told, never repaired."""
     if found.shape != inputs.x.shape:
         raise ValueError(
@@ -361,7 +364,7 @@ def _scored(judge: Judge, case: Case) -> Tensor:
     return torch.where(values.isfinite(), values, torch.nan)
 
 
-def _cost(bill: Bill, inputs: Inputs, fit: Bill) -> Cost:
+def cost_of(bill: Bill, inputs: Inputs, fit: Bill) -> Cost:
     n_samples = len(inputs)
     forward, gradient = bill.rows_of(inputs.index)
     return Cost(

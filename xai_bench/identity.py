@@ -16,6 +16,7 @@ from typing import Any
 PACKAGE = Path(__file__).parent
 NUMERIC_FOLDERS = ("types", "data", "models", "explainers", "probes", "metrics")
 NUMERIC_FILES = (
+    "anytime.py",
     "baselines.py",
     "coalitions.py",
     "cost.py",

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 
 from xai_bench import identity
+from xai_bench.anytime import climb
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluate import Bench, Candidate, Judge, attempt, evaluate, without_truth
 from xai_bench.lab import RecipeLab
@@ -27,7 +29,7 @@ from xai_bench.plan import Plan
 from xai_bench.progress import Progress
 from xai_bench.record.store import Store
 from xai_bench.seeds import Seeds
-from xai_bench.types import Unsupported
+from xai_bench.types import Anytime, Unsupported
 
 log = logging.getLogger(__name__)
 
@@ -182,20 +184,55 @@ def _explanations(
     store: Store, cell: Cell, bench: Bench | None, tasks: Sequence[_Task], progress: Progress
 ) -> list[Explanation]:
     """Every explainer's results, each written as soon as it is there."""
+    climbs = _climbs(tasks)
     if bench is not None:
-        progress.expect(len(bench.batches()) * sum(1 + len(t.judges) for t in tasks if t.judges))
-    explanations = []
+        n_steps = sum(map(len, climbs)) + sum(1 + len(t.judges) for t in tasks if t.judges)
+        progress.expect(len(bench.batches()) * n_steps)
+    explanations, ahead = [], {group[0].candidate.key: group for group in climbs}
+    answered: dict[str, Explanation] = {}
     for task in tasks:
         explanation = task.earlier
         if task.judges and bench is not None:
             progress.working_on(task.candidate.name)
-            explanation = _explained(store, cell, bench, task, progress)
+            together = ahead.get(task.candidate.key, [])
+            answered |= _answered(store, cell, bench, together, progress)
+            rest = _after(task, answered.get(task.candidate.key))
+            explanation = rest.earlier
+            if rest.judges:
+                explanation = _explained(store, cell, bench, rest, progress)
         assert explanation is not None, "a task without judges has been done before"
         candidate = task.candidate
         explanation = replace(explanation, terms=candidate.terms, tuning=candidate.tuning)
         explanations.append(explanation)
         progress.finished(explanation, reused=not task.judges)
     return explanations
+
+
+def _climbs(tasks: Sequence[_Task]) -> list[list[_Task]]:
+    """Those that ask one explainer for answers at several budgets, which one run can give."""
+    fresh = [t for t in tasks if t.earlier is None or t.earlier.outcome.status == "failed"]
+    able = [t for t in fresh if t.judges and isinstance(t.candidate.explainer, Anytime)]
+    groups = [list(group) for _, group in groupby(able, key=lambda t: t.candidate.name)]
+    return [group for group in groups if len(group) > 1]
+
+
+def _answered(
+    store: Store, cell: Cell, bench: Bench, tasks: Sequence[_Task], progress: Progress
+) -> dict[str, Explanation]:
+    """The answers of one run at all its budgets by content address, kept with what they cost."""
+    candidates = [task.candidate for task in tasks]
+    costs = [j for task in tasks[:1] for j in task.judges if j.metric.category == "cost"]
+    found = climb(bench, candidates, costs, on_step=progress.step)
+    for one in found:
+        store.write(cell.key, one)
+    return {one.key: one for one in found}
+
+
+def _after(task: _Task, answer: Explanation | None) -> _Task:
+    """What is left of a task when its answer is there."""
+    if answer is None:
+        return task
+    return replace(task, judges=_missing(task.judges, answer), earlier=answer)
 
 
 def _explained(
