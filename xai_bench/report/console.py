@@ -21,7 +21,7 @@ KEY_METRICS = (
     "forward_rows", "seconds",
 )  # fmt: skip
 N_COLUMNS = 7
-_NAME = 24
+_NAME = 34
 _ANY = 10_000
 
 
