@@ -126,10 +126,10 @@ def _levels(
     for above, names in outside.items():
         y, side = (0.97, "top") if above else (0.03, "bottom")
         text = "\n".join(f"{'↑' if above else '↓'} {name}" for name in names)
-        look: dict[str, Any] = {"ha": "right", "va": side, "fontsize": 6, "color": _GREY}
+        style: dict[str, Any] = {"ha": "right", "va": side, "fontsize": 6, "color": _GREY}
         if names:
-            look["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
-        axis.text(0.98, y, text, look, transform=axis.transAxes)
+            style["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+        axis.text(0.98, y, text, style, transform=axis.transAxes)
     return known
 
 
