@@ -41,7 +41,7 @@ LAYERS: dict[str, set[str]] = {
     "anytime": CORE | {"evaluate"},
     "lab": CORE | {"data", "models", "evaluate"},
     "certify": CORE | CHOICES | {"compose", "evaluate", "models", "plan"},
-    "record": VALUES | {"identity", "names", "units"},
+    "record": VALUES | {"identity", "names", "terms", "units"},
     "terms": set(),
     "report": VALUES | {"record", "terms", "units"},
     "messages": {"names"},

@@ -55,7 +55,7 @@ def component(config: Mapping[str, Any], component_version: int) -> str:
 
 def libraries() -> dict[str, str]:
     """Versions of the libraries that numbers depend on."""
-    return {name: _installed(name) for name in _LIBRARIES}
+    return {name: installed(name) for name in _LIBRARIES}
 
 
 def environment() -> dict[str, str]:
@@ -63,13 +63,13 @@ def environment() -> dict[str, str]:
     import torch
 
     return {
-        **{name: _installed(name) for name in _RECORDED},
+        **{name: installed(name) for name in _RECORDED},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": str(torch.get_num_threads()),
-        "xai_bench": _installed("xai-bench"),
+        "xai_bench": installed("xai-bench"),
         "code_version": code_version(),
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": str(bool(_git("status", "--porcelain"))),
@@ -81,7 +81,7 @@ def _source_of(module: str) -> str:
     return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
 
 
-def _installed(name: str) -> str:
+def installed(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:

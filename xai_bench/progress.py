@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -63,6 +64,22 @@ class Progress:
     def expect(self, total: int) -> None:
         """So many steps of explaining and judging lie ahead."""
         self._bars.reset(self._task, total=total, description=self.title)
+
+    def trial(self, name: str, number: int, best: float | None) -> None:
+        """One setting more was tried."""
+        told = "" if best is None else f", best {best:.4g}"
+        self._bars.update(self._task, description=f"{self.title}: tuning {name}, {number}{told}")
+        self._bars.advance(self._task)
+
+    def tuned(self, name: str, found: Mapping[str, Any]) -> None:
+        """The trials of one explainer are over."""
+        settings = ", ".join(f"{key}={value}" for key, value in found["best"].items())
+        scores = f"{found['metric']} {found['score']:.4g}, as shipped {found['shipped_score']:.4g}"
+        self._say(f"  [green]✓[/] {name}  [dim]tuned: {escape(settings)} ({scores})[/]")
+
+    def untuned(self, name: str, reason: str) -> None:
+        """An explainer competes as it is."""
+        self._say(f"  [yellow]–[/] {name}  [dim]not tuned: {escape(reason)}[/]")
 
     def working_on(self, name: str) -> None:
         self._bars.update(self._task, description=f"{self.title}: {name}")

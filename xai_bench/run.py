@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from xai_bench.plan import Plan
 from xai_bench.progress import Progress
 from xai_bench.record.store import Store
 from xai_bench.seeds import Seeds
+from xai_bench.tuning import Contest, tuned, validation
 from xai_bench.types import Anytime, Unsupported
 
 log = logging.getLogger(__name__)
@@ -78,31 +80,78 @@ def _run(plan: Plan, progress: Progress) -> Status:
     store = Store(plan.results)
     bundle: Bundle = plan.component("data").load()
     cell = plan.cell(bundle.fingerprint())
-    tasks = _tasks(plan, store, cell)
-    known, bench = store.read_cell(cell.key), None
-    if known is None or (known.outcome.status == "ok" and any(task.judges for task in tasks)):
-        cell, bench = _open(plan, cell, bundle, progress)
-        store.write_cell(cell)
-        if bench is not None:
-            names = bundle.unit_names if plan.names["view"] == "inputs" else ()
-            store.write_inputs(cell.key, bench.inputs, names)
-    else:
-        cell = known
+    known = store.read_cell(cell.key)
+    room = _Room(plan, store, bundle, progress, known or cell)
+    if known is None:
+        room.open()
     explanations = []
-    if cell.outcome.status == "ok":
-        progress.trained(cell)
-        explanations = _explanations(store, cell, bench, tasks, progress)
+    if room.cell.outcome.status == "ok":
+        progress.trained(room.cell)
+        tasks = _tasks(plan, room, _candidates(plan, room))
+        if any(task.judges for task in tasks):
+            room.open()
+        explanations = _explanations(store, room.cell, room.bench, tasks, progress)
     else:
-        progress.ended(cell.outcome)
-    _record(plan, store, cell, explanations)
-    return _status(cell, explanations)
+        progress.ended(room.cell.outcome)
+    _record(plan, store, room.cell, explanations)
+    return _status(room.cell, explanations)
 
 
-def _tasks(plan: Plan, store: Store, cell: Cell) -> list[_Task]:
+@dataclass(eq=False)
+class _Room:
+    """A cell as the store knows it; its model is made or read when it is needed, once."""
+
+    plan: Plan
+    store: Store
+    bundle: Bundle
+    progress: Progress
+    cell: Cell
+    bench: Bench | None = None
+
+    def open(self) -> None:
+        if self.bench is not None:
+            return
+        self.cell, self.bench = _open(self.plan, self.cell, self.bundle, self.progress)
+        self.store.write_cell(self.cell)
+        if self.bench is not None:
+            names = self.bundle.unit_names if self.plan.names["view"] == "inputs" else ()
+            self.store.write_inputs(self.cell.key, self.bench.inputs, names)
+
+
+def _candidates(plan: Plan, room: _Room) -> list[Candidate]:
+    """The explainers, with settings of their own making where the plan says so."""
+    candidates = plan.candidates()
+    if not plan.config["tune"]:
+        return candidates
+    groups = [list(group) for _, group in groupby(candidates, key=lambda one: one.name)]
+    return tuned(groups, _contest(plan, room), room.progress)
+
+
+def _contest(plan: Plan, room: _Room) -> Contest:
+    settings = plan.config["tuning"]
+
+    def bench() -> Bench:
+        room.open()
+        assert room.bench is not None, "the cell has been opened before"
+        return validation(room.bench, settings["n_samples"])
+
+    return Contest(
+        cell=room.cell.key,
+        judge=plan.judge(settings["metric"]),
+        n_trials=settings["n_trials"],
+        n_samples=settings["n_samples"],
+        bench=cache(bench),
+        make=plan.candidate,
+        folder=plan.results / "cache" / "tuning",
+        on_trial=room.progress.trial,
+    )
+
+
+def _tasks(plan: Plan, room: _Room, candidates: Sequence[Candidate]) -> list[_Task]:
     judges, wanted = plan.judges(), plan.metric_keys
     tasks = []
-    for candidate in plan.candidates():
-        earlier = store.read(cell.key, candidate.key, wanted)
+    for candidate in candidates:
+        earlier = room.store.read(room.cell.key, candidate.key, wanted)
         tasks.append(_Task(candidate, _missing(judges, earlier), earlier))
     return tasks
 

@@ -10,6 +10,7 @@ from typing import Any
 
 PAPER = "paper defaults"
 OWN = "own settings"
+TUNED = "tuned on "
 _ABSENT = object()
 
 

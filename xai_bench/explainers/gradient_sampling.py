@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from xai_bench.explainers.gradient import gradients_at
 from xai_bench.explainers.sampling import Draws, require, running
-from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Answer, Inputs, Kind, Model, Range, Rng, Rows
+
+NOISE = {"noise": Range(0.01, 1.0, log=True)}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class SmoothGrad:
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Smilkov+ 2017, arXiv:1706.03825"
     version: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = NOISE
 
     budget: int = 50
     noise: float = 0.15
@@ -59,6 +62,7 @@ class SmoothGradSquared:
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Hooker+ 2019, arXiv:1806.10758"
     version: ClassVar[int] = 1
+    search: ClassVar[Mapping[str, Range]] = NOISE
 
     budget: int = 50
     noise: float = 0.15
@@ -92,6 +96,7 @@ class VarGrad:
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Adebayo+ 2018, arXiv:1810.03307"
     version: ClassVar[int] = 1
+    search: ClassVar[Mapping[str, Range]] = NOISE
 
     budget: int = 50
     noise: float = 0.15

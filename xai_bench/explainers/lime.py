@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_bench.explainers import pairs
 from xai_bench.explainers.credit import Credits, answers, sampled_rows
 from xai_bench.explainers.regression import lasso, regress
-from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Range, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class LIME:
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
     version: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = {
+        "width": Range(0.05, 2.0, log=True),
+        "ridge": Range(1e-4, 100.0, log=True),
+    }
 
     baseline: Baseline
     budget: int = 512

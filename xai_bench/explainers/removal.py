@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.explainers.credit import Credits, explained
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Baseline, Inputs, Kind, Model, Range, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Occlusion:
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
     version: ClassVar[int] = 1
+    search: ClassVar[Mapping[str, Range]] = {"window": Range(1, 8, whole=True)}
 
     baseline: Baseline
     window: int = 3

@@ -59,7 +59,8 @@ class MlflowRecorder:
             board = _Board(client, experiment, study)
             training = training_run(cell)
             parent = board.show(training, _Files(store, cell, None, commands, self.pictures))
-            for one in store.explanations(study, cell_key):
+            known = {one.key: one for one in store.explanations(study, cell_key)}
+            for one in known.values():
                 board.show(
                     explanation_run(cell, one),
                     _Files(store, cell, one, commands, self.pictures),

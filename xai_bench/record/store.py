@@ -24,6 +24,7 @@ from torch import Tensor
 from xai_bench.names import instead
 from xai_bench.outcomes import Cell, Explanation, Outcome, Scores
 from xai_bench.record import codec, files
+from xai_bench.terms import TUNED
 from xai_bench.types import Inputs
 
 if TYPE_CHECKING:
@@ -46,6 +47,18 @@ class Enlisted:
     metrics: Mapping[str, str]
     commands: tuple[str, ...]
     tuning: Mapping[str, Mapping[str, Any]]
+
+    def wanted(self) -> Iterator[tuple[str, str, str, bool]]:
+        """Name, content address, terms, and whether the settings were tuned.
+
+        Settings that were tuned to what ships compete on both terms.
+        """
+        for name, keys in self.explanations.items():
+            on_terms: dict[tuple[str, bool], list[str]] = {}
+            for terms, key in keys.items():
+                on_terms.setdefault((key, TUNED in terms and key in self.tuning), []).append(terms)
+            for (key, tuned), told in on_terms.items():
+                yield name, key, "; ".join(told), tuned
 
     def with_(self, found: Sequence[Explanation]) -> Enlisted:
         """With more explanations; the same name on the same terms is replaced."""
@@ -204,14 +217,9 @@ class Store:
     ) -> list[Explanation]:
         """What is known of the explanations that a study asks of one cell, under its names."""
         asked = self.enlisted(study, cell_key)
-        wanted = [
-            (name, key, "; ".join(term for term, mine in keys.items() if mine == key))
-            for name, keys in asked.explanations.items()
-            for key in dict.fromkeys(keys.values())
-        ]
         return [
-            replace(one, explainer=name, terms=terms, tuning=asked.tuning.get(key))
-            for name, key, terms in wanted
+            replace(one, explainer=name, terms=terms, tuning=asked.tuning[key] if tuned else None)
+            for name, key, terms, tuned in asked.wanted()
             if (one := self.read(cell_key, key, asked.metrics, attribution=attributions))
         ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,12 +82,11 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
 
 def climbs(block: Block) -> list[Climb]:
     """The explainers that were run at two budgets or more."""
-    configs = {e.explainer: e.config for _, explanations in block.listing for e in explanations}
+    configs = _configs(block)
     groups: dict[str, list[str]] = {}
     for label in block.methods:
         if "budget" in configs[label]:
-            rest = {key: value for key, value in configs[label].items() if key != "budget"}
-            key = json.dumps([base(label), rest], sort_keys=True, default=str)
+            key = json.dumps([base(label), _but_budget(configs[label])], default=str)
             groups.setdefault(key, []).append(label)
     several = [labels for labels in groups.values() if len(labels) > 1]
     names = [base(labels[0]) for labels in several]
@@ -119,8 +118,14 @@ def points_of(block: Block, found: Sequence[Climb]) -> list[Point]:
     return [p for column in columns for climb in found for p in _points(block, climb, column)]
 
 
-def _but_budget(config: Any) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key != "budget"}
+def _configs(block: Block) -> dict[str, dict[str, Any]]:
+    """Row -> its settings."""
+    listed = [one for _, explanations in block.listing for one in explanations]
+    return {one.explainer: grouping.settled(one) for one in listed}
+
+
+def _but_budget(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in sorted(config.items()) if key != "budget"}
 
 
 def _columns(block: Block) -> list[Column]:
@@ -197,7 +202,7 @@ def _row(study: str, block: Block, point: Point) -> dict[str, Any]:
 
 def _plots(block: Block, points: Sequence[Point]) -> list[Plot]:
     climbing = {step.label for point in points for step in point.climb.steps}
-    configs = {e.explainer: e.config for _, explanations in block.listing for e in explanations}
+    configs = _configs(block)
     names = dict.fromkeys(point.climb.name for point in points)
     once = {
         label: rows_of(block, label, configs[label])

@@ -55,18 +55,30 @@ def _settings(cell: Cell) -> dict[str, Any]:
 
 
 def _told_apart(listing: Listing) -> Listing:
-    """An explainer whose settings changed between cells becomes one row per setting."""
-    distinct = {(e.explainer, e.key): e for _, explanations in listing for e in explanations}
+    """An explainer whose settings changed between cells becomes one row per setting.
+
+    What was tuned is tuned in every cell, to other values in each: that is one row.
+    """
+    distinct = {_contender(e): e for _, explanations in listing for e in explanations}
     names = [name for name, _ in distinct]
-    told = variants(names, [e.config for e in distinct.values()])
+    told = variants(names, [settled(e) for e in distinct.values()])
     labels = {
         (name, key): name if names.count(name) == 1 else f"{name} ({variant or key[:4]})"
         for (name, key), variant in zip(distinct, told, strict=True)
     }
     return [
-        (cell, [replace(e, explainer=labels[e.explainer, e.key]) for e in explanations])
+        (cell, [replace(e, explainer=labels[_contender(e)]) for e in explanations])
         for cell, explanations in listing
     ]
+
+
+def _contender(one: Explanation) -> tuple[str, str]:
+    return one.explainer, one.key if one.tuning is None else one.terms
+
+
+def settled(one: Explanation) -> dict[str, Any]:
+    """Its settings; of those that were tuned, only that they were."""
+    return {**one.config, **dict.fromkeys((one.tuning or {}).get("best", ()), "tuned")}
 
 
 def variants(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -16,7 +16,7 @@ def sentence(terms: Mapping[str, Sequence[str]]) -> str:
     groups: dict[str, list[str]] = {}
     for name, known in terms.items():
         if any(known):
-            groups.setdefault(", ".join(_merged(filter(None, known))), []).append(name)
+            groups.setdefault(" and ".join(_merged(filter(None, known))), []).append(name)
     ordered = sorted(groups.items(), key=lambda group: (group[0] == PAPER, natural(group[0])))
     if len(ordered) < 2:
         return f"Settings: {ordered[0][0]}." if ordered else ""

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from xai_bench.record import files
 from xai_bench.record.store import Store
-from xai_bench.report import agreement, anytime, baselines, fairness, figures, latex, markdown
+from xai_bench.report import (
+    agreement,
+    anytime,
+    baselines,
+    fairness,
+    figures,
+    latex,
+    markdown,
+    tuning,
+)
 from xai_bench.report.summary import Block, blocks, frame
 from xai_bench.report.table import Section, Table, table
 
@@ -40,6 +49,7 @@ def write(store: Store, study: str, folder: Path | None = None) -> Report:
     numbers = frame(study, found)
     sections = [
         _scores(found, numbers),
+        tuning.section(study, found),
         anytime.section(study, found),
         fairness.section(study, found),
         baselines.section(study, found),

@@ -18,6 +18,7 @@ from xai_bench.types.forms import AdditiveForm, Column, Form, LinearForm, Readab
 from xai_bench.types.inputs import Actionability, Domain, Inputs, Law, Rng, Unsupported
 from xai_bench.types.metrics import Case, Explain, Lab, Metric, Probe
 from xai_bench.types.models import Baseline, Imputer, Model
+from xai_bench.types.search import Choice, Range
 
 __all__ = [
     "Actionability",
@@ -26,6 +27,7 @@ __all__ = [
     "Anytime",
     "Baseline",
     "Case",
+    "Choice",
     "Column",
     "Cost",
     "Detailed",
@@ -43,6 +45,7 @@ __all__ = [
     "Metric",
     "Model",
     "Probe",
+    "Range",
     "Readable",
     "Rng",
     "Rows",

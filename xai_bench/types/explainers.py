@@ -77,7 +77,8 @@ class Explainer(Protocol):
     `fit(model, background, *, rng) -> Explainer`, called once before the first explanation and
     timed apart (`Fitted`); `answer`, for those that have more to say (`Detailed`); `anytime`, for
     those that have a budget (`Anytime`); `rows(n_units, n_references=1) -> Rows | None`, the
-    closed-form cost per sample.
+    closed-form cost per sample. Optional class attribute: `search: Mapping[str, Range | Choice]`,
+    the settings that may be tuned, never the budget.
     """
 
     kind: ClassVar[Kind]
