@@ -148,13 +148,14 @@ class Heard:
 
 def test_who_has_nothing_to_tune_competes_as_it_is_and_says_so(tmp_path: Path) -> None:
     noisy, heard = Made()("noisy", {"calls": 1}), Heard()
-    found = tuned([[noisy], [shipped()]], contest(tmp_path, Made()), heard)
+    other = replace(noisy, name="again")
+    found = tuned([[noisy], [shipped()], [other]], contest(tmp_path, Made()), heard)
     assert found[0] is noisy
     assert found[1].terms == TOLD
     assert heard.said == [
         ("expect", 6),
-        ("untuned", "noisy", "it has no settings to tune"),
         ("tuned", "scaled"),
+        ("untuned", "noisy, again", "no settings to tune"),
     ]
 
 
@@ -334,7 +335,7 @@ def test_a_rerun_does_not_tune_again(tmp_path: Path) -> None:
     chosen = ["explainer=[occlusion,saliency,random]", "tune=true", "tuning.n_trials=4"]
     chosen += ["tuning.n_samples=5", "tuning.metric=deletion"]
     first = ran(tmp_path, *chosen)
-    assert "saliency  not tuned: it has no settings to tune" in first
+    assert "saliency  not tuned: no settings to tune" in first
     [kept] = (tmp_path / "results" / "cache" / "tuning").glob("*.json")
     before = kept.stat().st_mtime_ns
     second = ran(tmp_path, *chosen)

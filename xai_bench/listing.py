@@ -24,6 +24,7 @@ WIDE = 120
 EXAMPLES = """\
   xai-bench run data=digits model=cnn 'explainer=[saliency,integrated_gradients,kernel_shap]'
   xai-bench run -m data=breast_cancer,digits model=mlp,cnn seed=0,1,2 study=small
+  xai-bench run -m budget=10,100,1000 'explainer=[kernel_shap,lime,smoothgrad]' study=equal
   xai-bench run experiment=demo evaluation.n_samples=32"""
 
 HELP = """\

@@ -81,7 +81,7 @@ class Contest:
         """What the trials say; from the cache where the same was asked before."""
         space = spaces(candidate)
         if not space:
-            raise Unsupported("it has no settings to tune")
+            raise Unsupported("no settings to tune")
         path = self.folder / f"{self._key(candidate, space)}.json"
         known: dict[str, Any] | None = files.loads(path)
         if known is None:
@@ -164,16 +164,19 @@ def tuned(
     """All explainers, each group one of them; those that cannot be tuned compete as they are."""
     progress.expect(contest.n_trials * sum(bool(spaces(group[-1])) for group in groups))
     found: list[Candidate] = []
+    left: dict[str, list[str]] = {}
     for group in groups:
         try:
             ready = contest.tuned(group)
         except Unsupported as reason:
             found += group
             if group[-1].explainer.category != "control":
-                progress.untuned(group[-1].name, str(reason))
+                left.setdefault(str(reason), []).append(group[-1].name)
             continue
         progress.tuned(ready[-1].name, ready[-1].tuning or {})
         found += ready
+    for told, names in left.items():
+        progress.untuned(", ".join(names), told)
     return found
 
 
