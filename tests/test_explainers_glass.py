@@ -27,6 +27,8 @@ from xai_bench.models.reading import read
 from xai_bench.models.sklearn import Linear
 from xai_bench.models.targets import TrueLabel
 from xai_bench.models.trees import Tree
+from xai_bench.record.store import Store
+from xai_bench.run import job
 from xai_bench.types import AdditiveForm, LinearForm, Unsupported
 
 worlds = pytest.mark.parametrize("name", GLASS)
@@ -215,3 +217,19 @@ def test_a_tree_of_classes_tells_shares_of_its_leaves() -> None:
     out = world.model.outputs(world.inputs)
     torch.testing.assert_close(out.exp(), 0.02 + 0.96 * shares, rtol=0, atol=1e-12)
     assert len(out.unique(dim=0)) <= 4
+
+
+@pytest.mark.parametrize("model", ["linear", "additive", "tree"])
+def test_a_glass_box_is_the_truth_of_its_cell(model: str, tmp_path: Path) -> None:
+    """Where nobody has written a truth down, `oracle` gives the model's own explanation."""
+    chosen = [f"model={model}", "explainer=[glass_box,oracle]", "metric=[rank_correlation]"]
+    frame = [f"results={tmp_path}", "recorder=none", "evaluation.n_samples=4", "study=t"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", [*chosen, *frame, "strict=true"])
+    names = {"data": "breast_cancer", "model": model, "view": "inputs"}
+    names |= {"target": "predicted_logit", "baseline.explain": "mean", "baseline.measure": "mean"}
+    assert job(cfg, names) == "ok"
+    ((_, found),) = Store(tmp_path).cells("t")
+    maps = {one.explainer: one for one in found}
+    assert torch.equal(maps["oracle"].attribution, maps["glass_box"].attribution)
+    assert (maps["oracle"].scores["rank_correlation"].values == 1).all()

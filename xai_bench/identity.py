@@ -16,10 +16,12 @@ from typing import Any
 PACKAGE = Path(__file__).parent
 NUMERIC_FOLDERS = ("types", "data", "models", "explainers", "probes", "metrics")
 NUMERIC_FILES = (
+    "actionability.py",
     "anytime.py",
     "baselines.py",
     "coalitions.py",
     "cost.py",
+    "counterfactuals.py",
     "evaluate.py",
     "games.py",
     "imputers.py",
@@ -28,7 +30,7 @@ NUMERIC_FILES = (
     "units.py",
 )
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas")
-_RECORDED = (*_LIBRARIES, "hydra-core", "mlflow", "captum")
+_RECORDED = (*_LIBRARIES, "hydra-core", "mlflow", "captum", "shap", "lime", "dice-ml", "optuna")
 
 
 def digest(content: Mapping[str, Any]) -> str:

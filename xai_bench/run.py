@@ -13,25 +13,19 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
-from xai_bench import identity
 from xai_bench.anytime import climb
 from xai_bench.data.bundle import Bundle
-from xai_bench.evaluate import Bench, Candidate, Judge, attempt, evaluate, without_truth
-from xai_bench.lab import RecipeLab
-from xai_bench.models.base import Explained, Predictor
-from xai_bench.models.cache import trained
+from xai_bench.evaluate import Bench, Candidate, Judge, attempt, evaluate
 from xai_bench.models.training import deterministic
-from xai_bench.models.training import scores as quality
-from xai_bench.outcomes import Cell, Explanation, Outcome, Status
+from xai_bench.opening import opened
+from xai_bench.outcomes import Cell, Explanation, Status
 from xai_bench.plan import Plan
 from xai_bench.progress import Progress
 from xai_bench.record.store import Store
-from xai_bench.seeds import Seeds
 from xai_bench.tuning import Contest, tuned, validation
-from xai_bench.types import Anytime, Unsupported
+from xai_bench.types import Anytime
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +105,7 @@ class _Room:
     def open(self) -> None:
         if self.bench is not None:
             return
-        self.cell, self.bench = _open(self.plan, self.cell, self.bundle, self.progress)
+        self.cell, self.bench = opened(self.plan, self.cell, self.bundle, self.progress)
         self.store.write_cell(self.cell)
         if self.bench is not None:
             names = self.bundle.unit_names if self.plan.names["view"] == "inputs" else ()
@@ -162,71 +156,6 @@ def _missing(judges: Sequence[Judge], earlier: Explanation | None) -> list[Judge
         return list(judges)
     lasting = {s.key for s in earlier.scores.values() if s.outcome.status != "failed"}
     return [judge for judge in judges if judge.key not in lasting]
-
-
-def _open(plan: Plan, cell: Cell, bundle: Bundle, progress: Progress) -> tuple[Cell, Bench | None]:
-    """Train or load the model and look at it as configured; a mismatch skips the whole cell."""
-    cell = replace(cell, environment=identity.environment())
-    try:
-        bench, history, scores = _bench(plan, bundle, progress)
-    except Unsupported as reason:
-        return replace(cell, outcome=Outcome("skipped", str(reason))), None
-    found = replace(cell, model_scores=scores, history=history, groups=bench.groups)
-    return replace(found, group_names=bundle.group_names), bench
-
-
-def _bench(
-    plan: Plan, bundle: Bundle, progress: Progress
-) -> tuple[Bench, tuple[Mapping[str, float], ...], Mapping[str, float]]:
-    recipe, target = plan.component("model"), plan.component("target")
-    model = trained(
-        recipe,
-        plan.config["model"],
-        bundle,
-        seed=plan.config["seed"],
-        folder=_weights(plan),
-        on_epoch=progress.epoch,
-    )
-    settings = plan.config["evaluation"]
-    inputs = bundle.evaluation(settings["n_samples"], settings["n_background"])
-    predictor, inputs = plan.component("view").look(model.predictor, inputs)
-    explained = Explained(predictor, target, settings["max_rows"])
-    with torch.no_grad():
-        outputs = explained.outputs(inputs)
-    bench = Bench(
-        model=explained,
-        inputs=inputs if target.follows_output else without_truth(inputs),
-        targets=target.choose(outputs, bundle.test.y[: len(inputs)], bundle.task),
-        seeds=Seeds(plan.config["seed"]),
-        groups={name: codes[: len(inputs)] for name, codes in bundle.test.groups.items()},
-        labels=bundle.test.y[: len(inputs)],
-        rationale=None if bundle.test.rationale is None else bundle.test.rationale[: len(inputs)],
-        lab=_lab(plan, bundle, model.predictor),
-        batch_size=settings["batch_size"],
-        strict=plan.strict,
-    )
-    return bench, model.history, quality(model.predictor, bundle.test, bundle.task)
-
-
-def _lab(plan: Plan, bundle: Bundle, predictor: Predictor) -> RecipeLab:
-    settings = plan.config["evaluation"]
-    return RecipeLab(
-        recipe=plan.component("model"),
-        config=plan.config["model"],
-        bundle=bundle,
-        seed=plan.config["seed"],
-        folder=_weights(plan),
-        view=plan.component("view"),
-        target=plan.component("target"),
-        predictor=predictor,
-        n_background=settings["n_background"],
-        max_rows=settings["max_rows"],
-        n_workers=settings["n_workers"],
-    )
-
-
-def _weights(plan: Plan) -> Path:
-    return plan.results / "cache" / "models"
 
 
 def _explanations(

@@ -42,12 +42,17 @@ def linear_of(model: Model) -> LinearForm:
     raise Unsupported("this needs a model that is linear in x; use model=linear")
 
 
+def is_glass(model: Model) -> bool:
+    """Whether the model is its own explanation: linear, additive or a single tree."""
+    form = form_of(model)
+    single = isinstance(form, TreesForm) and len(form.roots) == 1
+    return single or isinstance(form, LinearForm | AdditiveForm)
+
+
 def glass_of(model: Model) -> Form:
     """The form of a model that is its own explanation, or `Unsupported`."""
     form = form_of(model)
-    if isinstance(form, LinearForm | AdditiveForm):
-        return form
-    if isinstance(form, TreesForm) and len(form.roots) == 1:
+    if form is not None and is_glass(model):
         return form
     raise Unsupported(
         "a glass box is linear, additive or a single tree; "
