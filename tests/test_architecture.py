@@ -60,6 +60,14 @@ FORBIDDEN = {
 }
 """Library -> the only layers that may import it."""
 
+ONLY_IN = {
+    "mlflow": "record/mlflow.py",
+    "captum": "explainers/captum_library.py",
+    "shap": "explainers/shap_library.py",
+    "lime": "explainers/lime_library.py",
+}
+"""Library -> the only file that may import it; all but MLflow are extras, imported when asked."""
+
 
 def layer(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -107,7 +115,14 @@ def test_a_library_is_imported_where_it_belongs(path: Path) -> None:
     tops = {name.split(".")[0] for name in imports(path)}
     for library, layers in FORBIDDEN.items():
         assert library not in tops or layer(path) in layers
-    assert "mlflow" not in tops or id_of(path) == "record/mlflow.py"
+    for library, file in ONLY_IN.items():
+        assert library not in tops or id_of(path) == file
+
+
+@pytest.mark.parametrize("library", sorted({*ONLY_IN} - {"mlflow"}))
+def test_an_optional_library_is_imported_when_it_is_asked(library: str) -> None:
+    tops = {n.split(".")[0] for n in imports(PACKAGE / ONLY_IN[library], top_only=True)}
+    assert library not in tops
 
 
 def test_the_loop_knows_neither_configuration_nor_files() -> None:

@@ -68,7 +68,11 @@ def test_everything_is_typed() -> None:
 @pytest.mark.parametrize(
     ("pattern", "allowed"),
     [
-        (r"\bnp\.random\b|\bnumpy\.random\b(?! import .*Generator)", ()),
+        # One file seeds what other libraries draw from, and puts it back.
+        (
+            r"\bnp\.random\b|\bnumpy\.random\b(?! import .*Generator)",
+            ("explainers/libraries.py",),
+        ),
         (r"\btorch\.manual_seed\(", ()),
         (r"^\s*print\(", ()),
         (r"except:", ()),

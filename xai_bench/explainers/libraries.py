@@ -1,0 +1,221 @@
+"""What the wrapped libraries have in common: the scalar as they want it, their randomness tamed.
+
+Libraries explain one sample after the other and draw from global generators. So do the wrappers:
+each sample is asked for alone, with the generators seeded by its own stream and put back after.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from xai_bench import units
+from xai_bench.explainers.gradient import references
+from xai_bench.types import Baseline, Inputs, Model, Rng, Unsupported
+
+Floats = npt.NDArray[np.float64]
+HALF = 8
+"""Models may fill up their batches to twice this many rows; see `Halves`."""
+
+
+def missing(extra: str) -> Unsupported:
+    """What to say where a library is not installed."""
+    return Unsupported(f"{extra} is not installed; to use it: pip install 'xai-bench[{extra}]'")
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One sample to explain; `inputs`, `targets` and `rng` have one row. `seed` is its own."""
+
+    model: Model
+    inputs: Inputs
+    targets: Tensor
+    rng: Rng
+    seed: int
+
+    @property
+    def x(self) -> Tensor:
+        """`[1, *S]`, a copy."""
+        return self.inputs.x.detach().clone()
+
+    @property
+    def units(self) -> Tensor:
+        """`[D]` long: the unit of each element, -1 in padding."""
+        return self.inputs.units[0].flatten()
+
+    @property
+    def n_units(self) -> int:
+        return int(self.units.max()) + 1
+
+    @property
+    def scalar(self) -> Scalar:
+        return Scalar(self.model, self.inputs, self.targets)
+
+    def references(self, baseline: Baseline) -> Tensor:
+        """`[R, *S]`, equal to the sample in padding."""
+        return references(baseline, self.inputs, rng=self.rng)[0]
+
+    @property
+    def background(self) -> Tensor:
+        """`[N, *S]`: all background rows, equal to the sample in padding."""
+        rows = self.inputs.domain.background.to(self.inputs.x)
+        return torch.where(self.inputs.units < 0, self.inputs.x, rows)
+
+    def drawn(self, n: int) -> Tensor:
+        """`[n, *S]`: background rows drawn at random."""
+        rows = self.background
+        return rows[self.rng.child("background").integers(len(rows), n)[0]]
+
+    @torch.no_grad()
+    def values(self, points: Tensor) -> Floats:
+        """`[n, *S] -> [n]`: the target output."""
+        found: Floats = self.scalar(points).double().numpy()
+        return found
+
+    def spread(self, credits: Tensor) -> Tensor:
+        """`[U] -> [*S]`."""
+        return units.spread(credits[None].double(), self.inputs.units)[0]
+
+
+class Scalar(nn.Module):
+    """The target output as a module of `x` alone, `[n, *S] -> [n]`, at most `max_rows` a call.
+
+    Row `r` belongs to sample `r % B`. Layers can be found and hooked; every row is counted.
+    """
+
+    def __init__(self, model: Model, inputs: Inputs, targets: Tensor) -> None:
+        super().__init__()
+        self.layers = model.module
+        self.model, self.inputs, self.targets = model, inputs, targets
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        calls = torch.arange(len(x)).split(self.model.max_rows)
+        parts = [self._call(x[rows], rows % len(self.inputs)) for rows in calls]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _call(self, x: Tensor, rows: Tensor) -> Tensor:
+        part = self.inputs.take(rows).with_x(x.to(self.inputs.x.dtype))
+        return self.model.target_output(part, self.targets[rows])
+
+
+class Halves(nn.Module):
+    """A scalar for libraries that pair row `i` with row `n/2 + i` inside the layers.
+
+    A model fills up its batches with copies of the last row, which would shift the pairs: here both
+    halves are filled up first. Of two rows the copies pair with each other anyway, and without
+    gradients nothing is paired.
+    """
+
+    def __init__(self, scalar: Scalar) -> None:
+        super().__init__()
+        self.scalar = scalar
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) == 2 or not torch.is_grad_enabled():
+            plain: Tensor = self.scalar(x)
+            return plain
+        halves = x.tensor_split(2)
+        require_room(self.scalar.model, 2 * len(_filled(halves[0])))
+        full = self.scalar(torch.cat([_filled(half) for half in halves])).tensor_split(2)
+        return torch.cat([f[: len(h)] for f, h in zip(full, halves, strict=True)])
+
+
+class Column(nn.Module):
+    """A scalar as `[n, 1]`. Until it is `awake` it answers 0: libraries look at the shape when they
+    are built, which their users do once and the wrappers for every sample.
+    """
+
+    def __init__(self, scalar: nn.Module, *, awake: bool = True) -> None:
+        super().__init__()
+        self.scalar, self.awake = scalar, awake
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.scalar(x) if self.awake else x.new_zeros(len(x))
+        return found[:, None]
+
+
+def _filled(half: Tensor) -> Tensor:
+    spare = -len(half) % HALF
+    return torch.cat([half, half[-1:].expand(spare, *half.shape[1:])])
+
+
+def require_room(model: Model, n_rows: int) -> None:
+    """Raise `Unsupported` where layers that are hooked would see the rows in several calls."""
+    if n_rows > model.max_rows:
+        raise Unsupported(
+            f"this explainer pairs {n_rows} rows in one call and max_rows is {model.max_rows}; "
+            "set fewer n_samples, or more evaluation.max_rows"
+        )
+
+
+def filled(n_pairs: int) -> int:
+    """Rows that `Halves` sends for so many pairs."""
+    return 2 if n_pairs == 1 else 2 * (n_pairs + -n_pairs % HALF)
+
+
+def one_by_one(
+    ask: Callable[[Sample], Tensor], model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng
+) -> Tensor:
+    """`[B, *S]`: what `ask` finds for each sample, `[*S]`; 0 in padding."""
+    seeds = rng.child("library").integers(2**31 - 1).tolist()
+    found = []
+    for row, seed in enumerate(seeds):
+        at = torch.tensor([row])
+        sample = Sample(model, inputs.take(at), targets[at], rng.take(at), seed)
+        with undisturbed(model.module, seed):
+            found.append(ask(sample).detach().reshape(inputs.x.shape[1:]))
+    return torch.where(inputs.units < 0, 0, torch.stack(found).to(inputs.x.dtype))
+
+
+@contextmanager
+def undisturbed(module: nn.Module | None, seed: int = 0) -> Iterator[None]:
+    """Inside, global generators start from `seed` and nothing is shown; after, all is as it was.
+
+    What libraries leave on the layers of a module, hooks among it, is removed. They un-pool maxima,
+    which torch calls not deterministic; it is on one thread, so this is let pass.
+    """
+    layers = [] if module is None else list(module.modules())
+    before = [{key: _copied(value) for key, value in vars(layer).items()} for layer in layers]
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
+    strict = torch.are_deterministic_algorithms_enabled()
+    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(strict, warn_only=True)
+    try:
+        with torch.random.fork_rng(devices=[]), _silence():
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            torch.random.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)  # noqa: NPY002
+        torch.use_deterministic_algorithms(strict, warn_only=lenient)
+        for layer, kept in zip(layers, before, strict=True):
+            vars(layer).clear()
+            vars(layer).update(kept)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No warnings, no progress bars."""
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _copied(value: Any) -> Any:
+    """Dictionaries (of hooks, parameters, children) one level deep."""
+    return value.copy() if isinstance(value, dict) else value
