@@ -31,6 +31,18 @@ def test_a_users_own_module_counts_with_its_source(
     assert identity.component(config, 1) != before
 
 
+def test_a_wrapper_counts_with_the_version_of_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"_target_": "xai_bench.explainers.shap_library.ShapKernel"}
+    before = identity.component(config, 1)
+    monkeypatch.setattr(identity, "installed", lambda name: f"{name} 99")
+    assert identity.component(config, 1) != before
+    ours = {"_target_": "xai_bench.explainers.shapley.KernelSHAP"}
+    monkeypatch.undo()
+    plain = identity.component(ours, 1)
+    monkeypatch.setattr(identity, "installed", lambda name: f"{name} 99")
+    assert identity.component(ours, 1) == plain
+
+
 def test_every_module_that_a_number_passes_through_is_hashed() -> None:
     """Follow the imports of the numeric code: none may lead out of what `code_version` reads."""
     root = identity.PACKAGE

@@ -49,10 +49,17 @@ def code_version() -> str:
 
 
 def component(config: Mapping[str, Any], component_version: int) -> str:
-    """The content address of a configured component; a user's own module counts with its source."""
+    """The content address of a configured component.
+
+    A user's own module counts with its source, a wrapper with the version of its `LIBRARY`.
+    """
     module = str(config["_target_"]).rpartition(".")[0]
-    source = "" if module.startswith("xai_bench.") else _source_of(module)
-    return digest({"config": config, "version": component_version, "source": source})
+    content = {"config": config, "version": component_version, "source": ""}
+    if not module.startswith("xai_bench."):
+        content["source"] = _source_of(module)
+    elif library := getattr(importlib.import_module(module), "LIBRARY", None):
+        content["source"] = f"{library} {installed(library)}"
+    return digest(content)
 
 
 def libraries() -> dict[str, str]:

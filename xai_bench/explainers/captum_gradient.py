@@ -12,6 +12,8 @@ from xai_bench.explainers import captum_library as captum
 from xai_bench.explainers.libraries import Halves, Sample, filled, one_by_one
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
+LIBRARY = "captum"
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 

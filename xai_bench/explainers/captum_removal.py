@@ -14,6 +14,8 @@ from xai_bench.explainers import captum_library as captum
 from xai_bench.explainers.libraries import Sample, one_by_one
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
+LIBRARY = "captum"
+
 DEFAULT = 25
 """Captum's `n_samples`, of coalitions and of orders alike."""
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import random
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,11 +10,13 @@ from torch import Tensor
 
 from xai_bench import actionability, counterfactuals
 from xai_bench.explainers.counterfactual import answered, require_middle
+from xai_bench.explainers.libraries import missing, undisturbed
 from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LIBRARY = "dice-ml"
 METHODS = ("random", "genetic")
 OUTCOME = "outcome"
 DIGITS = 4
@@ -62,11 +59,10 @@ class DiCE:
     def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
         self._check(model, inputs)
         seeds = rng.child("dice").integers(1 << 31).tolist()
-        with silence():
-            found = [
-                self._found(_Table(model, inputs.take(row), self.middle), targets[row], seed)
-                for row, seed in zip(torch.arange(len(inputs)).split(1), seeds, strict=True)
-            ]
+        found = [
+            self._found(_Table(model, inputs.take(row), self.middle), targets[row], seed)
+            for row, seed in zip(torch.arange(len(inputs)).split(1), seeds, strict=True)
+        ]
         return answered(inputs, torch.cat(found))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
@@ -77,7 +73,7 @@ class DiCE:
         try:
             import dice_ml  # noqa: F401
         except ImportError as error:
-            raise Unsupported("DiCE is not installed: pip install 'xai-bench[dice]'") from error
+            raise missing("dice") from error
         if self.method not in METHODS:
             raise ValueError(f"found method {self.method!r}; choose from {', '.join(METHODS)}")
         require_middle(model, self.middle)
@@ -95,7 +91,7 @@ class DiCE:
         leaving = now if self.middle is not None else target
         if not table.free or bool(now != leaving):
             return nothing
-        with seeded(seed):
+        with undisturbed(None, seed):
             rows = table.asked(self, outputs[0], int(now))
         if rows is None:
             return nothing
@@ -246,31 +242,3 @@ def _places(inputs: Inputs) -> list[list[int]]:
         key = (unit, -1) if coded.get(place) else (unit, place)
         found.setdefault(key, []).append(place)
     return list(found.values())
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """No progress bars, prints or warnings of the library."""
-    with (
-        redirect_stdout(io.StringIO()),
-        redirect_stderr(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """The global generators at a seed, and afterwards as they were: the library draws from them."""
-    from numpy import random as numbers
-
-    before = random.getstate(), numbers.get_state(), torch.get_rng_state()  # noqa: NPY002
-    random.seed(seed)
-    numbers.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        numbers.set_state(before[1])  # noqa: NPY002
-        torch.set_rng_state(before[2])

@@ -14,6 +14,8 @@ from xai_bench import units
 from xai_bench.explainers.libraries import Floats, Sample, missing, one_by_one
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
+LIBRARY = "lime"
+
 
 def part(name: str) -> Any:
     """A module of the lime library, without its progress bar."""

@@ -30,6 +30,8 @@ from xai_bench.explainers.libraries import (
 )
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, TreesForm, Unsupported
 
+LIBRARY = "shap"
+
 
 def library() -> Any:
     try:
