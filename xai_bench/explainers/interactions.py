@@ -144,15 +144,15 @@ def _weights(n_units: int) -> tuple[Tensor, Tensor]:
     """`[u + 1, 2]` and `[u + 1, 3]`: what a coalition of each size counts for a unit and a pair, by
     how many of them it holds, divided by its chance to be drawn.
     """
-    number = torch.tensor([math.comb(n_units, size) for size in range(n_units + 1)])
-    chance = pairs.kernel(n_units)
-    chance = chance / (chance * number).sum()
+    chance = [0.0, *(1 / (size * (n_units - size)) for size in range(1, n_units))]
     tables = [torch.zeros(n_units + 1, order + 1, dtype=torch.float64) for order in (1, 2)]
     for order, table in enumerate(tables, start=1):
         for size in range(1, n_units):
+            drawn = chance[size] / sum(chance)
             for held in range(max(0, order + size - n_units), min(order, size) + 1):
                 others = size - held
                 moebius = math.factorial(n_units - others - order) * math.factorial(others)
-                share = moebius / math.factorial(n_units - order + 1)
-                table[size, held] = (-1) ** (order - held) * share / chance[size]
+                # Whole numbers first: each alone is more than a float can hold.
+                share = moebius * math.comb(n_units, size) / math.factorial(n_units - order + 1)
+                table[size, held] = (-1) ** (order - held) * share / drawn
     return tables[0], tables[1]
