@@ -84,9 +84,15 @@ def own_folder(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["explainer=salency"], "there is no explainer 'salency'; did you mean saliency?"),
+        (
+            ["explainer=salency"],
+            "there is no explainer 'salency'; did you mean saliency or captum_saliency?",
+        ),
         (["data=digts"], "there is no data 'digts'; did you mean digits"),
-        (["-m", "explainer=random,limee"], "there is no explainer 'limee'; did you mean lime?"),
+        (
+            ["-m", "explainer=random,limee"],
+            "there is no explainer 'limee'; did you mean lime or lime_text or lime_image?",
+        ),
         (["baseline@baseline.explain=zro"], "there is no baseline 'zro'; did you mean zero?"),
         (["baseline=zero"], "there are two baselines: write baseline@baseline.explain="),
         (["baseline.explain=mean"], "write baseline@baseline.explain=NAME"),
@@ -105,7 +111,10 @@ def own_folder(folder: Path) -> Path:
         (["explainer=[]"], "no explainer is chosen"),
         (["+explainer.foo.n=3"], "explainer.foo has no _target_"),
         (["explainer.lime.budget=3"], "select it too: 'explainer=[random,lime]'"),
-        (["explainer.limee.budget=3"], "there is no explainer 'limee'; did you mean lime?"),
+        (
+            ["explainer.limee.budget=3"],
+            "there is no explainer 'limee'; did you mean lime or lime_text or lime_image?",
+        ),
         (["explainer.random.n=3"], "explainer.random.n"),
         (["seed=abc"], "seed='abc' is not a whole number"),
         (["seed=1.5"], "seed=1.5 is not a whole number"),
@@ -138,7 +147,10 @@ def own_folder(folder: Path) -> Path:
         (["explainer=missing"], "explainer.missing.baseline has no value"),
         (["explainer=empty"], "explainer.empty.baseline has no value"),
         (["explainer=broken"], "a YAML file cannot be read"),
-        (["explainer=set_with_typo"], "there is no explainer 'salency'; did you mean saliency?"),
+        (
+            ["explainer=set_with_typo"],
+            "there is no explainer 'salency'; did you mean saliency or captum_saliency?",
+        ),
         (["explainer=smoothgrad", "explainer.smoothgrad.budget=x"], "is not a whole number"),
         (["experiment=sweep"], "there is no data 'win'; did you mean wine?"),
         (["--confg"], "unrecognized arguments: --confg"),

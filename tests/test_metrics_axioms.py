@@ -54,7 +54,13 @@ def agree(left: Tensor, right: Tensor) -> bool:
 BREAK_DUMMY = {
     "constant", "random", "input_magnitude",
     "lime", "linear_surrogate",  # fitted to drawn or given rows, where columns correlate by chance
-    "occlusion",  # windows hold neighbours, too
+    "occlusion", "captum_occlusion",  # windows hold neighbours, too
+    # fitted to drawn or given rows, where columns correlate by chance
+    "lime_lasso", "lime_quartiles", "lime_tabular", "captum_lime", "captum_kernel_shap",
+    "local_linear_surrogate", "local_tree_surrogate",
+    "exact_shapley_conditional",  # what correlates with a column in use is of use
+    "shapley_interactions", "rise_units",  # a draw's value goes to all that it keeps
+    "nearest_unlike_neighbour", "dice",  # whole rows of the data; values drawn at random
 }  # fmt: skip
 
 
@@ -73,7 +79,18 @@ BREAK_SYMMETRY = {
     "random",
     "expected_gradients", "lime", "permutation_importance", "permutation_shapley",  # draws
     "linear_surrogate", "tree_surrogate",  # rows in which the two columns differ
-    "occlusion",  # a window at the edge
+    "occlusion", "captum_occlusion",  # a window at the edge
+    # draws
+    "lime_lasso", "lime_quartiles", "lime_tabular", "captum_lime", "captum_kernel_shap", "sobol",
+    "rise_units", "shapley_interactions", "shap_permutation", "captum_shapley_value_sampling",
+    "growing_spheres", "dice", "local_linear_surrogate", "local_tree_surrogate",
+    # rows in which the two columns differ
+    "deeplift_shap", "captum_deeplift_shap", "captum_gradient_shap", "captum_feature_permutation",
+    "shap_deep", "shap_gradient", "exact_shapley_marginal", "exact_shapley_conditional",
+    "ale_importance", "ice_importance", "pdp_importance", "sage", "nearest_unlike_neighbour",
+    "sensitivity_analysis",  # steps follow the spread of each column, over kinks of the network
+    "shap_partition",  # columns that go together in the background stay together
+    "captum_shapley_values",  # single precision
 }  # fmt: skip
 
 
@@ -93,6 +110,14 @@ def test_columns_in_the_same_role_get_the_same(name: str) -> None:
 BREAK_LINEARITY = {
     "constant", "random", "input_magnitude",
     "saliency", "permutation_importance", "tree_surrogate",  # magnitudes, losses, thresholds
+    "captum_saliency", "captum_noise_tunnel", "smoothgrad_squared", "pdp_importance",
+    "ice_importance", "ale_importance", "sage", "sobol", "local_tree_surrogate",
+    "lime_lasso", "captum_lime",  # what is small is left out
+    "guided_integrated_gradients", "neuron_conductance", "captum_lrp",  # each its own way through
+    "growing_spheres", "dice", "nearest_unlike_neighbour",  # where the prediction changes
+    # single precision
+    "captum_kernel_shap", "captum_occlusion", "captum_shapley_value_sampling",
+    "captum_shapley_values", "shap_gradient",
 }  # fmt: skip
 
 

@@ -121,9 +121,11 @@ class GuidedIntegratedGradients:
         place, length = place.clamp(min=last - 1 / self.anchors).flatten(1), way.abs().flatten(1)
         needed = share * length.sum(1) - (place * length).sum(1)
         room = (last - place) * length
-        order = torch.where(room > 0, slope.abs().flatten(1), torch.inf).argsort(dim=1, stable=True)
+        height = torch.where(room > 0, slope.abs().flatten(1), torch.inf)
+        order = height.argsort(dim=1, stable=True)
         size = max(math.ceil(self.fraction * place.shape[1]), 1)
         gone = _in_groups(room.gather(1, order), needed, size)
+        gone = _ties_alike(gone, room.gather(1, order), height.gather(1, order))
         part = torch.empty_like(place).scatter_(1, order, gone)
         return (place + part * (last - place)).view_as(way)
 
@@ -138,6 +140,16 @@ def _in_groups(room: Tensor, needed: Tensor, size: int) -> Tensor:
     part = (needed[:, None] - before) / torch.where(groups > 0, groups, 1)
     used: Tensor = part.clamp(0, 1).repeat_interleave(size, 1)[:, :n]
     return used
+
+
+def _ties_alike(gone: Tensor, room: Tensor, height: Tensor) -> Tensor:
+    """`[B, N]` each, by rising height: elements of one height use the same part of their room, for
+    otherwise their position would decide.
+    """
+    tie = functional.pad((height.diff(dim=1) != 0).long().cumsum(1), (1, 0))
+    used = torch.zeros_like(gone).scatter_add_(1, tie, gone * room).gather(1, tie)
+    whole = torch.zeros_like(gone).scatter_add_(1, tie, room).gather(1, tie)
+    return torch.where(whole > 0, used / torch.where(whole > 0, whole, 1), 0)
 
 
 def blurred(inputs: Inputs, sigma: float, widest: float) -> tuple[Tensor, Tensor]:
