@@ -261,7 +261,7 @@ def _lime_image(world: World, row: int, budget: int, seed: int) -> Any:
     ).local_exp[0]  # fmt: skip
 
 
-OPTIONS = {"max_rows": 512, "batch_size": 64}
+OPTIONS = {"max_rows": 2048, "batch_size": 64}
 
 
 def contender(method: str, who: str) -> Callable[[World, range, int, int], Tensor]:
@@ -422,7 +422,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=20_000, help="of the truth")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--patience", type=float, default=60, help="seconds for one of theirs")
-    parser.add_argument("--max-rows", type=int, default=512, help="rows in one of our calls")
+    parser.add_argument("--max-rows", type=int, default=2048, help="rows in one of our calls")
     parser.add_argument("--batch-size", type=int, default=64, help="samples we explain at a time")
     parser.add_argument("--clock", default="wall", choices=list(CLOCKS))
     parser.add_argument("--inside", nargs=4, help=argparse.SUPPRESS)

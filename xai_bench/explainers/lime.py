@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai_bench.explainers import pairs
 from xai_bench.explainers.credit import Credits, answers, sampled_rows
-from xai_bench.explainers.regression import lasso, regress
+from xai_bench.explainers.regression import lasso, regress, regress_on_members
 from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Range, Rng, Rows
 
 
@@ -63,9 +63,7 @@ class LIME:
         return full_and_fair(n_units, n_coalitions, rng=rng)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        weight = cosine_kernel(kept, self.width)
-        penalty = self.ridge * torch.eye(kept.shape[2], dtype=torch.float64)
-        return regress(*centred(kept, values, weight), weight, penalty)
+        return regress_on_members(kept, values, cosine_kernel(kept, self.width), self.ridge)
 
 
 @dataclass(frozen=True)

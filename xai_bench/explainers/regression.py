@@ -38,6 +38,41 @@ def regress(
     return Credits(values, normal.errors(meat, design.shape[1]))
 
 
+def regress_on_members(kept: Tensor, values: Tensor, weight: Tensor, ridge: float) -> Credits:
+    """`regress` of `values [b, K]` on membership `kept [b, K, u]` bool, with a free intercept.
+
+    The design is never centred: sums of products are, afterwards. Those for the errors need single
+    precision only.
+    """
+    total = weight.sum(1, keepdim=True)
+    member = kept.double()
+    weighted = member * weight[..., None]
+    mean = weighted.sum(1) / total
+    centre = (weight * values).sum(1, keepdim=True) / total
+    # Products of matrices that lie in order take two thirds of the time.
+    gram = weighted.mT.contiguous() @ member - total[..., None] * mean[:, :, None] * mean[:, None]
+    right = (weighted * (values - centre)[..., None]).sum(1)
+    normal = Normal(gram, right, ridge * torch.eye(kept.shape[2], dtype=gram.dtype))
+    found = normal.solution()
+    poor = (~normal.regular).nonzero()[:, 0]
+    if len(poor):
+        design, response = member[poor] - mean[poor, None], (values - centre)[poor]
+        found[poor] = least_squares(design, response, weight[poor], ridge)
+    residual = values - centre - (member @ found[..., None])[..., 0]
+    residual = residual + (mean * found).sum(1, keepdim=True)
+    meat = _scatter(kept.float(), (weight * residual).float(), mean)
+    return Credits(found, normal.errors(meat, kept.shape[1]))
+
+
+def _scatter(member: Tensor, miss: Tensor, mean: Tensor) -> Tensor:
+    """`[b, u, u]` float64: the sum of `miss^2 (z - mean) (z - mean)'` over rows."""
+    missed = member * miss[..., None]
+    along = (missed.mT @ miss[..., None])[..., 0].double()[:, :, None] * mean[:, None]
+    size = miss.double().square().sum(1)[:, None, None]
+    whole = (missed.mT @ missed).double()
+    return whole - along - along.mT + size * mean[:, :, None] * mean[:, None]
+
+
 class Normal:
     """Normal equations: `gram [b, u, u], right [b, u]`, and a penalty that is added to the gram.
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from xai_bench import coalitions, units
 from xai_bench.explainers.credit import too_small
-from xai_bench.explainers.lime import centred
-from xai_bench.explainers.regression import regress
+from xai_bench.explainers.regression import regress_on_members
 from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows
 
 _FEW = 4
@@ -62,8 +61,7 @@ class TabularLIME:
     def _fitted(self, inputs: Inputs, same: Tensor, values: Tensor) -> Answer:
         counts = units.count(inputs.units)[:, None].double()
         weight = torch.exp(-(~same).sum(2) / (self.width**2 * counts))
-        penalty = self.ridge * torch.eye(same.shape[2], dtype=torch.float64)
-        found = regress(*centred(same, values, weight), weight, penalty)
+        found = regress_on_members(same, values, weight, self.ridge)
         assert found.errors is not None
         spread = [units.spread(v, inputs.units) for v in (found.values, found.errors)]
         return Answer(spread[0].to(inputs.x.dtype), spread[1].to(inputs.x.dtype))
