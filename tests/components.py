@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -18,11 +20,29 @@ BASELINES = {
 def options(group: str) -> list[str]:
     """Names of the single components of a group; sets, which have a defaults list, are left out."""
     paths = sorted((CONF / group).glob("*.yaml"))
-    return [path.stem for path in paths if path.stem in OmegaConf.load(path)]
+    return [path.stem for path in paths if path.stem in _content(path)]
 
 
 def component(group: str, name: str, **changes: Any) -> Any:
     """One component as its YAML configures it, with a quick baseline and the given changes."""
-    node = OmegaConf.merge(OmegaConf.load(CONF / group / f"{name}.yaml")[name], changes)
+    if changes:
+        return _made(group, name, changes)
+    return _as_shipped(group, name)
+
+
+@cache
+def _as_shipped(group: str, name: str) -> Any:
+    """Components are frozen, so that all tests can share one."""
+    return _made(group, name, {})
+
+
+def _made(group: str, name: str, changes: dict[str, Any]) -> Any:
+    node = OmegaConf.merge(_content(CONF / group / f"{name}.yaml")[name], changes)
     config = OmegaConf.create({"baseline": BASELINES, "node": node})
     return instantiate(OmegaConf.to_container(config, resolve=True)["node"], _convert_="all")
+
+
+@cache
+def _content(path: Path) -> Any:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), loader)

@@ -117,6 +117,22 @@ def test_more_spheres_come_nearer() -> None:
     assert away[1] < 0.9 * away[0]
 
 
+def test_no_sphere_that_was_asked_for_is_nearer_than_what_is_told() -> None:
+    """Every point that the model was shown and that has another class, in any round."""
+    world, seen = classifier(rules=None), []
+    assert world.model.module is not None
+    with world.model.module.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone())):
+        for k in range(len(world.inputs)):
+            seen.clear()
+            alone = world.take(torch.tensor([k]))
+            found = points(answer("growing_spheres", alone, budget=2000))[:, 0]
+            shown = torch.cat(seen)
+            other = (shown @ WEIGHT > 0) != (alone.inputs.x @ WEIGHT > 0)
+            away = ((shown[other] - alone.inputs.x) / world.inputs.domain.scale).norm(dim=1)
+            told = ((found - alone.inputs.x) / world.inputs.domain.scale).norm()
+            assert told <= away.min() + 1e-9
+
+
 def test_the_nearest_unlike_neighbour_is_that_of_brute_force() -> None:
     rules = actions(codes=torch.zeros(6, dtype=torch.bool))
     rules.rising[3] = True
