@@ -116,26 +116,31 @@ def _first_sentence(text: str) -> str:
 
 
 def _class(target: str) -> ast.ClassDef | None:
-    """The source of the class that `_target_` names, found without importing its module."""
+    """The head of the class that `_target_` names, down to its first method.
+
+    It is found without importing the module, and no more is parsed than is told.
+    """
     module, _, name = target.rpartition(".")
-    tree = _source(module) if module else None
-    for node in tree.body if tree else []:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return node
-    return None
+    text = _source(module) if module else ""
+    found = re.search(rf"^class {re.escape(name)}\b.*:\n((?:    .*\n|\n)*)", text, re.MULTILINE)
+    if not found:
+        return None
+    head = re.split(r"^    (?:@|def |async def )", found[1], maxsplit=1, flags=re.MULTILINE)[0]
+    [node] = ast.parse(f"class {name}:\n{head}    ...\n").body
+    return node if isinstance(node, ast.ClassDef) else None
 
 
 @cache
-def _source(module: str) -> ast.Module | None:
+def _source(module: str) -> str:
     top, *rest = module.split(".")
     spec = find_spec(top)
     if spec is None or spec.origin is None:
-        return None
+        return ""
     stem = Path(spec.origin).parent.joinpath(*rest)
     for path in (stem.with_suffix(".py"), stem / "__init__.py", Path(spec.origin)):
         if path.is_file():
-            return ast.parse(path.read_text(encoding="utf-8"))
-    return None
+            return path.read_text(encoding="utf-8")
+    return ""
 
 
 def _traits(source: ast.ClassDef) -> dict[str, Any]:
