@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
 from tests import toys
 from tests.test_explainers_gradient import world_of
-from tests.test_explainers_shapley import ids, smooth_world
+from tests.test_explainers_shapley import asked, ids, smooth_world
 from xai_bench import games, units
 from xai_bench.baselines import Constant, Marginal
 from xai_bench.cost import Metered
@@ -21,6 +20,7 @@ from xai_bench.explainers.rise import RISE, UnitRISE
 from xai_bench.explainers.shapley import ExactShapley
 from xai_bench.explainers.sobol import Sobol
 from xai_bench.explainers.tabular_lime import TabularLIME, _point, _same
+from xai_bench.seeds import Seeds
 from xai_bench.types import Unsupported
 
 ZERO = Constant(0.0)
@@ -108,7 +108,7 @@ def test_sobol_of_a_flat_model_is_zero():
 def test_lasso_lime_is_the_lasso_of_scikit_learn(alpha):
     linear_model = pytest.importorskip("sklearn.linear_model")
     world, explainer = smooth_world(6), LassoLIME(ZERO, budget=80, alpha=alpha)
-    kept = explainer.plan(6, 80, rng=world.rng.child("coalitions"))
+    kept = asked(explainer, 80, world)
     ours = answer(explainer, world)
     for b in range(len(world.inputs)):
         values = world.model.module(torch.where(kept[b], world.inputs.x[b], 0.0))[:, 0]
@@ -175,13 +175,12 @@ def test_answers_at_several_budgets_from_one_run(explainer):
 def test_errors_are_those_seen_over_many_streams(explainer):
     """The spread of the estimates over many streams is what an answer says of itself."""
     world = smooth_world(6, n=1)
-    rows = torch.zeros(400, dtype=torch.long)
-    many = replace(world.inputs.take(rows), index=torch.arange(400))
-    big = toys.World(world.model, many, world.targets[rows])
-    found = answer(explainer, big)
-    assert torch.allclose(
-        found.standard_error.square().mean(0).sqrt(), found.attribution.std(0), rtol=0.2
-    )
+    streams = [Seeds(seed).stream("explain", samples=world.inputs.index) for seed in range(400)]
+    asked = (world.model, world.inputs, world.targets)
+    found = [explainer.answer(*asked, rng=stream) for stream in streams]
+    spread = torch.cat([a.attribution for a in found]).std(0)
+    told = torch.cat([a.standard_error for a in found]).square().mean(0).sqrt()
+    assert torch.allclose(told, spread, rtol=0.2)
 
 
 # What two do together in x0 x1 + x2 with absence 0: all of 6; alone, x0 and x1 do nothing.

@@ -12,15 +12,26 @@ from tests import toys
 from tests.test_explainers_gradient import world_of
 from xai_bench import units
 from xai_bench.baselines import Constant, Marginal, Mean
+from xai_bench.explainers.banzhaf import Banzhaf
+from xai_bench.explainers.credit import Sampler
 from xai_bench.explainers.lime import LIME
 from xai_bench.explainers.removal import LeaveOneOut, Occlusion
 from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
+from xai_bench.seeds import Seeds
 from xai_bench.types import Unsupported
 
 torch.set_num_threads(1)
 ZERO = Constant(0.0)
 EXACT = [ExactShapley(ZERO), KernelSHAP(ZERO)]
 EFFICIENT = [*EXACT, PermutationShapley(ZERO, 64), KernelSHAP(ZERO, 50)]
+
+
+def asked(explainer: Sampler, n_coalitions: int, world: toys.World) -> Tensor:
+    """`[B, K, U]` bool: the coalitions of each sample, in the order in which they are asked for."""
+    n_units, rng = units.width(world.inputs.units), world.rng
+    design = explainer.plan(n_units, n_coalitions, rng=rng.child("coalitions").shared())
+    names = rng.child("names").uniform(n_units).argsort(1)
+    return design[:, names].movedim(1, 0)
 
 
 def ids(explainer: object) -> str:
@@ -161,27 +172,41 @@ def test_orders_are_run_backwards_too():
 
 
 def test_more_budget_keeps_the_orders():
-    rng = toys.linear([1.0] * 5).rng
+    rng = toys.linear([1.0] * 5).rng.shared()
     small = PermutationShapley(ZERO).plan(5, 10, rng=rng)
     large = PermutationShapley(ZERO).plan(5, 66, rng=rng)
-    assert torch.equal(large[:, : small.shape[1]], small)
+    assert torch.equal(large[: len(small)], small)
+
+
+@pytest.mark.parametrize("estimator", [PermutationShapley, KernelSHAP, Banzhaf, LIME])
+def test_one_design_for_all_is_as_good_as_one_each(estimator):
+    """40 samples of one input, 150 times: were designs drawn apart, the mean over samples would
+    vary 40 times less than one sample does; with one design and no renaming, as much.
+    """
+    x = toys.normal(1, 14, seed=7).expand(40, -1)
+    w, v = toys.normal(14, 6, seed=5) / 14**0.5, toys.normal(6, seed=6)
+    world = world_of(lambda x: (2 * x @ w).tanh() @ v, x.tolist())
+    streams = [Seeds(s).stream("explain", samples=world.inputs.index) for s in range(150)]
+    explain = estimator(ZERO, 64).explain
+    found = torch.stack([explain(world.model, world.inputs, world.targets, rng=r) for r in streams])
+    apart = found.var(1).mean(0) / 40
+    assert (found.mean(1).var(0) / apart).mean() < 1.7
 
 
 def test_kernel_shap_draws_sizes_by_the_shapley_kernel():
-    world = toys.linear([1.0] * 13, n=8)
-    kept = KernelSHAP(ZERO).plan(13, 4000, rng=world.rng)
-    assert kept.shape == (8, 4000, 13)
-    assert torch.equal(kept[:, 2::2], ~kept[:, 3::2])
+    kept = KernelSHAP(ZERO).plan(13, 32_002, rng=toys.linear([1.0] * 13).rng.shared())
+    assert kept.shape == (32_002, 13)
+    assert torch.equal(kept[2::2], ~kept[3::2])
     sizes = torch.arange(1, 13).double()
     expected = 1 / (sizes * (13 - sizes))
-    found = kept[:, 2:].sum(2).flatten().bincount(minlength=13)[1:].double()
+    found = kept[2:].sum(1).bincount(minlength=13)[1:].double()
     assert torch.allclose(found / found.sum(), expected / expected.sum(), atol=0.01)
-    assert torch.allclose(kept.double().mean((0, 1)), torch.full((13,), 0.5).double(), atol=0.02)
+    assert torch.allclose(kept.double().mean(0), torch.full((13,), 0.5).double(), atol=0.02)
 
 
 def test_kernel_shap_shares_equally_what_its_coalitions_leave_open():
     # Two units that always come and go together cannot be told apart.
-    kept = torch.tensor([[[1, 1, 1], [0, 0, 0], [1, 1, 0], [0, 0, 1]]]).bool()
+    kept = torch.tensor([[1, 1, 1], [0, 0, 0], [1, 1, 0], [0, 0, 1]]).bool()
     values = torch.tensor([[5.0, 0, 4, 1]]).double()
     credits = KernelSHAP(ZERO).solve(kept, values).values
     assert torch.allclose(credits, torch.tensor([[2.0, 2, 1]]).double())
@@ -229,7 +254,7 @@ def test_occlusion_must_cover_every_unit(window, stride):
 def test_lime_is_the_ridge_regression_of_scikit_learn():
     linear_model = pytest.importorskip("sklearn.linear_model")
     world, explainer = smooth_world(6), LIME(Mean(), budget=40, ridge=0.5)
-    kept = explainer.plan(6, 40, rng=world.rng.child("coalitions"))
+    kept = asked(explainer, 40, world)
     ours = world.explain(explainer)
     mean = world.inputs.domain.background.mean(0)
     for b in range(len(world.inputs)):
@@ -242,11 +267,9 @@ def test_lime_is_the_ridge_regression_of_scikit_learn():
 
 
 def test_lime_keeps_every_unit_with_chance_one_half():
-    kept = LIME(ZERO).plan(4, 1001, rng=toys.linear([1.0] * 4, n=4).rng)
-    assert kept[:, 0].all()
-    assert torch.allclose(
-        kept[:, 1:].double().mean((0, 1)), torch.full((4,), 0.5).double(), atol=0.03
-    )
+    kept = LIME(ZERO).plan(4, 4001, rng=toys.linear([1.0] * 4).rng.shared())
+    assert kept[0].all()
+    assert torch.allclose(kept[1:].double().mean(0), torch.full((4,), 0.5).double(), atol=0.03)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ The one engine behind removal explainers and removal metrics.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy
 
 import torch
 from torch import Tensor
@@ -38,13 +37,51 @@ _WORDS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def _select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """`torch.where`, bit for bit, on the words that hold the numbers: several times as fast."""
+    """`torch.where`, bit for bit, on the words that hold the numbers: several times as fast.
+
+    `mask` is bool, or words whose bits are all set or all clear.
+    """
     word = _WORDS.get(one.dtype)
     if word is None or other.dtype != one.dtype:
-        return torch.where(mask, one, other)
+        return torch.where(mask.bool(), one, other)
     ours, theirs = one.contiguous().view(word), other.contiguous().view(word)
-    out = mask.view(torch.int8).to(word).neg_() & (ours ^ theirs)
-    return out.bitwise_xor_(theirs).view(one.dtype)
+    whole = mask.view(torch.int8).to(word).neg_() if mask.dtype is torch.bool else mask.to(word)
+    return (whole & (ours ^ theirs)).bitwise_xor_(theirs).view(one.dtype)
+
+
+class Renamed:
+    """One design for many samples, in which each sample's units go by names of their own.
+
+    Stands for `kept [B, K, U]`, of which a part is made when it is asked for.
+
+    Args:
+        design: `[K, U]` bool, or the shares that stay.
+        names: `[B, U]` long, the column of the design that is each unit's.
+    """
+
+    def __init__(self, design: Tensor, names: Tensor) -> None:
+        self.design, self.names = design, names
+        self.words: Tensor | None = None
+        if design.dtype is torch.bool and design.shape[1] <= _WORD:
+            places = torch.arange(design.shape[1])
+            self.words = (design.long() << places).sum(1).to(torch.int32)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size([len(self.names), *self.design.shape])
+
+    def __getitem__(self, block: tuple[slice, slice]) -> Tensor:
+        """`[b, k, U]`: shares, bool, or words for `_select` where a coalition fits into one."""
+        samples, columns = block
+        names = self.names[samples]
+        if self.words is not None:
+            lifted = self.words[columns, None] << (_WORD - 1 - names[:, None]).int()
+            return lifted.bitwise_right_shift_(_WORD - 1)  # the sign fills the word
+        by_unit = self.design[columns].T.contiguous().index_select(0, names.flatten())
+        return by_unit.view(*names.shape, -1).mT.contiguous()
+
+
+_WORD = 32
 
 
 def values(
@@ -104,14 +141,7 @@ class Game:
         """Rows that one coalition takes per sample."""
         return self.absent.n_references
 
-    def part(self, samples: slice) -> Game:
-        """The game of some of the samples, against the same references."""
-        game = copy(self)
-        game.inputs, game.targets = self.inputs.part(samples), self.targets[samples]
-        game.absent = self.absent.part(samples)
-        return game
-
-    def values(self, kept: Tensor) -> Tensor:
+    def values(self, kept: Tensor | Renamed) -> Tensor:
         """`kept [B, K, U]` bool `-> [B, K]` float64; see `values`."""
         out = torch.empty(kept.shape[:2], dtype=torch.float64)
         for samples, columns, found in self._valued(kept):
@@ -127,7 +157,7 @@ class Game:
         return out
 
     @torch.no_grad()
-    def _valued(self, kept: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    def _valued(self, kept: Tensor | Renamed) -> Iterator[tuple[slice, slice, Tensor]]:
         """Block by block, the target output `[b, k, R]` of each coalition and reference."""
         n_samples, per_call = len(self.inputs), self.n_references
         for samples, columns in _blocks(n_samples, kept.shape[1], self.model.max_rows // per_call):
@@ -152,23 +182,16 @@ class _Absent:
         own = inputs.units[:1].flatten()
         self.unit_by_unit = inputs.units.stride(0) == 0 and torch.equal(own, torch.arange(len(own)))
 
-    def part(self, samples: slice) -> _Absent:
-        absent = copy(self)
-        rows = torch.arange(len(self.inputs))[samples]
-        absent.inputs, absent.rng = self.inputs.part(samples), self.rng.take(rows)
-        if self.imputer is None:
-            absent.references = self.references[samples]
-        return absent
-
     def fill(self, part: Inputs, samples: slice, kept: Tensor) -> Tensor:
         """`kept [b, k, U] -> [b, k, R, *S]` for a part of the samples."""
+        if self.unit_by_unit and not kept.is_floating_point() and self.imputer is None:
+            stays = kept.reshape(*kept.shape[:2], *part.x.shape[1:])
+            return _replaced(stays, part, self.references[samples])
+        if not kept.is_floating_point():
+            kept = kept.bool()
         if self.imputer is not None:
             rows = torch.arange(len(self.inputs))[samples]
             return self.imputer.impute(part, kept, rng=self.rng.take(rows))
-        if self.unit_by_unit and kept.dtype is torch.bool:
-            return _replaced(
-                kept.reshape(*kept.shape[:2], *part.x.shape[1:]), part, self.references[samples]
-            )
         return remove(part, kept, self.references[samples])
 
 

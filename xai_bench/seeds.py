@@ -29,7 +29,7 @@ class Seeds:
     def stream(self, *names: str | int, samples: Tensor) -> Rng:
         """One stream per purpose, with a row for each sample id (long `[B]`)."""
         keys = _absorb(_word(self.base), samples.numpy().astype(np.uint64))
-        return Draws(keys[0]).child(*names)
+        return Draws(keys[0], self.base).child(*names)
 
     def number(self, *names: str | int) -> int:
         """A 31-bit seed for libraries that ask for one."""
@@ -38,15 +38,21 @@ class Seeds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draws:
-    """A stream with one 64-bit key per sample; see `Rng`."""
+    """A stream with one 64-bit key per sample, and the seed and the names it came by; see `Rng`."""
 
     keys: _Keys
+    base: int
+    names: tuple[str | int, ...] = ()
 
     def child(self, *names: str | int) -> Draws:
-        return Draws(_fold(self.keys, names))
+        return Draws(_fold(self.keys, names), self.base, self.names + names)
 
     def take(self, rows: Tensor) -> Draws:
-        return Draws(self.keys[rows.numpy()])
+        return Draws(self.keys[rows.numpy()], self.base, self.names)
+
+    def shared(self) -> Draws:
+        names = ("all samples", *self.names)
+        return Draws(_fold(_word(self.base), names), self.base, names)
 
     def uniform(self, *shape: int) -> Tensor:
         mantissa = (self._bits(shape) >> np.uint64(11)).astype(np.float64)
@@ -59,18 +65,12 @@ class Draws:
     def integers(self, high: int, *shape: int) -> Tensor:
         return (self.uniform(*shape) * high).long()
 
-    def bits(self, *shape: int) -> Tensor:
-        return torch.from_numpy(self._keys(shape).view(np.int64))
-
     def _bits(self, shape: tuple[int, ...]) -> _Keys:
-        return _mix(self._keys(shape))
-
-    def _keys(self, shape: tuple[int, ...]) -> _Keys:
-        """`[B, *shape]`, fresh: a word for every element."""
+        """`[B, *shape]`: a word for every element."""
         keys = self.keys
         for size in shape:
             keys = _absorb(keys, np.arange(size, dtype=np.uint64))
-        return keys if shape else keys.copy()
+        return _mix(keys if shape else keys.copy())
 
 
 _CHUNK = 1 << 14

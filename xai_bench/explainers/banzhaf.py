@@ -28,7 +28,7 @@ class Banzhaf:
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Banzhaf 1965; Liu+ 2024, arXiv:2410.08336"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 512
@@ -57,4 +57,4 @@ class Banzhaf:
         return pairs.both(pairs.by_coins(n_units, n_coalitions // 2, rng=rng))
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        return pairs.linear_game(kept, values, pairs.fair(kept.shape[2]), None)
+        return pairs.linear_game(kept, values, pairs.fair(kept.shape[1]), None)

@@ -9,9 +9,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xai_bench import units
-from xai_bench.coalitions import Game
+from xai_bench.coalitions import Game, Renamed
 from xai_bench.types import Answer, Baseline, Inputs, Model, Rng, Rows, Unsupported
 
 
@@ -32,7 +33,7 @@ class Credits:
 
 
 class Scheme(Protocol):
-    """Which coalitions to ask for, and what to make of the answers.
+    """Which coalitions to ask for, the same for all samples, and what to make of the answers.
 
     Every method sees samples with the same number of units `u`, so there is no padding.
     """
@@ -40,52 +41,58 @@ class Scheme(Protocol):
     @property
     def baseline(self) -> Baseline: ...
 
-    def least(self, n_units: int) -> int:
-        """How many coalitions it takes at the least; without a budget, it takes no more."""
-        ...
-
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        """`kept [b, K, u]` bool, a row of `rng` each, or `[K, u]` for all; `K = n_coalitions`."""
+    def coalitions(self, n_units: int) -> Tensor:
+        """`kept [K, u]` bool."""
         ...
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        """`kept [b, K, u], values [b, K]` float64 to the credits of the units."""
+        """`kept [K, u], values [b, K]` float64 to the credits of the units."""
         ...
 
 
 class Sampler(Protocol):
-    """A scheme that makes use of more coalitions: the plan for few is a first part of any other."""
+    """A scheme whose coalitions are drawn: those for few are the first of those for more.
+
+    One design serves all samples, so that what depends on it alone is computed once. For each
+    sample its units are shuffled first: which of them go together is drawn anew, and a draw that
+    is bad for one unit of one sample says nothing about the next. So no unit may have a place of
+    its own in a design: any renaming of the units must be as likely.
+    """
 
     @property
     def baseline(self) -> Baseline: ...
 
-    def least(self, n_units: int) -> int: ...
+    def least(self, n_units: int) -> int:
+        """How many coalitions it takes at the least."""
+        ...
 
     def n_coalitions(self, n_units: int, most: int) -> int:
         """How many it asks for where it may ask for `most`, which are enough."""
         ...
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor: ...
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        """`kept [K, u]` bool, or the shares that stay; `rng` has one row, `K = n_coalitions`."""
+        ...
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits: ...
 
 
 def explained(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-    """`[B, *S]`: each unit's credit from the least number of coalitions, over its elements."""
+    """`[B, *S]`: each unit's credit, over its elements."""
     return answered(scheme, model, inputs, targets, rng=rng).attribution
 
 
 def answered(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-    """All that a scheme has to say after the least number of coalitions.
+    """All that a scheme has to say.
 
     Samples with as many units are solved together, so that nothing is asked for padding and what a
     sample's coalitions are depends on its own units only. 0 in padding.
     """
-    found = []
-    for group in _groups(scheme, model, inputs, targets, rng):
-        n_coalitions = scheme.least(group.n_units)
-        found += [part.credits(n_coalitions) for part in group.parts(n_coalitions)]
-    return _answer(inputs, found)
+    groups = _groups(scheme.baseline, model, inputs, targets, rng)
+    for group in groups:
+        group.design = scheme.coalitions(group.n_units)
+    solved = [scheme.solve(g.design, g.valued(len(g.design))) for g in groups]
+    return _answer(inputs, [(g.rows, found) for g, found in zip(groups, solved, strict=True)])
 
 
 def answers(
@@ -105,11 +112,19 @@ def answers(
     """
     if any(later < earlier for earlier, later in pairwise(budgets)):
         raise ValueError(f"budgets must ascend; found {list(budgets)}")
-    groups = _groups(scheme, model, inputs, targets, rng)
+    groups = _groups(scheme.baseline, model, inputs, targets, rng)
     sizes = [[_affordable(scheme, budget, group) for budget in budgets] for group in groups]
-    parts = [(p, size) for g, size in zip(groups, sizes, strict=True) for p in g.parts(size[-1])]
+    for group, size in zip(groups, sizes, strict=True):
+        drawn = group.rng.child("coalitions").shared()
+        group.design = scheme.plan(group.n_units, size[-1], rng=drawn)
+        group.names = group.rng.child("names").uniform(group.n_units).argsort(1)
     for number in range(len(budgets)):
-        yield _answer(inputs, [part.credits(size[number]) for part, size in parts])
+        found = []
+        for group, size in zip(groups, sizes, strict=True):
+            n = size[number]
+            credits = scheme.solve(group.design[:n], group.valued(n))
+            found.append((group.rows, group.renamed(credits)))
+        yield _answer(inputs, found)
 
 
 def sampled_rows(scheme: Sampler, budget: int, n_units: int, n_references: int) -> Rows:
@@ -117,54 +132,46 @@ def sampled_rows(scheme: Sampler, budget: int, n_units: int, n_references: int) 
     return Rows(scheme.n_coalitions(n_units, budget // n_references) * n_references)
 
 
-_CELLS = 1 << 19
-"""How many memberships of units are held at a time, so that what is made of them is cached."""
-
-
 @dataclass(eq=False)
 class _Group:
-    """Samples with the same number of units; `rows [b]` is where they stand in the batch."""
+    """Samples with the same number of units; `rows [b]` is where they stand in the batch.
 
-    scheme: Scheme
+    `design [K, u]` has their coalitions, `names [b, u]` the column of it that is a sample's unit
+    (None: its own), and `values [b, k]` what is known so far of the first of them.
+    """
+
     game: Game
     rows: Tensor
     n_units: int
     rng: Rng
-
-    def parts(self, n_coalitions: int) -> list[_Part]:
-        """Some of the samples at a time, with their coalitions, once for all budgets."""
-        height = max(_CELLS // max(n_coalitions * self.n_units, 1), 1)
-        found = []
-        for samples in [slice(k, k + height) for k in range(0, len(self.rows), height)]:
-            place = torch.arange(len(self.rows))[samples]
-            plan = self.scheme.plan(self.n_units, n_coalitions, rng=self.rng.take(place))
-            kept = plan.expand(len(place), -1, -1)
-            values = torch.zeros(len(place), 0, dtype=torch.float64)
-            found.append(
-                _Part(self.scheme, self.game.part(samples), self.rows[samples], kept, values)
-            )
-        return found
-
-
-@dataclass(eq=False)
-class _Part:
-    """Some samples, their coalitions `kept [b, K, u]`, and the values that are known so far."""
-
-    scheme: Scheme
-    game: Game
-    rows: Tensor
-    kept: Tensor
+    design: Tensor
     values: Tensor
+    names: Tensor | None = None
 
-    def credits(self, n_coalitions: int) -> tuple[Tensor, Credits]:
-        """Whose, and from the first `n_coalitions`, of which those not yet known are asked for."""
-        fresh = self.kept[:, self.values.shape[1] : n_coalitions]
-        self.values = torch.cat([self.values, self.game.values(fresh)], dim=1)
-        return self.rows, self.scheme.solve(self.kept[:, :n_coalitions], self.values)
+    def valued(self, n_coalitions: int) -> Tensor:
+        """`[b, n_coalitions]`: of the first of the design; those not known are asked for."""
+        fresh = self.design[self.values.shape[1] : n_coalitions]
+        alike = fresh.expand(len(self.rows), -1, -1)
+        kept = alike if self.names is None else Renamed(fresh, self.names)
+        self.values = torch.cat([self.values, self.game.values(kept)], dim=1)
+        return self.values
+
+    def renamed(self, credits: Credits) -> Credits:
+        """From columns of the design to each sample's units."""
+        names = self.names
+        if names is None:
+            return credits
+        values, errors, pairs = credits.values.gather(1, names), credits.errors, credits.pairs
+        if errors is not None:
+            errors = errors.gather(1, names)
+        if pairs is not None:
+            across = names[:, :, None].expand_as(pairs)
+            pairs = pairs.gather(1, across).gather(2, across.mT)
+        return Credits(values, errors, pairs)
 
 
 def _groups(
-    scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, rng: Rng
+    baseline: Baseline, model: Model, inputs: Inputs, targets: Tensor, rng: Rng
 ) -> list[_Group]:
     counts = units.count(inputs.units)
     groups = []
@@ -172,8 +179,10 @@ def _groups(
         rows = (counts == n).nonzero()[:, 0]
         own = rng.take(rows)
         some = inputs if len(rows) == len(inputs) else inputs.take(rows)
-        game = Game(model, some, targets[rows], scheme.baseline, rng=own)
-        groups.append(_Group(scheme, game, rows, n, own.child("coalitions")))
+        game = Game(model, some, targets[rows], baseline, rng=own)
+        design = torch.zeros(0, n, dtype=torch.bool)
+        values = torch.zeros(len(rows), 0, dtype=torch.float64)
+        groups.append(_Group(game, rows, n, own, design, values))
     return groups
 
 
@@ -220,6 +229,27 @@ def _pairs(values: Tensor, parts: Sequence[tuple[Tensor, Credits]]) -> Tensor | 
     return out if parts else None
 
 
-def ends(n_samples: int, n_units: int) -> Tensor:
-    """`[b, 2, u]` bool: the full coalition, then the empty one."""
-    return torch.tensor([[True], [False]]).expand(n_samples, 2, n_units)
+_CELLS = 1 << 19
+"""How many numbers are held at a time, so that what is made of them is cached."""
+
+
+def in_parts(n_samples: int, cells: int) -> list[slice]:
+    """Some samples at a time, where each takes so many cells."""
+    height = max(_CELLS // max(cells, 1), 1)
+    return [slice(start, start + height) for start in range(0, n_samples, height)]
+
+
+def combined(values: Tensor, weights: Tensor) -> Tensor:
+    """`values [b, K] @ weights [K, u] -> [b, u]`, with the same bits in every batch.
+
+    That takes one product per sample, whose result starts on a cache line: hence a width that is a
+    multiple of 8.
+    """
+    n_units = weights.shape[1]
+    wide = functional.pad(weights.to(values), (0, -n_units % 8))
+    return (values[:, None] @ wide.expand(len(values), -1, -1))[:, 0, :n_units]
+
+
+def ends(n_units: int) -> Tensor:
+    """`[2, u]` bool: the full coalition, then the empty one."""
+    return torch.tensor([[True], [False]]).expand(2, n_units)

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from xai_bench import games, units
 from xai_bench.explainers import pairs
-from xai_bench.explainers.credit import Credits, answered, answers, ends, sampled_rows
+from xai_bench.explainers.credit import (
+    Credits,
+    answered,
+    answers,
+    combined,
+    ends,
+    in_parts,
+    sampled_rows,
+)
 from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
@@ -47,12 +55,9 @@ class ExactInteractions:
         return answered(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.least(n_units) * n_references)
+        return Rows((1 << n_units) * n_references)
 
-    def least(self, n_units: int) -> int:
-        return 1 << n_units
-
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def coalitions(self, n_units: int) -> Tensor:
         return games.all_coalitions(n_units)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
@@ -73,7 +78,7 @@ class ShapleyInteractions:
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Fumagalli+ 2023, arXiv:2303.01179"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 2048
@@ -99,26 +104,35 @@ class ShapleyInteractions:
         return most - most % 2 if n_units > 1 else 2
 
     def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        whole = ends(len(rng.uniform(1)), n_units)
         if n_units == 1:
-            return whole
+            return ends(n_units)
         # With replacement, however few units: what is drawn is weighed by its chance.
         one = pairs.again_by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
-        return torch.cat([whole, pairs.both(one)], dim=1)
+        return torch.cat([ends(n_units), pairs.both(one)])
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        n_units, whole = kept.shape[2], values[:, :1] - values[:, 1:2]
+        n_units, whole = kept.shape[1], values[:, :1] - values[:, 1:2]
         if n_units == 1:
             return Credits(whole, torch.zeros_like(whole), whole[..., None])
-        member, size = kept[:, 2:], kept[:, 2:].sum(2)
+        member, size = kept[2:], kept[2:].sum(1)
         # Equal shares of the whole change have no part in any correction and no interactions.
         surplus = values[:, 2:] - values[:, 1:2] - whole * size / n_units
         of_one, of_two = _weights(n_units)
-        terms = surplus[..., None] * torch.where(member, of_one[size, 1:], of_one[size, :1])
-        by_pair = terms.unflatten(1, (-1, 2)).mean(2)
-        errors = by_pair.std(1, correction=1) / by_pair.shape[1] ** 0.5
-        credit = whole / n_units + by_pair.mean(1)
-        return Credits(credit, errors, _split(credit, _interactions(member, surplus, of_two[size])))
+        counts = torch.where(member, of_one[size, 1:], of_one[size, :1])
+        mean, errors = _mean_of_pairs(surplus, counts)
+        index = _interactions(member, surplus, of_two[size])
+        credit = whole / n_units + mean
+        return Credits(credit, errors, _split(credit, index))
+
+
+def _mean_of_pairs(surplus: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """`[b, 2 n], [2 n, u] -> [b, u]` twice: the mean of the products, and its error by pairs."""
+    n_pairs = len(weight) // 2
+    mean = combined(surplus, weight) / (2 * n_pairs)
+    crossed = combined(surplus[:, ::2] * surplus[:, 1::2], weight[::2] * weight[1::2])
+    squares = combined(surplus.square(), weight.square()) + 2 * crossed
+    variance = (squares / (4 * n_pairs) - mean.square()).clamp(min=0) / max(n_pairs - 1, 1)
+    return mean, variance.sqrt()
 
 
 def _split(credit: Tensor, index: Tensor) -> Tensor:
@@ -129,15 +143,17 @@ def _split(credit: Tensor, index: Tensor) -> Tensor:
 
 
 def _interactions(member: Tensor, surplus: Tensor, weight: Tensor) -> Tensor:
-    """`[b, K, u], [b, K], [b, K, 3] -> [b, u, u]`: the mean of surplus times weight, which depends
-    on how many of the two are in a coalition: `none + either * (zi + zj) + both * zi * zj`.
+    """`[K, u], [b, K], [K, 3] -> [b, u, u]`: the mean of surplus times weight, which depends on how
+    many of the two are in a coalition: `none + either * (zi + zj) + both * zi * zj`.
     """
     none, one, two = (surplus[..., None] * weight).unbind(2)
     z = member.double()
-    either = ((one - none)[:, None] @ z)[:, 0]
-    both = (z * (two - 2 * one + none)[..., None]).mT @ z
+    either = combined(one - none, z)
+    curve = two - 2 * one + none
+    parts = [curve[some] for some in in_parts(len(curve), member.numel())]
+    both = torch.cat([(z * c[..., None]).mT @ z.expand(len(c), -1, -1) for c in parts])
     total = none.sum(1)[:, None, None] + either[:, :, None] + either[:, None, :] + both
-    return total / member.shape[1]
+    return total / len(member)
 
 
 def _weights(n_units: int) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from xai_bench.explainers import pairs
-from xai_bench.explainers.credit import Credits, answers, sampled_rows
-from xai_bench.explainers.regression import lasso, regress, regress_on_members
+from xai_bench.explainers.credit import Credits, answers, combined, in_parts, sampled_rows
+from xai_bench.explainers.regression import Normal, Regression, lasso
 from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Range, Rng, Rows
 
 
@@ -28,7 +28,7 @@ class LIME:
     category: ClassVar[str] = "surrogate"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     search: ClassVar[Mapping[str, Range]] = {
         "width": Range(0.05, 2.0, log=True),
         "ridge": Range(1e-4, 100.0, log=True),
@@ -63,7 +63,9 @@ class LIME:
         return full_and_fair(n_units, n_coalitions, rng=rng)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        return regress_on_members(kept, values, cosine_kernel(kept, self.width), self.ridge)
+        weight = cosine_kernel(kept, self.width)
+        design, response = centred(kept, values, weight)
+        return Regression(design, weight, ridge=self.ridge).credits(response)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class LassoLIME:
     category: ClassVar[str] = "surrogate"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938; Tibshirani 1996"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 512
@@ -110,33 +112,45 @@ class LassoLIME:
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
         weight = cosine_kernel(kept, self.width)
-        weight = weight / weight.sum(1, keepdim=True)
+        weight = weight / weight.sum()
         design, response = centred(kept, values, weight)
-        weighted = (design * weight[..., None]).mT
-        found = lasso(weighted @ design, (weighted @ response[..., None])[..., 0], self.alpha)
+        weighted = design * weight[:, None]
+        gram = (weighted.mT @ design).expand(len(values), -1, -1)
+        right = combined(response, weighted)
+        found = lasso(gram, right, self.alpha)
+        missed = response - combined(found, design.mT)
+        parts = in_parts(len(values), design.numel())
+        errors = [self._errors(weighted, gram[s], right[s], found[s], missed[s]) for s in parts]
+        return Credits(found, torch.cat(errors))
+
+    def _errors(
+        self, weighted: Tensor, gram: Tensor, right: Tensor, found: Tensor, missed: Tensor
+    ) -> Tensor:
+        """`[b, u]`: those of the ridge whose solution is the lasso's, on what is not 0."""
         active = found != 0
-        # The ridge whose solution is that of the lasso, on what is not 0.
         penalty = torch.where(active, self.alpha / found.abs().clamp(min=1e-300), 1.0)
-        errors = regress(design * active[:, None], response, weight, penalty.diag_embed()).errors
-        assert errors is not None
-        return Credits(found, torch.where(active, errors, 0))
+        own = torch.where(active[:, :, None] & active[:, None], gram, 0)
+        scatter = weighted * active[:, None] * missed[..., None]
+        errors = Normal(own, right, penalty.diag_embed()).errors(
+            scatter.mT @ scatter, len(weighted)
+        )
+        return torch.where(active, errors, 0)
 
 
 def full_and_fair(n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-    """`[b, K, u]` bool: all units, then coalitions in which each is kept with chance 1/2."""
-    drawn = pairs.coins(n_units, n_coalitions - 1, rng=rng)
-    full = torch.ones(len(drawn), 1, n_units, dtype=torch.bool)
-    return torch.cat([full, drawn], dim=1)
+    """`[K, u]` bool: all units, then coalitions in which each is kept with chance 1/2."""
+    full = torch.ones(1, n_units, dtype=torch.bool)
+    return torch.cat([full, pairs.coins(n_units, n_coalitions - 1, rng=rng)])
 
 
 def cosine_kernel(kept: Tensor, width: float) -> Tensor:
-    """`[b, K, u] -> [b, K]`: the weight of each coalition by its cosine distance from the full."""
-    distance = 1 - kept.double().mean(2).sqrt()
+    """`[K, u] -> [K]`: the weight of each coalition by its cosine distance from the full one."""
+    distance = 1 - kept.double().mean(1).sqrt()
     return torch.exp(-((distance / width) ** 2))
 
 
 def centred(kept: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """`[b, K, u], [b, K]`: membership and values less their weighted means: a free intercept."""
-    member, share = kept.double(), (weight / weight.sum(1, keepdim=True))[..., None]
-    design = member - (share * member).sum(1, keepdim=True)
-    return design, values - (share[..., 0] * values).sum(1, keepdim=True)
+    """`[K, u], [b, K]`: membership and values less their weighted means: a free intercept."""
+    share = (weight / weight.sum())[:, None]
+    member = kept.double()
+    return member - (share * member).sum(0), values - combined(values, share)

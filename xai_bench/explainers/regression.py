@@ -1,4 +1,4 @@
-"""Linear regressions, one per sample, all solved at once."""
+"""Linear regressions, one per sample, all solved at once: with one design, or each with its own."""
 
 from __future__ import annotations
 
@@ -6,36 +6,51 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench.explainers.credit import Credits
+from xai_bench.explainers.credit import Credits, combined
 
 _SINGULAR = 1e-9
 """Below this share of the largest, a pivot says that a direction is not covered by the design."""
 _MOST_SWEEPS = 1000
 
 
-def regress(
-    design: Tensor, response: Tensor, weight: Tensor, penalty: Tensor, spare: Tensor | None = None
-) -> Credits:
-    """Weighted regression with a quadratic penalty: `design [b, K, u], response [b, K],
-    weight [b, K], penalty [u, u]`.
+class Regression:
+    """Weighted ridge regression of many responses on one design: `design [K, u], weight [K]`.
 
     Errors are those of independent rows of any variance (White 1980), each residual divided by one
     less the mean leverage, as the jackknife divides by one less its own (MacKinnon & White 1985).
-    `spare [b, K]` is the share of a row's variance that counts, where a finite number of rows was
+    `spare [K]` is the share of a row's variance that counts, where a finite number of rows was
     drawn without replacement. Directions that the design does not cover get coefficient 0 (the
-    solution of smallest norm), and errors NaN. Normal equations by Cholesky; a sample whose design
-    is singular goes through its singular values instead.
+    solution of smallest norm); where it covers fewer than `n_free`, errors are NaN.
     """
-    weighted = (design * weight[..., None]).mT
-    normal = Normal(weighted @ design, (weighted @ response[..., None])[..., 0], penalty)
-    values = normal.solution()
-    poor = (~normal.regular).nonzero()[:, 0]
-    if len(poor):
-        values[poor] = least_squares(design[poor], response[poor], weight[poor])
-    residual = response - (design @ values[..., None])[..., 0]
-    scatter = (weight * residual).square() * (1 if spare is None else spare)
-    meat = (design * scatter[..., None]).mT @ design
-    return Credits(values, normal.errors(meat, design.shape[1]))
+
+    def __init__(
+        self,
+        design: Tensor,
+        weight: Tensor,
+        *,
+        ridge: float = 0.0,
+        spare: Tensor | None = None,
+        n_free: int | None = None,
+    ) -> None:
+        self.design = design
+        weighted = design * weight[:, None]
+        gram = weighted.mT @ design
+        size, direction = torch.linalg.eigh(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
+        covered = size > _SINGULAR * size[-1:].clamp(min=1e-300)
+        inverse = (direction * torch.where(covered, 1 / size, 0)) @ direction.mT
+        self.solution = weighted @ inverse
+        self.freedom = len(design) - float((inverse * gram).sum())
+        self.told = self.freedom > 0.5 and int(covered.sum()) >= (n_free or len(gram))
+        self.spread = self.solution.square() * (1 if spare is None else spare[:, None])
+
+    def credits(self, response: Tensor) -> Credits:
+        """`[b, K]` to coefficients and their errors."""
+        values = combined(response, self.solution)
+        if not self.told:
+            return Credits(values, torch.full_like(values, torch.nan))
+        residual = response - combined(values, self.design.mT)
+        errors = combined(residual.square(), self.spread).clamp(min=0).sqrt()
+        return Credits(values, errors * (len(self.design) / self.freedom))
 
 
 def regress_on_members(kept: Tensor, values: Tensor, weight: Tensor, ridge: float) -> Credits:

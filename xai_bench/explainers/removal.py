@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.explainers.credit import Credits, explained
+from xai_bench.explainers.credit import Credits, combined, explained
 from xai_bench.types import Baseline, Inputs, Kind, Model, Range, Rng, Rows
 
 
@@ -30,12 +30,9 @@ class LeaveOneOut:
         return explained(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.least(n_units) * n_references)
+        return Rows((n_units + 1) * n_references)
 
-    def least(self, n_units: int) -> int:
-        return n_units + 1
-
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def coalitions(self, n_units: int) -> Tensor:
         full = torch.ones(1, n_units, dtype=torch.bool)
         return torch.cat([full, ~torch.eye(n_units, dtype=torch.bool)])
 
@@ -72,19 +69,19 @@ class Occlusion:
         return explained(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.least(n_units) * n_references)
+        return Rows((1 + self._n_windows(n_units)) * n_references)
 
-    def least(self, n_units: int) -> int:
-        return 2 + math.ceil(max(n_units - self.window, 0) / self.stride)
+    def _n_windows(self, n_units: int) -> int:
+        return 1 + math.ceil(max(n_units - self.window, 0) / self.stride)
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def coalitions(self, n_units: int) -> Tensor:
         last = max(n_units - self.window, 0)
-        first = (self.stride * torch.arange(n_coalitions - 1)).clamp(max=last)[:, None]
+        first = (self.stride * torch.arange(self._n_windows(n_units))).clamp(max=last)[:, None]
         unit = torch.arange(n_units)
         dropped = (unit >= first) & (unit < first + self.window)
         return torch.cat([torch.ones(1, n_units, dtype=torch.bool), ~dropped])
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        dropped = (~kept[:, 1:]).double()
-        share = (values[:, :1] - values[:, 1:]) / dropped.sum(2)
-        return Credits((dropped * share[..., None]).sum(1) / dropped.sum(1))
+        dropped = (~kept[1:]).double()
+        share = dropped / dropped.sum(1, keepdim=True) / dropped.sum(0)
+        return Credits(combined(values[:, :1] - values[:, 1:], share))

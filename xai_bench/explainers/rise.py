@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench import coalitions
-from xai_bench.explainers.credit import Credits, answers, sampled_rows
+from xai_bench.explainers.credit import Credits, answers, combined, sampled_rows
 from xai_bench.explainers.gradient import references
 from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
@@ -122,7 +122,7 @@ class UnitRISE:
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 4000
@@ -149,9 +149,11 @@ class UnitRISE:
         return most
 
     def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        return rng.uniform(n_coalitions, n_units) < self.keep
+        return rng.uniform(n_coalitions, n_units)[0] < self.keep
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        credit = kept * values[..., None] / self.keep
-        n_draws = credit.shape[1]
-        return Credits(credit.mean(1), credit.std(1, correction=1) / n_draws**0.5)
+        n_draws, values = len(kept), values / self.keep
+        mean = combined(values, kept) / n_draws
+        square = combined(values.square(), kept) / n_draws
+        variance = (square - mean.square()).clamp(min=0) / max(n_draws - 1, 1)
+        return Credits(mean, variance.sqrt())

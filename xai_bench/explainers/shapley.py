@@ -38,12 +38,9 @@ class ExactShapley:
         return explained(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.least(n_units) * n_references)
+        return Rows((1 << n_units) * n_references)
 
-    def least(self, n_units: int) -> int:
-        return 1 << n_units
-
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def coalitions(self, n_units: int) -> Tensor:
         return games.all_coalitions(n_units)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
@@ -63,7 +60,7 @@ class PermutationShapley:
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Castro+ 2009; Mitchell+ 2022, arXiv:2104.12199"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     baseline: Baseline
     budget: int = 512
@@ -92,21 +89,22 @@ class PermutationShapley:
 
     def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         n_pairs = (n_coalitions - 2) // (2 * n_units - 2) if n_units > 1 else 0
-        rank = rng.uniform(n_pairs, n_units).argsort(2).int()
-        orders = torch.stack([rank, n_units - 1 - rank], dim=2).flatten(1, 2)
-        joined = orders[:, :, None] < torch.arange(1, n_units, dtype=torch.int32)[:, None]
-        return torch.cat([ends(len(rank), n_units), joined.flatten(1, 2)], dim=1)
+        rank = rng.uniform(n_pairs, n_units)[0].argsort(1)
+        orders = torch.stack([rank, n_units - 1 - rank], dim=1).flatten(0, 1)
+        joined = orders[:, None] < torch.arange(1, n_units)[:, None]
+        return torch.cat([ends(n_units), joined.flatten(0, 1)])
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        n_units = kept.shape[2]
+        n_units = kept.shape[1]
         if n_units == 1:
             alone = values[:, :1] - values[:, 1:]
             return Credits(alone, torch.zeros_like(alone))
-        rank = n_units - 1 - kept[:, 2:].unflatten(1, (-1, n_units - 1)).float().sum(2).long()
+        rank = n_units - 1 - kept[2:].unflatten(0, (-1, n_units - 1)).sum(1)
         between = values[:, 2:].unflatten(1, (-1, n_units - 1))
-        full, empty = (values[:, k, None, None].expand(-1, rank.shape[1], 1) for k in (0, 1))
-        gain = torch.cat([empty, between, full], dim=2).diff(dim=2)
-        by_pair = gain.gather(2, rank).unflatten(1, (-1, 2)).mean(2)
+        full, empty = (values[:, k, None, None].expand(-1, len(rank), 1) for k in (0, 1))
+        gain = torch.cat([empty, between, full], dim=2).diff(dim=2).flatten(1)
+        place = rank + n_units * torch.arange(len(rank))[:, None]
+        by_pair = gain[:, place].unflatten(1, (-1, 2)).mean(2)
         mean, n_pairs = by_pair.mean(1), by_pair.shape[1]
         if n_units == 2:  # both orders there are
             return Credits(mean, torch.zeros_like(mean))
@@ -129,7 +127,7 @@ class KernelSHAP:
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     baseline: Baseline
     budget: int = 512
@@ -156,11 +154,11 @@ class KernelSHAP:
 
     def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         one = pairs.by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
-        return torch.cat([ends(len(one), n_units), pairs.both(one)], dim=1)
+        return torch.cat([ends(n_units), pairs.both(one)])
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
         """Equal shares of the whole change, and a correction that is orthogonal to equal shares."""
-        n_units = kept.shape[2]
+        n_units = kept.shape[1]
         whole = values[:, :1] - values[:, 1:2]
-        correction = pairs.linear_game(kept[:, 2:], values[:, 2:], pairs.kernel(n_units), whole)
+        correction = pairs.linear_game(kept[2:], values[:, 2:], pairs.kernel(n_units), whole)
         return Credits(whole / n_units + correction.values, correction.errors)

@@ -28,7 +28,7 @@ class Sobol:
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Fel+ 2021, arXiv:2111.04138"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 4000
@@ -54,14 +54,13 @@ class Sobol:
         return most - most % (n_units + 2)
 
     def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        """`[b, n designs * (u + 2), u]` float32: the share of each unit that stays."""
-        ends = rng.uniform(n_coalitions // (n_units + 2), 2, n_units).float()
-        first, second = ends[:, :, :1], ends[:, :, 1:]
-        mixed = torch.where(torch.eye(n_units, dtype=torch.bool), second, first)
-        return torch.cat([ends, mixed], dim=2).flatten(1, 2)
+        """`[n designs * (u + 2), u]` float32: the share of each unit that stays."""
+        ends = rng.uniform(n_coalitions // (n_units + 2), 2, n_units)[0].float()
+        mixed = torch.where(torch.eye(n_units, dtype=torch.bool), ends[:, 1:], ends[:, :1])
+        return torch.cat([ends, mixed], dim=1).flatten(0, 1)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        by_design = values.unflatten(1, (-1, kept.shape[2] + 2))
+        by_design = values.unflatten(1, (-1, kept.shape[1] + 2))
         ends, mixed = by_design[:, :, :2], by_design[:, :, 2:]
         centre = ends.mean((1, 2), keepdim=True)
         spread = (ends - centre).square().mean(2, keepdim=True)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,15 +113,21 @@ def initialise(network: nn.Module, *, seed: int) -> None:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """One thread and deterministic algorithms inside the block; as before after it."""
-    threads = torch.get_num_threads()
+    """One thread and deterministic algorithms inside the block; as before after it.
+
+    Memory that is about to be written is not filled first, which torch does to find bugs.
+    """
+    memory: Any = import_module("torch.utils.deterministic")
+    threads, filled = torch.get_num_threads(), memory.fill_uninitialized_memory
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
+        memory.fill_uninitialized_memory = filled
         torch.use_deterministic_algorithms(mode=enabled, warn_only=warn_only)
         torch.set_num_threads(threads)
 

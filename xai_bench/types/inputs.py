@@ -26,6 +26,10 @@ class Rng(Protocol):
         """The streams of the samples at `rows` (long `[M]`)."""
         ...
 
+    def shared(self) -> Rng:
+        """A stream of a single row, the same whichever samples there are."""
+        ...
+
     def uniform(self, *shape: int) -> Tensor:
         """`[B, *shape]` float64 in the open interval (0, 1)."""
         ...
@@ -36,10 +40,6 @@ class Rng(Protocol):
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """`[B, *shape]` long in `[0, high)`."""
-        ...
-
-    def bits(self, *shape: int) -> Tensor:
-        """`[B, *shape]` long, 64 fair coins each: the cheapest draw."""
         ...
 
 
