@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from tests import toys
 from tests.components import component
 from xai_bench import actionability, counterfactuals
 from xai_bench.certify.worlds import actions
+from xai_bench.data.table import CustomTable
 from xai_bench.outcomes import Explanation
 from xai_bench.record.changes import what_to_change
 from xai_bench.seeds import Seeds
@@ -440,6 +442,36 @@ def test_what_to_change_is_told_as_a_table() -> None:
     assert rows[0] == f"| 0 | age: {x[0, 1]:.2f} → {x[0, 1] + 2:.2f}; colour: another |"
     assert rows[1:] == ["| 0 | nothing |", "| 1 | nothing |", "| 1 | *not found* |"]
     assert what_to_change(replace(one, counterfactuals=None), inputs, []) is None
+
+
+def test_what_to_change_is_told_in_the_words_of_the_file() -> None:
+    frame = pd.DataFrame(
+        {
+            "age": [20, 30, 40, 50, 60] * 20,
+            "work": ["none", "part", "full", "part", "none"] * 20,
+            "y": [0, 1] * 50,
+        }
+    )
+    bundle = CustomTable("unused.csv", "y").bundle(frame, len(frame))
+    x, age = bundle.test.x[:1], bundle.elements[0]
+    moved = x.clone()
+    moved[0, 0] = (33 - age.mean) / age.scale
+    was = x[0, 1:].argmax().item()
+    moved[0, 1:] = torch.tensor([0.0, 0, 0])
+    moved[0, 1 + (was + 1) % 3] = 1
+    one = Explanation(
+        "mine", "", "relevance", "counterfactual", {}, torch.tensor([7]), x,
+        counterfactuals=moved[:, None],
+    )  # fmt: skip
+    inputs = {"x": x, "units": bundle.test.units[:1]}
+    told = what_to_change(one, inputs, bundle.unit_names, bundle.elements)
+    words = ["full", "none", "part"]
+    years = age.mean + age.scale * x[0, 0].item()
+    expected = {f"age: {years:.0f} → 33", f"work: {words[was]} → {words[(was + 1) % 3]}"}
+    assert told is not None
+    assert (
+        set(told.splitlines()[2].removeprefix("| 7 | ").removesuffix(" |").split("; ")) == expected
+    )
 
 
 def test_one_counterfactual_is_not_diverse() -> None:

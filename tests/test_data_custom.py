@@ -212,7 +212,7 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no file 'peple.csv'.*did you mean 'people.csv'"):
         CustomTable(str(tmp_path / "peple.csv"), "answer").load()
     (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(ValueError, match="cannot be read as a table"):
+    with pytest.raises(ValueError, match="is empty; expected a table: a line of column names"):
         CustomTable(str(tmp_path / "empty.csv"), "answer").load()
     (tmp_path / "head.csv").write_text("age,answer\n")
     with pytest.raises(ValueError, match="has no rows"):

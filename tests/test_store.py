@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests import toys
-from xai_bench.outcomes import Cell, Explanation, Outcome, Scores
+from xai_bench.outcomes import Cell, Element, Explanation, Outcome, Scores
 from xai_bench.record.store import Store
 
 NAN = math.nan
@@ -312,12 +312,15 @@ def test_nothing_is_left_behind_by_a_writer_that_dies(
 
 def test_inputs_are_kept_for_pictures(tmp_path: Path) -> None:
     store, inputs = Store(tmp_path), toys.text().inputs
-    store.write_inputs("cell0", inputs, ["one", "two"])
+    elements = [Element(3.0, 2.0), Element(label="rent")]
+    store.write_inputs("cell0", inputs, ["one", "two"], elements)
     found = store.read_inputs("cell0")
     assert found is not None
     assert torch.equal(found["x"], inputs.x)
     assert torch.equal(found["units"], inputs.units)
     assert store.unit_names("cell0") == ["one", "two"]
+    assert store.elements("cell0") == elements
+    assert store.elements("another") == []
 
 
 def _write_one(root: Path, name: str) -> None:

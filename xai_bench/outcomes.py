@@ -22,6 +22,19 @@ class Outcome:
     trace: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Element:
+    """What one element of a table's row says in the words of its file.
+
+    Attributes:
+        label: the category that it stands for; empty for a number, `mean + scale * x`.
+    """
+
+    mean: float = 0.0
+    scale: float = 1.0
+    label: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """One metric of one explainer. `values [N]` float64, NaN where unscored; empty unless ok.

@@ -111,8 +111,9 @@ class _Room:
         self.cell, self.bench = opened(self.plan, self.cell, self.bundle, self.progress)
         self.store.write_cell(self.cell)
         if self.bench is not None:
-            names = self.bundle.unit_names if self.plan.names["view"] == "inputs" else ()
-            self.store.write_inputs(self.cell.key, self.bench.inputs, names)
+            told = (self.bundle.unit_names, self.bundle.elements)
+            of_x = told if self.plan.names["view"] == "inputs" else ((), ())
+            self.store.write_inputs(self.cell.key, self.bench.inputs, *of_x)
 
 
 def _candidates(plan: Plan, room: _Room) -> list[Candidate]:

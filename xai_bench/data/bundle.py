@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from xai_bench.outcomes import Element
 from xai_bench.types import Actionability, Domain, Inputs, Law
 
 Task = Literal["classification", "regression"]
@@ -53,6 +54,7 @@ class Bundle:
         law: the distribution of x, for synthetic tasks where it is known.
         sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
         actionability: which changes of x are possible, where somebody knows.
+        elements: what each element of a table's row says in the words of its file, else empty.
     """
 
     task: Task
@@ -68,6 +70,7 @@ class Bundle:
     law: Law | None = None
     sensitive: Tensor | None = None
     actionability: Actionability | None = None
+    elements: tuple[Element, ...] = ()
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):

@@ -5,6 +5,7 @@ Everything that is learned (means, modes, scales, categories, medians) is learne
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from xai_bench.data.labels import value_name
 from xai_bench.data.splits import moments, standardise
+from xai_bench.outcomes import Element
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +36,7 @@ class Axis:
         coded: whether they are a category in one-hot form; the rest then says nothing.
         lowest, highest: what no value can pass, where the column tells.
         origin, step: values are `origin + k * step`; a step of 0 allows any.
+        labels: the categories, one per element.
     """
 
     n_elements: int = 1
@@ -44,6 +47,13 @@ class Axis:
     highest: float = inf
     origin: float = 0.0
     step: float = 0.0
+    labels: tuple[str, ...] = ()
+
+    def elements(self) -> tuple[Element, ...]:
+        """What its elements say in the words of the file."""
+        if self.coded:
+            return tuple(Element(label=label) for label in self.labels)
+        return (Element(self.mean, self.scale),)
 
 
 class Column(Protocol):
@@ -124,7 +134,8 @@ class Categories:
         return codes, tuple(self.labels[code] for code in found.tolist())
 
     def axis(self, train: Tensor) -> Axis:
-        return Axis(len(self._filled(train)[train].unique()), coded=True)
+        found = self._filled(train)[train].unique().tolist()
+        return Axis(len(found), coded=True, labels=tuple(self.labels[code] for code in found))
 
     def _filled(self, train: Tensor) -> Tensor:
         known = self.codes[train]
@@ -135,6 +146,11 @@ class Categories:
                 f"(data.drop=[{self.name}])"
             )
         return torch.where(self.codes < 0, known.bincount().argmax(), self.codes)
+
+
+def elements(columns: Iterable[Column], train: Tensor) -> tuple[Element, ...]:
+    """Of all columns, one after the other as in x."""
+    return tuple(e for column in columns for e in column.axis(train).elements())
 
 
 def read_column(column: pd.Series[Any], *, category: bool, number: bool) -> Column:

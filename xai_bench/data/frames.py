@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_EXPECTED = "expected a table: a line of column names, then a row per line"
+
+
 def read_frame(
     path: Path, names: Sequence[str] | None, na_values: Sequence[str], separator: str
 ) -> pd.DataFrame:
@@ -22,10 +25,12 @@ def read_frame(
             frame = pd.read_parquet(path)
         else:
             frame = _read_csv(path, names, na_values, separator)
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} is empty; {_EXPECTED}") from error
     except (OSError, ValueError, EOFError, pd.errors.ParserWarning) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
     if frame.empty:
-        raise ValueError(f"{path} has no rows; expected a table with a target column")
+        raise ValueError(f"{path} has no rows; {_EXPECTED}")
     return frame.reset_index(drop=True).rename(columns=lambda name: str(name).strip())
 
 

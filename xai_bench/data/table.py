@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_bench.data.actionable import Rules
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing, known
-from xai_bench.data.columns import Column, read_column
+from xai_bench.data.columns import Column, elements, read_column
 from xai_bench.data.frames import filtered, read_frame, recoded
 from xai_bench.data.labels import AskedTask, read_labels
 from xai_bench.data.splits import FRACTIONS, divide, partition
@@ -103,6 +103,7 @@ class CustomTable:
             group_names={name: found[1] for name, found in groups.items()},
             sensitive=_sensitive(names, self.sensitive, units),
             actionability=rules.of(columns, parts.train),
+            elements=elements(columns, parts.train),
         )
 
     def _read(self, path: str) -> pd.DataFrame:

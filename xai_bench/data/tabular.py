@@ -11,7 +11,7 @@ import torch
 from xai_bench.data.actionable import Rules
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import near
-from xai_bench.data.columns import Numbers
+from xai_bench.data.columns import Numbers, elements
 from xai_bench.data.labels import Labels
 from xai_bench.data.splits import FRACTIONS, divide, partition, standardise
 
@@ -57,6 +57,7 @@ class SklearnTable:
             unit_names=names,
             class_names=labels.class_names,
             actionability=rules.of(columns, parts.train),
+            elements=elements(columns, parts.train),
         )
 
 

@@ -36,14 +36,13 @@ def explanation_files(
     (folder / TABLE).write_text(_table(one))
     if one.outcome.trace:
         (folder / "traceback.txt").write_text(one.outcome.trace)
-    changes = what_to_change(one, store.read_inputs(cell.key), store.unit_names(cell.key))
+    inputs, names = store.read_inputs(cell.key), store.unit_names(cell.key)
+    changes = what_to_change(one, inputs, names, store.elements(cell.key))
     if changes is not None:
         (folder / "counterfactuals.md").write_text(changes, encoding="utf-8")
     if pictures:
         found = {
-            "attribution.png": heat_map(
-                one, store.read_inputs(cell.key), store.unit_names(cell.key)
-            ),
+            "attribution.png": heat_map(one, inputs, names),
             "layers.png": layer_report(one),
         }
         for name, picture in found.items():

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from xai_bench.names import instead
-from xai_bench.outcomes import Cell, Explanation, Outcome, Scores
+from xai_bench.outcomes import Cell, Element, Explanation, Outcome, Scores
 from xai_bench.record import codec, files
 from xai_bench.terms import TUNED
 from xai_bench.types import Inputs
@@ -100,12 +100,19 @@ class Store:
             files.torn(folder / "cell.json", error)
             return None
 
-    def write_inputs(self, cell_key: str, inputs: Inputs, unit_names: Iterable[str] = ()) -> None:
+    def write_inputs(
+        self,
+        cell_key: str,
+        inputs: Inputs,
+        unit_names: Iterable[str] = (),
+        elements: Iterable[Element] = (),
+    ) -> None:
         """Keep what was explained, for pictures and for whoever reads the attributions later."""
         folder = self.folder(cell_key)
         values = {"x": inputs.x, "units": inputs.units, "index": inputs.index}
         with self._writing(folder):
             files.write(folder / "inputs.safetensors", codec.tensors(values, unit_names))
+            files.write(folder / "elements.json", files.dumps([asdict(e) for e in elements]))
 
     def read_inputs(self, cell_key: str) -> dict[str, Tensor] | None:
         """`x`, `units` and `index`; None where they were not kept."""
@@ -113,6 +120,10 @@ class Store:
 
     def unit_names(self, cell_key: str) -> list[str]:
         return files.names(self.folder(cell_key) / "inputs.safetensors")
+
+    def elements(self, cell_key: str) -> list[Element]:
+        found = files.loads(self.folder(cell_key) / "elements.json")
+        return [Element(**fields) for fields in found or []]
 
     def write(self, cell_key: str, explanation: Explanation) -> None:
         """Add an explanation; scores already there under other content addresses stay."""
