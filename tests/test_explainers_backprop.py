@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests import toys
 from tests.test_contract import BlackBox
 from xai_bench import units
-from xai_bench.explainers.backprop import DeconvNet, GuidedBackprop
+from xai_bench.explainers.backprop import DeconvNet, GuidedBackprop, GuidedGradCAM
 from xai_bench.explainers.gradient import Gradient
 from xai_bench.explainers.sensitivity import SensitivityAnalysis
 from xai_bench.types import Rows, Unsupported
@@ -44,6 +44,18 @@ def test_agreement_with_captum(where: str) -> None:
         x = world.inputs.x.clone().requires_grad_()
         expected = theirs(world.model.module).attribute(x, target=world.targets)
         assert torch.allclose(world.explain(ours), expected.detach(), atol=1e-12)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layer", ["0", "4"])
+def test_guided_grad_cam_agrees_with_captum(layer: str) -> None:
+    attr = pytest.importorskip("captum.attr")
+    world = toys.image()
+    theirs = attr.GuidedGradCam(world.model.module, world.model.module.get_submodule(layer))
+    x = world.inputs.x.clone().requires_grad_()
+    expected = theirs.attribute(x, target=world.targets, interpolate_mode="bilinear")
+    assert expected.abs().sum() > 0
+    found = world.explain(GuidedGradCAM(layer))
+    assert torch.allclose(found, expected.detach(), atol=1e-12)
 
 
 class Functional(nn.Module):

@@ -41,7 +41,8 @@ DECLINES = {
     ),
     **dict.fromkeys(("layer_activation", "layer_integrated_gradients"), "tabular text gates"),
     **dict.fromkeys(
-        ("layer_conductance", "full_grad", "captum_guided_gradcam"), "tabular text gates"
+        ("layer_conductance", "full_grad", "captum_guided_gradcam", "guided_grad_cam"),
+        "tabular text gates",
     ),
     # layers that captum has no rule for
     "captum_lrp": "series gates",
@@ -53,6 +54,7 @@ DECLINES = {
     **dict.fromkeys(("sage", "nearest_unlike_neighbour"), "text gates"),
     # an order of values is known of columns and categories, and not of patches and segments
     "ale_importance": "image text series gates",
+    "occlusion_patches": "tabular text series gates",
     # what the libraries take
     **dict.fromkeys(("dice", "lime_tabular"), "image text series gates"),
     "lime_image": "tabular text series gates",
@@ -64,8 +66,8 @@ DECLINES = {
 """Explainer -> the worlds that it says it cannot work in; in all others it must."""
 UNSUPPORTED = {(name, world) for name, worlds in DECLINES.items() for world in worlds.split()}
 UNCOUNTED = {
-    "dice", "captum_occlusion", "shap_kernel", "shap_partition", "shap_permutation",
-    "layer_integrated_gradients", "score_cam",
+    "dice", "captum_occlusion", "occlusion_patches", "shap_kernel", "shap_partition",
+    "shap_permutation", "layer_integrated_gradients", "score_cam",
 }  # fmt: skip
 """Explainers whose rows nobody can state beforehand, or only who knows the network."""
 ROOMY = {"shap_gradient", "shap_deep", "captum_deeplift_shap"}

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests import toys
 from tests.test_explainers_gradient import world_of
@@ -15,6 +15,7 @@ from xai_bench.baselines import Constant, Marginal, Mean
 from xai_bench.explainers.banzhaf import Banzhaf
 from xai_bench.explainers.credit import Sampler
 from xai_bench.explainers.lime import LIME
+from xai_bench.explainers.patches import PatchOcclusion
 from xai_bench.explainers.removal import LeaveOneOut, Occlusion
 from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
 from xai_bench.seeds import Seeds
@@ -249,6 +250,42 @@ def test_occlusion_agrees_with_captum():
 def test_occlusion_must_cover_every_unit(window, stride):
     with pytest.raises(ValueError, match="stride <= window"):
         toys.tabular().explain(Occlusion(ZERO, window, stride))
+
+
+def test_occlusion_of_an_image_by_hand():
+    # A row of windows of 2 x 2 over 2 x 3 pixels of 1 2 4 / 8 16 32 in two channels: 54, 108.
+    pixels = torch.tensor([[1.0, 2, 4], [8, 16, 32]]).double().expand(1, 2, 2, 3)
+    world = toys.world(Summed(), pixels, torch.arange(12).view(2, 2, 3), pixels)
+    found = world.explain(PatchOcclusion(ZERO, 2))[0]
+    expected = torch.tensor([54 / 8, (54 + 108) / 16, 108 / 8]).double()
+    assert torch.allclose(found, expected.expand(2, 2, 3))
+
+
+class Summed(nn.Module):
+    def forward(self, x):
+        return x.flatten(1).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(("patch", "stride"), [(1, 1), (3, 1), (3, 2), (2, 2)])
+def test_occlusion_of_images_agrees_with_captum(patch, stride):
+    attr = pytest.importorskip("captum.attr")
+    world = toys.image()
+    size = (world.inputs.x.shape[1], patch, patch)
+    theirs = attr.Occlusion(world.model.module).attribute(
+        world.inputs.x, size, (1, stride, stride), baselines=0.2, target=world.targets
+    )
+    ours = world.explain(PatchOcclusion(Constant(0.2), patch, stride))
+    # Theirs gives every pixel the whole drop, in single precision; a last patch that would stick
+    # out is cut off there, and ends at the edge here.
+    inner = 8 - (8 - patch) % stride - (patch if (8 - patch) % stride else 0)
+    whole = (ours * patch**2 * size[0])[..., :inner, :inner]
+    assert torch.allclose(whole, theirs[..., :inner, :inner].double(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("patch", "stride"), [(0, 1), (2, 3), (2, 0)])
+def test_patches_must_cover_every_pixel(patch, stride):
+    with pytest.raises(ValueError, match="stride <= patch"):
+        toys.image().explain(PatchOcclusion(ZERO, patch, stride))
 
 
 def test_lime_is_the_ridge_regression_of_scikit_learn():

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from xai_bench.explainers.cam import GradCAM
 from xai_bench.explainers.gradient import gradient
 from xai_bench.explainers.known_layers import functions, hooked, module_of
 from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
@@ -54,6 +55,30 @@ class DeconvNet:
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
+
+
+@dataclass(frozen=True)
+class GuidedGradCAM:
+    """Guided backpropagation, seen through Grad-CAM: their product. Selvaraju+ 2017.
+
+    `layer` is Grad-CAM's. Needs ReLU layers, and no nonlinearity but ReLU and maxima.
+    """
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
+    version: ClassVar[int] = 1
+
+    layer: str | None = None
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        heat = GradCAM(self.layer).explain(model, inputs, targets, rng=rng)
+        guided = GuidedBackprop().explain(model, inputs, targets, rng=rng)
+        return heat * heat.shape[1] * guided  # a place's heat is whole in every channel
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(2, 2)
 
 
 def _rectified(model: Model, inputs: Inputs, targets: Tensor, open_: Pass) -> Tensor:

@@ -82,6 +82,13 @@ class Occlusion:
         return torch.cat([torch.ones(1, n_units, dtype=torch.bool), ~dropped])
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        dropped = (~kept[1:]).double()
-        share = dropped / dropped.sum(1, keepdim=True) / dropped.sum(0)
-        return Credits(combined(values[:, :1] - values[:, 1:], share))
+        return shared_drops(kept, values)
+
+
+def shared_drops(kept: Tensor, values: Tensor) -> Credits:
+    """Of the full coalition and windows: a window's drop is shared evenly by its units, and a unit
+    gets the mean over the windows that cover it.
+    """
+    dropped = (~kept[1:]).double()
+    share = dropped / dropped.sum(1, keepdim=True) / dropped.sum(0)
+    return Credits(combined(values[:, :1] - values[:, 1:], share))
