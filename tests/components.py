@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pytest
+import torch
 import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch import Tensor
+
+from tests.toys import World
+from xai_bench.cost import Metered
+from xai_bench.seeds import Seeds
+from xai_bench.types import Explainer, Fitted, Unsupported
 
 CONF = Path(__file__).parents[1] / "conf"
 BASELINES = {
@@ -40,6 +48,40 @@ def _made(group: str, name: str, changes: dict[str, Any]) -> Any:
     node = OmegaConf.merge(_content(CONF / group / f"{name}.yaml")[name], changes)
     config = OmegaConf.create({"baseline": BASELINES, "node": node})
     return instantiate(OmegaConf.to_container(config, resolve=True)["node"], _convert_="all")
+
+
+QUICK = {"budget": 64, "n_samples": 4, "n_draws": 3, "n_repeats": 2}
+"""Smaller settings for methods that have them: a property holds at any size."""
+
+
+def ready(name: str, world: World) -> Explainer:
+    """The explainer, quick and fitted; the test is skipped where it says that it cannot."""
+    made = component("explainer", name)
+    fields = getattr(made, "__dataclass_fields__", {})
+    made = component("explainer", name, **{k: v for k, v in QUICK.items() if k in fields})
+    if isinstance(made, Fitted):
+        rng = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))
+        try:
+            made = made.fit(world.model, world.background(), rng=rng)
+        except Unsupported as reason:
+            pytest.skip(str(reason))
+    return cast(Explainer, made)
+
+
+class BlackBox(Metered):
+    """The same answers, no gradients, nothing to hook."""
+
+    differentiable = False  # type: ignore[assignment]
+    module = None  # type: ignore[assignment]
+
+    def form(self) -> None:
+        return None
+
+    def outputs(self, inputs: Any) -> Tensor:
+        return self.model.outputs(inputs).detach()
+
+    def target_output(self, inputs: Any, targets: Tensor) -> Tensor:
+        return self.model.target_output(inputs, targets).detach()
 
 
 @cache

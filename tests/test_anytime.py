@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tests.test_evaluate import Again, Noisy, Rows, Sum, bench, judges
-from tests.test_reproducible import repeatable
+from tests.test_reproducible import assert_same_store
 from tests.test_store import cell, enlist, explanation, scored
 from xai_bench.anytime import climb
 from xai_bench.cost import timed
@@ -259,7 +259,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_run_fills_the_store_as_a_sweep_does(reference: Path, tmp_path: Path) -> None:
     """But for seconds and memory, which are another file's."""
     ran(tmp_path / "results", "-m", "budget=8,40,64,200")
-    assert repeatable(tmp_path / "results") == repeatable(reference)
+    assert_same_store(tmp_path / "results", reference)
     figures = tmp_path / "results" / "reports" / "same" / "figures"
     assert (figures / "anytime-0-digits-linear.png").exists()
 
@@ -280,7 +280,7 @@ def test_killed_and_run_again_it_computes_nothing_twice(reference: Path, tmp_pat
     costs = {p: p.read_bytes() for p in results.glob("store/*/*/costs.parquet")}
     ran(results, *BUDGETS)
     assert {p: p.read_bytes() for p in costs} == costs, "explained again, and timed anew"
-    assert repeatable(results) == repeatable(reference)
+    assert_same_store(results, reference)
     before = explanations(results)
     assert ran(results, *BUDGETS).count("already in the store") == len(before) == 9
     assert explanations(results) == before

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from tests.test_contract import BlackBox
+from tests.components import BlackBox
 from xai_bench import units
 from xai_bench.explainers.backprop import DeconvNet, GuidedBackprop, GuidedGradCAM
 from xai_bench.explainers.gradient import Gradient

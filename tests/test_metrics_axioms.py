@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from tests.components import component, options
-from tests.test_contract import BlackBox, ready
+from tests.components import BlackBox, component, options, ready
 from xai_bench.baselines import Constant, Mean
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
 from xai_bench.probes.rewritten import Shifted, split_units

@@ -155,6 +155,25 @@ def test_the_callers_tensors_and_generators_stay_as_they_were(name: str, where: 
 
 
 @metrics
+def test_a_shared_probe_does_not_look_at_the_attribution(name: str) -> None:
+    world = toys.tabular()
+    truthful = world.explain(component("explainer", "gradient"))
+    first: dict[Any, Any] = {}
+    second: dict[Any, Any] = {}
+    metric = component("metric", name)
+    explainer = component("explainer", "saliency")
+    for attribution, shared in ((truthful, first), (-truthful.roll(2, 1), second)):
+        case = world.case(attribution, "sensitivity", explainer, truthful, shared)
+        try:
+            metric.score(case)
+        except Unsupported as reason:
+            pytest.skip(str(reason))
+    assert first.keys() == second.keys()
+    for probe in first:
+        assert repr(first[probe]) == repr(second[probe])
+
+
+@metrics
 @worlds
 def test_a_score_has_the_same_bits_in_every_batch(name: str, where: str) -> None:
     """Alone, in reverse, twice: the text world has samples of different length."""

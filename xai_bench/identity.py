@@ -21,6 +21,7 @@ NUMERIC_FILES = (
     "baselines.py",
     "coalitions.py",
     "cost.py",
+    "heap.py",
     "counterfactuals.py",
     "evaluate.py",
     "games.py",
