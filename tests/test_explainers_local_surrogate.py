@@ -14,6 +14,7 @@ from torch import nn
 from tests import toys
 from tests.test_explainers_gradient import world_of as function
 from xai_bench import units
+from xai_bench.cost import Metered
 from xai_bench.explainers.local_surrogate import (
     LocalLinearSurrogate,
     LocalTreeSurrogate,
@@ -42,6 +43,19 @@ def test_of_a_linear_model_it_is_the_model() -> None:
     centred = world.inputs.x - world.inputs.domain.background.mean(0)
     found = world.explain(replace(LINE, ridge=0.0))
     torch.testing.assert_close(found, weight * centred, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("explainer", [LINE, TREE])
+def test_one_run_gives_what_each_budget_gives_alone(explainer: Any) -> None:
+    world, budgets = toys.tabular(), (20, 31, 31, 64)
+    metered = Metered(world.model)
+    found = explainer.anytime(metered, world.inputs, world.targets, budgets, rng=world.rng)
+    for budget, answer in zip(budgets, found, strict=True):
+        assert metered.bill.rows.forward == budget * len(world.inputs), "nothing is asked twice"
+        alone = world.explain(replace(explainer, budget=budget))
+        assert torch.equal(answer.attribution, alone)
+    with pytest.raises(ValueError, match="ascend"):
+        list(explainer.anytime(world.model, world.inputs, world.targets, (64, 32), rng=world.rng))
 
 
 def test_the_slope_of_a_parabola_is_its_tangent() -> None:

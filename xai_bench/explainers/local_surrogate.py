@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import pairwise
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from xai_bench import coalitions, units
 from xai_bench.explainers.regression import least_squares
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows
 
 _CELLS = 1 << 22
 """Numbers that are held at once, roughly."""
@@ -38,24 +40,33 @@ class LocalLinearSurrogate:
     ridge: float = 1e-3
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        parts = []
-        for rows in _blocks(inputs, self.budget):
-            part = inputs.take(rows)
-            noise = _noise(part, self.budget, rng.take(rows))
-            step = noise * (self.width * inputs.domain.scale.double().flatten())
-            points = (part.x.flatten(1).double()[:, None] + step).to(inputs.x.dtype)
-            points = points.view(len(rows), -1, *inputs.x.shape[1:])
-            values = coalitions.values_at(model, part, targets[rows], points)
-            weight = torch.ones_like(values)
-            centre = values - values.mean(1, keepdim=True)
-            parts.append(least_squares(noise, centre, weight, self.ridge * self.budget))
-        slopes = torch.cat(parts) / (self.width * inputs.domain.scale.double().flatten())
-        distance = inputs.x.double() - inputs.domain.background.double().mean(0)
-        credits = slopes.view(inputs.x.shape) * distance
-        return torch.where(inputs.units < 0, 0, credits).to(inputs.x.dtype)
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng)).attribution
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return _learnt(self, model, inputs, targets, budgets, rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(self.budget)
+
+    def draw(self, inputs: Inputs, budget: int, rng: Rng) -> Tensor:
+        return _noise(inputs, budget, rng)
+
+    def points(self, inputs: Inputs, draws: Tensor) -> Tensor:
+        moved = inputs.x.flatten(1).double()[:, None] + draws * self._step(inputs)
+        return moved.to(inputs.x.dtype).view(*draws.shape[:2], *inputs.x.shape[1:])
+
+    def credits(self, inputs: Inputs, draws: Tensor, values: Tensor) -> Tensor:
+        centre = values - values.mean(1, keepdim=True)
+        slopes = least_squares(
+            draws, centre, torch.ones_like(values), self.ridge * values.shape[1]
+        ) / self._step(inputs)
+        distance = inputs.x.double() - inputs.domain.background.double().mean(0)
+        return torch.where(inputs.units < 0, 0, slopes.view(inputs.x.shape) * distance)
+
+    def _step(self, inputs: Inputs) -> Tensor:
+        return self.width * inputs.domain.scale.double().flatten()
 
 
 @dataclass(frozen=True)
@@ -81,18 +92,64 @@ class LocalTreeSurrogate:
     min_samples_leaf: int = 5
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        parts = []
-        for rows in _blocks(inputs, self.budget):
-            part = inputs.take(rows)
-            points = _mixtures(part, self.budget, rng.take(rows))
-            values = coalitions.values_at(model, part, targets[rows], points)
-            draws = points.flatten(2).double()
-            way = (part.x.flatten(1).double(), self.max_depth, self.min_samples_leaf)
-            parts.append(path_credits(draws, values, *way))
-        return torch.cat(parts).view(inputs.x.shape).to(inputs.x.dtype)
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng)).attribution
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return _learnt(self, model, inputs, targets, budgets, rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(self.budget)
+
+    def draw(self, inputs: Inputs, budget: int, rng: Rng) -> Tensor:
+        return _mixtures(inputs, budget, rng)
+
+    def points(self, inputs: Inputs, draws: Tensor) -> Tensor:
+        return draws
+
+    def credits(self, inputs: Inputs, draws: Tensor, values: Tensor) -> Tensor:
+        way = (inputs.x.flatten(1).double(), self.max_depth, self.min_samples_leaf)
+        return path_credits(draws.flatten(2).double(), values, *way).view(inputs.x.shape)
+
+
+class _Local(Protocol):
+    """What is learnt around a sample, and from which draws: the first of them for any budget."""
+
+    def draw(self, inputs: Inputs, budget: int, rng: Rng) -> Tensor: ...
+
+    def points(self, inputs: Inputs, draws: Tensor) -> Tensor:
+        """`[b, K, ...] -> [b, K, *S]`: where the model is asked."""
+        ...
+
+    def credits(self, inputs: Inputs, draws: Tensor, values: Tensor) -> Tensor:
+        """`[b, K, ...], [b, K] -> [b, *S]`."""
+        ...
+
+
+def _learnt(
+    local: _Local,
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    budgets: Sequence[int],
+    rng: Rng,
+) -> Iterator[Answer]:
+    """One answer per budget (ascending): values are kept, and draws made again when needed."""
+    if any(later < earlier for earlier, later in pairwise(budgets)):
+        raise ValueError(f"budgets must ascend; found {list(budgets)}")
+    known = torch.zeros(len(inputs), 0, dtype=torch.float64)
+    for budget in budgets:
+        values, credits = [], []
+        for rows in _blocks(inputs, budget):
+            part = inputs.take(rows)
+            draws = local.draw(part, budget, rng.take(rows))
+            fresh = local.points(part, draws[:, known.shape[1] :])
+            found = coalitions.values_at(model, part, targets[rows], fresh)
+            values.append(torch.cat([known[rows], found], dim=1))
+            credits.append(local.credits(part, draws, values[-1]))
+        known = torch.cat(values)
+        yield Answer(torch.cat(credits).to(inputs.x.dtype))
 
 
 def path_credits(draws: Tensor, values: Tensor, x: Tensor, max_depth: int, min_leaf: int) -> Tensor:
