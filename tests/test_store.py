@@ -310,6 +310,16 @@ def test_nothing_is_left_behind_by_a_writer_that_dies(
     assert contents(tmp_path) == before
 
 
+def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write("cell0", explanation("lime", scored("a", [1.0] * 3)))
+    before = contents(tmp_path)
+    [whole] = tmp_path.glob("store/cell0/*/attribution.safetensors")
+    whole.with_name(f".{whole.name}.4711").write_bytes(b"half")
+    store.write("cell0", explanation("lime", scored("a", [1.0] * 3)))
+    assert contents(tmp_path) == before
+
+
 def test_inputs_are_kept_for_pictures(tmp_path: Path) -> None:
     store, inputs = Store(tmp_path), toys.text().inputs
     elements = [Element(3.0, 2.0), Element(label="rent")]

@@ -269,10 +269,11 @@ class Store:
 
     @contextmanager
     def _writing(self, folder: Path) -> Iterator[None]:
-        """One writer at a time in `folder`."""
+        """One writer at a time in `folder`, who finds nothing that an earlier one left half done."""
         with files.writable(self.root):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
+                files.sweep(folder)
                 yield
 
 
