@@ -269,7 +269,7 @@ class Store:
 
     @contextmanager
     def _writing(self, folder: Path) -> Iterator[None]:
-        """One writer at a time in `folder`, who finds nothing that an earlier one left half done."""
+        """One writer at a time in `folder`, where nothing is left half done by an earlier one."""
         with files.writable(self.root):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
