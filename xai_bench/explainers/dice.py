@@ -117,8 +117,11 @@ class _Table:
         self.origin = zeros if rules is None else rules.origin
         self.codes = zeros.bool() if rules is None else rules.codes
         able = actionability.movable(inputs)[0]
-        named = zip(self.names, self.places, strict=True)
+        named = list(zip(self.names, self.places, strict=True))
         self.free = [name for name, place in named if able[place].any()]
+        self.categories = {name: place for name, place in named if self.codes[place[0]]}
+        self.numbers = {name: place[0] for name, place in named if name not in self.categories}
+        self.line = torch.tensor(list(self.numbers.values()), dtype=torch.long)
 
     def asked(self, method: DiCE, outputs: Tensor, now: int) -> Tensor | None:
         """What dice-ml finds, `[m, F]`; None where it finds nothing."""
@@ -130,7 +133,7 @@ class _Table:
         rows = torch.cat([self.inputs.domain.background, self.inputs.x])
         data = dice_ml.Data(
             dataframe=self._frame(rows).assign(**{OUTCOME: 0}),
-            continuous_features=self._numbers(),
+            continuous_features=list(self.numbers),
             continuous_features_precision=self._digits(),
             outcome_name=OUTCOME,
         )
@@ -175,62 +178,46 @@ class _Table:
         others[now] = -torch.inf
         return {"desired_class": int(others.argmax())}
 
-    def _numbers(self) -> list[str]:
-        named = zip(self.names, self.places, strict=True)
-        return [name for name, place in named if not self.codes[place[0]]]
-
     def _digits(self) -> dict[str, int]:
-        named = dict(zip(self.names, self.places, strict=True))
-        return {n: 0 if self.step[named[n][0]] > 0 else DIGITS for n in self._numbers()}
+        return {n: 0 if self.step[at] > 0 else DIGITS for n, at in self.numbers.items()}
 
     def _ranges(self, rows: Tensor) -> dict[str, list[float]]:
         """Within the background, and within the rules."""
-        low, high = actionability.box(self.inputs)
-        named = dict(zip(self.names, self.places, strict=True))
-        ends = {}
-        for name in self._numbers():
-            place = named[name][0]
-            values = self._counted(rows[:, place].double(), place)
-            bounds = self._counted(torch.stack([low[0, place], high[0, place]]), place)
-            ends[name] = [
-                max(values.min().item(), bounds[0].item()),
-                min(values.max().item(), bounds[1].item()),
-            ]
-        return ends
+        box = torch.cat(actionability.box(self.inputs)).double()
+        seen = self._counted(rows)
+        lowest, highest = self._counted(box)
+        low, high = torch.maximum(seen.amin(0), lowest), torch.minimum(seen.amax(0), highest)
+        ends = zip(self.numbers, low.tolist(), high.tolist(), strict=True)
+        return {name: [least, most] for name, least, most in ends}
 
     def _frame(self, rows: Tensor) -> pd.DataFrame:
         import pandas as pd
 
         columns: dict[str, Any] = {}
-        for name, place in zip(self.names, self.places, strict=True):
-            if self.codes[place[0]]:
-                part = rows[:, place]
-                label = torch.where(part.amax(1) > 0.5, part.argmax(1), -1)
-                columns[name] = [str(value) for value in label.tolist()]
-            else:
-                columns[name] = self._counted(rows[:, place[0]].double(), place[0]).tolist()
-        return pd.DataFrame(columns)
+        for name, place in self.categories.items():
+            part = rows[:, place]
+            label = torch.where(part.amax(1) > 0.5, part.argmax(1), -1)
+            columns[name] = [str(value) for value in label.tolist()]
+        columns |= dict(zip(self.numbers, self._counted(rows).T.tolist(), strict=True))
+        return pd.DataFrame(columns)[self.names]
 
     def _rows(self, frame: pd.DataFrame) -> Tensor:
         """`[m, F]`, as the model takes them; what is unchanged keeps its bits."""
         rows = self.inputs.x.expand(len(frame), -1).double().clone()
-        own = self._frame(self.inputs.x)
-        for name, place in zip(self.names, self.places, strict=True):
-            values = frame[name]
-            if self.codes[place[0]]:
-                label = torch.tensor([int(value) for value in values])
-                rows[:, place] = (label[:, None] == torch.arange(len(place))).double()
-            else:
-                counted = torch.tensor([float(value) for value in values], dtype=torch.float64)
-                step = self.step[place[0]]
-                found = self.origin[place[0]] + counted * step if step > 0 else counted
-                same = (counted - own[name][0]).abs() <= 10**-DIGITS
-                rows[:, place[0]] = torch.where(same, rows[:, place[0]], found)
+        for name, place in self.categories.items():
+            label = torch.tensor([int(value) for value in frame[name]])
+            rows[:, place] = (label[:, None] == torch.arange(len(place))).double()
+        counted = torch.from_numpy(frame[list(self.numbers)].to_numpy("float64", copy=True))
+        step, origin = self.step[self.line], self.origin[self.line]
+        found = torch.where(step > 0, origin + counted * step, counted)
+        same = (counted - self._counted(self.inputs.x)).abs() <= 10**-DIGITS
+        rows[:, self.line] = torch.where(same, rows[:, self.line], found)
         return rows.to(self.inputs.x.dtype)
 
-    def _counted(self, values: Tensor, place: int) -> Tensor:
-        step = self.step[place]
-        return (values - self.origin[place]) / step if step > 0 else values
+    def _counted(self, rows: Tensor) -> Tensor:
+        """`[m, F] -> [m, numbers]` float64: in steps, where a number has them."""
+        values, step = rows[:, self.line].double(), self.step[self.line]
+        return torch.where(step > 0, (values - self.origin[self.line]) / step, values)
 
 
 def _places(inputs: Inputs) -> list[list[int]]:
