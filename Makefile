@@ -43,10 +43,10 @@ demo: install
 	$(BIN)/xai-bench run experiment=demo
 
 test: install
-	$(BIN)/pytest -n $(WORKERS) -m 'not gpu and not network'
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not gpu and not network'
 
 test-fast: install
-	$(BIN)/pytest -n $(WORKERS) -m 'not slow and not gpu and not network'
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not gpu and not network'
 
 check: install
 	$(BIN)/ruff check .

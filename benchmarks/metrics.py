@@ -30,6 +30,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from xai_bench import heap
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
@@ -303,6 +304,7 @@ def memory(args: argparse.Namespace) -> None:
     for metric in args.metrics:
         draws = {"n_draws": args.n_draws if _random_sets(metric) else args.n_near}
         judge, here = Judge(metric, component("metric", metric, **draws)), replace(bench, shared={})
+        heap.give_back()
         Path("/proc/self/clear_refs").write_text("5")
         start = time.perf_counter()
         evaluate(here, candidate, [judge])
