@@ -151,6 +151,17 @@ def test_the_command_line_starts_light(name: str) -> None:
     assert tops <= {*sys.stdlib_module_names, "xai_bench"}
 
 
+def test_a_run_does_not_import_the_compiler_of_torch() -> None:
+    """`torch.use_deterministic_algorithms` does, which takes two seconds of every start."""
+    code = (
+        "import sys; from xai_bench import run; from xai_bench.explainers import libraries\n"
+        "with run.canonical(), libraries.undisturbed(None): pass\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_importing_the_command_line_imports_nothing_heavy() -> None:
     heavy = "torch numpy pandas sklearn mlflow matplotlib hydra rich yaml"
     code = f"import sys, xai_bench.cli; print([m for m in '{heavy}'.split() if m in sys.modules])"

@@ -190,9 +190,8 @@ def undisturbed(module: nn.Module | None, seed: int = 0) -> Iterator[None]:
     layers = [] if module is None else list(module.modules())
     before = [{key: _copied(value) for key, value in vars(layer).items()} for layer in layers]
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
-    strict = torch.are_deterministic_algorithms_enabled()
-    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(strict, warn_only=True)
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode(min(mode, 1))  # 1: warn
     try:
         with torch.random.fork_rng(devices=[]), _silence():
             random.seed(seed)
@@ -202,7 +201,7 @@ def undisturbed(module: nn.Module | None, seed: int = 0) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(arrays)  # noqa: NPY002
-        torch.use_deterministic_algorithms(strict, warn_only=lenient)
+        torch.set_deterministic_debug_mode(mode)
         for layer, kept in zip(layers, before, strict=True):
             vars(layer).clear()
             vars(layer).update(kept)

@@ -119,16 +119,15 @@ def deterministic() -> Iterator[None]:
     """
     memory: Any = import_module("torch.utils.deterministic")
     threads, filled = torch.get_num_threads(), memory.fill_uninitialized_memory
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    mode = torch.get_deterministic_debug_mode()
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(mode=True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler
     memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         memory.fill_uninitialized_memory = filled
-        torch.use_deterministic_algorithms(mode=enabled, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(mode)
         torch.set_num_threads(threads)
 
 
