@@ -1,7 +1,7 @@
 """The C library's memory: kept between calls, and given back where it is measured.
 
 Arrays of a megabyte are handed to the system when they are freed and asked for again by the next
-call of the model, which then waits for fresh pages: half the time of a small network. Elsewhere
+call of the model, which then waits for fresh pages: much of the time of a small network. Elsewhere
 than on glibc nothing is changed.
 """
 
