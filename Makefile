@@ -29,14 +29,15 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory into ENV=$(VENV) WHAT="-e '.[dev]'"
 	@touch $@
 
-# uv takes a quarter of the time, but reads none of pip's own settings: it is told of --find-links,
-# and where it fails, pip has its turn.
+# uv takes a quarter of the time, but reads none of pip's own settings: it is told of two of them, and
+# where it fails, pip has its turn.
 into:
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv || true
-	@links="$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null)}"; \
+	@said() { $(BIN)/python -m pip config get "global.$$1" 2>/dev/null; }; \
+	links="$${PIP_FIND_LINKS:-$$(said find-links)}"; index="$${PIP_INDEX_URL:-$$(said index-url)}"; \
 	set -x; \
 	$(BIN)/uv pip install --quiet --python $(ENV)/bin/python $${links:+--find-links "$$links"} \
-		-c constraints.txt $(WHAT) \
+		$${index:+--index-url "$$index"} -c constraints.txt $(WHAT) \
 	|| $(ENV)/bin/python -m pip install --quiet -c constraints.txt $(WHAT)
 
 demo: install

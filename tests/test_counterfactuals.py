@@ -20,7 +20,7 @@ from xai_bench import actionability, counterfactuals
 from xai_bench.certify.worlds import actions
 from xai_bench.data.table import CustomTable
 from xai_bench.outcomes import Explanation
-from xai_bench.record.changes import what_to_change
+from xai_bench.record.changes import _number, what_to_change
 from xai_bench.seeds import Seeds
 from xai_bench.types import Actionability, Answer, Detailed, Fitted, Unsupported
 
@@ -472,6 +472,15 @@ def test_what_to_change_is_told_in_the_words_of_the_file() -> None:
     assert (
         set(told.splitlines()[2].removeprefix("| 7 | ").removesuffix(" |").split("; ")) == expected
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.012345678, "0.012346"), (-3.0, "-3"), (1234.5678, "1234.6"), (99999.4, "99999"),
+     (99999.9996, "100000"), (226802.0, "226802"), (-1234567.8, "-1234568")],
+)  # fmt: skip
+def test_a_large_number_has_no_exponent(value: float, told: str) -> None:
+    assert _number(value) == told
 
 
 def test_one_counterfactual_is_not_diverse() -> None:

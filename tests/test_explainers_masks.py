@@ -16,6 +16,7 @@ from xai_bench.baselines import Constant, Marginal
 from xai_bench.cost import Metered
 from xai_bench.explainers.interactions import ExactInteractions, ShapleyInteractions
 from xai_bench.explainers.lime import LIME, LassoLIME
+from xai_bench.explainers.regression import lasso
 from xai_bench.explainers.rise import RISE, UnitRISE
 from xai_bench.explainers.shapley import ExactShapley
 from xai_bench.explainers.sobol import Sobol
@@ -26,6 +27,13 @@ from xai_bench.types import Unsupported
 ZERO = Constant(0.0)
 ANYTIME = [LIME(ZERO), LassoLIME(ZERO), TabularLIME(), UnitRISE(ZERO), Sobol(ZERO), RISE(ZERO),
            ShapleyInteractions(ZERO)]  # fmt: skip
+
+
+@pytest.mark.parametrize("explainer", [RISE(ZERO), TabularLIME()], ids=ids)
+def test_budgets_must_ascend(explainer):
+    world = toys.image() if isinstance(explainer, RISE) else toys.tabular()
+    with pytest.raises(ValueError, match=r"budgets must ascend; found \[64, 32\]"):
+        list(explainer.anytime(world.model, world.inputs, world.targets, (64, 32), rng=world.rng))
 
 
 def answer(explainer, world):
@@ -118,6 +126,27 @@ def test_lasso_lime_is_the_lasso_of_scikit_learn(alpha):
         assert torch.allclose(ours.attribution[b], torch.tensor(lasso.coef_), atol=1e-6)
     assert (ours.standard_error[ours.attribution == 0] == 0).all()
     assert (ours.standard_error[ours.attribution != 0] > 0).all()
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.5])
+@pytest.mark.parametrize("noise", [0.1, 0.3])
+def test_a_lasso_of_columns_that_go_together_is_a_minimum(alpha, noise):
+    """Its slope is alpha against each sign, and no more where a coefficient is 0 (Tibshirani 1996).
+
+    Columns are sums of few others, so that signs are found late.
+    """
+    common, own = toys.normal(6, 60, 4, seed=1), toys.normal(6, 60, 25, seed=2)
+    design = common @ toys.normal(4, 25, seed=3) + noise * own
+    gram = design.mT @ design / 60
+    right = (design.mT @ toys.normal(6, 60, 1, seed=4) / 60)[..., 0]
+    found = lasso(gram, right, alpha)
+    slope = right - (gram @ found[..., None])[..., 0]
+    free = found != 0
+    assert 0 < free.sum() < free.numel()
+    assert torch.allclose(slope[free], alpha * found[free].sign(), atol=1e-8)
+    assert (slope[~free].abs() <= alpha * (1 + 1e-8)).all()
+    for row in range(6):
+        assert torch.equal(lasso(gram[row : row + 1], right[row : row + 1], alpha)[0], found[row])
 
 
 def test_lasso_lime_leaves_out_what_does_not_matter():

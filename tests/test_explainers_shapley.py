@@ -12,6 +12,7 @@ from tests import toys
 from tests.test_explainers_gradient import world_of
 from xai_bench import units
 from xai_bench.baselines import Constant, Marginal, Mean
+from xai_bench.coalitions import Game, Renamed
 from xai_bench.explainers.banzhaf import Banzhaf
 from xai_bench.explainers.credit import Sampler
 from xai_bench.explainers.lime import LIME
@@ -177,6 +178,44 @@ def test_more_budget_keeps_the_orders():
     small = PermutationShapley(ZERO).plan(5, 10, rng=rng)
     large = PermutationShapley(ZERO).plan(5, 66, rng=rng)
     assert torch.equal(large[: len(small)], small)
+
+
+@pytest.mark.parametrize("n_units", [1, 2, 31, 32, 33, 70])
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_renamed_design_is_the_design_under_other_names(n_units, shares):
+    design, names = toys.normal(9, n_units, seed=1), toys.normal(5, n_units, seed=2).argsort(1)
+    design = design if shares else design < 0
+    renamed = Renamed(design, names)
+    assert renamed.shape == (5, 9, n_units)
+    block = renamed[slice(1, 4), slice(2, 9)]
+    expected = design[2:9][:, names[1:4]].movedim(1, 0)
+    assert torch.equal(block if shares else block.bool(), expected)
+    if block.dtype is torch.int32:
+        assert ((block == 0) | (block == -1)).all(), "all bits of a word, or none"
+
+
+@pytest.mark.parametrize("n_units", [3, 31, 32, 33])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_renamed_design_is_worth_what_its_coalitions_are(n_units, dtype):
+    """Words, bool and both kinds of numbers: the model is asked at the same points, bit for bit."""
+    x = toys.normal(4, n_units, seed=1).to(dtype)
+    world = toys.world(Summed().to(dtype), x, torch.arange(n_units), x)
+    game = Game(world.model, world.inputs, world.targets, Constant(0.3), rng=world.rng)
+    design, names = toys.normal(20, n_units, seed=2) < 0, world.rng.uniform(n_units).argsort(1)
+    plain = design[:, names].movedim(1, 0)
+    assert torch.equal(game.values(Renamed(design, names)), game.values(plain))
+
+
+def test_the_shared_stream_is_one_for_all_samples():
+    few, many = (Seeds(1).stream("explain", samples=torch.arange(n)) for n in (1, 9))
+    drawn = many.child("a").shared().uniform(6)
+    assert drawn.shape == (1, 6)
+    assert torch.equal(drawn, few.child("a").shared().uniform(6))
+    assert torch.equal(drawn, many.take(torch.tensor([3])).child("a").shared().uniform(6))
+    assert torch.equal(drawn[:, :4], many.child("a").shared().uniform(4))
+    others = [many.child("b"), Seeds(2).stream("explain", samples=torch.arange(9)).child("a")]
+    assert not any(torch.equal(drawn, other.shared().uniform(6)) for other in others)
+    assert not (many.child("a").uniform(6) == drawn).any(), "no sample's own"
 
 
 @pytest.mark.parametrize("estimator", [PermutationShapley, KernelSHAP, Banzhaf, LIME])

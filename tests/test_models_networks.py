@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -145,6 +147,8 @@ def test_same_seed_same_bits_whatever_the_global_state(recipe: MLP | CNN) -> Non
 def test_the_deterministic_block_restores_what_it_found(
     before: bool, request: pytest.FixtureRequest
 ) -> None:
+    filling: Any = import_module("torch.utils.deterministic")
+    filled = filling.fill_uninitialized_memory
     found = torch.are_deterministic_algorithms_enabled()
     request.addfinalizer(lambda: torch.use_deterministic_algorithms(found))
     threads = torch.get_num_threads()
@@ -156,12 +160,14 @@ def test_the_deterministic_block_restores_what_it_found(
         with deterministic():
             assert torch.are_deterministic_algorithms_enabled()
             assert torch.get_num_threads() == 1
+            assert not filling.fill_uninitialized_memory, "an aid of debuggers, and slow"
             raise KeyError
 
     with pytest.raises(KeyError):
         fail_inside()
     assert torch.are_deterministic_algorithms_enabled() == before
     assert torch.get_num_threads() == 2
+    assert filling.fill_uninitialized_memory == filled
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(16, 500), nn.Conv2d(4, 300, 2)])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.data.checks import known
-from xai_bench.data.columns import Axis, Column
+from xai_bench.data.columns import Axis
 from xai_bench.types import Actionability
 
 Bounds = Mapping[str, Sequence[float | None]]
@@ -28,11 +28,10 @@ class Rules:
     decreasing: Sequence[str] = ()
     ranges: Bounds | None = None
 
-    def of(self, columns: Sequence[Column], train: Tensor) -> Actionability:
+    def of(self, columns: Mapping[str, Axis]) -> Actionability:
         """In the space of x, in which the columns lie one after the other."""
-        names = [column.name for column in columns]
-        axes = [column.axis(train) for column in columns]
-        self._check(dict(zip(names, axes, strict=True)))
+        self._check(columns)
+        names, axes = list(columns), list(columns.values())
         widths = torch.tensor([axis.n_elements for axis in axes])
 
         def spread(values: Iterable[float]) -> Tensor:

@@ -5,7 +5,7 @@ Everything that is learned (means, modes, scales, categories, medians) is learne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -148,9 +148,14 @@ class Categories:
         return torch.where(self.codes < 0, known.bincount().argmax(), self.codes)
 
 
-def elements(columns: Iterable[Column], train: Tensor) -> tuple[Element, ...]:
+def axes(columns: Iterable[Column], train: Tensor) -> dict[str, Axis]:
+    """Name -> axis, in the order of the columns."""
+    return {column.name: column.axis(train) for column in columns}
+
+
+def elements(axes: Mapping[str, Axis]) -> tuple[Element, ...]:
     """Of all columns, one after the other as in x."""
-    return tuple(e for column in columns for e in column.axis(train).elements())
+    return tuple(element for axis in axes.values() for element in axis.elements())
 
 
 def read_column(column: pd.Series[Any], *, category: bool, number: bool) -> Column:

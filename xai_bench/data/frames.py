@@ -28,7 +28,11 @@ def read_frame(
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty; {_EXPECTED}") from error
     except (OSError, ValueError, EOFError, pd.errors.ParserWarning) as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
+        told = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(
+            f"{path} cannot be read as a table: {told}; {_EXPECTED}, its values separated by "
+            f"{separator!r} (data.separator)"
+        ) from error
     if frame.empty:
         raise ValueError(f"{path} has no rows; {_EXPECTED}")
     return frame.reset_index(drop=True).rename(columns=lambda name: str(name).strip())

@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_bench.data.actionable import Rules
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing, known
-from xai_bench.data.columns import Column, elements, read_column
+from xai_bench.data.columns import Column, axes, elements, read_column
 from xai_bench.data.frames import filtered, read_frame, recoded
 from xai_bench.data.labels import AskedTask, read_labels
 from xai_bench.data.splits import FRACTIONS, divide, partition
@@ -92,6 +92,7 @@ class CustomTable:
         columns = [self._column(frame, name) for name in names]
         x, units = _encoded(columns, parts.train)
         groups = {n: self._column(frame, n).groups(parts.train) for n in self.sensitive}
+        column_axes = axes(columns, parts.train)
         rules = Rules(self.immutable, self.increasing, self.decreasing, self.ranges)
         codes = {name: found[0] for name, found in groups.items()}
         return Bundle(
@@ -102,8 +103,8 @@ class CustomTable:
             class_names=labels.class_names,
             group_names={name: found[1] for name, found in groups.items()},
             sensitive=_sensitive(names, self.sensitive, units),
-            actionability=rules.of(columns, parts.train),
-            elements=elements(columns, parts.train),
+            actionability=rules.of(column_axes),
+            elements=elements(column_axes),
         )
 
     def _read(self, path: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import torch
 from xai_bench.data.actionable import Rules
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import near
-from xai_bench.data.columns import Numbers, elements
+from xai_bench.data.columns import Numbers, axes, elements
 from xai_bench.data.labels import Labels
 from xai_bench.data.splits import FRACTIONS, divide, partition, standardise
 
@@ -49,6 +49,7 @@ class SklearnTable:
         units = torch.arange(x.shape[1])
         names = tuple(str(name) for name in found.feature_names)
         columns = [Numbers(n, values.double()) for n, values in zip(names, x.T, strict=True)]
+        column_axes = axes(columns, parts.train)
         rules = Rules(self.immutable, self.increasing, self.decreasing, self.ranges)
         return Bundle(
             labels.task,
@@ -56,8 +57,8 @@ class SklearnTable:
             *divide(standardise(x, parts.train), labels.scaled(parts), units, parts),
             unit_names=names,
             class_names=labels.class_names,
-            actionability=rules.of(columns, parts.train),
-            elements=elements(columns, parts.train),
+            actionability=rules.of(column_axes),
+            elements=elements(column_axes),
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from xai_bench import units
 from xai_bench.coalitions import Game, Renamed
+from xai_bench.explainers.sampling import require_ascending
 from xai_bench.types import Answer, Baseline, Inputs, Model, Rng, Rows, Unsupported
 
 
@@ -89,10 +89,8 @@ def answered(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, r
     sample's coalitions are depends on its own units only. 0 in padding.
     """
     groups = _groups(scheme.baseline, model, inputs, targets, rng)
-    for group in groups:
-        group.design = scheme.coalitions(group.n_units)
-    solved = [scheme.solve(g.design, g.valued(len(g.design))) for g in groups]
-    return _answer(inputs, [(g.rows, found) for g, found in zip(groups, solved, strict=True)])
+    asked = [_Asked(group, scheme.coalitions(group.n_units)) for group in groups]
+    return _answer(inputs, [one.credits(scheme, len(one.design)) for one in asked])
 
 
 def answers(
@@ -110,21 +108,13 @@ def answers(
     and each answer has the bits that it has on its own. Raises `Unsupported` at a budget with which
     the units cannot be told apart.
     """
-    if any(later < earlier for earlier, later in pairwise(budgets)):
-        raise ValueError(f"budgets must ascend; found {list(budgets)}")
+    require_ascending(budgets)
     groups = _groups(scheme.baseline, model, inputs, targets, rng)
     sizes = [[_affordable(scheme, budget, group) for budget in budgets] for group in groups]
-    for group, size in zip(groups, sizes, strict=True):
-        drawn = group.rng.child("coalitions").shared()
-        group.design = scheme.plan(group.n_units, size[-1], rng=drawn)
-        group.names = group.rng.child("names").uniform(group.n_units).argsort(1)
+    asked = [_drawn(scheme, g, size[-1]) for g, size in zip(groups, sizes, strict=True)]
     for number in range(len(budgets)):
-        found = []
-        for group, size in zip(groups, sizes, strict=True):
-            n = size[number]
-            credits = scheme.solve(group.design[:n], group.valued(n))
-            found.append((group.rows, group.renamed(credits)))
-        yield _answer(inputs, found)
+        each = zip(asked, sizes, strict=True)
+        yield _answer(inputs, [one.credits(scheme, size[number]) for one, size in each])
 
 
 def sampled_rows(scheme: Sampler, budget: int, n_units: int, n_references: int) -> Rows:
@@ -132,42 +122,52 @@ def sampled_rows(scheme: Sampler, budget: int, n_units: int, n_references: int) 
     return Rows(scheme.n_coalitions(n_units, budget // n_references) * n_references)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Group:
-    """Samples with the same number of units; `rows [b]` is where they stand in the batch.
-
-    `design [K, u]` has their coalitions, `names [b, u]` the column of it that is a sample's unit
-    (None: its own), and `values [b, k]` what is known so far of the first of them.
-    """
+    """Samples with the same number of units; `rows [b]` is where they stand in the batch."""
 
     game: Game
     rows: Tensor
     n_units: int
     rng: Rng
-    design: Tensor
-    values: Tensor
-    names: Tensor | None = None
 
-    def valued(self, n_coalitions: int) -> Tensor:
-        """`[b, n_coalitions]`: of the first of the design; those not known are asked for."""
+
+class _Asked:
+    """A group and its design `[K, u]`; `names [b, u]` is the column that is each sample's unit.
+
+    Without names, a unit's column is its own. Values `[b, k]` of the first coalitions are kept.
+    """
+
+    def __init__(self, group: _Group, design: Tensor, names: Tensor | None = None) -> None:
+        self.group, self.design, self.names = group, design, names
+        self.values = torch.zeros(len(group.rows), 0, dtype=torch.float64)
+
+    def credits(self, scheme: Scheme | Sampler, n_coalitions: int) -> tuple[Tensor, Credits]:
+        """Whose, and from the first of the design, of which those not yet known are asked for."""
         fresh = self.design[self.values.shape[1] : n_coalitions]
-        alike = fresh.expand(len(self.rows), -1, -1)
+        alike = fresh.expand(len(self.values), -1, -1)
         kept = alike if self.names is None else Renamed(fresh, self.names)
-        self.values = torch.cat([self.values, self.game.values(kept)], dim=1)
-        return self.values
+        self.values = torch.cat([self.values, self.group.game.values(kept)], dim=1)
+        found = scheme.solve(self.design[:n_coalitions], self.values)
+        return self.group.rows, found if self.names is None else _renamed(found, self.names)
 
-    def renamed(self, credits: Credits) -> Credits:
-        """From columns of the design to each sample's units."""
-        names = self.names
-        if names is None:
-            return credits
-        values, errors, pairs = credits.values.gather(1, names), credits.errors, credits.pairs
-        if errors is not None:
-            errors = errors.gather(1, names)
-        if pairs is not None:
-            across = names[:, :, None].expand_as(pairs)
-            pairs = pairs.gather(1, across).gather(2, across.mT)
-        return Credits(values, errors, pairs)
+
+def _drawn(scheme: Sampler, group: _Group, n_coalitions: int) -> _Asked:
+    """A design from the stream that all samples share, under each sample's own names."""
+    drawn = group.rng.child("coalitions").shared()
+    design = scheme.plan(group.n_units, n_coalitions, rng=drawn)
+    return _Asked(group, design, group.rng.child("names").uniform(group.n_units).argsort(1))
+
+
+def _renamed(credits: Credits, names: Tensor) -> Credits:
+    """From columns of the design to each sample's units."""
+    errors, pairs = credits.errors, credits.pairs
+    if errors is not None:
+        errors = errors.gather(1, names)
+    if pairs is not None:
+        across = names[:, :, None].expand_as(pairs)
+        pairs = pairs.gather(1, across).gather(2, across.mT)
+    return Credits(credits.values.gather(1, names), errors, pairs)
 
 
 def _groups(
@@ -180,9 +180,7 @@ def _groups(
         own = rng.take(rows)
         some = inputs if len(rows) == len(inputs) else inputs.take(rows)
         game = Game(model, some, targets[rows], baseline, rng=own)
-        design = torch.zeros(0, n, dtype=torch.bool)
-        values = torch.zeros(len(rows), 0, dtype=torch.float64)
-        groups.append(_Group(game, rows, n, own, design, values))
+        groups.append(_Group(game, rows, n, own))
     return groups
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Protocol
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from xai_bench import coalitions, units
 from xai_bench.explainers.regression import least_squares
+from xai_bench.explainers.sampling import require_ascending
 from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows
 
 _CELLS = 1 << 22
@@ -136,8 +136,7 @@ def _learnt(
     rng: Rng,
 ) -> Iterator[Answer]:
     """One answer per budget (ascending): values are kept, and draws made again when needed."""
-    if any(later < earlier for earlier, later in pairwise(budgets)):
-        raise ValueError(f"budgets must ascend; found {list(budgets)}")
+    require_ascending(budgets)
     known = torch.zeros(len(inputs), 0, dtype=torch.float64)
     for budget in budgets:
         values, credits = [], []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.explainers.credit import Credits, explained
-from xai_bench.explainers.removal import shared_drops
+from xai_bench.explainers.removal import all_but, require_cover, shared_drops, windows
 from xai_bench.types import Baseline, Inputs, Kind, Model, Range, Rng, Rows, Unsupported
 
 
@@ -35,11 +35,7 @@ class PatchOcclusion:
     stride: int = 1
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        if not 1 <= self.stride <= self.patch:
-            raise ValueError(
-                f"occlusion_patches found patch {self.patch} and stride {self.stride}; "
-                "give 1 <= stride <= patch, so that every pixel is covered"
-            )
+        require_cover("occlusion_patches", "patch", self.patch, self.stride)
         if inputs.x.dim() != 4:
             raise Unsupported(
                 "occlusion_patches needs images [channels, height, width]; these inputs have "
@@ -65,16 +61,8 @@ class _Patches:
     stride: int
 
     def coalitions(self, n_units: int) -> Tensor:
-        down, across = self._covered(self.height), self._covered(self.width)
-        covered = (down[:, None, :, None] & across[None, :, None, :]).flatten(2).flatten(0, 1)
-        return torch.cat([torch.ones(1, n_units, dtype=torch.bool), ~covered])
+        down, across = (windows(n, self.patch, self.stride) for n in (self.height, self.width))
+        return all_but((down[:, None, :, None] & across[None, :, None, :]).flatten(2).flatten(0, 1))
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
         return shared_drops(kept, values)
-
-    def _covered(self, size: int) -> Tensor:
-        """`[n, size]` bool: the places of one axis that each patch covers."""
-        last = max(size - self.patch, 0)
-        first = torch.tensor(sorted({*range(0, last, self.stride), last}))[:, None]
-        place = torch.arange(size)
-        return (place >= first) & (place < first + self.patch)

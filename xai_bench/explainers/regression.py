@@ -9,7 +9,8 @@ from torch.nn import functional
 from xai_bench.explainers.credit import Credits, combined
 
 _SINGULAR = 1e-9
-"""Below this share of the largest, a pivot says that a direction is not covered by the design."""
+"""Below this share of the largest, a pivot or an eigenvalue says that the design does not cover a
+direction."""
 _MOST_SWEEPS = 1000
 _SWEEPS = 4
 """So many go by between looks at whether the signs are right."""
@@ -42,7 +43,8 @@ class Regression:
         inverse = (direction * torch.where(covered, 1 / size, 0)) @ direction.mT
         self.solution = weighted @ inverse
         self.freedom = len(design) - float((inverse * gram).sum())
-        self.told = self.freedom > 0.5 and int(covered.sum()) >= (n_free or len(gram))
+        enough = int(covered.sum()) >= (len(gram) if n_free is None else n_free)
+        self.told = self.freedom > 0.5 and enough
         self.spread = self.solution.square() * (1 if spare is None else spare[:, None])
 
     def credits(self, response: Tensor) -> Credits:
@@ -56,10 +58,10 @@ class Regression:
 
 
 def regress_on_members(kept: Tensor, values: Tensor, weight: Tensor, ridge: float) -> Credits:
-    """`regress` of `values [b, K]` on membership `kept [b, K, u]` bool, with a free intercept.
+    """As `Regression`, of `values [b, K]` on membership `kept [b, K, u]` bool, each sample's own.
 
-    The design is never centred: sums of products are, afterwards. Those for the errors need single
-    precision only.
+    With a free intercept. The design is never centred: sums of products are, afterwards. Those for
+    the errors need single precision only.
     """
     total = weight.sum(1, keepdim=True)
     member = kept.double()
@@ -108,7 +110,7 @@ class Normal:
         return (self.inverse @ self.right[..., None])[..., 0]
 
     def errors(self, meat: Tensor, n_rows: int) -> Tensor:
-        """`[b, u]` from `meat [b, u, u]`, the scatter of the rows' residuals; see `regress`."""
+        """`[b, u]` from `meat [b, u, u]`, the scatter of the rows' residuals; see `Regression`."""
         variance = ((self.inverse @ meat) * self.inverse).sum(2)
         freedom = (n_rows - (self.inverse * self.gram).sum((1, 2)))[:, None]
         told = (freedom > 0.5) & self.regular[:, None]
@@ -159,7 +161,8 @@ def lasso(gram: Tensor, right: Tensor, alpha: float) -> Tensor:
     """`gram [b, u, u], right [b, u] -> [b, u]`: the minimum of `b G b / 2 - r b + alpha |b|_1`.
 
     Cyclic coordinate descent (Friedman+ 2010), until the solution with the signs found so far is a
-    minimum. Each sample stops at its own convergence, so that its bits do not depend on the others.
+    minimum, for at most 1,000 sweeps: columns that hardly differ may need more under a small alpha.
+    Each sample stops at its own convergence, so that its bits do not depend on the others.
     """
     scale = gram.diagonal(dim1=1, dim2=2)
     found = torch.zeros_like(right)

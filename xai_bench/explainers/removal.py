@@ -33,8 +33,7 @@ class LeaveOneOut:
         return Rows((n_units + 1) * n_references)
 
     def coalitions(self, n_units: int) -> Tensor:
-        full = torch.ones(1, n_units, dtype=torch.bool)
-        return torch.cat([full, ~torch.eye(n_units, dtype=torch.bool)])
+        return all_but(torch.eye(n_units, dtype=torch.bool))
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
         return Credits(values[:, :1] - values[:, 1:])
@@ -61,28 +60,44 @@ class Occlusion:
     stride: int = 1
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        if not 1 <= self.stride <= self.window:
-            raise ValueError(
-                f"occlusion found window {self.window} and stride {self.stride}; "
-                "give 1 <= stride <= window, so that every unit is covered"
-            )
+        require_cover("occlusion", "window", self.window, self.stride)
         return explained(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows((1 + self._n_windows(n_units)) * n_references)
-
-    def _n_windows(self, n_units: int) -> int:
-        return 1 + math.ceil(max(n_units - self.window, 0) / self.stride)
+        return Rows((1 + n_windows(n_units, self.window, self.stride)) * n_references)
 
     def coalitions(self, n_units: int) -> Tensor:
-        last = max(n_units - self.window, 0)
-        first = (self.stride * torch.arange(self._n_windows(n_units))).clamp(max=last)[:, None]
-        unit = torch.arange(n_units)
-        dropped = (unit >= first) & (unit < first + self.window)
-        return torch.cat([torch.ones(1, n_units, dtype=torch.bool), ~dropped])
+        return all_but(windows(n_units, self.window, self.stride))
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
         return shared_drops(kept, values)
+
+
+def require_cover(name: str, what: str, size: int, stride: int) -> None:
+    """Raise ValueError where a stride leaves something between two windows."""
+    if not 1 <= stride <= size:
+        raise ValueError(
+            f"{name} found {what} {size} and stride {stride}; "
+            f"give 1 <= stride <= {what}, so that everything is covered"
+        )
+
+
+def n_windows(length: int, size: int, stride: int) -> int:
+    """How many there are in `windows`."""
+    return 1 + math.ceil(max(length - size, 0) / stride)
+
+
+def windows(length: int, size: int, stride: int) -> Tensor:
+    """`[n, length]` bool: the places under each window; the last one ends at the last place."""
+    first = (stride * torch.arange(n_windows(length, size, stride)))[:, None]
+    first = first.clamp(max=max(length - size, 0))
+    place = torch.arange(length)
+    return (place >= first) & (place < first + size)
+
+
+def all_but(dropped: Tensor) -> Tensor:
+    """`[n, u] -> [1 + n, u]` bool: the full coalition, and those without each set of units."""
+    return torch.cat([torch.ones_like(dropped[:1]), ~dropped])
 
 
 def shared_drops(kept: Tensor, values: Tensor) -> Credits:

@@ -13,6 +13,7 @@ from torch import Tensor
 from xai_bench import coalitions
 from xai_bench.explainers.credit import Credits, answers, combined, sampled_rows
 from xai_bench.explainers.gradient import references
+from xai_bench.explainers.sampling import require_ascending
 from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
@@ -50,6 +51,7 @@ class RISE:
                 "rise needs inputs [channels, time] or [channels, height, width]; these have shape "
                 f"{list(inputs.x.shape[1:])}: take rise_units"
             )
+        require_ascending(budgets)
         starts, done = references(self.baseline, inputs, rng=rng), 0
         total = torch.zeros(len(inputs), *inputs.x.shape[2:], dtype=torch.float64)
         squares = torch.zeros_like(total)

@@ -18,14 +18,19 @@ Draws = Callable[[range], Iterator[Tensor]]
 
 def running(draws: Draws, inputs: Inputs, counts: Sequence[int]) -> Iterator[Answer]:
     """The mean over the first `n` draws for each `n` of `counts`, ascending, in one run."""
-    if any(later < earlier for earlier, later in pairwise(counts)):
-        raise ValueError(f"budgets must ascend; found {list(counts)} draws")
+    require_ascending(counts)
     moments, done = Moments(inputs), 0
     for count in counts:
         for draw in draws(range(done, count)):
             moments.add(draw)
         done = max(done, count)
         yield moments.answer()
+
+
+def require_ascending(budgets: Sequence[int]) -> None:
+    """Raise ValueError where a later answer would have to forget what an earlier one asked."""
+    if any(later < earlier for earlier, later in pairwise(budgets)):
+        raise ValueError(f"budgets must ascend; found {list(budgets)}")
 
 
 def require(budgets: Sequence[int], least: int) -> None:

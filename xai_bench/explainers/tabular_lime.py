@@ -12,6 +12,7 @@ from torch import Tensor
 from xai_bench import coalitions, units
 from xai_bench.explainers.credit import too_small
 from xai_bench.explainers.regression import regress_on_members
+from xai_bench.explainers.sampling import require_ascending
 from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows
 
 _FEW = 4
@@ -47,6 +48,7 @@ class TabularLIME:
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
     ) -> Iterator[Answer]:
+        require_ascending(budgets)
         (same, values), n_units = _nothing(inputs), units.width(inputs.units)
         for budget in budgets:
             if budget <= n_units:

@@ -117,6 +117,7 @@ def deterministic() -> Iterator[None]:
 
     Memory that is about to be written is not filled first, which torch does to find bugs.
     """
+    # torch puts an object in the place of this module, which its annotations do not know.
     memory: Any = import_module("torch.utils.deterministic")
     threads, filled = torch.get_num_threads(), memory.fill_uninitialized_memory
     mode = torch.get_deterministic_debug_mode()

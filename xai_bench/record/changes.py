@@ -64,7 +64,12 @@ def _change(x: Tensor, point: Tensor, mine: Tensor, elements: Sequence[Element])
         return f"{x[mine].item():.2f} → {point[mine].item():.2f}"
     own = elements[places[0]]
     before, after = (own.mean + own.scale * row[mine].item() for row in (x, point))
-    return f"{before:.5g} → {after:.5g}"
+    return f"{_number(before)} → {_number(after)}"
+
+
+def _number(value: float) -> str:
+    """Five digits, and never an exponent for a large one: an income is read as one."""
+    return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.5g}"
 
 
 def _category(row: Tensor, places: Sequence[int], elements: Sequence[Element]) -> str:
