@@ -375,6 +375,32 @@ def test_a_budget_is_never_overspent(name: str) -> None:
     assert (spent >= 98).all()
 
 
+@pytest.mark.parametrize("n_references", [1, 3])
+@pytest.mark.parametrize("budget", [60, 200, 1000])
+def test_rows_where_every_unit_differs_from_every_reference(budget: int, n_references: int) -> None:
+    """What `rows` cannot state of any sample, it can of one that has nothing in common with them:
+    eight segments of a series, in twelve steps.
+    """
+    pytest.importorskip("shap")
+    pytest.importorskip("captum")
+    world, n_units, n_steps, window = toys.series(), 8, 12, 3
+    apart = Marginal(n_references)
+    everything = min(budget // n_references, 2**n_units)
+    drawn = min((budget - 1) // n_references - 1, 2**n_units - 2)
+    walk = 2 * n_units + 1
+    there_and_back = budget // n_references // walk * walk
+    for name, settings, expected in (
+        ("shap_kernel", {"budget": budget}, (drawn + 1) * n_references + 1),
+        ("shap_permutation", {"budget": budget}, there_and_back * n_references),
+        ("shap_partition", {"budget": budget}, everything * n_references),
+        ("captum_occlusion", {"window": window}, (1 + n_steps - window + 1) * n_references),
+    ):
+        metered = Metered(world.model)
+        explainer = made(name, baseline=apart, **settings)
+        explainer.explain(metered, world.inputs, world.targets, rng=world.rng)
+        assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [expected] * 5
+
+
 def test_nothing_is_left_on_the_layers() -> None:
     """Not even attributes, where captum and shap keep activations and rules."""
     world = toys.image()

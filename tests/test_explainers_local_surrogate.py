@@ -22,6 +22,7 @@ from xai_bench.explainers.local_surrogate import (
     _noise,
     path_credits,
 )
+from xai_bench.types import Unsupported
 
 LINE, TREE = LocalLinearSurrogate(budget=64), LocalTreeSurrogate(budget=64)
 
@@ -163,5 +164,5 @@ def test_blocks_and_company_change_no_bit(
 
 @pytest.mark.parametrize("explainer", [LINE, TREE], ids=["line", "tree"])
 def test_one_draw_teaches_nothing(explainer: Any) -> None:
-    with pytest.raises(ValueError, match="found budget 1"):
+    with pytest.raises(Unsupported, match="a budget of 1 rows is too small"):
         toys.tabular().explain(replace(explainer, budget=1))

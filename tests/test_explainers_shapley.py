@@ -13,6 +13,7 @@ from tests.test_explainers_gradient import world_of
 from xai_bench import units
 from xai_bench.baselines import Constant, Marginal, Mean
 from xai_bench.coalitions import Game, Renamed
+from xai_bench.cost import Metered
 from xai_bench.explainers.banzhaf import Banzhaf
 from xai_bench.explainers.credit import Sampler
 from xai_bench.explainers.lime import LIME
@@ -20,7 +21,7 @@ from xai_bench.explainers.patches import PatchOcclusion
 from xai_bench.explainers.removal import LeaveOneOut, Occlusion
 from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
 from xai_bench.seeds import Seeds
-from xai_bench.types import Unsupported
+from xai_bench.types import Rows, Unsupported
 
 torch.set_num_threads(1)
 ZERO = Constant(0.0)
@@ -319,6 +320,17 @@ def test_occlusion_of_images_agrees_with_captum(patch, stride):
     inner = 8 - (8 - patch) % stride - (patch if (8 - patch) % stride else 0)
     whole = (ours * patch**2 * size[0])[..., :inner, :inner]
     assert torch.allclose(whole, theirs[..., :inner, :inner].double(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("patch", "stride", "n_windows"), [(1, 1, 8), (3, 1, 6), (3, 2, 4), (8, 1, 1)]
+)
+def test_patches_take_a_row_each_and_one_for_the_whole(patch, stride, n_windows):
+    world = toys.image()
+    metered = Metered(world.model)
+    patches = PatchOcclusion(Marginal(3), patch, stride)
+    patches.explain(metered, world.inputs, world.targets, rng=world.rng)
+    assert metered.bill.rows == Rows(len(world.inputs) * 3 * (1 + n_windows**2))
 
 
 @pytest.mark.parametrize(("patch", "stride"), [(0, 1), (2, 3), (2, 0)])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai_bench import coalitions, units
 from xai_bench.explainers.regression import least_squares
-from xai_bench.explainers.sampling import require_ascending
+from xai_bench.explainers.sampling import require, require_ascending
 from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows
 
 _CELLS = 1 << 22
@@ -137,6 +137,7 @@ def _learnt(
 ) -> Iterator[Answer]:
     """One answer per budget (ascending): values are kept, and draws made again when needed."""
     require_ascending(budgets)
+    require(budgets, 2)
     known = torch.zeros(len(inputs), 0, dtype=torch.float64)
     for budget in budgets:
         values, credits = [], []
@@ -207,7 +208,6 @@ def _mean(values: Tensor, inside: Tensor) -> Tensor:
 
 def _noise(inputs: Inputs, budget: int, rng: Rng) -> Tensor:
     """`[b, K, F]` standard normal draws, each followed by its opposite; 0 in padding."""
-    _require_draws(budget)
     drawn = rng.child("neighbours").normal((budget + 1) // 2, *inputs.x.shape[1:])
     pairs = torch.stack([drawn, -drawn], dim=2).flatten(1, 2)[:, :budget]
     return torch.where((inputs.units < 0)[:, None], 0, pairs).flatten(2)
@@ -215,17 +215,11 @@ def _noise(inputs: Inputs, budget: int, rng: Rng) -> Tensor:
 
 def _mixtures(inputs: Inputs, budget: int, rng: Rng) -> Tensor:
     """`[b, K, *S]`: the sample's own units with chance 1/2, the others of a background row."""
-    _require_draws(budget)
     background = inputs.domain.background
     row = rng.child("rows").integers(len(background), budget)
     kept = rng.child("kept").uniform(budget, units.width(inputs.units)) < 0.5
     stays = units.stays(kept, inputs.units)
     return torch.where(stays, inputs.x[:, None], background[row].to(inputs.x))
-
-
-def _require_draws(budget: int) -> None:
-    if budget < 2:
-        raise ValueError(f"found budget {budget}; a surrogate is learnt from at least 2 draws")
 
 
 def _blocks(inputs: Inputs, budget: int) -> tuple[Tensor, ...]:
