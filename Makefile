@@ -10,6 +10,8 @@ WORKERS ?= 2
 
 # One thread per process is the setting in which runs reproduce to the last bit.
 export OMP_NUM_THREADS := 1
+# Compiled once, and not again by each of the many processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install into demo test test-fast check docs wheel clean
 

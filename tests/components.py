@@ -68,6 +68,16 @@ def ready(name: str, world: World) -> Explainer:
     return cast(Explainer, made)
 
 
+LIBRARIES = ("captum_", "shap_", "lime_tabular", "lime_image", "lime_text", "dice")
+"""How the names of explainers begin that are other people's: they are slow."""
+
+
+def each_of(names: list[str]) -> pytest.MarkDecorator:
+    """Explainers by name; those of libraries, which take half of the time, with the slow tests."""
+    slow = {name: pytest.mark.slow for name in names if name.startswith(LIBRARIES)}
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=slow.get(n, ())) for n in names])
+
+
 class BlackBox(Metered):
     """The same answers, no gradients, nothing to hook."""
 

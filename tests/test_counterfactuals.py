@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from tests.components import component
+from tests.components import component, each_of
 from xai_bench import actionability, counterfactuals
 from xai_bench.certify.worlds import actions
 from xai_bench.data.table import CustomTable
@@ -25,7 +25,7 @@ from xai_bench.seeds import Seeds
 from xai_bench.types import Actionability, Answer, Detailed, Fitted, Unsupported
 
 EXPLAINERS = ["wachter", "growing_spheres", "nearest_unlike_neighbour", "dice"]
-explainers = pytest.mark.parametrize("name", EXPLAINERS)
+explainers = each_of(EXPLAINERS)
 WEIGHT = torch.tensor([3.0, -2.0, 1.5, 1.0, -0.5, 2.5], dtype=torch.float64)
 
 
@@ -107,6 +107,7 @@ def test_growing_spheres_come_near_the_projection_and_never_beat_it() -> None:
     assert (found == world.inputs.x).any(1).sum() > 6
 
 
+@pytest.mark.slow
 def test_more_spheres_come_nearer() -> None:
     world = classifier()
     deviation = world.inputs.domain.scale
@@ -119,6 +120,7 @@ def test_more_spheres_come_nearer() -> None:
     assert away[1] < 0.9 * away[0]
 
 
+@pytest.mark.slow
 def test_no_sphere_that_was_asked_for_is_nearer_than_what_is_told() -> None:
     """Every point that the model was shown and that has another class, in any round."""
     world, seen = classifier(rules=None), []
@@ -275,6 +277,7 @@ def test_what_has_left_the_class_already_has_no_counterfactual(name: str) -> Non
         assert score(metric, wrong, found).isnan().all()
 
 
+@pytest.mark.slow
 def test_dice_is_diverse() -> None:
     world = classifier()
     found = points(answer("dice", world))
@@ -282,6 +285,7 @@ def test_dice_is_diverse() -> None:
     assert found.shape[1] == 4
 
 
+@pytest.mark.slow
 def test_dice_breeds_rows_too() -> None:
     world = toys.tabular()
     found = points(answer("dice", world, method="genetic", n_counterfactuals=2))

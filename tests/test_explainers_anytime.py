@@ -94,9 +94,9 @@ def test_budgets_must_ascend(name):
 
 @ours
 def test_too_small_a_budget_is_told_in_rows(name):
-    world = toys.linear([1.0] * 100, n=2)
+    world = toys.linear([1.0] * 40, n=2)
     explainer = replace(built(name, 1, 64), baseline=Marginal(3))
-    least = 3 * explainer.least(100)
+    least = 3 * explainer.least(40)
     enough = replace(explainer, budget=least)
     assert world.explain(enough).isfinite().all()
     with pytest.raises(Unsupported, match=f"{least - 1} model rows .* at least {least},"):

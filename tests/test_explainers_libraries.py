@@ -28,6 +28,7 @@ WRAPPED = {
     "lime": ["lime_tabular", "lime_image", "lime_text"],
 }
 PAIRS = Marginal(2)
+pytestmark = pytest.mark.slow  # as their libraries are
 
 
 def made(name: str, **changes: Any) -> Any:

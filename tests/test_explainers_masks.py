@@ -49,6 +49,7 @@ def test_unit_rise_of_a_linear_model():
     assert torch.allclose(found.float(), expected, atol=0.05)
 
 
+@pytest.mark.slow
 def test_rise_of_a_model_that_ignores_its_input_is_its_output():
     # E[m] = keep at every pixel, for the edges as for the middle.
     world = toys.image()
@@ -62,6 +63,7 @@ class Flat(torch.nn.Module):
         return x.flatten(1)[:, :1] * 0 + 2
 
 
+@pytest.mark.slow
 def test_rise_finds_the_only_pixels_that_matter():
     x = torch.ones(2, 1, 12, 12, dtype=torch.float64)
     corner = torch.nn.Module()
@@ -158,6 +160,7 @@ def test_lasso_lime_leaves_out_what_does_not_matter():
 
 # Columns are drawn apart from each other, so the coefficient of being in the own quarter is
 # w (mean of the quarter - mean of the others), whatever the other columns do.
+@pytest.mark.slow
 def test_quartile_lime_of_a_linear_model():
     background = torch.stack([torch.arange(8.0), torch.arange(8.0) * 10], dim=1).double()
     x = torch.tensor([[0.0, 70.0], [3.0, 20.0]]).double()
@@ -196,6 +199,7 @@ def test_answers_at_several_budgets_from_one_run(explainer):
         assert torch.equal(found.standard_error, alone.standard_error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "explainer",
     [LIME(ZERO, 200), UnitRISE(ZERO, 200), Sobol(ZERO, 240), ShapleyInteractions(ZERO, 200)],

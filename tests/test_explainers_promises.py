@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 
 from tests import toys
-from tests.components import BlackBox, options
+from tests.components import LIBRARIES, BlackBox, each_of, options
 from xai_bench import units
 from xai_bench.baselines import Marginal
 from xai_bench.cost import Metered
@@ -27,6 +27,7 @@ from xai_bench.types import Fitted, Rows, Unsupported
 torch.set_num_threads(1)
 CONF = Path(__file__).parents[1] / "conf" / "explainer"
 NAMES = options("explainer")
+explainers = each_of(NAMES)
 N_REFERENCES = 3
 ALL = "tabular image text series gates"
 DECLINES = {
@@ -75,9 +76,8 @@ UNCOUNTED = {
 """Explainers whose rows nobody can state beforehand, or only who knows the network."""
 ROOMY = {"shap_gradient", "shap_deep", "captum_deeplift_shap"}
 """Explainers of libraries that pair rows inside the layers, all in one call."""
-
-
-LIBRARIES = ("captum_", "shap_", "lime_tabular", "lime_image", "lime_text", "dice")
+SMALLER = {"n_samples": 12, "n_orders": 16}
+"""At most so many: what is promised holds at any size."""
 
 
 def home(name: str) -> str | None:
@@ -92,8 +92,7 @@ def build(name: str):
         node["baseline"] = Marginal(N_REFERENCES)
     if "budget" in node:
         node["budget"] = 40 * N_REFERENCES
-    if "n_samples" in node:
-        node["n_samples"] = min(node["n_samples"], 50)
+    node |= {name: min(node[name], most) for name, most in SMALLER.items() if name in node}
     if name == "captum_shapley_values":
         node["max_units"] = 4  # it asks for every order, which takes half a minute of five units
     return build_it(**node)
@@ -133,7 +132,7 @@ def no_trace(world: toys.World) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("world_name", list(toys.WORLDS))
-@pytest.mark.parametrize("name", NAMES)
+@explainers
 def test_promises(name, world_name):
     """All at once, for explaining is what takes long: shape, form, cost, traces, company."""
     world = with_truth(toys.WORLDS[world_name]())
@@ -169,7 +168,7 @@ def test_promises(name, world_name):
         assert torch.equal(world.take(torch.tensor(rows)).explain(explainer), found[rows]), rows
 
 
-@pytest.mark.parametrize("name", NAMES)
+@explainers
 def test_a_black_box_is_refused_by_those_who_need_gradients_only(name):
     needs = set(build(name).needs)
     world = with_truth(toys.WORLDS[home(name) or "tabular"]())
@@ -183,7 +182,7 @@ def test_a_black_box_is_refused_by_those_who_need_gradients_only(name):
         ready(name, world).explain(*asked, rng=world.rng)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@explainers
 def test_a_small_memory_changes_no_bit(name):
     where = home(name)
     if where is None or name in ROOMY:

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from tests.components import BlackBox, component, options, ready
+from tests.components import BlackBox, component, each_of, options, ready
 from xai_bench.baselines import Constant, Mean
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
 from xai_bench.probes.rewritten import Shifted, split_units
 from xai_bench.seeds import Seeds
 from xai_bench.types import Inputs, Kind, Model, Rng, Unsupported
 
-explainers = pytest.mark.parametrize("name", options("explainer"))
+explainers = each_of(options("explainer"))
 
 
 def network(weight: Tensor, n_hidden: int = 8, seed: int = 0) -> nn.Sequential:

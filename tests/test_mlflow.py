@@ -225,6 +225,7 @@ def layered(**layers: torch.Tensor) -> Any:
     return explanation("layerwise", layers=layers)
 
 
+@pytest.mark.slow
 def test_layers_have_a_picture_of_their_own(tmp_path: Path) -> None:
     store, one = Store(tmp_path), cell()
     maps = {"features.0": torch.randn(3, 4, 6, 6), "head": torch.randn(3, 5)}
@@ -250,6 +251,7 @@ def test_every_shape_of_layer_has_a_picture(shape: tuple[int, ...]) -> None:
     assert layer_report(layered(first=torch.zeros(shape), second=torch.ones(shape))) is not None
 
 
+@pytest.mark.slow
 def test_a_picture_of_many_layers_fits_a_screen() -> None:
     layers = {f"layer{k}": torch.zeros(2, 3, 9) for k in range(30)}
     picture = layer_report(layered(**layers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import statistics
 from pathlib import Path
@@ -15,6 +16,7 @@ SOURCES = {str(path.relative_to(PACKAGE)): path.read_text() for path in FILES}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@functools.cache
 def functions() -> list[tuple[str, Function]]:
     return [
         (f"{name}:{node.name}", node)
