@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -205,6 +206,20 @@ def test_a_renamed_design_is_worth_what_its_coalitions_are(n_units, dtype):
     design, names = toys.normal(20, n_units, seed=2) < 0, world.rng.uniform(n_units).argsort(1)
     plain = design[:, names].movedim(1, 0)
     assert torch.equal(game.values(Renamed(design, names)), game.values(plain))
+
+
+@pytest.mark.parametrize(
+    ("max_rows", "calls"), [(4, [4, 3] * 40), (70, [70] * 4), (150, [112, 112, 56]), (1000, [280])]
+)
+def test_calls_are_bounded_and_need_no_filling_up_where_that_can_be(max_rows, calls):
+    """Of 40 samples with 7 coalitions each: sixteens of samples, or all, or as there is room."""
+    world = toys.linear([1.0, 2.0, 4.0], n=40)
+    model = Metered(replace(world.model, max_rows=max_rows))
+    kept = toys.normal(40, 7, 3, seed=1) < 0
+    found = Game(model, world.inputs, world.targets, ZERO, rng=world.rng).values(kept)
+    expected = (kept * world.inputs.x[:, None] * torch.tensor([1.0, 2.0, 4.0])).sum(2)
+    assert torch.allclose(found, expected.double())
+    assert [len(rows) for rows in model.bill.forward] == calls
 
 
 def test_the_shared_stream_is_one_for_all_samples():

@@ -64,7 +64,8 @@ class Renamed:
         self.words: Tensor | None = None
         if design.dtype is torch.bool and design.shape[1] <= _WORD:
             places = torch.arange(design.shape[1])
-            self.words = (design.long() << places).sum(1).to(torch.int32)
+            self.words = (design.long() << places).sum(1).to(torch.int32)[:, None]
+            self.to_sign = (_WORD - 1 - names)[:, None].int()
 
     @property
     def shape(self) -> torch.Size:
@@ -73,10 +74,10 @@ class Renamed:
     def __getitem__(self, block: tuple[slice, slice]) -> Tensor:
         """`[b, k, U]`: shares, bool, or words for `_select` where a coalition fits into one."""
         samples, columns = block
-        names = self.names[samples]
         if self.words is not None:
-            lifted = self.words[columns, None] << (_WORD - 1 - names[:, None]).int()
+            lifted = self.words[columns] << self.to_sign[samples]
             return lifted.bitwise_right_shift_(_WORD - 1)  # the sign fills the word
+        names = self.names[samples]
         by_unit = self.design[columns].T.contiguous().index_select(0, names.flatten())
         return by_unit.view(*names.shape, -1).mT.contiguous()
 
@@ -195,11 +196,17 @@ class _Absent:
         return remove(part, kept, self.references[samples])
 
 
+_EVEN = 16
+"""Blocks are as high as a multiple of it where they can be: models then have no rows to fill up."""
+
+
 def _blocks(n_samples: int, n_columns: int, max_cells: int) -> Iterator[tuple[slice, slice]]:
     """Rectangles that cover `n_samples x n_columns`, none larger than `max_cells` (at least 1)."""
     max_cells = max(max_cells, 1)
     width = max(min(n_columns, max_cells), 1)
     height = max(max_cells // width, 1)
+    if height > _EVEN:
+        height -= height % _EVEN
     for top in range(0, n_samples, height):
         for left in range(0, n_columns, width):
             yield slice(top, top + height), slice(left, left + width)
