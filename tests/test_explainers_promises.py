@@ -159,7 +159,7 @@ def test_promises(name, world_name):
         assert metered.bill.rows == total
 
     backwards = list(range(len(before)))[::-1]
-    companies = [[2], [3, 0], [1, 1], backwards]
+    companies = [[2], [3, 1, 1], backwards]
     if name.startswith(LIBRARIES) and world_name != home(name):
         companies = [[3, 0]]  # they are slow
     else:
