@@ -212,7 +212,8 @@ class Estimates(Noisy):
 
     def answer(self, model: Any, inputs: Inputs, targets: Tensor, *, rng: Any) -> Answer:
         found = self.explain(model, inputs, targets, rng=rng)
-        return Answer(found, found.abs(), torch.stack([found, -found], 1), {"first": inputs.x})
+        both, layers = torch.stack([found, -found], 1), {"first": inputs.x}
+        return Answer(found, found.abs(), both, layers, freedom=inputs.index.double())
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,7 @@ class Reads:
     def score(self, case: Case) -> Tensor:
         assert case.standard_error is not None
         assert case.counterfactuals is not None
+        assert torch.equal(case.freedom, case.inputs.index.double())
         return case.standard_error.sum(1) + case.counterfactuals.sum((1, 2))
 
 
@@ -231,6 +233,7 @@ def test_all_that_an_explainer_says_is_kept_and_shown_to_metrics() -> None:
     found = evaluate(bench(), Candidate("it", Estimates()), judges(Reads()))
     assert found.answer is not None
     assert torch.equal(found.standard_error, found.attribution.abs())
+    assert torch.equal(found.freedom, found.index.double())
     assert found.counterfactuals.shape == (5, 2, 3)
     assert torch.equal(found.layers["first"], bench().inputs.x)
     assert torch.equal(found.scores["Reads"].values, found.standard_error.sum(1))

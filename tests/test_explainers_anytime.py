@@ -80,6 +80,7 @@ def test_one_run_gives_what_each_budget_gives_alone(name, where):
         expected = alone.answer(model, world.inputs, world.targets, rng=world.rng)
         assert torch.equal(answer.attribution, expected.attribution)
         assert same(answer.standard_error, expected.standard_error)
+        assert same(answer.freedom, expected.freedom)
         assert model.bill.rows == metered.bill.rows, "nothing was asked for twice"
         assert torch.equal(world.explain(alone), expected.attribution)
 

@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from tests import toys
@@ -15,11 +16,12 @@ from tests.test_explainers_shapley import asked
 from xai_bench import games, units
 from xai_bench.baselines import Constant
 from xai_bench.explainers.banzhaf import Banzhaf
+from xai_bench.explainers.interactions import ShapleyInteractions
 from xai_bench.explainers.removal import LeaveOneOut
 from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
 from xai_bench.metrics.calibration import IntervalCoverage
 from xai_bench.seeds import Seeds
-from xai_bench.types import Detailed, Unsupported
+from xai_bench.types import Answer, Detailed, Unsupported
 
 torch.set_num_threads(1)
 ZERO = Constant(0.0)
@@ -78,16 +80,16 @@ def pairs_of_orders(n_pairs: int, n_units: int) -> int:
 @pytest.mark.parametrize("name", list(TASKS))
 @pytest.mark.parametrize("estimator", [PermutationShapley, KernelSHAP, Banzhaf])
 def test_95_percent_intervals_cover_95_percent(estimator, name, record_property):
-    """The normal quantile is right for means of 60 pairs of orders, and of 128 coalitions or more.
+    """Student's are right for means of 16 pairs of orders, normal ones of 128 coalitions, and more.
 
-    It is not where a unit's gain is rare: the maximum of many inputs, which one of them decides in
-    a few orders only, needs more orders than that for a normal interval.
+    They are not where a unit's gain is rare: the maximum of many inputs, which one of them decides
+    in a few orders only, needs more orders than that.
     """
     world, shapley, banzhaf = task(name)
     exact = banzhaf if estimator is Banzhaf else shapley
     budgets = (128, 256, 512)
     if estimator is PermutationShapley:
-        budgets = (pairs_of_orders(60, exact.shape[1]), pairs_of_orders(100, exact.shape[1]))
+        budgets = tuple(pairs_of_orders(n, exact.shape[1]) for n in (16, 60, 100))
     found = torch.stack([inside(estimator(ZERO), world, exact, budgets, s) for s in range(4)])
     assert found[0].numel() >= 3000 * len(budgets)
     for budget, coverage in zip(budgets, found.mean((0, 2, 3)).tolist(), strict=True):
@@ -99,8 +101,14 @@ def inside(explainer, world, exact, budgets, seed) -> Tensor:
     """`[budgets, B, U]`: 1 where the interval holds the exact value; a design for each seed."""
     rng = Seeds(seed).stream("explain", samples=world.inputs.index)
     found = explainer.anytime(world.model, world.inputs, world.targets, budgets, rng=rng)
-    within = [(a.attribution - exact).abs() <= 1.96 * a.standard_error for a in found]
+    within = [(a.attribution - exact).abs() <= wide(a) * a.standard_error for a in found]
     return torch.stack(within).double()
+
+
+def wide(answer: Answer) -> Tensor:
+    """`[B, 1]` or `[]`: half of an interval at 95 %, in errors."""
+    freedom = torch.tensor([1e9]) if answer.freedom is None else answer.freedom
+    return torch.from_numpy(stats.t.ppf(0.975, freedom.numpy()))[:, None]
 
 
 @pytest.mark.parametrize(
@@ -196,6 +204,31 @@ def test_interval_coverage_by_hand():
     assert torch.equal(IntervalCoverage(ZERO, 0.999).score(case), torch.ones(3).double())
 
 
+def test_few_draws_make_wide_intervals():
+    # Off by 0, 1, 2, 3 errors: inside are 12.7, 3.18, 2.36 and 1.96 of them.
+    world = toys.linear([1.0, 2.0, 3.0, 4.0], n=4)
+    off = torch.tensor([1.0, 1.0, 5.0, 7.0]).double().expand(4, 4)
+    case = replace(world.case(off), standard_error=torch.ones(4, 4).double())
+    case = replace(case, freedom=torch.tensor([1.0, 3.0, 7.0, torch.inf]).double())
+    assert IntervalCoverage(ZERO).score(case).tolist() == [1, 1, 0.75, 0.5]
+
+
+@pytest.mark.parametrize("sampler", [PermutationShapley(ZERO, 100), ShapleyInteractions(ZERO, 100)])
+def test_freedom_is_told_of_every_sample_in_any_company(sampler):
+    """Also of one whose units are too few for anything to be drawn."""
+    units_of = torch.tensor([[0, 0, 0, 0, 0], [0, 0, 1, 1, 1], [0, 1, 2, 3, 4]])
+    found = toys.linear([1.0, 2.0, 3.0, 4.0, 5.0], n=3)
+    world = toys.World(found.model, replace(found.inputs, units=units_of), found.targets)
+
+    def freedom(some: toys.World) -> list[float]:
+        return sampler.answer(some.model, some.inputs, some.targets, rng=some.rng).freedom.tolist()
+
+    whole = freedom(world)
+    drawn = (100 - 2) // 8 - 1 if isinstance(sampler, PermutationShapley) else 48
+    assert whole == [torch.inf, whole[1], drawn]
+    assert [freedom(world.take(torch.tensor([row])))[0] for row in range(3)] == whole
+
+
 def test_an_error_belongs_to_a_unit_not_to_its_elements():
     # One unit of two elements, worth 3, said to be worth 5, off by 0.6 + 0.6.
     found = toys.linear([1.0, 2.0])
@@ -223,6 +256,10 @@ def test_estimators_are_scored_near_their_confidence():
         for seed in range(4):
             rng = Seeds(seed).stream("explain", samples=world.inputs.index)
             found = estimator(ZERO, 512).answer(world.model, world.inputs, world.targets, rng=rng)
-            case = replace(world.case(found.attribution), standard_error=found.standard_error)
+            case = replace(
+                world.case(found.attribution),
+                standard_error=found.standard_error,
+                freedom=found.freedom,
+            )
             scores.append(IntervalCoverage(ZERO).score(case))
         assert torch.cat(scores).mean().item() == pytest.approx(0.95, abs=0.02)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from tests import toys
@@ -78,6 +79,7 @@ def test_every_answer_on_the_way_is_that_of_its_budget_alone(
         assert found.standard_error is not None
         assert alone.standard_error is not None
         assert torch.equal(found.standard_error.nan_to_num(-1), alone.standard_error.nan_to_num(-1))
+        assert torch.equal(found.freedom, alone.freedom)
         assert torch.equal(world.explain(build(budget)), alone.attribution)
         assert not alone.standard_error[world.inputs.units < 0].any()
     assert next(run, None) is None
@@ -163,18 +165,23 @@ def wavy(x: Tensor) -> Tensor:
 def coverage(found: Answer, truth: Tensor) -> float:
     """How often the 95 % interval around an attribution holds the truth `[*S]`."""
     assert found.standard_error is not None
-    inside = (found.attribution - truth).abs() <= 1.96 * found.standard_error
+    assert found.freedom is not None
+    wide = torch.from_numpy(stats.t.ppf(0.975, found.freedom.numpy()))[:, None]
+    inside = (found.attribution - truth).abs() <= wide * found.standard_error
     return inside.double().mean().item()
 
 
-def test_the_interval_of_smoothgrad_holds_its_mean_19_times_in_20() -> None:
+@pytest.mark.parametrize("n_draws", [5, 50])
+def test_the_interval_of_smoothgrad_holds_its_mean_19_times_in_20(n_draws: int) -> None:
     # E cos(2(x + s z)) = cos(2x) exp(-2 s^2), and E (x1 + s z)^2 = x1^2 + s^2.
     world = repeated(Function(wavy), [0.4, 1.0], 4000)
     s0, s1 = (0.3 * world.inputs.domain.scale).tolist()
     truth = torch.tensor(
         [2 * math.cos(0.8) * math.exp(-2 * s0**2) + 1 + s1**2, 2 * 0.4 * 1.0]
     ).double()
-    assert 0.93 < coverage(answered(world, SmoothGrad(50, noise=0.3)), truth) < 0.97
+    found = answered(world, SmoothGrad(n_draws, noise=0.3))
+    assert (found.freedom == n_draws - 1).all()  # type: ignore[union-attr]
+    assert 0.93 < coverage(found, truth) < 0.97
 
 
 def test_the_interval_of_smoothgrad_holds_the_mean_of_a_huge_sample() -> None:

@@ -353,9 +353,11 @@ def test_writers_in_other_processes_do_not_lose_each_others_scores(tmp_path: Pat
 def test_all_that_an_explainer_says_is_read_back(tmp_path: Path) -> None:
     store, values = Store(tmp_path), torch.arange(6.0).view(3, 2)
     extras = {"counterfactuals": values[:, None], "layers": {"features.0": values, "head": -values}}
+    extras |= {"freedom": values[:, 0].double()}
     store.write("cell0", explanation("lime", standard_error=values, **extras))
     found = store.read("cell0", "lime-key")
     assert torch.equal(found.standard_error, values)
     assert torch.equal(found.counterfactuals, values[:, None])
+    assert torch.equal(found.freedom, values[:, 0].double())
     assert found.layers.keys() == {"features.0", "head"}
     assert torch.equal(found.layers["head"], -values)

@@ -158,6 +158,7 @@ class Course:
             targets=targets,
             attribution=answer.attribution,
             standard_error=answer.standard_error,
+            freedom=answer.freedom,
             counterfactuals=answer.counterfactuals,
             kind=self.candidate.explainer.kind,
             rng=self.bench.stream("metric", inputs=inputs),
@@ -191,6 +192,7 @@ class Course:
             counterfactuals=answer.counterfactuals if answer else None,
             layers=answer.layers if answer else {},
             pairs=answer.pairs if answer else None,
+            freedom=answer.freedom if answer else None,
             scores={judge.name: self._scores(judge) for judge in self.judges},
             outcome=self.outcome,
             terms=candidate.terms,
@@ -298,6 +300,7 @@ def _taken(answer: Answer, rows: Tensor) -> Answer:
         counterfactuals=_rows(answer.counterfactuals, rows),
         layers={name: values[rows] for name, values in answer.layers.items()},
         pairs=_rows(answer.pairs, rows),
+        freedom=_rows(answer.freedom, rows),
     )
 
 
@@ -309,6 +312,7 @@ def _joined(answers: Sequence[Answer]) -> Answer:
         counterfactuals=_together([answer.counterfactuals for answer in answers]),
         layers={name: torch.cat([a.layers[name] for a in answers]) for name in answers[0].layers},
         pairs=_together(_as_wide([answer.pairs for answer in answers])),
+        freedom=_together([answer.freedom for answer in answers]),
     )
 
 

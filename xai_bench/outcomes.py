@@ -60,7 +60,8 @@ class Explanation:
         key: the content address of the explanation: the explainer's configuration and version.
         config: the explainer's resolved configuration.
         attribution: `[N, *S]`, or None unless ok.
-        standard_error, counterfactuals, layers, pairs: as in `Answer`, for all `N` samples.
+        standard_error, counterfactuals, layers, pairs, freedom: as in `Answer`, for all `N`
+            samples.
         index: `[N]` long, the join key of the per-sample scores.
         scores: by metric name.
         terms: on which it competes in a study, e.g. `paper defaults` or `budget 100 rows`.
@@ -78,6 +79,7 @@ class Explanation:
     counterfactuals: Tensor | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
     pairs: Tensor | None = None
+    freedom: Tensor | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     outcome: Outcome = Outcome()
     terms: str = ""
@@ -88,7 +90,7 @@ class Explanation:
         """What the explainer said of all samples; None unless ok."""
         if self.attribution is None:
             return None
-        said = (self.standard_error, self.counterfactuals, self.layers, self.pairs)
+        said = (self.standard_error, self.counterfactuals, self.layers, self.pairs, self.freedom)
         return Answer(self.attribution, *said)
 
 

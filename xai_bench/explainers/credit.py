@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -25,11 +26,14 @@ class Credits:
         errors: `[b, u]` standard errors of `values`, NaN where there are too few draws to tell, or
             None where nothing is drawn.
         pairs: `[b, u, u]`, what units do in pairs, for schemes that tell.
+        freedom: degrees of freedom of the errors, infinite where nothing is drawn, for schemes that
+            tell, whatever the sample.
     """
 
     values: Tensor
     errors: Tensor | None = None
     pairs: Tensor | None = None
+    freedom: float | None = None
 
 
 class Scheme(Protocol):
@@ -167,7 +171,7 @@ def _renamed(credits: Credits, names: Tensor) -> Credits:
     if pairs is not None:
         across = names[:, :, None].expand_as(pairs)
         pairs = pairs.gather(1, across).gather(2, across.mT)
-    return Credits(credits.values.gather(1, names), errors, pairs)
+    return replace(credits, values=credits.values.gather(1, names), errors=errors, pairs=pairs)
 
 
 def _groups(
@@ -206,14 +210,22 @@ def _answer(inputs: Inputs, parts: Sequence[tuple[Tensor, Credits]]) -> Answer:
     """The credits of all samples, spread over the elements of their units."""
     values = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
     errors = torch.zeros_like(values)
+    freedom = torch.full((len(inputs),), math.inf, dtype=torch.float64)
     for rows, credits in parts:
+        freedom[rows] = math.inf if credits.freedom is None else credits.freedom
         n_units = credits.values.shape[1]
         values[rows, :n_units] = credits.values
         if credits.errors is not None:
             errors[rows, :n_units] = credits.errors
     drawn = any(credits.errors is not None for _, credits in parts)
+    told = any(credits.freedom is not None for _, credits in parts)
     spread = [units.spread(v, inputs.units).to(inputs.x.dtype) for v in (values, errors)]
-    return Answer(spread[0], spread[1] if drawn else None, pairs=_pairs(values, parts))
+    return Answer(
+        spread[0],
+        spread[1] if drawn else None,
+        pairs=_pairs(values, parts),
+        freedom=freedom if told else None,
+    )
 
 
 def _pairs(values: Tensor, parts: Sequence[tuple[Tensor, Credits]]) -> Tensor | None:

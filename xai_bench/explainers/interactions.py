@@ -113,7 +113,7 @@ class ShapleyInteractions:
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
         n_units, whole = kept.shape[1], values[:, :1] - values[:, 1:2]
         if n_units == 1:
-            return Credits(whole, torch.zeros_like(whole), whole[..., None])
+            return Credits(whole, torch.zeros_like(whole), whole[..., None], freedom=math.inf)
         member, size = kept[2:], kept[2:].sum(1)
         # Equal shares of the whole change have no part in any correction and no interactions.
         surplus = values[:, 2:] - values[:, 1:2] - whole * size / n_units
@@ -122,7 +122,7 @@ class ShapleyInteractions:
         mean, errors = _mean_of_pairs(surplus, counts)
         index = _interactions(member, surplus, of_two[size])
         credit = whole / n_units + mean
-        return Credits(credit, errors, _split(credit, index))
+        return Credits(credit, errors, _split(credit, index), freedom=len(member) // 2 - 1)
 
 
 def _mean_of_pairs(surplus: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

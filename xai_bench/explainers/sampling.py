@@ -73,4 +73,8 @@ class Moments:
         variance = self.squares / (self.count - 1) if self.count > 1 else self.squares * torch.nan
         error = units.spread((variance / self.count).sqrt(), self.inputs.units)
         x = self.inputs.x
-        return Answer((self.total / self.count).to(x.dtype), standard_error=error.to(x.dtype))
+        return Answer(
+            (self.total / self.count).to(x.dtype),
+            standard_error=error.to(x.dtype),
+            freedom=torch.full((len(x),), self.count - 1, dtype=torch.float64),
+        )

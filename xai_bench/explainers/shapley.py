@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -98,7 +99,7 @@ class PermutationShapley:
         n_units = kept.shape[1]
         if n_units == 1:
             alone = values[:, :1] - values[:, 1:]
-            return Credits(alone, torch.zeros_like(alone))
+            return Credits(alone, torch.zeros_like(alone), freedom=math.inf)
         rank = n_units - 1 - kept[2:].unflatten(0, (-1, n_units - 1)).sum(1)
         between = values[:, 2:].unflatten(1, (-1, n_units - 1))
         full, empty = (values[:, k, None, None].expand(-1, len(rank), 1) for k in (0, 1))
@@ -107,9 +108,9 @@ class PermutationShapley:
         by_pair = gain[:, place].unflatten(1, (-1, 2)).mean(2)
         mean, n_pairs = by_pair.mean(1), by_pair.shape[1]
         if n_units == 2:  # both orders there are
-            return Credits(mean, torch.zeros_like(mean))
+            return Credits(mean, torch.zeros_like(mean), freedom=math.inf)
         variance = (by_pair - mean[:, None]).square().sum(1) / (n_pairs * max(n_pairs - 1, 0))
-        return Credits(mean, variance.sqrt())
+        return Credits(mean, variance.sqrt(), freedom=n_pairs - 1)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
         "score": pa.float64(),
     }
 )
-_ANSWER = ("attribution", "standard_error", "counterfactuals", "pairs")
+_ANSWER = ("attribution", "standard_error", "counterfactuals", "pairs", "freedom")
 _LAYERS = "layers/"
 _NAMES = ("key", "data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
 

@@ -58,6 +58,8 @@ class Answer:
             were found.
         layers: layer name -> `[B, ...]`, one explanation per layer.
         pairs: `[B, U, U]`, what pairs of units do together; NaN beyond a sample's own units.
+        freedom: `[B]` degrees of freedom of the standard error, of which Student's quantile makes
+            an interval; None where there are enough draws for the normal one.
     """
 
     attribution: Tensor
@@ -65,6 +67,7 @@ class Answer:
     counterfactuals: Tensor | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
     pairs: Tensor | None = None
+    freedom: Tensor | None = None
 
 
 class Explainer(Protocol):

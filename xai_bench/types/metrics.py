@@ -82,7 +82,7 @@ class Case:
         explain: the same explainer at other inputs, `explain(inputs)`, with the random numbers of
             the explanation under test; `explain(inputs, repeat=1)` draws afresh, `model=other`
             explains another model, `targets=other` another scalar or samples of another split.
-        standard_error, counterfactuals: as in `Answer`, or None.
+        standard_error, freedom, counterfactuals: as in `Answer`, or None.
         truth: `[B, *S]` written-down attributions, or None.
         rationale: `[B, *S]` bool, where people or the task's maker say that the evidence lies.
         labels: `[B]` true labels, where known.
@@ -101,6 +101,7 @@ class Case:
     explain: Explain
     cost: Cost
     standard_error: Tensor | None = None
+    freedom: Tensor | None = None
     counterfactuals: Tensor | None = None
     truth: Tensor | None = None
     rationale: Tensor | None = None
