@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from xai_bench.answers import joined, rows_of, taken
 from xai_bench.cost import Bill, timed
 from xai_bench.outcomes import Explanation, Outcome, Scores
 from xai_bench.seeds import Seeds
@@ -115,7 +115,7 @@ def evaluate(
     if ready is not None:
         run.explainer, run.fit = ready
         for number, rows in enumerate(bench.batches()):
-            run.batch(number, rows, None if given is None else _taken(given, rows))
+            run.batch(number, rows, None if given is None else taken(given, rows))
             if run.outcome.status != "ok":
                 break
     return run.result()
@@ -165,8 +165,8 @@ class Course:
             explain=self._again,
             cost=cost,
             truth=None if truth is None else truth(inputs, targets).double(),
-            rationale=_rows(self.bench.rationale, rows),
-            labels=_rows(self.bench.labels, rows),
+            rationale=rows_of(self.bench.rationale, rows),
+            labels=rows_of(self.bench.labels, rows),
             groups={name: codes[rows] for name, codes in self.bench.groups.items()},
             lab=self.bench.lab,
             shared=self.bench.shared.setdefault(number, {}),
@@ -179,7 +179,7 @@ class Course:
     def result(self) -> Explanation:
         ok = self.outcome.status == "ok"
         candidate = self.candidate
-        answer = _joined(self.answers) if ok else None
+        answer = joined(self.answers) if ok else None
         return Explanation(
             explainer=candidate.name,
             key=candidate.key,
@@ -291,48 +291,6 @@ def _asked(explainer: Explainer, model: Model, inputs: Inputs, targets: Tensor, 
     if isinstance(explainer, Detailed):
         return explainer.answer(model, inputs, targets, rng=rng)
     return Answer(explainer.explain(model, inputs, targets, rng=rng))
-
-
-def _taken(answer: Answer, rows: Tensor) -> Answer:
-    return Answer(
-        attribution=answer.attribution[rows],
-        standard_error=_rows(answer.standard_error, rows),
-        counterfactuals=_rows(answer.counterfactuals, rows),
-        layers={name: values[rows] for name, values in answer.layers.items()},
-        pairs=_rows(answer.pairs, rows),
-        freedom=_rows(answer.freedom, rows),
-    )
-
-
-def _joined(answers: Sequence[Answer]) -> Answer:
-    """The answers of all batches as one."""
-    return Answer(
-        attribution=torch.cat([answer.attribution for answer in answers]),
-        standard_error=_together([answer.standard_error for answer in answers]),
-        counterfactuals=_together([answer.counterfactuals for answer in answers]),
-        layers={name: torch.cat([a.layers[name] for a in answers]) for name in answers[0].layers},
-        pairs=_together(_as_wide([answer.pairs for answer in answers])),
-        freedom=_together([answer.freedom for answer in answers]),
-    )
-
-
-def _together(parts: Sequence[Tensor | None]) -> Tensor | None:
-    known = [part for part in parts if part is not None]
-    return torch.cat(known) if len(known) == len(parts) else None
-
-
-def _as_wide(parts: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Matrices of the widest batch's size, NaN in what is new."""
-    width = max((part.shape[1] for part in parts if part is not None), default=0)
-
-    def padded(part: Tensor) -> Tensor:
-        return functional.pad(part, (0, width - part.shape[1]) * 2, value=torch.nan)
-
-    return [None if part is None else padded(part) for part in parts]
-
-
-def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if values is None else values[rows]
 
 
 def background(inputs: Inputs) -> Inputs:

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent
 NUMERIC_FOLDERS = ("types", "data", "models", "explainers", "probes", "metrics")
 NUMERIC_FILES = (
     "actionability.py",
+    "answers.py",
     "anytime.py",
     "baselines.py",
     "coalitions.py",
