@@ -12,7 +12,7 @@ from xai_bench.types import Answer
 
 
 def taken(answer: Answer, rows: Tensor) -> Answer:
-    """Of some samples."""
+    """What an answer says of the samples at `rows`."""
     return Answer(
         attribution=answer.attribution[rows],
         standard_error=rows_of(answer.standard_error, rows),
@@ -51,5 +51,5 @@ def _as_wide(parts: Sequence[Tensor | None]) -> list[Tensor | None]:
 
 
 def rows_of(values: Tensor | None, rows: Tensor) -> Tensor | None:
-    """What there is of some samples."""
+    """The same of one tensor, where there is one."""
     return None if values is None else values[rows]

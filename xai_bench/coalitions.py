@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench import units
-from xai_bench.types import Baseline, Imputer, Inputs, Model, Rng
+from xai_bench.types import ROW_BLOCK, Baseline, Imputer, Inputs, Model, Rng
 
 
 def remove(inputs: Inputs, kept: Tensor, references: Tensor) -> Tensor:
@@ -196,17 +196,16 @@ class _Absent:
         return remove(part, kept, self.references[samples])
 
 
-_EVEN = 16
-"""Blocks are as high as a multiple of it where they can be: models then have no rows to fill up."""
-
-
 def _blocks(n_samples: int, n_columns: int, max_cells: int) -> Iterator[tuple[slice, slice]]:
-    """Rectangles that cover `n_samples x n_columns`, none larger than `max_cells` (at least 1)."""
+    """Rectangles that cover `n_samples x n_columns`, none larger than `max_cells` (at least 1).
+
+    Many samples come in multiples of `ROW_BLOCK`, so that a model has no rows to fill up.
+    """
     max_cells = max(max_cells, 1)
     width = max(min(n_columns, max_cells), 1)
     height = max(max_cells // width, 1)
-    if height > _EVEN:
-        height -= height % _EVEN
+    if height > ROW_BLOCK:
+        height -= height % ROW_BLOCK
     for top in range(0, n_samples, height):
         for left in range(0, n_columns, width):
             yield slice(top, top + height), slice(left, left + width)

@@ -12,10 +12,7 @@ from torch import Tensor, nn
 
 from xai_bench.data.bundle import Bundle, Task
 from xai_bench.models.reading import read
-from xai_bench.types import Column, Form, Inputs, Unsupported
-
-ROW_BLOCK = 16
-"""Rows per call are padded to a multiple of this, so that a row has the same bits in any batch."""
+from xai_bench.types import ROW_BLOCK, Column, Form, Inputs, Unsupported
 
 
 class Predictor(Protocol):

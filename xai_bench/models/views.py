@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.data.bundle import shared_units
-from xai_bench.models.base import ROW_BLOCK, Predictor, TorchPredictor
+from xai_bench.models.base import Predictor, TorchPredictor
 from xai_bench.models.names import did_you_mean
-from xai_bench.types import Domain, Inputs, Unsupported
+from xai_bench.types import ROW_BLOCK, Domain, Inputs, Unsupported
 
 
 class View(Protocol):

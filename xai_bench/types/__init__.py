@@ -17,10 +17,11 @@ from xai_bench.types.explainers import (
 from xai_bench.types.forms import AdditiveForm, Column, Form, LinearForm, Readable, TreesForm
 from xai_bench.types.inputs import Actionability, Domain, Inputs, Law, Rng, Unsupported
 from xai_bench.types.metrics import Case, Explain, Lab, Metric, Probe
-from xai_bench.types.models import Baseline, Imputer, Model
+from xai_bench.types.models import ROW_BLOCK, Baseline, Imputer, Model
 from xai_bench.types.search import Choice, Range
 
 __all__ = [
+    "ROW_BLOCK",
     "Actionability",
     "AdditiveForm",
     "Answer",

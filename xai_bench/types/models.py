@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from xai_bench.types.inputs import Inputs, Rng
 
+ROW_BLOCK = 16
+"""Rows per call are padded to a multiple of this, so that a row has the same bits in any batch."""
+
 
 @runtime_checkable
 class Model(Protocol):
