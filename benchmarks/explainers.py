@@ -45,12 +45,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from xai_bench import heap
-from xai_bench.baselines import Mean
+from xai_bench.core import memory
+from xai_bench.core.baselines import Mean
+from xai_bench.core.determinism import canonical
+from xai_bench.core.seeds import Seeds
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.run import canonical
-from xai_bench.seeds import Seeds
 from xai_bench.types import Domain, Inputs
 
 ROOT = Path(__file__).parents[1]
@@ -157,7 +157,7 @@ def made_ready(method: str, budget: int) -> Any:
 
 
 def ours(world: World, rows: range, budget: int, seed: int, method: str) -> Tensor:
-    from xai_bench.units import pool
+    from xai_bench.core.units import pool
 
     explainer = made_ready(method, budget)
     predictor = TorchPredictor(world.module, world.module(world.x[:1]).shape[1])
@@ -309,7 +309,7 @@ def measured(folder: Path, method: str, who: str, budget: int, args: argparse.Na
         lambda _, inputs: counted.__setitem__(0, counted[0] + len(inputs[0]))
     )
     seconds, floors, peaks, found = [], [], [], Tensor()
-    heap.give_back()
+    memory.give_back()
     while len(seconds) < args.repeats and (who == "ours" or sum(seconds) < args.patience):
         if who == "ours" and seconds:  # after the run whose memory is measured
             floors.append(seconds_per_row(world, CLOCKS[args.clock]))

@@ -30,12 +30,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from xai_bench import heap
+from xai_bench.core import memory as process_memory
+from xai_bench.core.determinism import canonical
+from xai_bench.core.seeds import Seeds
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.run import canonical
-from xai_bench.seeds import Seeds
 from xai_bench.types import Answer
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ METRICS = (
     "local_lipschitz", "relative_input_stability", "relative_output_stability", "entropy", "gini",
 )  # fmt: skip
 IMAGES_ONLY = ("region_perturbation", "selectivity")
-BASELINE = {"_target_": "xai_bench.baselines.Constant", "value": 0.0}
+BASELINE = {"_target_": "xai_bench.core.baselines.Constant", "value": 0.0}
 MAX_ROWS = 4096
 BATCHES = (64, 256, 1024, 4096)
 
@@ -304,7 +304,7 @@ def memory(args: argparse.Namespace) -> None:
     for metric in args.metrics:
         draws = {"n_draws": args.n_draws if _random_sets(metric) else args.n_near}
         judge, here = Judge(metric, component("metric", metric, **draws)), replace(bench, shared={})
-        heap.give_back()
+        process_memory.give_back()
         Path("/proc/self/clear_refs").write_text("5")
         start = time.perf_counter()
         evaluate(here, candidate, [judge])

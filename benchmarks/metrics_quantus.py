@@ -18,9 +18,9 @@ import numpy as np
 import quantus
 import torch
 
+from xai_bench.core.seeds import Seeds
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.seeds import Seeds
 from xai_bench.types import Domain, Inputs
 
 

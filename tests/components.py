@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from tests.toys import World
-from xai_bench.cost import Metered
-from xai_bench.seeds import Seeds
+from xai_bench.core.cost import Metered
+from xai_bench.core.seeds import Seeds
 from xai_bench.types import Explainer, Fitted, Unsupported
 
 CONF = Path(__file__).parents[1] / "conf"
 BASELINES = {
-    "explain": {"_target_": "xai_bench.baselines.Constant", "value": 0.1},
-    "measure": {"_target_": "xai_bench.baselines.Marginal", "n_draws": 2},
+    "explain": {"_target_": "xai_bench.core.baselines.Constant", "value": 0.1},
+    "measure": {"_target_": "xai_bench.core.baselines.Marginal", "n_draws": 2},
 }
 
 

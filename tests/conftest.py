@@ -12,7 +12,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # before torch multiplies its 
 
 @pytest.fixture(autouse=True, scope="session")
 def canonical_setting() -> Iterator[None]:
-    from xai_bench.run import canonical
+    from xai_bench.core.determinism import canonical
 
     with canonical():
         yield

@@ -21,7 +21,7 @@ from tests.test_evaluate import Again, Noisy, Rows, Sum, bench, judges
 from tests.test_reproducible import assert_same_store
 from tests.test_store import cell, enlist, explanation, scored
 from xai_bench.anytime import climb
-from xai_bench.cost import timed
+from xai_bench.core.cost import timed
 from xai_bench.evaluate import Candidate, evaluate
 from xai_bench.outcomes import Explanation
 from xai_bench.record.store import Store

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import xai_bench
 from tests import toys
 from xai_bench import Workbench
-from xai_bench.baselines import Constant
+from xai_bench.core.baselines import Constant
 from xai_bench.explainers.removal import LeaveOneOut
 
 WEIGHT = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
@@ -62,7 +62,9 @@ def test_units_and_plain_functions_are_welcome() -> None:
     bench = xai_bench.workbench(
         model, x, background=torch.zeros(5, 4).double(), units=torch.tensor([0, 0, 1, 1])
     )
-    found = bench.explain("leave_one_out", {"baseline": {"_target_": "xai_bench.baselines.Mean"}})
+    found = bench.explain(
+        "leave_one_out", {"baseline": {"_target_": "xai_bench.core.baselines.Mean"}}
+    )
     pooled = (WEIGHT * x).view(3, 2, 2).sum(2)
     torch.testing.assert_close(found.view(3, 2, 2).sum(2), pooled)
 

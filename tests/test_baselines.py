@@ -13,17 +13,17 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from tests import toys
-from xai_bench import coalitions, units
-from xai_bench.baselines import Quantile
+from xai_bench.core import coalitions, units
+from xai_bench.core.baselines import Quantile
+from xai_bench.core.cooperative_games import all_coalitions
+from xai_bench.core.imputers import ConditionalGaussian, ConditionalNeighbours, regression
+from xai_bench.core.inpainting import NoisyLinear, harmonic
+from xai_bench.core.seeds import Seeds
 from xai_bench.data.gaussian import CorrelatedGaussian, GaussianLaw
 from xai_bench.explainers.gradient import IntegratedGradients
 from xai_bench.explainers.shapley import ExactShapley
-from xai_bench.games import all_coalitions
-from xai_bench.imputers import ConditionalGaussian, ConditionalNeighbours, regression
-from xai_bench.inpainting import NoisyLinear, harmonic
 from xai_bench.metrics.fidelity import Infidelity
 from xai_bench.probes.exact import ExactShapley as ExactShapleyProbe
-from xai_bench.seeds import Seeds
 from xai_bench.types import Baseline, Imputer, Inputs, Unsupported
 
 CONF = Path(__file__).parents[1] / "conf" / "baseline"

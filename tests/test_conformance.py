@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tests import toys
 from tests.components import component, options
 from tests.test_ledger import REJECTED
-from xai_bench.baselines import Constant
+from xai_bench.core.baselines import Constant
 from xai_bench.metrics.complexity import Entropy, Gini
 from xai_bench.metrics.fidelity import Comprehensiveness, Infidelity, Sufficiency
 from xai_bench.metrics.stability import MaxSensitivity, RelativeInputStability

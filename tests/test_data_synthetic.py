@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from xai_bench.core.units import pool
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.gaussian import CorrelatedGaussian, GaussianLaw, conditional_shapley
 from xai_bench.data.planted import PlantedPatch, stripes
 from xai_bench.data.synthetic import AdditiveCurves, And, Interaction, Linear, Redundant, Xor
 from xai_bench.types import Inputs
-from xai_bench.units import pool
 
 ZERO_GAME: dict[str, Any] = {
     "linear": Linear(weights=(1.0, -0.8, 0.0)),

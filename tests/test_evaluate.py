@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from tests import toys
+from xai_bench.core.seeds import Seeds
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
-from xai_bench.seeds import Seeds
 from xai_bench.types import Answer, Case, Inputs, Kind, Model, Rng, Unsupported
 
 

@@ -10,9 +10,9 @@ import torch
 
 from tests import toys
 from tests.components import component, options
-from xai_bench import units
-from xai_bench.baselines import Marginal
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Marginal
+from xai_bench.core.cost import Metered
 from xai_bench.types import Anytime, Detailed, Unsupported
 
 torch.set_num_threads(1)
@@ -29,7 +29,7 @@ worlds = pytest.mark.parametrize("where", list(toys.WORLDS))
 
 
 def built(name: str, n_references: int, budget: int) -> Any:
-    marginal = {"_target_": "xai_bench.baselines.Marginal", "n_draws": n_references}
+    marginal = {"_target_": "xai_bench.core.baselines.Marginal", "n_draws": n_references}
     return component("explainer", name, baseline=marginal, budget=budget)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests import toys
 from tests.components import BlackBox
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.explainers.backprop import DeconvNet, GuidedBackprop, GuidedGradCAM
 from xai_bench.explainers.gradient import Gradient
 from xai_bench.explainers.sensitivity import SensitivityAnalysis

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests import toys
-from xai_bench import units
-from xai_bench.baselines import Constant, Marginal
 from xai_bench.certify.worlds import seeded
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
 from xai_bench.explainers.cam import GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM
 from xai_bench.explainers.fullgrad import INPUT, FullGrad
 from xai_bench.explainers.gradient import gradient

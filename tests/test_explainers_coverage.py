@@ -13,14 +13,14 @@ from torch import Tensor
 from tests import toys
 from tests.test_explainers_gradient import world_of
 from tests.test_explainers_shapley import asked
-from xai_bench import games, units
-from xai_bench.baselines import Constant
+from xai_bench.core import cooperative_games, units
+from xai_bench.core.baselines import Constant
+from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.banzhaf import Banzhaf
 from xai_bench.explainers.interactions import ShapleyInteractions
 from xai_bench.explainers.removal import LeaveOneOut
 from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
 from xai_bench.metrics.calibration import IntervalCoverage
-from xai_bench.seeds import Seeds
 from xai_bench.types import Answer, Detailed, Unsupported
 
 torch.set_num_threads(1)
@@ -56,7 +56,7 @@ TASKS = {"smooth": smooth, "kinked": kinked, "gated": gated}
 
 def banzhaf_values(table: Tensor) -> Tensor:
     """`[B, 2^U] -> [B, U]`: the mean with a unit less the mean without it."""
-    member = games.all_coalitions((table.shape[1] - 1).bit_length()).double()
+    member = cooperative_games.all_coalitions((table.shape[1] - 1).bit_length()).double()
     return 2 * table @ (2 * member - 1) / table.shape[1]
 
 
@@ -64,12 +64,12 @@ def banzhaf_values(table: Tensor) -> Tensor:
 def task(name: str) -> tuple[toys.World, Tensor, Tensor]:
     """The world, its exact Shapley values and its exact Banzhaf values."""
     world = roomy(TASKS[name]())
-    kept = games.all_coalitions(world.inputs.x.shape[1])
+    kept = cooperative_games.all_coalitions(world.inputs.x.shape[1])
     points = kept * world.inputs.x[:, None]
     flat = world.inputs.stacked(points)
     table = world.model.target_output(flat, world.targets.repeat_interleave(len(kept)))
     table = table.view(points.shape[:2])
-    return world, games.shapley_values(table), banzhaf_values(table)
+    return world, cooperative_games.shapley_values(table), banzhaf_values(table)
 
 
 def pairs_of_orders(n_pairs: int, n_units: int) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench.baselines import Constant, Marginal, Mean
+from xai_bench.core.baselines import Constant, Marginal, Mean
 from xai_bench.explainers.deeplift import DeepLIFT
 from xai_bench.models.base import Explained
 from xai_bench.models.targets import PredictedProbability

@@ -13,12 +13,12 @@ from torch import Tensor
 from tests import toys
 from tests.glass_worlds import values, world_of
 from tests.test_explainers_gradient import world_of as function
-from xai_bench import units
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.cost import Metered
+from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.effects import ALEImportance, ICEImportance, PDPImportance
 from xai_bench.explainers.sage import SAGE
 from xai_bench.models.sklearn import RandomForest
-from xai_bench.seeds import Seeds
 from xai_bench.types import Unsupported
 
 FIT = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))

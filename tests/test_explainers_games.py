@@ -12,8 +12,8 @@ from tests import toys
 from tests.components import component
 from tests.test_explainers_gradient import Function, world_of
 from tests.test_explainers_shapley import smooth_world
-from xai_bench import units
-from xai_bench.baselines import Constant
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant
 from xai_bench.explainers.banzhaf import Banzhaf
 from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
 

@@ -15,11 +15,12 @@ from tests import toys
 from tests.components import component
 from tests.glass_worlds import FOREST, GLASS, LOGIT, PROBABILITY, classes, values, world_of
 from tests.model_bundles import bundle, ignore, images
-from xai_bench import preflight, units
-from xai_bench.baselines import Background, Mean
+from xai_bench import preflight
 from xai_bench.catalogue import conf_dir
 from xai_bench.certify.explainer import BlackBox
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Background, Mean
+from xai_bench.core.cost import Metered
 from xai_bench.explainers.glass import GlassBox, LinearSHAP
 from xai_bench.explainers.shapley import ExactShapley
 from xai_bench.models.additive import Additive

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench import units
-from xai_bench.baselines import Constant, Marginal, Mean
 from xai_bench.certify.worlds import seeded
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Marginal, Mean
+from xai_bench.core.cost import Metered
 from xai_bench.explainers.conductance import LayerConductance, Layerwise, NeuronConductance
 from xai_bench.explainers.gradient import InputXGradient, IntegratedGradients
 from xai_bench.explainers.hooks import observe

@@ -15,9 +15,9 @@ from torch import Tensor
 from tests import toys
 from tests.components import component, options
 from tests.glass_worlds import GLASS, TREES
-from xai_bench import units
-from xai_bench.baselines import Constant, Marginal
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
 from xai_bench.explainers.shapley import ExactShapley
 from xai_bench.types import Unsupported
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from tests import toys
 from tests.test_explainers_gradient import world_of as function
-from xai_bench import units
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.cost import Metered
 from xai_bench.explainers.local_surrogate import (
     LocalLinearSurrogate,
     LocalTreeSurrogate,

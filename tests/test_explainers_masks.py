@@ -11,9 +11,10 @@ import torch
 from tests import toys
 from tests.test_explainers_gradient import world_of
 from tests.test_explainers_shapley import asked, ids, smooth_world
-from xai_bench import games, units
-from xai_bench.baselines import Constant, Marginal
-from xai_bench.cost import Metered
+from xai_bench.core import cooperative_games, units
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
+from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.interactions import ExactInteractions, ShapleyInteractions
 from xai_bench.explainers.lime import LIME, LassoLIME
 from xai_bench.explainers.regression import lasso
@@ -21,7 +22,6 @@ from xai_bench.explainers.rise import RISE, UnitRISE
 from xai_bench.explainers.shapley import ExactShapley
 from xai_bench.explainers.sobol import Sobol
 from xai_bench.explainers.tabular_lime import TabularLIME, _point, _same
-from xai_bench.seeds import Seeds
 from xai_bench.types import Unsupported
 
 ZERO = Constant(0.0)
@@ -274,7 +274,7 @@ def test_interaction_indices_are_those_of_the_definition():
     def worth(coalition):
         return table[:, sum(1 << unit for unit in coalition)]
 
-    found = games.shapley_interactions(table)
+    found = cooperative_games.shapley_interactions(table)
     for i, j in itertools.combinations(range(5), 2):
         rest = [unit for unit in range(5) if unit not in (i, j)]
         index = torch.zeros(2).double()

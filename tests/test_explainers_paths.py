@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench.baselines import Blur, Constant, Marginal
+from xai_bench.core.baselines import Blur, Constant, Marginal
 from xai_bench.explainers.gradient import IntegratedGradients
 from xai_bench.explainers.gradient_paths import (
     BlurIntegratedGradients,

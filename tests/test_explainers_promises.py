@@ -17,11 +17,11 @@ from hydra.utils import get_class, instantiate
 
 from tests import toys
 from tests.components import LIBRARIES, BlackBox, each_of, options
-from xai_bench import units
-from xai_bench.baselines import Marginal
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Marginal
+from xai_bench.core.cost import Metered
+from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.controls import ConstantMap, InputMagnitude, Oracle, Random
-from xai_bench.seeds import Seeds
 from xai_bench.types import Fitted, Rows, Unsupported
 
 torch.set_num_threads(1)
@@ -243,7 +243,7 @@ def conf(tmp_path: Path) -> str:
     shutil.copytree(CONF, tmp_path / "explainer")
     (tmp_path / "config.yaml").write_text(
         "defaults:\n  - explainer: default\n  - _self_\n"
-        "baseline:\n  explain:\n    _target_: xai_bench.baselines.Mean\n"
+        "baseline:\n  explain:\n    _target_: xai_bench.core.baselines.Mean\n"
     )
     return str(tmp_path)
 

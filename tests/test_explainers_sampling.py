@@ -13,9 +13,9 @@ from scipy import stats
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench import units
-from xai_bench.baselines import Constant, Mean
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Mean
+from xai_bench.core.cost import Metered
 from xai_bench.explainers.deeplift import DeepLIFT, DeepLiftShap
 from xai_bench.explainers.gradient import Gradient
 from xai_bench.explainers.gradient_sampling import (

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from tests import toys
 from tests.test_explainers_gradient import world_of
-from xai_bench import units
-from xai_bench.baselines import Constant, Marginal, Mean
-from xai_bench.coalitions import Game, Renamed
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Marginal, Mean
+from xai_bench.core.coalitions import Game, Renamed
+from xai_bench.core.cost import Metered
+from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.banzhaf import Banzhaf
 from xai_bench.explainers.credit import Sampler
 from xai_bench.explainers.lime import LIME
 from xai_bench.explainers.patches import PatchOcclusion
 from xai_bench.explainers.removal import LeaveOneOut, Occlusion
 from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
-from xai_bench.seeds import Seeds
 from xai_bench.types import Rows, Unsupported
 
 torch.set_num_threads(1)

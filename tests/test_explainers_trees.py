@@ -20,12 +20,12 @@ from tests.glass_worlds import (
     values,
     world_of,
 )
-from xai_bench import games, units
-from xai_bench.baselines import Background, Constant, Marginal
-from xai_bench.cost import Metered
+from xai_bench.core import cooperative_games, units
+from xai_bench.core.baselines import Background, Constant, Marginal
+from xai_bench.core.cost import Metered
+from xai_bench.core.imputers import ConditionalGaussian
 from xai_bench.explainers.shapley import ExactShapley
 from xai_bench.explainers.trees import TreeSHAPInterventional, TreeSHAPPathDependent
-from xai_bench.imputers import ConditionalGaussian
 from xai_bench.models.sklearn import SVM
 from xai_bench.models.targets import Loss
 from xai_bench.models.trees import Tree
@@ -88,9 +88,9 @@ def by_hand(form: TreesForm, x: Tensor, layout: Tensor, target: int) -> Tensor:
 
     table = [
         sum(worth(int(root), kept) for root in form.roots)
-        for kept in games.all_coalitions(int(layout.max()) + 1)
+        for kept in cooperative_games.all_coalitions(int(layout.max()) + 1)
     ]
-    return games.shapley_values(torch.tensor(table, dtype=torch.float64)[None])[0]
+    return cooperative_games.shapley_values(torch.tensor(table, dtype=torch.float64)[None])[0]
 
 
 @worlds
@@ -217,9 +217,9 @@ def conditional(world: toys.World) -> Tensor:
     rows, x = world.inputs.domain.background, world.inputs.x[0]
     table = [
         answers(world.model.form(), rows[((rows == x) | ~kept).all(1)]).mean()
-        for kept in games.all_coalitions(2)
+        for kept in cooperative_games.all_coalitions(2)
     ]
-    return games.shapley_values(torch.stack(table)[None])[0]
+    return cooperative_games.shapley_values(torch.stack(table)[None])[0]
 
 
 def test_a_tree_that_asks_one_copy_only() -> None:

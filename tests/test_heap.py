@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xai_bench import heap
+from xai_bench.core import memory
 
 MEGABYTES = 200
 
@@ -21,14 +21,14 @@ def resident() -> float:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_is_freed_is_kept_until_it_is_given_back() -> None:
-    if heap._glibc() is None:
+    if memory._glibc() is None:
         pytest.skip("the C library here is not glibc")
-    heap.keep()
-    heap.give_back()
+    memory.keep()
+    memory.give_back()
     before = resident()
     values = torch.ones(MEGABYTES << 18)
     assert resident() - before > 0.9 * MEGABYTES
     del values
     assert resident() - before > 0.9 * MEGABYTES, "kept"
-    heap.give_back()
+    memory.give_back()
     assert resident() - before < 0.1 * MEGABYTES, "given back"

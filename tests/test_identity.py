@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,27 +46,72 @@ def test_a_wrapper_counts_with_the_version_of_its_library(monkeypatch: pytest.Mo
     assert identity.component(ours, 1) == plain
 
 
-def test_every_module_that_a_number_passes_through_is_hashed() -> None:
-    """Follow the imports of the numeric code: none may lead out of what `code_version` reads."""
-    root = identity.PACKAGE
-    hashed = [root / name for name in identity.NUMERIC_FILES]
-    hashed += [path for name in identity.NUMERIC_FOLDERS for path in (root / name).rglob("*.py")]
-    for path in hashed:
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package that may be edited."""
+    copy = tmp_path_factory.mktemp("tree") / "xai_bench"
+    shutil.copytree(identity.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def names(package: Path, paths: Iterable[Path]) -> set[str]:
+    return {path.relative_to(package).as_posix() for path in paths}
+
+
+@contextmanager
+def constant_changed(path: Path) -> Iterator[None]:
+    """Another value in the place of the first constant; a new constant where there is none."""
+    before = path.read_text()
+    tree = ast.parse(before)
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    numbers = [node for node in constants if type(node.value) in (int, float)]
+    if numbers:
+        numbers[0].value = numbers[0].value + 1
+        path.write_text(ast.unparse(tree))
+    else:
+        path.write_text(before + "NEW = 1\n")
+    yield
+    path.write_text(before)
+
+
+def test_a_constant_changed_in_any_hashed_file_moves_the_address(package: Path) -> None:
+    code_version = identity.code_version.__wrapped__
+    before = code_version(package)
+    for path in identity.sources(package):
+        with constant_changed(path):
+            assert code_version(package) != before, path
+    assert code_version(package) == before
+
+
+def test_every_file_is_hashed_unless_it_is_listed(package: Path) -> None:
+    """So a new file counts by itself, and a list that names what is gone is a mistake."""
+    everything = names(package, package.rglob("*.py"))
+    left_out = everything - names(package, identity.sources(package))
+    assert all((package / name).exists() for name in identity.WITHOUT_EFFECT)
+    assert all(name.startswith(identity.WITHOUT_EFFECT) for name in left_out)
+
+
+def test_what_cannot_matter_is_imported_by_nothing_that_can(package: Path) -> None:
+    """Else a number could pass through code that no address knows of."""
+    hashed = identity.sources(package)
+    left_out = {
+        f"xai_bench.{name.removesuffix('.py').replace('/', '.')}"
+        for name in identity.WITHOUT_EFFECT
+    }
+    numeric = [path for path in hashed if path.parts[len(package.parts)] in NUMERIC]
+    assert len(numeric) > 100
+    for path in numeric:
         for module in _imports(path):
-            parts = module.split(".")
-            inside = parts[1] in identity.NUMERIC_FOLDERS or f"{parts[1]}.py" in (
-                *identity.NUMERIC_FILES,
-                "names.py",
-                "outcomes.py",
-            )
-            assert inside, f"{path.name} imports {module}, which code_version does not read"
+            assert not any(f"{module}.".startswith(f"{one}.") for one in left_out), (path, module)
+
+
+NUMERIC = {"types", "core", "data", "models", "explainers", "metrics", "probes", "evaluate.py"}
+"""Rooms that only compute; above them, those who also show progress and write reports."""
 
 
 def _imports(path: Path) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "xai_bench":
-            found += [f"xai_bench.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("xai_bench."):
-            found.append(str(node.module))
+        if isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found

@@ -45,7 +45,7 @@ def score(metric: Any, explainer: Any, made: toys.World | None = None) -> list[f
 @pytest.mark.parametrize("metric", [Dummy(), Linearity(), Symmetry()])
 @pytest.mark.parametrize("name", ["gradient", "exact_shapley", "integrated_gradients"])
 def test_what_keeps_the_axioms_scores_0(metric: Any, name: str) -> None:
-    baseline = {"_target_": "xai_bench.baselines.Mean"}
+    baseline = {"_target_": "xai_bench.core.baselines.Mean"}
     changes = {} if name == "gradient" else {"baseline": baseline}
     found = score(metric, component("explainer", name, **changes))
     assert found == pytest.approx([0.0] * 6, abs=1e-9)

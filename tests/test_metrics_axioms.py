@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from tests import toys
 from tests.components import BlackBox, component, each_of, options, ready
-from xai_bench.baselines import Constant, Mean
+from xai_bench.core.baselines import Constant, Mean
+from xai_bench.core.seeds import Seeds
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
 from xai_bench.probes.rewritten import Shifted, split_units
-from xai_bench.seeds import Seeds
 from xai_bench.types import Inputs, Kind, Model, Rng, Unsupported
 
 explainers = each_of(options("explainer"))

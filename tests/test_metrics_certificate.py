@@ -78,7 +78,7 @@ def quick(name: str) -> Metric:
 @cache
 def against(value: float, name: str) -> Metric:
     """With a constant baseline."""
-    constant = {"_target_": "xai_bench.baselines.Constant", "value": value}
+    constant = {"_target_": "xai_bench.core.baselines.Constant", "value": value}
     return changed(name, baseline=constant)
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench import units
-from xai_bench.baselines import Constant, Marginal
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.metrics import complexity, cost, fidelity, stability, truth
 from xai_bench.metrics.common import total
 from xai_bench.models.base import TorchPredictor

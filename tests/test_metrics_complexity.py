@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests import toys
-from xai_bench.baselines import Constant, Marginal
-from xai_bench.cost import Metered
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
 from xai_bench.metrics.complexity import EffectiveComplexity
 from xai_bench.metrics.cost import ModelFlops
 from xai_bench.metrics.fidelity import Deletion

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from tests import toys
-from xai_bench import coalitions, units
-from xai_bench.baselines import Constant, Marginal, Mean
+from xai_bench.core import coalitions, units
+from xai_bench.core.baselines import Constant, Marginal, Mean
+from xai_bench.core.imputers import ConditionalGaussian
 from xai_bench.data.gaussian import GaussianLaw
-from xai_bench.imputers import ConditionalGaussian
 from xai_bench.metrics.distribution import OodDiscriminator, OodKnnRatio
 from xai_bench.probes.curves import RemovalCurves
 from xai_bench.probes.off_data import DataDistances, VisitedDistances, kept_on_curve

@@ -13,8 +13,8 @@ from scipy.integrate import quad
 from torch import Tensor
 
 from tests import toys
-from xai_bench.baselines import Constant
-from xai_bench.cost import Metered
+from xai_bench.core.baselines import Constant
+from xai_bench.core.cost import Metered
 from xai_bench.metrics import fidelity
 from xai_bench.metrics import fidelity_sets as metrics
 from xai_bench.types import Kind

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench import units
-from xai_bench.baselines import Constant, Marginal
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
 from xai_bench.metrics import fidelity_noise as noise
 from xai_bench.metrics import fidelity_soft as soft
 from xai_bench.types import Unsupported

@@ -11,9 +11,9 @@ from scipy import stats
 from torch import Tensor
 
 from tests import toys
-from xai_bench import units
-from xai_bench.baselines import Constant, Marginal
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
 from xai_bench.metrics import fidelity_units as metrics
 from xai_bench.types import Case, Unsupported
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tests import toys
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.data.arrays import CustomArrays
 from xai_bench.data.planted import PlantedPatch
 from xai_bench.data.tiles import PhotoTiles, by_group

@@ -20,8 +20,9 @@ from tests import toys
 from tests.components import component
 from tests.model_bundles import bundle as bundle_of
 from tests.model_bundles import ignore, normal, two_classes
-from xai_bench import units
-from xai_bench.baselines import Constant
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant
+from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
 from xai_bench.explainers.controls import InputMagnitude
@@ -35,7 +36,6 @@ from xai_bench.models.training import Training
 from xai_bench.models.views import InputView
 from xai_bench.outcomes import Scores
 from xai_bench.probes.retrained import RetrainedLoss
-from xai_bench.seeds import Seeds
 from xai_bench.types import Explainer, Inputs, Kind, Model, Rng, Unsupported
 
 RECIPE = MLP(hidden=[8], training=Training(max_epochs=25, learning_rate=0.02))

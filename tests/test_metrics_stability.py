@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench import units
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.cost import Metered
 from xai_bench.metrics import noise, robustness, stability
 from xai_bench.metrics.common import total
 from xai_bench.probes.neighbours import (

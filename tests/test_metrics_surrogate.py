@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tests import toys
 from tests.glass_worlds import classes, values, world_of
 from tests.test_explainers_gradient import world_of as function
-from xai_bench.baselines import Background
+from xai_bench.core.baselines import Background
+from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.shapley import ExactShapley
 from xai_bench.explainers.surrogate import LinearSurrogate, TreeSurrogate
 from xai_bench.metrics.surrogate import (
@@ -25,7 +26,6 @@ from xai_bench.metrics.surrogate import (
 from xai_bench.models.sklearn import Linear
 from xai_bench.models.targets import PredictedProbability
 from xai_bench.models.trees import Tree
-from xai_bench.seeds import Seeds
 from xai_bench.types import Unsupported
 
 FIT = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))

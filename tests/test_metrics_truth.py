@@ -15,8 +15,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from tests import toys
-from xai_bench import units
-from xai_bench.baselines import Constant
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant
 from xai_bench.metrics import ranking, truth
 from xai_bench.types import Case, Unsupported
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tests import toys
-from xai_bench.baselines import Marginal
+from xai_bench.core.baselines import Marginal
 from xai_bench.metrics import fidelity, stability
 from xai_bench.types import Case, Inputs, Model, Rng
 

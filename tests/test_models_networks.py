@@ -22,11 +22,12 @@ from tests.model_bundles import (
     three_classes,
     two_classes,
 )
+from xai_bench.core.determinism import deterministic
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import Explained, TorchPredictor, Trained
 from xai_bench.models.networks import CNN, MLP
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.models.training import Training, deterministic, initialise, scores
+from xai_bench.models.training import Training, initialise, scores
 from xai_bench.types import Unsupported
 
 SHORT = Training(max_epochs=3)

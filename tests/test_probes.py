@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tests import toys
-from xai_bench import coalitions, games, units
-from xai_bench.baselines import Constant, Marginal
-from xai_bench.cost import Metered
+from xai_bench.core import coalitions, cooperative_games, units
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
 from xai_bench.probes.coalition_values import CoalitionValues
 from xai_bench.probes.exact import ExactShapley
 from xai_bench.probes.neighbours import Neighbours
@@ -63,21 +63,23 @@ Value = Callable[[bool, bool, bool], float]
     ],
 )
 def test_shapley_values_of_known_games(value: Value, expected: list[float]) -> None:
-    table = torch.tensor([[float(value(*row)) for row in games.all_coalitions(3).tolist()]])
-    assert games.shapley_values(table)[0].tolist() == pytest.approx(expected)
+    table = torch.tensor(
+        [[float(value(*row)) for row in cooperative_games.all_coalitions(3).tolist()]]
+    )
+    assert cooperative_games.shapley_values(table)[0].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("n_units", [1, 2, 3, 5])
 def test_shapley_values_are_the_mean_over_all_orders(n_units: int) -> None:
     table = toys.normal(3, 2**n_units)
     expected = torch.stack([by_orders(row) for row in table])
-    torch.testing.assert_close(games.shapley_values(table), expected)
+    torch.testing.assert_close(cooperative_games.shapley_values(table), expected)
     total = table[:, -1] - table[:, 0]
-    torch.testing.assert_close(games.shapley_values(table).sum(1), total)
+    torch.testing.assert_close(cooperative_games.shapley_values(table).sum(1), total)
 
 
 def test_the_first_coalitions_are_those_of_the_first_units() -> None:
-    small, large = games.all_coalitions(3), games.all_coalitions(5)
+    small, large = cooperative_games.all_coalitions(3), cooperative_games.all_coalitions(5)
     assert torch.equal(large[:8, :3], small)
     assert not large[:8, 3:].any()
     assert not large[0].any()

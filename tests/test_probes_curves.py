@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tests import toys
-from xai_bench import units
-from xai_bench.baselines import Constant, Marginal
-from xai_bench.cost import Metered
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
 from xai_bench.probes.curves import FRACTIONS, RemovalCurves, counts, grid
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]

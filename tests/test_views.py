@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench.baselines import Constant
+from xai_bench.core.baselines import Constant
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.models.views import Activations, ChannelGates, InputView

@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import Tensor
 
-from xai_bench.cost import Metered, timed
+from xai_bench.core.cost import Metered, timed
 from xai_bench.evaluate import (
     Bench,
     Candidate,

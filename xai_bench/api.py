@@ -11,13 +11,13 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from xai_bench.catalogue import conf_dir
+from xai_bench.core.seeds import Seeds
+from xai_bench.core.spelling import instead
 from xai_bench.data.bundle import Task
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
 from xai_bench.models.base import Explained, Target, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.names import instead
 from xai_bench.outcomes import Explanation
-from xai_bench.seeds import Seeds
 from xai_bench.types import Answer, Domain, Explainer, Inputs, Kind, Metric, Rng, Unsupported
 
 if TYPE_CHECKING:

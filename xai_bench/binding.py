@@ -10,8 +10,8 @@ from pkgutil import iter_modules
 from types import UnionType
 from typing import Any
 
+from xai_bench.core.spelling import instead
 from xai_bench.messages import no_key
-from xai_bench.names import instead
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 """The plain types, as users call them."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from xai_bench.core.spelling import instead
 from xai_bench.messages import Mistake
-from xai_bench.names import instead
 
 USAGE = """\
 xai-bench: how good are explanations of machine-learning models?
@@ -94,7 +94,7 @@ def check(arguments: Sequence[str]) -> None:
     _folders(found.config_dir)
     from xai_bench.certify import command, page
     from xai_bench.certify.finding import faults
-    from xai_bench.run import canonical
+    from xai_bench.core.determinism import canonical
 
     with canonical():
         tried = (

@@ -22,8 +22,8 @@ from yaml import YAMLError
 
 from xai_bench import messages
 from xai_bench.catalogue import GROUPS, SETS, conf_dir, options
+from xai_bench.core.spelling import instead
 from xai_bench.messages import Mistake
-from xai_bench.names import instead
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from xai_bench.answers import joined, rows_of, taken
-from xai_bench.cost import Bill, timed
+from xai_bench.core.cost import Bill, timed
+from xai_bench.core.seeds import Seeds
 from xai_bench.outcomes import Explanation, Outcome, Scores
-from xai_bench.seeds import Seeds
 from xai_bench.types import (
     Answer,
     Case,

@@ -14,23 +14,28 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
-NUMERIC_FOLDERS = ("types", "data", "models", "explainers", "probes", "metrics")
-NUMERIC_FILES = (
-    "actionability.py",
-    "answers.py",
-    "anytime.py",
-    "baselines.py",
-    "coalitions.py",
-    "cost.py",
-    "heap.py",
-    "counterfactuals.py",
-    "evaluate.py",
-    "games.py",
-    "imputers.py",
-    "inpainting.py",
-    "seeds.py",
-    "units.py",
+WITHOUT_EFFECT = (
+    "certify",
+    "report",
+    "record/artifacts.py",
+    "record/changes.py",
+    "record/mlflow.py",
+    "record/pictures.py",
+    "record/runs.py",
+    "api.py",
+    "binding.py",
+    "catalogue.py",
+    "cli.py",
+    "compose.py",
+    "launch.py",
+    "listing.py",
+    "messages.py",
+    "preflight.py",
+    "progress.py",
+    "__main__.py",
 )
+"""Files and folders that can change no number: what checks, shows, and lets users in."""
+
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas")
 _RECORDED = (*_LIBRARIES, "hydra-core", "mlflow", "captum", "shap", "lime", "dice-ml", "optuna")
 
@@ -42,12 +47,20 @@ def digest(content: Mapping[str, Any]) -> str:
 
 
 @lru_cache
-def code_version() -> str:
-    """A hash of every source line that can change a number: not the recorder, report or CLI."""
-    files = [PACKAGE / name for name in NUMERIC_FILES]
-    files += [path for name in NUMERIC_FOLDERS for path in sorted((PACKAGE / name).rglob("*.py"))]
-    content = b"\0".join(path.read_bytes() for path in files)
+def code_version(package: Path = PACKAGE) -> str:
+    """A hash of every source file but those `WITHOUT_EFFECT`: whatever can change a number."""
+    named = [(path.relative_to(package).as_posix(), path) for path in sources(package)]
+    content = b"\0".join(
+        part for name, path in named for part in (name.encode(), path.read_bytes())
+    )
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def sources(package: Path) -> list[Path]:
+    """The source files of the package that `code_version` is a hash of."""
+    left_out = [package / name for name in WITHOUT_EFFECT]
+    files = sorted(package.rglob("*.py"))
+    return [f for f in files if not any(f.is_relative_to(one) for one in left_out)]
 
 
 def component(config: Mapping[str, Any], component_version: int) -> str:

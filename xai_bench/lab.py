@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Split
 from xai_bench.evaluate import without_truth
 from xai_bench.models.ahead import train_ahead
 from xai_bench.models.base import Explained, Predictor, Recipe, Target
 from xai_bench.models.cache import trained
 from xai_bench.models.views import InputView, View
-from xai_bench.seeds import Seeds
 from xai_bench.types import Inputs, Model, Unsupported
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 
 from xai_bench.catalogue import GROUPS, Entry, entries
+from xai_bench.core.spelling import instead
 from xai_bench.messages import Mistake
-from xai_bench.names import instead
 
 WIDE = 120
 """Columns of a terminal from which on everything fits into a table."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from xai_bench.names import instead
+from xai_bench.core.spelling import instead
 
 
 class Mistake(Exception):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench import identity
+from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluate import Bench, without_truth
 from xai_bench.explainers.forms import is_glass
@@ -21,7 +22,6 @@ from xai_bench.models.training import scores as quality
 from xai_bench.outcomes import Cell, Outcome
 from xai_bench.plan import Plan
 from xai_bench.progress import Progress
-from xai_bench.seeds import Seeds
 from xai_bench.types import Inputs, Unsupported
 
 

@@ -15,8 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xai_bench.binding import WORDS, accepts, arguments, locate
 from xai_bench.catalogue import SETS, conf_dir, options
+from xai_bench.core.spelling import instead
 from xai_bench.messages import no_key, one_line
-from xai_bench.names import instead
 
 SETTINGS: Mapping[str, type] = {
     "study": str,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
@@ -15,11 +13,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from xai_bench import heap
 from xai_bench.anytime import climb
+from xai_bench.core.determinism import canonical
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluate import Bench, Candidate, Judge, attempt, evaluate
-from xai_bench.models.training import deterministic
 from xai_bench.opening import opened
 from xai_bench.outcomes import Cell, Explanation, Status
 from xai_bench.plan import Plan
@@ -46,21 +43,6 @@ def job(cfg: DictConfig, names: Mapping[str, str] | None = None) -> Status:
         cell = replace(plan.cell(), outcome=outcome)
         attempt(plan.strict, lambda: _record(plan, Store(plan.results), cell, []))
         return outcome.status
-
-
-@contextmanager
-def canonical() -> Iterator[None]:
-    """The setting in which the same command gives the same bits.
-
-    One thread and deterministic algorithms; and the Intel library, where torch uses it, is told to
-    round alike wherever a row lies in memory. It listens before its first product only, so a
-    process that has multiplied matrices already keeps what it had. Freed memory stays at hand,
-    which changes speed only.
-    """
-    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-    heap.keep()
-    with deterministic():
-        yield
 
 
 @dataclass(frozen=True, eq=False)

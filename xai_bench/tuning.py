@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 
 from xai_bench import identity
+from xai_bench.core.seeds import Seeds
 from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
 from xai_bench.record import files
-from xai_bench.seeds import Seeds
 from xai_bench.terms import PAPER, TUNED
 from xai_bench.types import Choice, Range, Unsupported
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_bench import units
 from xai_bench.certify.finding import Finding, tried, verdict
 from xai_bench.certify.worlds import WORLDS, World
-from xai_bench.cost import Metered
-from xai_bench.seeds import Seeds
+from xai_bench.core import units
+from xai_bench.core.cost import Metered
+from xai_bench.core.seeds import Seeds
 from xai_bench.types import Explainer, Fitted, Imputer, Inputs, Unsupported
 
 QUICK = {"budget": 64, "n_samples": 4, "n_draws": 3, "n_repeats": 2}

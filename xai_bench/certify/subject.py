@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_bench.baselines import Constant, Marginal
 from xai_bench.certify.expected import Expected
 from xai_bench.certify.worlds import Linear, World, linear, world
-from xai_bench.cost import Metered
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
 from xai_bench.types import Case, Inputs, Metric, Model, Rng
 
 SMALL = {"n_draws": 4, "n_repeats": 2, "n_models": 2, "baseline": Marginal(2)}

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.seeds import Seeds
 from xai_bench.evaluate import background
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.seeds import Seeds
 from xai_bench.types import (
     Actionability,
     Case,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from xai_bench import names as spelling
+from xai_bench.core import spelling as spelling
 
 
 def existing(path: str | Path) -> Path:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from xai_bench import units as unit_space
+from xai_bench.core import units as unit_space
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.image import patches
 from xai_bench.data.synthetic import Generator

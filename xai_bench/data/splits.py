@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Split, shared_units
-from xai_bench.seeds import Seeds
 
 FRACTIONS = (0.6, 0.2, 0.2)
 """Of the rows that train, validate and test."""

@@ -15,10 +15,10 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Modality, Split, Task, shared_units
 from xai_bench.data.oracles import Additive, Multilinear, Oracle, Score, Truth
 from xai_bench.data.splits import FRACTIONS
-from xai_bench.seeds import Seeds
 from xai_bench.types import Rng
 
 

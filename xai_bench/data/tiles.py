@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing
 from xai_bench.data.image import patches
 from xai_bench.data.splits import FRACTIONS, Parts, cuts, divide
-from xai_bench.seeds import Seeds
 
 
 @dataclass(frozen=True)

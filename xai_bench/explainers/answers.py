@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions
+from xai_bench.core import coalitions
 from xai_bench.types import Inputs, Model, Unsupported
 
 

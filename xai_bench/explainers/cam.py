@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions
-from xai_bench.explainers.gradient import references
+from xai_bench.core import coalitions
+from xai_bench.core.baselines import references
 from xai_bench.explainers.hooks import forward, observe
 from xai_bench.explainers.space import enlarged, laid_over, spatial_layer
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.explainers.libraries import Sample, Scalar, missing, undisturbed
 from xai_bench.types import Inputs, Model, Unsupported
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai_bench.core.baselines import references
 from xai_bench.explainers.cuts import slopes_through
-from xai_bench.explainers.gradient import references
 from xai_bench.explainers.hooks import Seen, observe
 from xai_bench.explainers.layers import over_x
 from xai_bench.explainers.paths import added, nodes, steps

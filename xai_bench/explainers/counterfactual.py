@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import actionability, counterfactuals
+from xai_bench.core import actionability, counterfactuals
 from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench import units
-from xai_bench.coalitions import Game, Renamed
+from xai_bench.core import units
+from xai_bench.core.coalitions import Game, Renamed
 from xai_bench.explainers.sampling import require_ascending
 from xai_bench.types import Answer, Baseline, Inputs, Model, Rng, Rows, Unsupported
 

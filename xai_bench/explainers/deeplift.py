@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from xai_bench.explainers.gradient import references, value_and_gradient
+from xai_bench.core.baselines import references
+from xai_bench.explainers.gradient import value_and_gradient
 from xai_bench.explainers.known_layers import ELEMENTWISE, MAX_POOLS, hooked, module_of
 from xai_bench.explainers.sampling import require, running
 from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.explainers.answers import answers, of_layout, require_classes
 from xai_bench.explainers.importance import require_variation
 from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.baselines import Background
+from xai_bench.core.baselines import Background
 from xai_bench.explainers.forms import glass_of, linear_of
 from xai_bench.explainers.trees import TreeSHAPInterventional
 from xai_bench.types import AdditiveForm, Inputs, Kind, LinearForm, Model, Rng, Rows

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xai_bench.core.baselines import references
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 Scalar = Callable[[Inputs, Tensor], Tensor]
@@ -89,12 +90,6 @@ def weighted_gradients(
     for slope in gradients_at(model, inputs, targets, range(n_points), place):
         total = total + waiting.popleft() * slope
     return total
-
-
-def references(baseline: Baseline, inputs: Inputs, *, rng: Rng) -> Tensor:
-    """`[B, R, *S]`: the baseline's references, equal to `x` in padding, which is never moved."""
-    found = baseline.references(inputs, rng=rng)
-    return torch.where((inputs.units < 0)[:, None], inputs.x[:, None], found)
 
 
 @dataclass(frozen=True)

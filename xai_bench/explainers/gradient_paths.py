@@ -10,13 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench.explainers.gradient import (
-    gradient,
-    nodes_of,
-    references,
-    steps,
-    weighted_gradients,
-)
+from xai_bench.core.baselines import references
+from xai_bench.explainers.gradient import gradient, nodes_of, steps, weighted_gradients
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import actionability, counterfactuals, units
+from xai_bench.core import actionability, counterfactuals, units
 from xai_bench.explainers.counterfactual import answered, require_middle
 from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows, Unsupported
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from xai_bench.names import instead
+from xai_bench.core.spelling import instead
 from xai_bench.types import Inputs, Model, Unsupported
 
 _RESHAPING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)

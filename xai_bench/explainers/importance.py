@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.explainers.answers import of_layout
 from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
 

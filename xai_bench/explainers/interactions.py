@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import games, units
+from xai_bench.core import cooperative_games, units
 from xai_bench.explainers import pairs
 from xai_bench.explainers.credit import (
     Credits,
@@ -58,11 +58,11 @@ class ExactInteractions:
         return Rows((1 << n_units) * n_references)
 
     def coalitions(self, n_units: int) -> Tensor:
-        return games.all_coalitions(n_units)
+        return cooperative_games.all_coalitions(n_units)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        credit = games.shapley_values(values)
-        return Credits(credit, None, _split(credit, games.shapley_interactions(values)))
+        credit = cooperative_games.shapley_values(values)
+        return Credits(credit, None, _split(credit, cooperative_games.shapley_interactions(values)))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai_bench.core.baselines import references
 from xai_bench.explainers.cuts import slopes_at
-from xai_bench.explainers.gradient import references
 from xai_bench.explainers.hooks import Seen, forward, observe
 from xai_bench.explainers.paths import added, nodes, steps
 from xai_bench.explainers.space import shared_out, spatial_layer

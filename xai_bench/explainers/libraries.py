@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from xai_bench import units
-from xai_bench.explainers.gradient import references
+from xai_bench.core import units
+from xai_bench.core.baselines import references
 from xai_bench.types import Baseline, Inputs, Model, Rng, Unsupported
 
 Floats = npt.NDArray[np.float64]

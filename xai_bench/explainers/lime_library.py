@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.explainers.libraries import Floats, Sample, missing, one_by_one
 from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions, units
+from xai_bench.core import coalitions, units
 from xai_bench.explainers.regression import least_squares
 from xai_bench.explainers.sampling import require, require_ascending
 from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from xai_bench import games
+from xai_bench.core import cooperative_games
 from xai_bench.explainers.credit import Credits
 from xai_bench.explainers.regression import Regression
 from xai_bench.types import Rng
@@ -116,6 +116,8 @@ def share_drawn(chances: Tensor, n_pairs: int) -> Tensor:
 def _listed(chances: Tensor, n_pairs: int, rng: Rng) -> Tensor:
     """Without replacement: exponential times, the smallest first (Efraimidis & Spirakis 2006)."""
     n_units = len(chances) - 1
-    one = games.all_coalitions(n_units)[: 1 << (n_units - 1)]  # the last unit is in the other one
+    one = cooperative_games.all_coalitions(n_units)[
+        : 1 << (n_units - 1)
+    ]  # the last unit is in the other one
     times = -rng.child("pairs").uniform(len(one))[0].log() / chances[one.sum(1)]
     return one[times.argsort(stable=True)[:n_pairs]]

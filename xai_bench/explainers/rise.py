@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions
+from xai_bench.core import coalitions
+from xai_bench.core.baselines import references
 from xai_bench.explainers.credit import Credits, answers, combined, sampled_rows
-from xai_bench.explainers.gradient import references
 from xai_bench.explainers.sampling import require_ascending
 from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
 

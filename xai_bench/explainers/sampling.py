@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.types import Answer, Inputs, Unsupported
 
 Draws = Callable[[range], Iterator[Tensor]]

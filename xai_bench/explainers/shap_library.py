@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.explainers.captum_gradient import require_gradient, require_module
 from xai_bench.explainers.forms import linear_of, trees_of
 from xai_bench.explainers.libraries import (

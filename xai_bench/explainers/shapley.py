@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import games
+from xai_bench.core import cooperative_games
 from xai_bench.explainers import pairs
 from xai_bench.explainers.credit import Credits, answers, ends, explained, sampled_rows
 from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
@@ -42,10 +42,10 @@ class ExactShapley:
         return Rows((1 << n_units) * n_references)
 
     def coalitions(self, n_units: int) -> Tensor:
-        return games.all_coalitions(n_units)
+        return cooperative_games.all_coalitions(n_units)
 
     def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        return Credits(games.shapley_values(values))
+        return Credits(cooperative_games.shapley_values(values))
 
 
 @dataclass(frozen=True)

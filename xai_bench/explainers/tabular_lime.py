@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions, units
+from xai_bench.core import coalitions, units
 from xai_bench.explainers.credit import too_small
 from xai_bench.explainers.regression import regress_on_members
 from xai_bench.explainers.sampling import require_ascending

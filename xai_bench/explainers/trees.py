@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.explainers.forms import layouts, trees_of
 from xai_bench.explainers.leaves import Leaves, leaves_of
 from xai_bench.types import Baseline, Imputer, Inputs, Kind, Model, Rng, Rows, Unsupported

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.types import Case, Unsupported
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.metrics.common import norm, pooled, total
 from xai_bench.probes.companions import ClassCompanions
 from xai_bench.types import Case

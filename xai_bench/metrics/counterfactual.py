@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import actionability, counterfactuals, units
+from xai_bench.core import actionability, counterfactuals, units
 from xai_bench.metrics.common import total
 from xai_bench.probes.alternatives import Alternatives, BackgroundClasses, PresentClass
 from xai_bench.probes.off_data import distances, standardised

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.metrics.common import pooled, total
 from xai_bench.types import Case, Unsupported
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions, units
+from xai_bench.core import coalitions, units
 from xai_bench.metrics.association import rounding
 from xai_bench.metrics.common import pooled
 from xai_bench.probes.masked import Masked

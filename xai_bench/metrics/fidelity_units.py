@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.metrics.association import kendall, pearson, rounding, spearman
 from xai_bench.metrics.common import pooled, total
 from xai_bench.probes.addition import AdditionPath

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.metrics.common import total
 from xai_bench.metrics.ties import Blocks, at_top
 from xai_bench.probes.curves import counts

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.metrics.association import spearman
 from xai_bench.metrics.common import pooled, total
 from xai_bench.probes.randomised import RandomisedMap, layer_names, randomised

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.ties import Blocks, at_top, average_rank
 from xai_bench.metrics.truth import known

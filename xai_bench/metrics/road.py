@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import units
-from xai_bench.inpainting import NoisyLinear
+from xai_bench.core import units
+from xai_bench.core.inpainting import NoisyLinear
 from xai_bench.metrics.common import pooled
 from xai_bench.probes.curves import counts
 from xai_bench.types import Case, Unsupported

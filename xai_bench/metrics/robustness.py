@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.metrics.common import norm, pooled
 from xai_bench.metrics.stability import distance, relative, worst
 from xai_bench.probes.curves import counts

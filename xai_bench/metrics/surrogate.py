@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions
+from xai_bench.core import coalitions
 from xai_bench.metrics.association import rounding
 from xai_bench.metrics.common import pooled, total
 from xai_bench.probes.global_surrogate import BackgroundSays, LineSays, TreeSays, outputs

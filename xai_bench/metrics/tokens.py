@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.metrics.localisation import Places
 from xai_bench.probes.curves import counts
 from xai_bench.types import Case

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.metrics.common import contributions, pooled, total
 from xai_bench.probes.curves import counts
 from xai_bench.probes.exact import ExactShapley

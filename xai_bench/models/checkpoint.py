@@ -17,9 +17,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.spelling import did_you_mean, listed
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
-from xai_bench.models.names import did_you_mean, listed
 
 
 @dataclass(frozen=True)

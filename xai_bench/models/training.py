@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xai_bench.core.determinism import deterministic
+from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Split, Task
 from xai_bench.models.base import OnEpoch, Predictor
-from xai_bench.seeds import Seeds
 
 History = tuple[Mapping[str, float], ...]
 _CHUNK = 1024
@@ -109,27 +107,6 @@ def initialise(network: nn.Module, *, seed: int) -> None:
         for parameter in own:
             bound = 1 / math.sqrt(own[0][0].numel())
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
-
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """One thread and deterministic algorithms inside the block; as before after it.
-
-    Memory that is about to be written is not filled first, which torch does to find bugs.
-    """
-    # torch puts an object in the place of this module, which its annotations do not know.
-    memory: Any = import_module("torch.utils.deterministic")
-    threads, filled = torch.get_num_threads(), memory.fill_uninitialized_memory
-    mode = torch.get_deterministic_debug_mode()
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler
-    memory.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        memory.fill_uninitialized_memory = filled
-        torch.set_deterministic_debug_mode(mode)
-        torch.set_num_threads(threads)
 
 
 @torch.no_grad()

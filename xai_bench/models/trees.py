@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Predictor, Trained
 from xai_bench.models.nodes import boosted_nodes_of, nodes_of, stacked
@@ -23,7 +24,6 @@ from xai_bench.models.sklearn import (
     values,
     write_estimator,
 )
-from xai_bench.seeds import Seeds
 from xai_bench.types import Column, Form, Unsupported
 
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.spelling import did_you_mean
 from xai_bench.data.bundle import shared_units
 from xai_bench.models.base import Predictor, TorchPredictor
-from xai_bench.models.names import did_you_mean
 from xai_bench.types import ROW_BLOCK, Domain, Inputs, Unsupported
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import counterfactuals
+from xai_bench.core import counterfactuals
 from xai_bench.types import Case, Unsupported
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.types import Domain, Inputs, Model, Unsupported
 
 

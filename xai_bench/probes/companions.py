@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.probes.retrained import lab_of, once
 from xai_bench.types import Case, Inputs, Model, Unsupported
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions
+from xai_bench.core import coalitions
 from xai_bench.probes.off_data import FRACTIONS, distances, kept_on_curve, standardised
 from xai_bench.types import Baseline, Case, Inputs, Rng, Unsupported
 

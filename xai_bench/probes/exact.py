@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xai_bench import coalitions, games, units
+from xai_bench.core import coalitions, cooperative_games, units
 from xai_bench.types import Baseline, Case, Unsupported
 
 
@@ -30,7 +30,7 @@ class AllCoalitions:
                 f"exact values of {n_units} units take {2**n_units} coalitions; "
                 f"the limit is max_units={self.max_units}"
             )
-        kept = games.all_coalitions(n_units).expand(len(inputs), -1, -1)
+        kept = cooperative_games.all_coalitions(n_units).expand(len(inputs), -1, -1)
         return coalitions.values(case.model, inputs, case.targets, kept, self.baseline, rng=rng)
 
 
@@ -66,5 +66,5 @@ def _by_count(table: Tensor, n_units: Tensor) -> Tensor:
     values = table.new_zeros(len(table), width)
     for size in n_units.unique().tolist():
         rows = (n_units == size).nonzero()[:, 0]
-        values[rows, :size] = games.shapley_values(table[rows, : 2**size])
+        values[rows, :size] = cooperative_games.shapley_values(table[rows, : 2**size])
     return values

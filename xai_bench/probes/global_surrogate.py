@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from xai_bench import coalitions
+from xai_bench.core import coalitions
 from xai_bench.types import Case, Inputs, Model, Unsupported
 
 Of = Literal["outputs", "target"]

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench import games, units
+from xai_bench.core import cooperative_games, units
 from xai_bench.probes.exact import AllCoalitions
 from xai_bench.types import Baseline, Case
 
@@ -52,7 +52,7 @@ class OrderBounds:
 def _lowest(table: Tensor, n_units: int) -> Tensor:
     """`[B, 2^U] -> [B]`: the smallest sum along a way from one unit removed to one unit left."""
     bit = 2 ** torch.arange(n_units)
-    size = games.all_coalitions(n_units).sum(1)
+    size = cooperative_games.all_coalitions(n_units).sum(1)
     best = torch.zeros_like(table)
     for kept in range(n_units - 1, 0, -1):
         here = (size == kept).nonzero()

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from xai_bench.seeds import Seeds
+from xai_bench.core.seeds import Seeds
 from xai_bench.types import Case, Model, Unsupported
 
 _SUMS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase)

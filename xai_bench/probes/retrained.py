@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench import coalitions, units
+from xai_bench.core import coalitions, units
+from xai_bench.core.seeds import Seeds
 from xai_bench.probes.curves import counts
-from xai_bench.seeds import Seeds
 from xai_bench.types import Baseline, Case, Imputer, Inputs, Lab, Model, Rng, Unsupported
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from torch import Tensor
 
-from xai_bench.names import instead
+from xai_bench.core.spelling import instead
 from xai_bench.outcomes import Cell, Element, Explanation, Outcome, Scores
 from xai_bench.record import codec, files
 from xai_bench.terms import TUNED

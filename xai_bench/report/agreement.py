@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.record.store import Store
 from xai_bench.report import figures
 from xai_bench.report.summary import Block

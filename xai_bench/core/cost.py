@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xai_bench import heap
+from xai_bench.core import memory
 from xai_bench.types import Form, Inputs, Model, Readable, Rows
 
 
@@ -115,7 +115,7 @@ def _reset_peak() -> float:
     """Forget earlier peaks of resident memory (Linux); the memory in use now, in bytes."""
     if sys.platform != "linux":
         return float("nan")
-    heap.give_back()
+    memory.give_back()
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench import units
-from xai_bench.imputers import no_references
+from xai_bench.core import units
+from xai_bench.core.imputers import no_references
 from xai_bench.types import Inputs, Rng, Unsupported
 
 _MAX_NUMBERS = 1 << 23

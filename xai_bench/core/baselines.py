@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench.types import Inputs, Rng, Unsupported
+from xai_bench.types import Baseline, Inputs, Rng, Unsupported
 
 
 @dataclass(frozen=True)
@@ -105,3 +105,9 @@ def _blur_along(x: Tensor, axis: int, sigma: float) -> Tensor:
     rows = functional.pad(moved.reshape(-1, 1, moved.shape[-1]), (radius, radius), mode="replicate")
     smooth = functional.conv1d(rows, (kernel / kernel.sum()).view(1, 1, -1))
     return smooth.view(moved.shape).movedim(-1, axis)
+
+
+def references(baseline: Baseline, inputs: Inputs, *, rng: Rng) -> Tensor:
+    """`[B, R, *S]`: the baseline's references, equal to `x` in padding, which is never moved."""
+    found = baseline.references(inputs, rng=rng)
+    return torch.where((inputs.units < 0)[:, None], inputs.x[:, None], found)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.types import Domain, Inputs, Rng, Unsupported
 
 _ROUNDING = 1e-9

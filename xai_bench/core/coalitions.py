@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from xai_bench import units
+from xai_bench.core import units
 from xai_bench.types import ROW_BLOCK, Baseline, Imputer, Inputs, Model, Rng
 
 

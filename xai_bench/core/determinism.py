@@ -1,0 +1,49 @@
+"""The setting in which the same command gives the same bits: one thread, fixed algorithms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from xai_bench.core import memory
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """One thread and deterministic algorithms inside the block; as before after it.
+
+    Memory that is about to be written is not filled first, which torch does to find bugs.
+    """
+    # torch puts an object in the place of this module, which its annotations do not know.
+    debugging: Any = import_module("torch.utils.deterministic")
+    threads, filled = torch.get_num_threads(), debugging.fill_uninitialized_memory
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler
+    debugging.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        debugging.fill_uninitialized_memory = filled
+        torch.set_deterministic_debug_mode(mode)
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def canonical() -> Iterator[None]:
+    """The setting in which the same command gives the same bits.
+
+    One thread and deterministic algorithms; and the Intel library, where torch uses it, is told to
+    round alike wherever a row lies in memory. It listens before its first product only, so a
+    process that has multiplied matrices already keeps what it had. Freed memory stays at hand,
+    which changes speed only.
+    """
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    memory.keep()
+    with deterministic():
+        yield
