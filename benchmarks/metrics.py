@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from xai_bench.core import memory as process_memory
 from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
+from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.loop import evaluate
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.types import Answer

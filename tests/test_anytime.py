@@ -20,13 +20,15 @@ from torch import Tensor
 from tests.test_evaluate import Again, Noisy, Rows, Sum, bench, judges
 from tests.test_reproducible import assert_same_store
 from tests.test_store import cell, enlist, explanation, scored
-from xai_bench.anytime import climb
 from xai_bench.core.cost import timed
-from xai_bench.evaluate import Candidate, evaluate
-from xai_bench.outcomes import Explanation
-from xai_bench.record.store import Store
-from xai_bench.report import anytime, write
-from xai_bench.report.summary import blocks
+from xai_bench.evaluation.budgets import climb
+from xai_bench.evaluation.context import Candidate
+from xai_bench.evaluation.loop import evaluate
+from xai_bench.results.report.sections import budgets
+from xai_bench.results.report.summary import blocks
+from xai_bench.results.report.writer import write
+from xai_bench.results.store.store import Store
+from xai_bench.results.values import Explanation
 from xai_bench.types import Answer, Anytime, Inputs, Kind, Model, Rng, Unsupported
 
 
@@ -160,7 +162,7 @@ def store(tmp_path: Path) -> Store:
         at("shap", 16, [0.1, 0.2, 0.3], 16),
         at("shap", 64, [0.4, 0.5, 0.6], 64),
         explanation("saliency", scored("abpc", [0.5, 0.5, 0.5])),
-        explanation("random", scored("abpc", [0.0, 0.1, 0.0]), category="control"),
+        explanation("random", scored("abpc", [0.0, 0.1, 0.0]), category="controls"),
     ]
     enlist(store, "s", cell(), known)
     return store
@@ -168,10 +170,10 @@ def store(tmp_path: Path) -> Store:
 
 def test_curves_are_drawn_against_the_rows_spent(store: Store) -> None:
     [block] = blocks(store, "s")
-    lime, shap = anytime.climbs(block)
+    lime, shap = budgets.climbs(block)
     assert [(step.budget, step.rows) for step in lime.steps] == [(16, 16), (64, 62), (256, 256)]
     assert (lime.name, shap.name) == ("lime", "shap")
-    points = anytime.points_of(block, [lime, shap])
+    points = budgets.points_of(block, [lime, shap])
     assert [point.settled for point in points] == [False, True, True, False, True]
     assert points[0].gap == pytest.approx(0.1 - 2.9 / 3)
 
@@ -208,7 +210,7 @@ def test_other_settings_are_another_curve(tmp_path: Path) -> None:
     ]
     enlist(store, "s", cell(), [*plain, *wide])
     [block] = blocks(store, "s")
-    assert [c.name for c in anytime.climbs(block)] == ["lime", "lime (width=1)"]
+    assert [c.name for c in budgets.climbs(block)] == ["lime", "lime (width=1)"]
 
 
 def test_one_budget_makes_no_curve(tmp_path: Path) -> None:

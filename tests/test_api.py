@@ -10,7 +10,7 @@ import xai_bench
 from tests import toys
 from xai_bench import Workbench
 from xai_bench.core.baselines import Constant
-from xai_bench.explainers.removal import LeaveOneOut
+from xai_bench.explainers.removal.occlusion import LeaveOneOut
 
 WEIGHT = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
 

@@ -19,11 +19,11 @@ from xai_bench.core.cooperative_games import all_coalitions
 from xai_bench.core.imputers import ConditionalGaussian, ConditionalNeighbours, regression
 from xai_bench.core.inpainting import NoisyLinear, harmonic
 from xai_bench.core.seeds import Seeds
-from xai_bench.data.gaussian import CorrelatedGaussian, GaussianLaw
-from xai_bench.explainers.gradient import IntegratedGradients
-from xai_bench.explainers.shapley import ExactShapley
-from xai_bench.metrics.fidelity import Infidelity
-from xai_bench.probes.exact import ExactShapley as ExactShapleyProbe
+from xai_bench.data.synthetic.gaussian import CorrelatedGaussian, GaussianLaw
+from xai_bench.explainers.gradient.integrated import IntegratedGradients
+from xai_bench.explainers.removal.shapley import ExactShapley
+from xai_bench.metrics.fidelity.random_subsets import Infidelity
+from xai_bench.metrics.probes.removal.exact import ExactShapley as ExactShapleyProbe
 from xai_bench.types import Baseline, Imputer, Inputs, Unsupported
 
 CONF = Path(__file__).parents[1] / "conf" / "baseline"

@@ -14,13 +14,13 @@ from torch import Tensor
 from tests.components import component, options
 from tests.test_cli import Told, _as_it_was, told
 from tests.test_metrics_certificate import expected_by_chance
-from xai_bench.certify import command, page, taught
+from xai_bench.certify import certificate_page, command, retraining
 from xai_bench.certify.expected import EXPECTED, TAUGHT
 from xai_bench.certify.explainer import contract
 from xai_bench.certify.finding import faults, number
 from xai_bench.certify.metric import certificate
-from xai_bench.certify.subject import Subject
-from xai_bench.explainers.gradient import Gradient
+from xai_bench.certify.metric_under_test import Subject
+from xai_bench.explainers.gradient.methods import Gradient
 from xai_bench.types import Inputs, Model, Rng
 
 __all__ = ["_as_it_was", "told"]
@@ -67,14 +67,14 @@ def test_a_metric_of_ours_has_no_fault(name: str) -> None:
 def test_where_all_of_it_is_known_another_metric_is_told(name: str, wrong: str) -> None:
     """Whatever calls itself `roar` must say by how much the loss rises without the units."""
     metric = component("metric", wrong)
-    found = taught.anew(Subject(name, metric, taught=TAUGHT[name]))
+    found = retraining.anew(Subject(name, metric, taught=TAUGHT[name]))
     assert found is not None
     assert found.fault
 
 
 def test_losses_without_columns_by_hand() -> None:
     """Weights 12, 5, 3, 2, 1 and 1/2 at corners of a cube: a column is worth its square."""
-    squares = [weight**2 for weight in taught.WEIGHT]
+    squares = [weight**2 for weight in retraining.WEIGHT]
     expected = [sum(squares[:n]) for n in (1, 2, 3)]
     assert TAUGHT["roar"].best == pytest.approx(sum(expected) / 3)
     least = [sum(squares[-n:]) for n in (1, 2, 3)]
@@ -195,7 +195,7 @@ def test_a_metric_of_your_own(told: Told, tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_page_is_what_the_command_writes() -> None:
     """Numbers may differ in their last shown digit where another processor rounds otherwise."""
     written = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").split()
-    fresh = page.markdown(command.all_metrics()).split()
+    fresh = certificate_page.markdown(command.all_metrics()).split()
     assert len(written) == len(fresh), "docs/metrics.md is old: run `make docs`"
     for old, new in zip(written, fresh, strict=True):
         assert _alike(old, new), f"{old} became {new}: run `make docs`"

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from xai_bench import cli, run
-from xai_bench.catalogue import conf_dir, options
+from xai_bench import cli
+from xai_bench.runner import job
+from xai_bench.runner.config.catalogue import conf_dir, options
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["explainer=random", "metric=entropy", "recorder=none", "model=linear"]
@@ -57,7 +58,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Told:
 
 def own_folder(folder: Path) -> Path:
     """A user's conf folder in which everything is wrong."""
-    gradient = "xai_bench.explainers.gradient"
+    gradient = "xai_bench.explainers.gradient.methods"
     files = {
         "explainer/bad_class.yaml": f"bad_class: {{_target_: {gradient}.Salienc}}",
         "explainer/bad_module.yaml": "bad_module: {_target_: xai_bench.explainer.gradient.X}",
@@ -301,12 +302,12 @@ def test_the_page_of_components_is_current(told: Told) -> None:
 
 
 class Jobs:
-    """Stands in for `xai_bench.run`: each job does the next of `deeds`."""
+    """Stands in for `xai_bench.runner.job`: each job does the next of `deeds`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *deeds: str) -> None:
         self.deeds, self.configs, self.ended = list(deeds), [], []
-        monkeypatch.setattr(run, "job", self.job)
-        monkeypatch.setattr(run, "finish", self.finish)
+        monkeypatch.setattr(job, "job", self.job)
+        monkeypatch.setattr(job, "finish", self.finish)
 
     def job(self, cfg) -> str:
         self.configs.append(cfg)
@@ -372,7 +373,7 @@ def test_a_bug_shows_its_traceback_and_is_logged(
 def test_a_bug_in_the_ending_is_not_swallowed(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra turns what a callback raises into a warning and exit code 0."""
     Jobs(monkeypatch, "ok")
-    monkeypatch.setattr(run, "finish", lambda *_: 1 / 0)
+    monkeypatch.setattr(job, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         told("run", *SMALL)
 

@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from xai_bench import preflight
-from xai_bench.binding import locate
-from xai_bench.catalogue import GROUPS, SETS, conf_dir, entries, options
+from xai_bench.runner.config import preflight
+from xai_bench.runner.config.catalogue import GROUPS, SETS, conf_dir, entries, options
+from xai_bench.runner.config.signatures import locate
 
 CONF = conf_dir()
 ROOT = Path(__file__).parent.parent

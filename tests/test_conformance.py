@@ -22,12 +22,13 @@ from tests.components import component, options
 from tests.test_ledger import REJECTED
 from xai_bench.core.baselines import Constant
 from xai_bench.metrics.complexity import Entropy, Gini
-from xai_bench.metrics.fidelity import Comprehensiveness, Infidelity, Sufficiency
-from xai_bench.metrics.stability import MaxSensitivity, RelativeInputStability
+from xai_bench.metrics.fidelity.deletion import Comprehensiveness, Sufficiency
+from xai_bench.metrics.fidelity.random_subsets import Infidelity
+from xai_bench.metrics.probes.neighbours import Neighbourhood, Neighbours
+from xai_bench.metrics.probes.removal.curves import RemovalCurves
+from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues
+from xai_bench.metrics.stability.sensitivity import MaxSensitivity, RelativeInputStability
 from xai_bench.models.targets import PredictedProbability
-from xai_bench.probes.coalition_values import CoalitionValues
-from xai_bench.probes.curves import RemovalCurves
-from xai_bench.probes.neighbours import Neighbourhood, Neighbours
 from xai_bench.types import Case, Inputs, Model, Rng
 
 BASE = Constant(0.25)

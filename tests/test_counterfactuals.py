@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from tests import toys
 from tests.components import component, each_of
-from xai_bench.certify.worlds import actions
+from xai_bench.certify.toy_worlds import actions
 from xai_bench.core import actionability, counterfactuals
 from xai_bench.core.seeds import Seeds
-from xai_bench.data.table import CustomTable
-from xai_bench.outcomes import Explanation
-from xai_bench.record.changes import _number, what_to_change
+from xai_bench.data.tables.files import CustomTable
+from xai_bench.results.tracking.counterfactual_table import _number, what_to_change
+from xai_bench.results.values import Explanation
 from xai_bench.types import Actionability, Answer, Detailed, Fitted, Unsupported
 
 EXPLAINERS = ["wachter", "growing_spheres", "nearest_unlike_neighbour", "dice"]

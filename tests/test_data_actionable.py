@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from xai_bench.data.bundle import Bundle
-from xai_bench.data.table import CustomTable
-from xai_bench.data.tabular import SklearnTable
+from xai_bench.data.tables.files import CustomTable
+from xai_bench.data.tables.sklearn import SklearnTable
 from xai_bench.types import Actionability
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from xai_bench.data.arrays import CustomArrays
 from xai_bench.data.custom import Custom, CustomImages
-from xai_bench.data.openml import OpenMl
-from xai_bench.data.table import CustomTable
+from xai_bench.data.tables.files import CustomTable
+from xai_bench.data.tables.openml import OpenMl
 
 
 def people(n: int = 60) -> pd.DataFrame:

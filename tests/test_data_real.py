@@ -15,8 +15,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from xai_bench.data.bundle import Bundle
-from xai_bench.data.image import Digits, IdxImages, read_idx
-from xai_bench.data.tabular import SklearnTable
+from xai_bench.data.images.images import Digits, IdxImages, read_idx
+from xai_bench.data.tables.sklearn import SklearnTable
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("XAI_BENCH_DATA", ROOT.parent / "shared" / "data"))

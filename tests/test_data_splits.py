@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from xai_bench.data.image import patches
+from xai_bench.data.images.images import patches
 from xai_bench.data.labels import read_labels
 from xai_bench.data.splits import FRACTIONS, partition, standardise
 

@@ -14,9 +14,16 @@ from torch import Tensor
 
 from xai_bench.core.units import pool
 from xai_bench.data.bundle import Bundle
-from xai_bench.data.gaussian import CorrelatedGaussian, GaussianLaw, conditional_shapley
-from xai_bench.data.planted import PlantedPatch, stripes
-from xai_bench.data.synthetic import AdditiveCurves, And, Interaction, Linear, Redundant, Xor
+from xai_bench.data.synthetic.functions import (
+    AdditiveCurves,
+    And,
+    Interaction,
+    Linear,
+    Redundant,
+    Xor,
+)
+from xai_bench.data.synthetic.gaussian import CorrelatedGaussian, GaussianLaw, conditional_shapley
+from xai_bench.data.synthetic.planted import PlantedPatch, stripes
 from xai_bench.types import Inputs
 
 ZERO_GAME: dict[str, Any] = {

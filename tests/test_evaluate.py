@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tests import toys
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
+from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.loop import evaluate
 from xai_bench.types import Answer, Case, Inputs, Kind, Model, Rng, Unsupported
 
 

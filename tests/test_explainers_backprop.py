@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from tests import toys
 from tests.components import BlackBox
 from xai_bench.core import units
-from xai_bench.explainers.backprop import DeconvNet, GuidedBackprop, GuidedGradCAM
-from xai_bench.explainers.gradient import Gradient
-from xai_bench.explainers.sensitivity import SensitivityAnalysis
+from xai_bench.explainers.backprop.guided import DeconvNet, GuidedBackprop, GuidedGradCAM
+from xai_bench.explainers.gradient.finite_differences import SensitivityAnalysis
+from xai_bench.explainers.gradient.methods import Gradient
 from xai_bench.types import Rows, Unsupported
 
 

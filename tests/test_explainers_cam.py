@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests import toys
-from xai_bench.certify.worlds import seeded
+from xai_bench.certify.toy_worlds import seeded
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.explainers.cam import GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM
-from xai_bench.explainers.fullgrad import INPUT, FullGrad
-from xai_bench.explainers.gradient import gradient
+from xai_bench.explainers.gradient.engine import gradient
+from xai_bench.explainers.layerwise.cam import GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM
+from xai_bench.explainers.layerwise.fullgrad import INPUT, FullGrad
 from xai_bench.models.base import Explained
 from xai_bench.models.targets import PredictedProbability
 from xai_bench.types import Explainer, Unsupported

@@ -16,11 +16,11 @@ from tests.test_explainers_shapley import asked
 from xai_bench.core import cooperative_games, units
 from xai_bench.core.baselines import Constant
 from xai_bench.core.seeds import Seeds
-from xai_bench.explainers.banzhaf import Banzhaf
-from xai_bench.explainers.interactions import ShapleyInteractions
-from xai_bench.explainers.removal import LeaveOneOut
-from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
-from xai_bench.metrics.calibration import IntervalCoverage
+from xai_bench.explainers.removal.banzhaf import Banzhaf
+from xai_bench.explainers.removal.interactions import ShapleyInteractions
+from xai_bench.explainers.removal.occlusion import LeaveOneOut
+from xai_bench.explainers.removal.shapley import ExactShapley, KernelSHAP, PermutationShapley
+from xai_bench.metrics.truth.calibration import IntervalCoverage
 from xai_bench.types import Answer, Detailed, Unsupported
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests import toys
 from xai_bench.core.baselines import Constant, Marginal, Mean
-from xai_bench.explainers.deeplift import DeepLIFT
+from xai_bench.explainers.backprop.deeplift import DeepLIFT
 from xai_bench.models.base import Explained
 from xai_bench.models.targets import PredictedProbability
 from xai_bench.types import Unsupported

@@ -16,8 +16,12 @@ from tests.test_explainers_gradient import world_of as function
 from xai_bench.core import units
 from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
-from xai_bench.explainers.effects import ALEImportance, ICEImportance, PDPImportance
-from xai_bench.explainers.sage import SAGE
+from xai_bench.explainers.global_importance.feature_effects import (
+    ALEImportance,
+    ICEImportance,
+    PDPImportance,
+)
+from xai_bench.explainers.global_importance.sage import SAGE
 from xai_bench.models.sklearn import RandomForest
 from xai_bench.types import Unsupported
 

@@ -14,8 +14,8 @@ from tests.test_explainers_gradient import Function, world_of
 from tests.test_explainers_shapley import smooth_world
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant
-from xai_bench.explainers.banzhaf import Banzhaf
-from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
+from xai_bench.explainers.removal.banzhaf import Banzhaf
+from xai_bench.explainers.removal.shapley import ExactShapley, KernelSHAP, PermutationShapley
 
 torch.set_num_threads(1)
 ZERO = Constant(0.0)

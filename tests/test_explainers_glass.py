@@ -15,21 +15,21 @@ from tests import toys
 from tests.components import component
 from tests.glass_worlds import FOREST, GLASS, LOGIT, PROBABILITY, classes, values, world_of
 from tests.model_bundles import bundle, ignore, images
-from xai_bench import preflight
-from xai_bench.catalogue import conf_dir
 from xai_bench.certify.explainer import BlackBox
 from xai_bench.core import units
 from xai_bench.core.baselines import Background, Mean
 from xai_bench.core.cost import Metered
-from xai_bench.explainers.glass import GlassBox, LinearSHAP
-from xai_bench.explainers.shapley import ExactShapley
+from xai_bench.explainers.glassbox.glassbox import GlassBox, LinearSHAP
+from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.models.additive import Additive
-from xai_bench.models.reading import read
 from xai_bench.models.sklearn import Linear
+from xai_bench.models.structure import read
 from xai_bench.models.targets import TrueLabel
 from xai_bench.models.trees import Tree
-from xai_bench.record.store import Store
-from xai_bench.run import job
+from xai_bench.results.store.store import Store
+from xai_bench.runner.config import preflight
+from xai_bench.runner.config.catalogue import conf_dir
+from xai_bench.runner.job import job
 from xai_bench.types import AdditiveForm, LinearForm, Unsupported
 
 worlds = pytest.mark.parametrize("name", GLASS)

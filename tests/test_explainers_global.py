@@ -10,8 +10,8 @@ import torch
 from tests import toys
 from tests.test_explainers_gradient import world_of
 from xai_bench.core.seeds import Seeds
-from xai_bench.explainers.importance import PermutationImportance
-from xai_bench.explainers.surrogate import LinearSurrogate, TreeSurrogate
+from xai_bench.explainers.global_importance.permutation import PermutationImportance
+from xai_bench.explainers.global_importance.surrogate import LinearSurrogate, TreeSurrogate
 from xai_bench.types import Unsupported
 
 torch.set_num_threads(1)

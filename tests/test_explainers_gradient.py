@@ -10,16 +10,11 @@ from torch import Tensor, nn
 
 from tests import toys
 from xai_bench.core.baselines import Constant, Marginal, Mean
-from xai_bench.explainers.deeplift import DeepLIFT
-from xai_bench.explainers.gradient import (
-    Gradient,
-    InputXGradient,
-    IntegratedGradients,
-    LossInfluence,
-    Saliency,
-    gradient,
-)
-from xai_bench.explainers.gradient_sampling import ExpectedGradients, SmoothGrad
+from xai_bench.explainers.backprop.deeplift import DeepLIFT
+from xai_bench.explainers.gradient.engine import gradient
+from xai_bench.explainers.gradient.integrated import IntegratedGradients
+from xai_bench.explainers.gradient.methods import Gradient, InputXGradient, LossInfluence, Saliency
+from xai_bench.explainers.gradient.smoothing import ExpectedGradients, SmoothGrad
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import Loss, PredictedLogit
 from xai_bench.types import Inputs, Rng, Rows, Unsupported

@@ -7,15 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench.certify.worlds import seeded
+from xai_bench.certify.toy_worlds import seeded
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal, Mean
 from xai_bench.core.cost import Metered
-from xai_bench.explainers.conductance import LayerConductance, Layerwise, NeuronConductance
-from xai_bench.explainers.gradient import InputXGradient, IntegratedGradients
-from xai_bench.explainers.hooks import observe
-from xai_bench.explainers.layers import LayerActivation, LayerIntegratedGradients
-from xai_bench.explainers.removal import LeaveOneOut
+from xai_bench.explainers.gradient.integrated import IntegratedGradients
+from xai_bench.explainers.gradient.methods import InputXGradient
+from xai_bench.explainers.layerwise.conductance import (
+    LayerConductance,
+    Layerwise,
+    NeuronConductance,
+)
+from xai_bench.explainers.layerwise.layers import LayerActivation, LayerIntegratedGradients
+from xai_bench.explainers.layerwise.recording import observe
+from xai_bench.explainers.removal.occlusion import LeaveOneOut
 from xai_bench.models.base import Explained
 from xai_bench.models.views import Activations, ChannelGates
 from xai_bench.types import Answer, Unsupported

@@ -18,7 +18,7 @@ from tests.glass_worlds import GLASS, TREES
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.explainers.shapley import ExactShapley
+from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.types import Unsupported
 
 LIBRARIES = ("captum", "shap", "lime")
@@ -129,7 +129,7 @@ def test_with_a_large_budget_they_find_shapley_values(
 def test_shap_averages_over_references_as_we_do() -> None:
     """All coalitions of five units, two references that differ from sample to sample."""
     pytest.importorskip("shap")
-    from xai_bench.explainers.shap_library import ShapKernel
+    from xai_bench.explainers.wrapped.shap_library import ShapKernel
 
     world = toys.tabular()
     torch.testing.assert_close(
@@ -314,7 +314,7 @@ def test_every_feature_attribution_of_captum_is_there() -> None:
         and not name.startswith(layered)
         and name not in general
     }
-    from xai_bench.catalogue import conf_dir
+    from xai_bench.runner.config.catalogue import conf_dir
 
     text = "".join(
         path.read_text() for path in (conf_dir() / "explainer").glob("captum_*.yaml")

@@ -15,7 +15,7 @@ from tests import toys
 from tests.test_explainers_gradient import world_of as function
 from xai_bench.core import units
 from xai_bench.core.cost import Metered
-from xai_bench.explainers.local_surrogate import (
+from xai_bench.explainers.surrogate.local import (
     LocalLinearSurrogate,
     LocalTreeSurrogate,
     _mixtures,
@@ -154,7 +154,7 @@ def test_blocks_and_company_change_no_bit(
 ) -> None:
     world = toys.WORLDS[where]()
     whole = world.explain(explainer)
-    monkeypatch.setattr("xai_bench.explainers.local_surrogate._CELLS", 100)
+    monkeypatch.setattr("xai_bench.explainers.surrogate.local._CELLS", 100)
     assert torch.equal(world.explain(explainer), whole)
     assert torch.equal(world.take(torch.tensor([2, 0])).explain(explainer), whole[[2, 0]])
     assert not units.pool((whole != 0).double(), world.inputs.units)[

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench.explainers.lrp import LRP
+from xai_bench.explainers.backprop.lrp import LRP
 from xai_bench.models.base import Explained
 from xai_bench.models.targets import PredictedProbability
 from xai_bench.types import Unsupported

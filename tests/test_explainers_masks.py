@@ -15,13 +15,13 @@ from xai_bench.core import cooperative_games, units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
-from xai_bench.explainers.interactions import ExactInteractions, ShapleyInteractions
-from xai_bench.explainers.lime import LIME, LassoLIME
-from xai_bench.explainers.regression import lasso
-from xai_bench.explainers.rise import RISE, UnitRISE
-from xai_bench.explainers.shapley import ExactShapley
-from xai_bench.explainers.sobol import Sobol
-from xai_bench.explainers.tabular_lime import TabularLIME, _point, _same
+from xai_bench.explainers.removal.interactions import ExactInteractions, ShapleyInteractions
+from xai_bench.explainers.removal.regression import lasso
+from xai_bench.explainers.removal.rise import RISE, UnitRISE
+from xai_bench.explainers.removal.shapley import ExactShapley
+from xai_bench.explainers.removal.sobol import Sobol
+from xai_bench.explainers.surrogate.lime import LIME, LassoLIME
+from xai_bench.explainers.surrogate.tabular_lime import TabularLIME, _point, _same
 from xai_bench.types import Unsupported
 
 ZERO = Constant(0.0)

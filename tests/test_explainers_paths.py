@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tests import toys
 from xai_bench.core.baselines import Blur, Constant, Marginal
-from xai_bench.explainers.gradient import IntegratedGradients
-from xai_bench.explainers.gradient_paths import (
+from xai_bench.explainers.gradient.integrated import IntegratedGradients
+from xai_bench.explainers.gradient.paths import (
     BlurIntegratedGradients,
     GuidedIntegratedGradients,
     blurred,

@@ -16,9 +16,9 @@ from tests import toys
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Mean
 from xai_bench.core.cost import Metered
-from xai_bench.explainers.deeplift import DeepLIFT, DeepLiftShap
-from xai_bench.explainers.gradient import Gradient
-from xai_bench.explainers.gradient_sampling import (
+from xai_bench.explainers.backprop.deeplift import DeepLIFT, DeepLiftShap
+from xai_bench.explainers.gradient.methods import Gradient
+from xai_bench.explainers.gradient.smoothing import (
     ExpectedGradients,
     SmoothGrad,
     SmoothGradSquared,

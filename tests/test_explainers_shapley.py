@@ -16,12 +16,11 @@ from xai_bench.core.baselines import Constant, Marginal, Mean
 from xai_bench.core.coalitions import Game, Renamed
 from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
-from xai_bench.explainers.banzhaf import Banzhaf
-from xai_bench.explainers.credit import Sampler
-from xai_bench.explainers.lime import LIME
-from xai_bench.explainers.patches import PatchOcclusion
-from xai_bench.explainers.removal import LeaveOneOut, Occlusion
-from xai_bench.explainers.shapley import ExactShapley, KernelSHAP, PermutationShapley
+from xai_bench.explainers.removal.banzhaf import Banzhaf
+from xai_bench.explainers.removal.engine import Sampler
+from xai_bench.explainers.removal.occlusion import LeaveOneOut, Occlusion, PatchOcclusion
+from xai_bench.explainers.removal.shapley import ExactShapley, KernelSHAP, PermutationShapley
+from xai_bench.explainers.surrogate.lime import LIME
 from xai_bench.types import Rows, Unsupported
 
 torch.set_num_threads(1)

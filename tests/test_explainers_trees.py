@@ -24,8 +24,8 @@ from xai_bench.core import cooperative_games, units
 from xai_bench.core.baselines import Background, Constant, Marginal
 from xai_bench.core.cost import Metered
 from xai_bench.core.imputers import ConditionalGaussian
-from xai_bench.explainers.shapley import ExactShapley
-from xai_bench.explainers.trees import TreeSHAPInterventional, TreeSHAPPathDependent
+from xai_bench.explainers.glassbox.treeshap import TreeSHAPInterventional, TreeSHAPPathDependent
+from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.models.sklearn import SVM
 from xai_bench.models.targets import Loss
 from xai_bench.models.trees import Tree
@@ -147,7 +147,7 @@ def test_no_row_goes_through_the_model(name: str, explainer: Any) -> None:
 def test_small_memory_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     world = TREES["forest_probability"](grouped=True)
     whole = [world.explain(explainer) for explainer in BOTH]
-    monkeypatch.setattr("xai_bench.explainers.trees._CELLS", 400)
+    monkeypatch.setattr("xai_bench.explainers.glassbox.treeshap._CELLS", 400)
     for explainer, expected in zip(BOTH, whole, strict=True):
         assert torch.equal(world.explain(explainer), expected)
 

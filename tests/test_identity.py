@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from xai_bench import identity
+from xai_bench.runner import provenance
 
 
 def test_the_order_of_keys_does_not_count_but_every_value_does() -> None:
-    assert identity.digest({"a": 1, "b": 2}) == identity.digest({"b": 2, "a": 1})
-    assert identity.digest({"a": 1}) != identity.digest({"a": 2})
+    assert provenance.digest({"a": 1, "b": 2}) == provenance.digest({"b": 2, "a": 1})
+    assert provenance.digest({"a": 1}) != provenance.digest({"a": 2})
 
 
 def test_a_raised_version_is_another_component() -> None:
     config = {"_target_": "xai_bench.explainers.controls.Random"}
-    assert identity.component(config, 1) != identity.component(config, 2)
+    assert provenance.component(config, 1) != provenance.component(config, 2)
 
 
 def test_a_users_own_module_counts_with_its_source(
@@ -29,28 +29,28 @@ def test_a_users_own_module_counts_with_its_source(
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "mine_for_identity.py").write_text("class A: ...\n")
     config = {"_target_": "mine_for_identity.A"}
-    before = identity.component(config, 1)
+    before = provenance.component(config, 1)
     (tmp_path / "mine_for_identity.py").write_text("class A: pass\n")
-    assert identity.component(config, 1) != before
+    assert provenance.component(config, 1) != before
 
 
 def test_a_wrapper_counts_with_the_version_of_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = {"_target_": "xai_bench.explainers.shap_library.ShapKernel"}
-    before = identity.component(config, 1)
-    monkeypatch.setattr(identity, "installed", lambda name: f"{name} 99")
-    assert identity.component(config, 1) != before
-    ours = {"_target_": "xai_bench.explainers.shapley.KernelSHAP"}
+    config = {"_target_": "xai_bench.explainers.wrapped.shap_library.ShapKernel"}
+    before = provenance.component(config, 1)
+    monkeypatch.setattr(provenance, "installed", lambda name: f"{name} 99")
+    assert provenance.component(config, 1) != before
+    ours = {"_target_": "xai_bench.explainers.removal.shapley.KernelSHAP"}
     monkeypatch.undo()
-    plain = identity.component(ours, 1)
-    monkeypatch.setattr(identity, "installed", lambda name: f"{name} 99")
-    assert identity.component(ours, 1) == plain
+    plain = provenance.component(ours, 1)
+    monkeypatch.setattr(provenance, "installed", lambda name: f"{name} 99")
+    assert provenance.component(ours, 1) == plain
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package that may be edited."""
     copy = tmp_path_factory.mktemp("tree") / "xai_bench"
-    shutil.copytree(identity.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(provenance.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
 
@@ -75,9 +75,9 @@ def constant_changed(path: Path) -> Iterator[None]:
 
 
 def test_a_constant_changed_in_any_hashed_file_moves_the_address(package: Path) -> None:
-    code_version = identity.code_version.__wrapped__
+    code_version = provenance.code_version.__wrapped__
     before = code_version(package)
-    for path in identity.sources(package):
+    for path in provenance.sources(package):
         with constant_changed(path):
             assert code_version(package) != before, path
     assert code_version(package) == before
@@ -86,17 +86,17 @@ def test_a_constant_changed_in_any_hashed_file_moves_the_address(package: Path) 
 def test_every_file_is_hashed_unless_it_is_listed(package: Path) -> None:
     """So a new file counts by itself, and a list that names what is gone is a mistake."""
     everything = names(package, package.rglob("*.py"))
-    left_out = everything - names(package, identity.sources(package))
-    assert all((package / name).exists() for name in identity.WITHOUT_EFFECT)
-    assert all(name.startswith(identity.WITHOUT_EFFECT) for name in left_out)
+    left_out = everything - names(package, provenance.sources(package))
+    assert all((package / name).exists() for name in provenance.WITHOUT_EFFECT)
+    assert all(name.startswith(provenance.WITHOUT_EFFECT) for name in left_out)
 
 
 def test_what_cannot_matter_is_imported_by_nothing_that_can(package: Path) -> None:
     """Else a number could pass through code that no address knows of."""
-    hashed = identity.sources(package)
+    hashed = provenance.sources(package)
     left_out = {
         f"xai_bench.{name.removesuffix('.py').replace('/', '.')}"
-        for name in identity.WITHOUT_EFFECT
+        for name in provenance.WITHOUT_EFFECT
     }
     numeric = [path for path in hashed if path.parts[len(package.parts)] in NUMERIC]
     assert len(numeric) > 100
@@ -105,7 +105,7 @@ def test_what_cannot_matter_is_imported_by_nothing_that_can(package: Path) -> No
             assert not any(f"{module}.".startswith(f"{one}.") for one in left_out), (path, module)
 
 
-NUMERIC = {"types", "core", "data", "models", "explainers", "metrics", "probes", "evaluate.py"}
+NUMERIC = {"types", "core", "data", "models", "explainers", "metrics", "evaluation"}
 """Rooms that only compute; above them, those who also show progress and write reports."""
 
 

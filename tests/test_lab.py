@@ -11,7 +11,6 @@ import torch
 
 from tests.model_bundles import ignore, images, plane, two_classes
 from xai_bench.data.bundle import Bundle
-from xai_bench.lab import RecipeLab
 from xai_bench.models.base import OnEpoch, Predictor, Trained
 from xai_bench.models.cache import trained
 from xai_bench.models.networks import CNN, MLP
@@ -19,6 +18,7 @@ from xai_bench.models.oracle import Oracle
 from xai_bench.models.sklearn import RandomForest
 from xai_bench.models.targets import Loss, PredictedLogit
 from xai_bench.models.training import Training
+from xai_bench.models.variants import RecipeLab
 from xai_bench.models.views import ChannelGates, InputView
 from xai_bench.types import Lab, Model, Unsupported
 

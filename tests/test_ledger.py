@@ -16,7 +16,7 @@ from xai_bench.certify.expected import Expected
 from xai_bench.certify.metric import certificate
 from xai_bench.core import coalitions, units
 from xai_bench.core.baselines import Constant
-from xai_bench.metrics.fidelity import Deletion
+from xai_bench.metrics.fidelity.deletion import Deletion
 from xai_bench.types import Baseline, Case, Inputs, Metric
 
 

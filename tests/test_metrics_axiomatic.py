@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tests import toys
 from tests.components import component
-from xai_bench.metrics.axioms import Dummy, Linearity, Symmetry
-from xai_bench.probes.axiomatic import Difference, Ignoring, Symmetric
+from xai_bench.metrics.probes.other_models.axioms import Difference, Ignoring, Symmetric
+from xai_bench.metrics.stability.axioms import Dummy, Linearity, Symmetry
 from xai_bench.types import Inputs, Model, Rng, Unsupported
 
 WEIGHT = (3.0, 1.0, 0.5)

@@ -16,8 +16,9 @@ from tests import toys
 from tests.components import BlackBox, component, each_of, options, ready
 from xai_bench.core.baselines import Constant, Mean
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
-from xai_bench.probes.rewritten import Shifted, split_units
+from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.loop import evaluate
+from xai_bench.metrics.probes.other_models.equivalent import Shifted, split_units
 from xai_bench.types import Inputs, Kind, Model, Rng, Unsupported
 
 explainers = each_of(options("explainer"))

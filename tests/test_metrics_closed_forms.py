@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from tests import toys
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal
-from xai_bench.metrics import complexity, cost, fidelity, stability, truth
+from xai_bench.metrics import complexity, cost
 from xai_bench.metrics.common import total
+from xai_bench.metrics.fidelity import deletion, random_subsets
+from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues
+from xai_bench.metrics.stability import sensitivity
+from xai_bench.metrics.truth import agreement
 from xai_bench.models.base import TorchPredictor
-from xai_bench.probes.coalition_values import CoalitionValues
 from xai_bench.types import Cost, Inputs, Kind, Model, Rng, Unsupported
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]
@@ -55,13 +58,13 @@ def test_padding_does_not_change_the_bits_of_a_sum(n_units: int) -> None:
     ("metric", "oracle", "reverse"),
     [
         # outputs left are 10 6 3 1 0 best first, and 10 9 7 4 0 worst first, a quarter apart
-        pytest.param(fidelity.Deletion(ZERO), 3.75, 6.25, id="deletion"),
-        pytest.param(fidelity.Insertion(ZERO), 6.25, 3.75, id="insertion"),
-        pytest.param(fidelity.AbPC(ZERO), 2.5, -2.5, id="abpc"),
+        pytest.param(deletion.Deletion(ZERO), 3.75, 6.25, id="deletion"),
+        pytest.param(deletion.Insertion(ZERO), 6.25, 3.75, id="insertion"),
+        pytest.param(deletion.AbPC(ZERO), 2.5, -2.5, id="abpc"),
         # 1, 5, 10 and 20 % of four units are one unit, 50 % are two
-        pytest.param(fidelity.Comprehensiveness(ZERO), (4 * 4 + 7) / 5, (4 * 1 + 3) / 5, id="comp"),
-        pytest.param(fidelity.Sufficiency(ZERO), (4 * 6 + 3) / 5, (4 * 9 + 7) / 5, id="suff"),
-        pytest.param(fidelity.FaithfulnessCorrelation(ZERO), 1.0, -1.0, id="correlation"),
+        pytest.param(deletion.Comprehensiveness(ZERO), (4 * 4 + 7) / 5, (4 * 1 + 3) / 5, id="comp"),
+        pytest.param(deletion.Sufficiency(ZERO), (4 * 6 + 3) / 5, (4 * 9 + 7) / 5, id="suff"),
+        pytest.param(random_subsets.FaithfulnessCorrelation(ZERO), 1.0, -1.0, id="correlation"),
     ],
 )
 def test_fidelity_of_the_exact_map_and_its_negative(
@@ -75,8 +78,8 @@ def test_half_and_whole_of_a_longer_input() -> None:
     """Ten equal units: 1, 5 and 10 % are one, 20 % two, 50 % five; so are what is kept."""
     world = toys.linear([1.0] * 10, n=1)
     case = world.case(torch.arange(10.0)[None])
-    assert fidelity.Comprehensiveness(ZERO).score(case).item() == pytest.approx(10 / 5)
-    assert fidelity.Sufficiency(ZERO).score(case).item() == pytest.approx(10 - 10 / 5)
+    assert deletion.Comprehensiveness(ZERO).score(case).item() == pytest.approx(10 / 5)
+    assert deletion.Sufficiency(ZERO).score(case).item() == pytest.approx(10 - 10 / 5)
 
 
 def test_the_curve_metrics_share_one_measurement() -> None:
@@ -84,15 +87,15 @@ def test_the_curve_metrics_share_one_measurement() -> None:
     case = world.case(torch.tensor(WEIGHT).expand(3, 4))
     names = ("Deletion", "Insertion", "AbPC", "Comprehensiveness", "Sufficiency")
     for name in names:
-        getattr(fidelity, name)(ZERO).score(case)
+        getattr(deletion, name)(ZERO).score(case)
     assert len(case.own) == 1
-    fidelity.FaithfulnessCorrelation(ZERO).score(case)
-    fidelity.Infidelity(ZERO).score(case)
+    random_subsets.FaithfulnessCorrelation(ZERO).score(case)
+    random_subsets.Infidelity(ZERO).score(case)
     assert len(case.shared) == 1
 
 
 def test_correlation_ignores_scale_and_shift_and_refuses_constants() -> None:
-    metric = fidelity.FaithfulnessCorrelation(ZERO, fraction=0.5)
+    metric = random_subsets.FaithfulnessCorrelation(ZERO, fraction=0.5)
     assert score(metric, [3 * w - 7 for w in WEIGHT]) == pytest.approx(1)
     assert isnan(score(metric, [0.1] * 4))
     assert isnan(score(metric, [0.0] * 4))
@@ -109,12 +112,12 @@ def test_correlation_does_not_mistake_rounding_for_variation() -> None:
     inputs = world.inputs.with_x(world.inputs.x.float())
     case = replace(world.case(torch.tensor([WEIGHT])), model=model, inputs=inputs)
     assert case.measure(CoalitionValues(ZERO)).drop.std() > 0
-    assert fidelity.FaithfulnessCorrelation(ZERO).score(case).isnan().all()
+    assert random_subsets.FaithfulnessCorrelation(ZERO).score(case).isnan().all()
 
 
 def test_infidelity_compares_in_units_of_the_output() -> None:
     """All units removed: the drop is 10, and a map predicts its own sum."""
-    metric = fidelity.Infidelity(ZERO, fraction=1.0)
+    metric = random_subsets.Infidelity(ZERO, fraction=1.0)
     assert score(metric, WEIGHT) == 0
     assert score(metric, [2 * w for w in WEIGHT]) == pytest.approx(100)
     assert score(metric, [0.0] * 4) == pytest.approx(100)
@@ -126,7 +129,7 @@ def test_infidelity_of_a_gradient_and_of_a_contribution() -> None:
     x = toys.normal(4, 4) + 2
     world = toys.linear(WEIGHT, x=x)
     weight = torch.tensor(WEIGHT).double()
-    metric = fidelity.Infidelity(ZERO)
+    metric = random_subsets.Infidelity(ZERO)
     for kind, good, bad in (
         ("sensitivity", weight.expand_as(x), weight * x),
         ("contribution", weight * x, weight.expand_as(x)),
@@ -138,13 +141,13 @@ def test_infidelity_of_a_gradient_and_of_a_contribution() -> None:
 def test_infidelity_of_a_gradient_with_many_references() -> None:
     world = toys.linear(WEIGHT, x=toys.normal(4, 4))
     case = world.case(torch.tensor(WEIGHT).double().expand(4, 4), "sensitivity")
-    assert fidelity.Infidelity(Marginal(5)).score(case).max() < 1e-20
+    assert random_subsets.Infidelity(Marginal(5)).score(case).max() < 1e-20
 
 
 @pytest.mark.parametrize("kind", ["relevance", "ranking"])
 def test_infidelity_refuses_scores_without_a_unit(kind: Kind) -> None:
     with pytest.raises(Unsupported, match=f"'{kind}' are not in units of the model's output"):
-        score(fidelity.Infidelity(ZERO), WEIGHT, kind)
+        score(random_subsets.Infidelity(ZERO), WEIGHT, kind)
 
 
 # Stability
@@ -155,9 +158,9 @@ def test_a_map_that_ignores_its_input_is_perfectly_stable() -> None:
         def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
             return torch.tensor(WEIGHT).double().expand_as(inputs.x)
 
-    for metric in (stability.MaxSensitivity(), stability.RelativeInputStability()):
+    for metric in (sensitivity.MaxSensitivity(), sensitivity.RelativeInputStability()):
         assert score(metric, WEIGHT, explainer=Constant()) == 0
-    assert score(stability.Repeatability(), WEIGHT, explainer=Constant()) == 0
+    assert score(sensitivity.Repeatability(), WEIGHT, explainer=Constant()) == 0
 
 
 def test_max_sensitivity_of_the_input_itself() -> None:
@@ -167,10 +170,10 @@ def test_max_sensitivity_of_the_input_itself() -> None:
     world = toys.World(world.model, replace(world.inputs, domain=domain), world.targets)
     explainer = Scaled(torch.ones(4))
     case = world.case(world.inputs.x, explainer=explainer)
-    found = stability.MaxSensitivity(radius=0.3, n_draws=50).score(case)
+    found = sensitivity.MaxSensitivity(radius=0.3, n_draws=50).score(case)
     assert found.max() <= 0.3
     assert found.mean() > 0.22, "the largest of fifty is near the corner"
-    one = stability.MaxSensitivity(radius=0.3, n_draws=1).score(case)
+    one = sensitivity.MaxSensitivity(radius=0.3, n_draws=1).score(case)
     assert one.mean().item() == pytest.approx(0.3 * 0.56, rel=0.1), (
         "E|u|, u uniform in a 4-cube / 2"
     )
@@ -179,7 +182,7 @@ def test_max_sensitivity_of_the_input_itself() -> None:
 def test_relative_input_stability_of_input_times_gradient_is_one() -> None:
     """`a = w x` changes by the same share as x."""
     explainer = Scaled(torch.tensor(WEIGHT))
-    metric = stability.RelativeInputStability()
+    metric = sensitivity.RelativeInputStability()
     assert score(metric, WEIGHT, explainer=explainer) == pytest.approx(1)
 
 
@@ -215,15 +218,15 @@ def jumping(edge: float) -> toys.World:
 def test_neighbours_of_another_class_are_left_out_one_by_one() -> None:
     world = jumping(0.05)
     case = world.case(torch.ones(40, 3), explainer=Explodes(0.05))
-    found = stability.RelativeInputStability().score(case)
+    found = sensitivity.RelativeInputStability().score(case)
     assert (found == 0).all(), "the explosion lies beyond the class border"
 
 
 def test_no_neighbour_left_is_unscored() -> None:
     world = jumping(1e-12)
     case = world.case(torch.ones(40, 3), explainer=Explodes(10.0))
-    assert stability.RelativeInputStability().score(case).isnan().all()
-    assert (stability.MaxSensitivity().score(case) == 0).all(), "does not ask for the class"
+    assert sensitivity.RelativeInputStability().score(case).isnan().all()
+    assert (sensitivity.MaxSensitivity().score(case) == 0).all(), "does not ask for the class"
 
 
 def test_repeatability_of_noise() -> None:
@@ -231,9 +234,9 @@ def test_repeatability_of_noise() -> None:
     world = toys.linear([1.0] * 1000, n=4)
     explainer = Scaled(torch.zeros(1000), noise=1.0)
     case = world.case(world.explain(explainer), explainer=explainer)
-    found = stability.Repeatability(3).score(case)
+    found = sensitivity.Repeatability(3).score(case)
     torch.testing.assert_close(found, torch.full((4,), 2**0.5).double(), rtol=0.05, atol=0)
-    near = stability.MaxSensitivity().score(case)
+    near = sensitivity.MaxSensitivity().score(case)
     assert (near == 0).all(), "neighbours keep the explainer's random numbers"
 
 
@@ -263,10 +266,10 @@ def against_truth(metric: Any, attribution: list[float], reference: list[float] 
 def test_agreement_with_the_truth(
     attribution: list[float], feature: float, sign: float, rank: float, precision: float
 ) -> None:
-    assert against_truth(truth.FeatureAgreement(), attribution) == feature
-    assert against_truth(truth.SignAgreement(), attribution) == sign
-    assert against_truth(truth.RankAgreement(), attribution) == rank
-    assert against_truth(truth.TopKPrecision(), attribution) == precision
+    assert against_truth(agreement.FeatureAgreement(), attribution) == feature
+    assert against_truth(agreement.SignAgreement(), attribution) == sign
+    assert against_truth(agreement.RankAgreement(), attribution) == rank
+    assert against_truth(agreement.TopKPrecision(), attribution) == precision
 
 
 def test_ties_in_the_truth_are_free_but_places_are_not() -> None:
@@ -274,19 +277,19 @@ def test_ties_in_the_truth_are_free_but_places_are_not() -> None:
     reference = [5.0] + [0.0] * 7
     for second in range(1, 8):
         attribution = [5.0 if unit == 0 else 1e-9 * (unit == second) for unit in range(8)]
-        assert against_truth(truth.FeatureAgreement(), attribution, reference) == 1
-        assert against_truth(truth.RankAgreement(), attribution, reference) == 1
-        assert against_truth(truth.SignAgreement(), attribution, reference) == 0.5
+        assert against_truth(agreement.FeatureAgreement(), attribution, reference) == 1
+        assert against_truth(agreement.RankAgreement(), attribution, reference) == 1
+        assert against_truth(agreement.SignAgreement(), attribution, reference) == 0.5
     without = [0.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    assert against_truth(truth.FeatureAgreement(), without, reference) == 0.5
-    assert against_truth(truth.RankAgreement(), without, reference) == 0.5
+    assert against_truth(agreement.FeatureAgreement(), without, reference) == 0.5
+    assert against_truth(agreement.RankAgreement(), without, reference) == 0.5
 
 
 def test_precision_is_unscored_where_nothing_can_be_chosen() -> None:
     for reference in ([0.0] * 4, [1.0] * 4):
-        assert isnan(against_truth(truth.TopKPrecision(), WEIGHT, reference))
+        assert isnan(against_truth(agreement.TopKPrecision(), WEIGHT, reference))
     for name in ("FeatureAgreement", "SignAgreement", "RankAgreement"):
-        assert isnan(against_truth(getattr(truth, name)(), [1.0], [1.0]))
+        assert isnan(against_truth(getattr(agreement, name)(), [1.0], [1.0]))
 
 
 def test_a_unit_matters_though_its_elements_cancel() -> None:
@@ -295,26 +298,26 @@ def test_a_unit_matters_though_its_elements_cancel() -> None:
     reference[:, 3], reference[:, 4] = 1.0, -1.0
     attribution = torch.zeros(6, 7)
     attribution[:, 3:6] = 0.1
-    found = truth.TopKPrecision().score(world.case(attribution, truth=reference))
+    found = agreement.TopKPrecision().score(world.case(attribution, truth=reference))
     assert (found == 1).all()
 
 
 @pytest.mark.parametrize("name", ["FeatureAgreement", "SignAgreement", "RankAgreement"])
 def test_truth_metrics_need_a_truth(name: str) -> None:
     with pytest.raises(Unsupported, match="no truth is written down"):
-        score(getattr(truth, name)(), WEIGHT)
+        score(getattr(agreement, name)(), WEIGHT)
     with pytest.raises(Unsupported, match="no truth is written down"):
-        score(truth.TopKPrecision(), WEIGHT)
+        score(agreement.TopKPrecision(), WEIGHT)
 
 
 @pytest.mark.parametrize("kind", ["sensitivity", "relevance", "ranking"])
 def test_signs_are_compared_of_contributions_only(kind: Kind) -> None:
     with pytest.raises(Unsupported, match=kind):
-        score(truth.SignAgreement(), WEIGHT, kind, truth=torch.ones(1, 4))
+        score(agreement.SignAgreement(), WEIGHT, kind, truth=torch.ones(1, 4))
 
 
 def test_cosine_to_shapley() -> None:
-    metric = truth.CosineToShapley(ZERO)
+    metric = agreement.CosineToShapley(ZERO)
     assert score(metric, WEIGHT) == pytest.approx(1)
     assert score(metric, [-w for w in WEIGHT]) == pytest.approx(-1)
     assert score(metric, [1.0, 0, 0, 0]) == pytest.approx(4 / 30**0.5)

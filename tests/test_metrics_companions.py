@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench.certify.laboratory import equipped
-from xai_bench.metrics.companions import Consistency, SufficiencyDasgupta
+from xai_bench.certify.variants import equipped
+from xai_bench.metrics.fidelity.consistency import Consistency, SufficiencyDasgupta
 from xai_bench.types import Case, Inputs, Model, Rng, Unsupported
 
 METRICS = [Consistency(), SufficiencyDasgupta()]

@@ -13,8 +13,8 @@ from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
 from xai_bench.metrics.complexity import EffectiveComplexity
 from xai_bench.metrics.cost import ModelFlops
-from xai_bench.metrics.fidelity import Deletion
-from xai_bench.probes.flops import RowFlops
+from xai_bench.metrics.fidelity.deletion import Deletion
+from xai_bench.metrics.probes.flops import RowFlops
 from xai_bench.types import Case, Cost, Unsupported
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]

@@ -12,10 +12,14 @@ from tests import toys
 from xai_bench.core import coalitions, units
 from xai_bench.core.baselines import Constant, Marginal, Mean
 from xai_bench.core.imputers import ConditionalGaussian
-from xai_bench.data.gaussian import GaussianLaw
+from xai_bench.data.synthetic.gaussian import GaussianLaw
 from xai_bench.metrics.distribution import OodDiscriminator, OodKnnRatio
-from xai_bench.probes.curves import RemovalCurves
-from xai_bench.probes.off_data import DataDistances, VisitedDistances, kept_on_curve
+from xai_bench.metrics.probes.removal.curves import RemovalCurves
+from xai_bench.metrics.probes.removal.data_distance import (
+    DataDistances,
+    VisitedDistances,
+    kept_on_curve,
+)
 from xai_bench.types import Baseline, Case, Unsupported
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests import toys
 from tests.components import component
-from xai_bench.data.table import CustomTable
+from xai_bench.data.tables.files import CustomTable
 from xai_bench.models.views import ChannelGates
 from xai_bench.types import Case, Unsupported
 

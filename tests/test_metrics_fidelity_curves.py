@@ -14,11 +14,11 @@ from tests import toys
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.metrics import fidelity
-from xai_bench.metrics import fidelity_curves as metrics
-from xai_bench.metrics.truth import CosineToShapley
-from xai_bench.probes.beam import BeamBounds, _best
-from xai_bench.probes.orders import OrderBounds
+from xai_bench.metrics.fidelity import curves as metrics
+from xai_bench.metrics.fidelity import deletion
+from xai_bench.metrics.probes.removal.beam import BeamBounds, _best
+from xai_bench.metrics.probes.removal.orders import OrderBounds
+from xai_bench.metrics.truth.agreement import CosineToShapley
 from xai_bench.types import Unsupported
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]
@@ -60,7 +60,7 @@ def test_selectivity_sees_every_unit_and_deletion_its_grid() -> None:
     left = [18 - step for step in range(10)] + [0] * 11
     trapezoid = (sum(left) - left[0] / 2) / 20
     assert score(metrics.Selectivity(ZERO), attribution, weight) == pytest.approx(trapezoid)
-    assert score(fidelity.Deletion(ZERO), attribution, weight) != pytest.approx(trapezoid)
+    assert score(deletion.Deletion(ZERO), attribution, weight) != pytest.approx(trapezoid)
 
 
 def test_a_mean_drop_does_not_depend_on_the_number_of_steps() -> None:
@@ -151,7 +151,7 @@ def test_what_they_cost() -> None:
     metrics.NormalisedAOPC(Marginal(2)).score(case)
     CosineToShapley(Marginal(2)).score(case)
     assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [2**5 * 2] * 6
-    for metric in (metrics.AOPC, metrics.RegionPerturbation, metrics.IROF, fidelity.Deletion):
+    for metric in (metrics.AOPC, metrics.RegionPerturbation, metrics.IROF, deletion.Deletion):
         metric(Marginal(2)).score(case)
     curves = 1 + 2 * (2 * 6 - 3)
     assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [2**5 * 2 + curves] * 6

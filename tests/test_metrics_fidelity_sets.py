@@ -15,8 +15,8 @@ from torch import Tensor
 from tests import toys
 from xai_bench.core.baselines import Constant
 from xai_bench.core.cost import Metered
-from xai_bench.metrics import fidelity
-from xai_bench.metrics import fidelity_sets as metrics
+from xai_bench.metrics.fidelity import random_subsets
+from xai_bench.metrics.fidelity import random_subsets as metrics
 from xai_bench.types import Kind
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]
@@ -39,7 +39,7 @@ def test_one_factor_is_free(factor: float) -> None:
     attribution = [factor * w for w in WEIGHT]
     assert score(metrics.InfidelityScaled(ZERO), attribution) == pytest.approx(0, abs=1e-24)
     assert score(metrics.InfidelityScaled(ZERO), [0.0] * 4) == score(
-        fidelity.Infidelity(ZERO), [0.0] * 4
+        random_subsets.Infidelity(ZERO), [0.0] * 4
     )
 
 
@@ -47,7 +47,7 @@ def test_the_factor_is_the_best_one() -> None:
     attribution = [1.0, 3.0, -2.0, 0.5]
     best = score(metrics.InfidelityScaled(ZERO), attribution)
     tried = [
-        score(fidelity.Infidelity(ZERO), [factor * a for a in attribution])
+        score(random_subsets.Infidelity(ZERO), [factor * a for a in attribution])
         for factor in torch.linspace(-3, 3, 601).tolist()
     ]
     assert best <= min(tried)
@@ -75,7 +75,7 @@ def test_r_squared_of_the_exact_map_and_of_an_idle_model() -> None:
 def test_sensitivity_n_is_the_correlation_at_each_size_averaged() -> None:
     case = toys.series().case(toys.normal(5, 2, 12, seed=4))
     apart = [
-        fidelity.FaithfulnessCorrelation(ZERO, 100, fraction).score(case)
+        random_subsets.FaithfulnessCorrelation(ZERO, 100, fraction).score(case)
         for fraction in (0.2, 0.4, 0.6, 0.8)
     ]
     torch.testing.assert_close(metrics.SensitivityN(ZERO).score(case), torch.stack(apart).mean(0))
@@ -137,7 +137,7 @@ def test_what_they_cost() -> None:
     case = toys.World(metered, world.inputs, world.targets).case(  # type: ignore[arg-type]
         toys.normal(6, 7)
     )
-    for kind in (metrics.InfidelityScaled, metrics.SurrogateR2, fidelity.Infidelity):
+    for kind in (metrics.InfidelityScaled, metrics.SurrogateR2, random_subsets.Infidelity):
         kind(ZERO).score(case)
     assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [101] * 6
     metrics.SensitivityN(ZERO).score(case)

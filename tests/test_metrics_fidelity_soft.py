@@ -13,8 +13,8 @@ from tests import toys
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.metrics import fidelity_noise as noise
-from xai_bench.metrics import fidelity_soft as soft
+from xai_bench.metrics.fidelity import noise as noise
+from xai_bench.metrics.fidelity import soft as soft
 from xai_bench.types import Unsupported
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]

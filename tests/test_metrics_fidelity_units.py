@@ -14,7 +14,7 @@ from tests import toys
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.metrics import fidelity_units as metrics
+from xai_bench.metrics.fidelity import single_units as metrics
 from xai_bench.types import Case, Unsupported
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]
@@ -159,7 +159,7 @@ def test_scipy_agrees_sample_by_sample(where: str) -> None:
 def test_many_units_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     case = toys.image().case(toys.normal(5, 3, 8, 8, seed=3))
     whole = metrics.TauLOO(ZERO).score(case)
-    monkeypatch.setattr("xai_bench.metrics.association._PAIRS", 1)
+    monkeypatch.setattr("xai_bench.metrics.correlation._PAIRS", 1)
     assert torch.equal(metrics.TauLOO(ZERO).score(case), whole)
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from tests import toys
-from xai_bench.certify.laboratory import equipped
-from xai_bench.certify.taught import Brightness, Exact, colours
-from xai_bench.metrics.mosaics import Focus
-from xai_bench.metrics.translation import Continuity, translations
+from xai_bench.certify.retraining import Brightness, Exact, colours
+from xai_bench.certify.variants import equipped
+from xai_bench.metrics.stability.continuity import Continuity, translations
+from xai_bench.metrics.truth.mosaics import Focus
 from xai_bench.types import Inputs, Model, Rng, Unsupported
 
 

@@ -16,9 +16,10 @@ from tests import toys
 from tests.components import component
 from xai_bench.core import units
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
-from xai_bench.metrics.randomisation import histogram_entropy, stages
-from xai_bench.probes.randomised import RandomisedMap, layer_names, randomised
+from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.loop import evaluate
+from xai_bench.metrics.probes.other_models.randomised import RandomisedMap, layer_names, randomised
+from xai_bench.metrics.randomisation.parameters import histogram_entropy, stages
 from xai_bench.types import Case, Inputs, Kind, Model, Rng, Unsupported
 
 MPRT = ("mprt_top_down", "mprt_bottom_up", "mprt_independent")

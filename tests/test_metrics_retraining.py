@@ -24,18 +24,19 @@ from xai_bench.core import units
 from xai_bench.core.baselines import Constant
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
-from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
+from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.loop import evaluate
 from xai_bench.explainers.controls import InputMagnitude
-from xai_bench.explainers.gradient import Saliency
-from xai_bench.lab import RecipeLab
+from xai_bench.explainers.gradient.methods import Saliency
+from xai_bench.metrics.probes.other_models.retrained import RetrainedLoss
 from xai_bench.models.base import Explained
 from xai_bench.models.cache import trained
 from xai_bench.models.networks import MLP
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.models.training import Training
+from xai_bench.models.variants import RecipeLab
 from xai_bench.models.views import InputView
-from xai_bench.outcomes import Scores
-from xai_bench.probes.retrained import RetrainedLoss
+from xai_bench.results.values import Scores
 from xai_bench.types import Explainer, Inputs, Kind, Model, Rng, Unsupported
 
 RECIPE = MLP(hidden=[8], training=Training(max_epochs=25, learning_rate=0.02))

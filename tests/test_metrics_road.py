@@ -13,9 +13,10 @@ from tests import toys
 from xai_bench.core.cost import Metered
 from xai_bench.core.inpainting import harmonic
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
+from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.loop import evaluate
 from xai_bench.explainers.controls import InputMagnitude
-from xai_bench.metrics.road import Road
+from xai_bench.metrics.fidelity.road import Road
 from xai_bench.types import Case, Unsupported
 
 QUARTERS = (0.25, 0.5, 0.75)

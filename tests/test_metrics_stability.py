@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from statistics import fmean, variance
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -14,15 +15,15 @@ from torch import Tensor, nn
 from tests import toys
 from xai_bench.core import units
 from xai_bench.core.cost import Metered
-from xai_bench.metrics import noise, robustness, stability
 from xai_bench.metrics.common import total
-from xai_bench.probes.neighbours import (
+from xai_bench.metrics.probes.neighbours import (
     NeighbourOutputs,
     NeighbourRepresentations,
     Neighbours,
     representation,
 )
-from xai_bench.probes.repeats import RepeatedNeighbours
+from xai_bench.metrics.probes.repeats import RepeatedNeighbours
+from xai_bench.metrics.stability import robustness, sensitivity, variance
 from xai_bench.types import Case, Inputs, Model, Rng, Unsupported
 
 FOLLOWING = [
@@ -71,12 +72,12 @@ def case_of(world: toys.World, explainer: Any) -> Case:
 def test_the_mean_is_below_the_largest_and_is_that_of_single_neighbours() -> None:
     world = unit_scale(toys.linear([1.0] * 4, n=20))
     case = case_of(world, Scaled(torch.ones(4)))
-    mean = stability.AverageSensitivity(0.3, 7).score(case)
+    mean = sensitivity.AverageSensitivity(0.3, 7).score(case)
     near = case.measure(Neighbours(0.3, 7))
     for row, points in enumerate(near.points):
         steps = [(point - 1).norm().item() / 2 for point in points]  # the map is x, of size 2
         assert mean[row].item() == pytest.approx(fmean(steps))
-        largest = stability.MaxSensitivity(0.3, 7).score(case)[row].item()
+        largest = sensitivity.MaxSensitivity(0.3, 7).score(case)[row].item()
         assert largest == pytest.approx(max(steps))
 
 
@@ -84,7 +85,7 @@ def test_lipschitz_of_a_linear_map() -> None:
     """`a = c x` changes by c per step, over its size `2 c`: 1/2 wherever the neighbour lies."""
     world = unit_scale(toys.linear([1.0] * 4, n=5))
     for radius in (0.01, 1.0):
-        found = stability.LocalLipschitz(radius).score(case_of(world, Scaled(3 * torch.ones(4))))
+        found = sensitivity.LocalLipschitz(radius).score(case_of(world, Scaled(3 * torch.ones(4))))
         torch.testing.assert_close(found, torch.full((5,), 0.5).double())
 
 
@@ -97,7 +98,7 @@ def test_lipschitz_measures_steps_in_standard_deviations() -> None:
             toys.Linear(torch.ones(4)), unit * x, torch.arange(4), unit * toys.normal(32, 4, seed=1)
         )
         case = case_of(world, Scaled(torch.arange(1.0, 5)))
-        found.append(stability.LocalLipschitz().score(case))
+        found.append(sensitivity.LocalLipschitz().score(case))
     torch.testing.assert_close(found[0], found[1])
 
 
@@ -105,11 +106,11 @@ def test_the_input_changes_by_at_least_epsilon_min() -> None:
     """`a = x`: both change alike, so the ratio is 1, until the input's change counts as more."""
     world = unit_scale(toys.linear([1.0] * 4, n=5))
     case = case_of(world, Scaled(torch.ones(4)))
-    bare = stability.RelativeInputStability(1e-3, floor=0.0).score(case)
+    bare = sensitivity.RelativeInputStability(1e-3, floor=0.0).score(case)
     torch.testing.assert_close(bare, torch.ones(5).double())
     near = case.measure(Neighbours(1e-3, 10))
     largest = (near.points - 1).flatten(2).norm(dim=2).amax(1)
-    floored = stability.RelativeInputStability(1e-3, floor=0.0, epsilon_min=1.0).score(case)
+    floored = sensitivity.RelativeInputStability(1e-3, floor=0.0, epsilon_min=1.0).score(case)
     torch.testing.assert_close(floored, largest)
 
 
@@ -243,10 +244,10 @@ def test_all_share_the_neighbours_and_what_the_model_says_of_them() -> None:
     case = case_of(toys.tabular(), Scaled(torch.tensor(2.0)))
     for metric in (
         *FOLLOWING,
-        stability.MaxSensitivity(),
-        stability.AverageSensitivity(),
-        stability.LocalLipschitz(),
-        stability.RelativeInputStability(),
+        sensitivity.MaxSensitivity(),
+        sensitivity.AverageSensitivity(),
+        sensitivity.LocalLipschitz(),
+        sensitivity.RelativeInputStability(),
     ):
         metric.score(case)
     assert set(case.own) == {Neighbours()}
@@ -282,37 +283,37 @@ def test_both_variances_are_estimated_without_bias(
 def test_pure_noise_is_all_noise_and_no_answer() -> None:
     case = noisy(1500, 0.0, 1.0)
     size = case.attribution.square().sum(1)
-    answer = noise.InputSensitivity().score(case) * size
+    answer = variance.InputSensitivity().score(case) * size
     error = answer.std().item() / len(answer) ** 0.5
     assert answer.mean().abs() < 4 * error
     assert (answer < 0).any(), "unbiased: below 0 as well as above"
-    share = noise.NoiseShare().score(case)
+    share = variance.NoiseShare().score(case)
     assert share.min() > 0.5
     assert share.mean() > 0.9
-    plain = stability.MaxSensitivity().score(case)
+    plain = sensitivity.MaxSensitivity().score(case)
     assert (plain == 0).all(), "which keeps the random numbers and cannot tell"
 
 
 def test_a_deterministic_explainer_has_no_noise_at_all() -> None:
     case = noisy(20, 2.0, 0.0)
-    assert (noise.NoiseShare().score(case) == 0).all()
-    assert (noise.InputSensitivity().score(case) > 0).all()
+    assert (variance.NoiseShare().score(case) == 0).all()
+    assert (variance.InputSensitivity().score(case) > 0).all()
 
 
 def test_a_map_that_never_varies_has_no_share() -> None:
     case = case_of(toys.linear([1.0] * 4), Stuck(torch.ones(4).double()))
-    assert noise.NoiseShare().score(case).isnan().all()
-    assert (noise.InputSensitivity().score(case) == 0).all()
+    assert variance.NoiseShare().score(case).isnan().all()
+    assert (variance.InputSensitivity().score(case) == 0).all()
 
 
 def test_more_noise_makes_a_larger_share_and_no_larger_answer() -> None:
     cases = [noisy(400, 2.0, sigma) for sigma in (0.05, 0.2, 1.0)]
-    shares = [noise.NoiseShare().score(case).mean().item() for case in cases]
+    shares = [variance.NoiseShare().score(case).mean().item() for case in cases]
     assert all(a + 0.05 < b for a, b in pairwise(shares))
     # 0.1^2 / 3 * 4 * 2^2 over (2^2 * 4): the size of the noisy map is taken out
     sizes = [case.attribution.square().sum(1) for case in cases]
     for case, size in zip(cases, sizes, strict=True):
-        answer = noise.InputSensitivity().score(case) * size
+        answer = variance.InputSensitivity().score(case) * size
         error = answer.std().item() / 20
         assert answer.mean().item() == pytest.approx(16 * 0.01 / 3, abs=4 * error)
 
@@ -338,8 +339,8 @@ def test_a_second_implementation_of_the_analysis_of_variance() -> None:
     )
     for row, token, axis in ((0, 5, 0), (1, 2, 3), (2, 0, 1)):
         table = maps[:, :, row, token, axis].tolist()
-        within = fmean(variance(repeats) for repeats in table)
-        between = variance([fmean(repeats) for repeats in table])
+        within = fmean(statistics.variance(repeats) for repeats in table)
+        between = statistics.variance([fmean(repeats) for repeats in table])
         assert found.noise[row, token, axis].item() == pytest.approx(within)
         assert found.input[row, token, axis].item() == pytest.approx(between - within / 3)
     padding = world.inputs.units < 0
@@ -350,6 +351,6 @@ def test_a_second_implementation_of_the_analysis_of_variance() -> None:
 
 def test_a_variance_takes_two() -> None:
     case = noisy(3, 1.0, 1.0)
-    for metric in (noise.NoiseShare(n_repeats=1), noise.InputSensitivity(n_draws=1)):
+    for metric in (variance.NoiseShare(n_repeats=1), variance.InputSensitivity(n_draws=1)):
         with pytest.raises(Unsupported, match="at least 2"):
             metric.score(case)

@@ -14,8 +14,8 @@ from tests.glass_worlds import classes, values, world_of
 from tests.test_explainers_gradient import world_of as function
 from xai_bench.core.baselines import Background
 from xai_bench.core.seeds import Seeds
-from xai_bench.explainers.shapley import ExactShapley
-from xai_bench.explainers.surrogate import LinearSurrogate, TreeSurrogate
+from xai_bench.explainers.global_importance.surrogate import LinearSurrogate, TreeSurrogate
+from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.metrics.surrogate import (
     GlobalLinearAccuracy,
     GlobalLinearR2,

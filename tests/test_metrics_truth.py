@@ -17,7 +17,7 @@ from torch import Tensor
 from tests import toys
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant
-from xai_bench.metrics import ranking, truth
+from xai_bench.metrics.truth import agreement, ranking
 from xai_bench.types import Case, Unsupported
 
 TRUTH = [4.0, -3.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0]
@@ -83,7 +83,7 @@ def test_rankings_by_hand(attribution: list[float], expected: tuple[float | None
     ],
 )
 def test_signed_rank_agreement(attribution: list[float], expected: float) -> None:
-    assert score(truth.SignedRankAgreement(), attribution) == expected
+    assert score(agreement.SignedRankAgreement(), attribution) == expected
 
 
 def test_what_the_truth_ties_is_free() -> None:
@@ -103,7 +103,7 @@ def test_nothing_to_tell_apart_is_unscored() -> None:
 
 def test_no_truth_is_a_reason() -> None:
     world = toys.linear([1.0] * 4)
-    for metric in (*RANKING, truth.SignedRankAgreement()):
+    for metric in (*RANKING, agreement.SignedRankAgreement()):
         with pytest.raises(Unsupported, match="no truth is written down"):
             metric.score(world.case(torch.ones(3, 4)))
 
@@ -111,7 +111,7 @@ def test_no_truth_is_a_reason() -> None:
 def test_distance_to_shapley_values() -> None:
     """`f = w . x` at 1: the Shapley values are w, of size sqrt(30)."""
     weight = [4.0, 3.0, 2.0, 1.0]
-    metric = truth.ShapleyDistance(Constant(0.0))
+    metric = agreement.ShapleyDistance(Constant(0.0))
     for attribution, expected in (
         (weight, 0.0),
         ([0.0] * 4, 1.0),

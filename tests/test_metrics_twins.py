@@ -18,7 +18,15 @@ from torch import Tensor
 
 from tests import toys
 from xai_bench.core.baselines import Marginal
-from xai_bench.metrics import fidelity, stability
+from xai_bench.metrics.fidelity.deletion import (
+    AbPC,
+    Comprehensiveness,
+    Deletion,
+    Insertion,
+    Sufficiency,
+)
+from xai_bench.metrics.fidelity.random_subsets import FaithfulnessCorrelation, Infidelity
+from xai_bench.metrics.stability import sensitivity
 from xai_bench.types import Case, Inputs, Model, Rng
 
 BASELINE = Marginal(3)
@@ -243,17 +251,17 @@ def repeatability(sample: Sample) -> float:
 
 
 TWINS: list[tuple[object, Callable[[Sample], float], str]] = [
-    (fidelity.Deletion(BASELINE), deletion, "removal_curves"),
-    (fidelity.Insertion(BASELINE), insertion, "removal_curves"),
-    (fidelity.AbPC(BASELINE), abpc, "removal_curves"),
-    (fidelity.Comprehensiveness(BASELINE), comprehensiveness, "removal_curves"),
-    (fidelity.Sufficiency(BASELINE), sufficiency, "removal_curves"),
-    (fidelity.FaithfulnessCorrelation(BASELINE, 25, 0.4), correlation, "coalition_values"),
-    (fidelity.Infidelity(BASELINE, 25, 0.4), infidelity, "coalition_values"),
-    (stability.Repeatability(4), repeatability, "unused"),
-    (stability.MaxSensitivity(RADIUS, N_DRAWS), max_sensitivity, "neighbours"),
+    (Deletion(BASELINE), deletion, "removal_curves"),
+    (Insertion(BASELINE), insertion, "removal_curves"),
+    (AbPC(BASELINE), abpc, "removal_curves"),
+    (Comprehensiveness(BASELINE), comprehensiveness, "removal_curves"),
+    (Sufficiency(BASELINE), sufficiency, "removal_curves"),
+    (FaithfulnessCorrelation(BASELINE, 25, 0.4), correlation, "coalition_values"),
+    (Infidelity(BASELINE, 25, 0.4), infidelity, "coalition_values"),
+    (sensitivity.Repeatability(4), repeatability, "unused"),
+    (sensitivity.MaxSensitivity(RADIUS, N_DRAWS), max_sensitivity, "neighbours"),
     (
-        stability.RelativeInputStability(RADIUS, N_DRAWS, FLOOR),
+        sensitivity.RelativeInputStability(RADIUS, N_DRAWS, FLOOR),
         relative_input_stability,
         "neighbours",
     ),
@@ -265,7 +273,7 @@ TWINS: list[tuple[object, Callable[[Sample], float], str]] = [
     ("metric", "twin", "stream"), TWINS, ids=[twin.__name__ for _, twin, _ in TWINS]
 )
 def test_a_metric_agrees_with_its_slow_twin(
-    metric: fidelity.Deletion, twin: Callable[[Sample], float], stream: str, where: str
+    metric: Deletion, twin: Callable[[Sample], float], stream: str, where: str
 ) -> None:
     world = toys.WORLDS[where]()
     case = world.case(world.explain(Cubes()), explainer=Cubes())
@@ -279,7 +287,7 @@ def test_infidelity_of_gradients_agrees_with_its_slow_twin(where: str) -> None:
     case = world.case(world.explain(Cubes()), "sensitivity")
     pairs = samples(case, "coalition_values")
     expected = torch.tensor([infidelity_of_gradients(sample) for sample in pairs]).double()
-    found = fidelity.Infidelity(BASELINE, 25, 0.4).score(case)
+    found = Infidelity(BASELINE, 25, 0.4).score(case)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 
 from tests import toys
 from tests.test_store import cell, enlist, explanation, scored
-from xai_bench.outcomes import Outcome
-from xai_bench.record.mlflow import MlflowRecorder
-from xai_bench.record.pictures import _spread, layer_report
-from xai_bench.record.runs import explanation_run, training_run
-from xai_bench.record.store import Store
+from xai_bench.results.store.store import Store
+from xai_bench.results.tracking.heat_maps import _spread, layer_report
+from xai_bench.results.tracking.mlflow import MlflowRecorder
+from xai_bench.results.tracking.runs import explanation_run, training_run
+from xai_bench.results.values import Outcome
 
 NAN = math.nan
 PLAIN = MlflowRecorder(pictures=False)
@@ -285,7 +285,7 @@ def test_a_study_shows_one_explanation_per_layer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(toys.WORLDS))
 def test_every_kind_of_input_has_a_picture(tmp_path: Path, name: str) -> None:
-    from xai_bench.record.pictures import heat_map
+    from xai_bench.results.tracking.heat_maps import heat_map
 
     world, store = toys.WORLDS[name](), Store(tmp_path)
     store.write_inputs("cell0", world.inputs)
@@ -298,7 +298,7 @@ def test_every_kind_of_input_has_a_picture(tmp_path: Path, name: str) -> None:
 
 
 def test_a_picture_needs_no_inputs_and_repeats() -> None:
-    from xai_bench.record.pictures import heat_map
+    from xai_bench.results.tracking.heat_maps import heat_map
 
     one = explanation("lime")
     assert heat_map(one, None, []) == heat_map(one, None, [])

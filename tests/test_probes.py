@@ -14,9 +14,9 @@ from tests import toys
 from xai_bench.core import coalitions, cooperative_games, units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.probes.coalition_values import CoalitionValues
-from xai_bench.probes.exact import ExactShapley
-from xai_bench.probes.neighbours import Neighbours
+from xai_bench.metrics.probes.neighbours import Neighbours
+from xai_bench.metrics.probes.removal.exact import ExactShapley
+from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues
 from xai_bench.types import Inputs, Model, Rng, Unsupported
 
 

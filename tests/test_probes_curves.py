@@ -14,7 +14,7 @@ from tests import toys
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.probes.curves import FRACTIONS, RemovalCurves, counts, grid
+from xai_bench.metrics.probes.removal.curves import FRACTIONS, RemovalCurves, counts, grid
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]
 

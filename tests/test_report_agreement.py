@@ -14,10 +14,11 @@ from torch import Tensor
 
 from tests import toys
 from tests.test_store import cell, contents, enlist, explanation, scored
-from xai_bench.outcomes import Outcome
-from xai_bench.record.store import Store
-from xai_bench.report import agreement, write
-from xai_bench.report.summary import blocks
+from xai_bench.results.report.sections import agreement
+from xai_bench.results.report.summary import blocks
+from xai_bench.results.report.writer import write
+from xai_bench.results.store.store import Store
+from xai_bench.results.values import Outcome
 
 ALL = torch.ones(1, 4, dtype=torch.bool)
 
@@ -80,7 +81,7 @@ def store(tmp_path: Path) -> Store:
     found = [
         explanation("lime", score, attribution=lime),
         explanation("shap", score, attribution=-lime),
-        explanation("swap", score, attribution=lime.flip(1), category="control"),
+        explanation("swap", score, attribution=lime.flip(1), category="controls"),
         explanation("old", attribution=None, outcome=Outcome("failed", "no")),
     ]
     for seed in (0, 1):

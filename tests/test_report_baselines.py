@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from tests.test_store import cell, enlist, explanation, scored
-from xai_bench.record.store import Store
-from xai_bench.report import baselines, write
-from xai_bench.report.summary import blocks
+from xai_bench.results.report.sections import baselines
+from xai_bench.results.report.summary import blocks
+from xai_bench.results.report.writer import write
+from xai_bench.results.store.store import Store
 
 MEANS = {
     "shap": {"mean mean": 0.9, "mean zero": 0.2, "zero mean": 0.3, "zero zero": 0.9},
@@ -33,7 +34,7 @@ def planted(path: Path, means: dict[str, dict[str, float]], *, higher: bool = Tr
                 name,
                 scored("abpc", [sign * values[place]] * 3, higher_is_better=higher),
                 scored("gini", [0.5] * 3, "complexity"),
-                category="control" if name == "random" else "removal",
+                category="controls" if name == "random" else "removal",
             )
             for name, values in means.items()
         ]

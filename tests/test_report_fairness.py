@@ -13,10 +13,13 @@ from numpy.random import PCG64, Generator
 
 from tests.test_report_table import shown
 from tests.test_store import cell, enlist, explanation, scored
-from xai_bench.outcomes import Explanation, Scores
-from xai_bench.record.store import Store
-from xai_bench.report import fairness, stats, terminal, write
-from xai_bench.report.summary import blocks
+from xai_bench.results.report import stats
+from xai_bench.results.report.formats.console import terminal
+from xai_bench.results.report.sections import fairness
+from xai_bench.results.report.summary import blocks
+from xai_bench.results.report.writer import write
+from xai_bench.results.store.store import Store
+from xai_bench.results.values import Explanation, Scores
 
 NAN = float("nan")
 SEX = [0] * 12 + [1] * 12 + [2] * 3

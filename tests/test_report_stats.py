@@ -7,7 +7,7 @@ import pytest
 from numpy.random import PCG64, Generator
 from scipy.stats import bootstrap
 
-from xai_bench.report import stats
+from xai_bench.results.report import stats
 
 NAN = np.nan
 

@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 
 from tests.test_store import cell, contents, enlist, explanation, scored
-from xai_bench.outcomes import Explanation, Outcome
-from xai_bench.record.store import Store
-from xai_bench.report import terminal, write
-from xai_bench.report.latex import escape
-from xai_bench.report.summary import blocks
-from xai_bench.report.table import measured
+from xai_bench.results.report.formats.console import terminal
+from xai_bench.results.report.formats.latex import escape
+from xai_bench.results.report.summary import blocks
+from xai_bench.results.report.table import measured
+from xai_bench.results.report.writer import write
+from xai_bench.results.store.store import Store
+from xai_bench.results.values import Explanation, Outcome
 
 NAN = math.nan
 SKIP = Outcome("skipped", "needs a gradient & 100 % of the_model")
@@ -49,8 +50,8 @@ def everyone(shift: float = 0.0) -> list[Explanation]:
         one("ig", [0.5, 0.6, 0.8], 32),
         one("gap", [0.1, NAN, 0.3], 32),
         old,
-        one("random", [0.0, 0.1, -0.1], 0, category="control"),
-        one("oracle", [1.0, 1.0, 1.0], 0, category="control"),
+        one("random", [0.0, 0.1, -0.1], 0, category="controls"),
+        one("oracle", [1.0, 1.0, 1.0], 0, category="controls"),
     ]
 
 

@@ -71,7 +71,7 @@ def _scores(path: Path) -> str:
 
 def samples(results: Path) -> pd.DataFrame:
     """The per-sample scores that clocks have no part in, in a fixed order."""
-    from xai_bench.record.store import Store
+    from xai_bench.results.store.store import Store
 
     frame = Store(results).frame("same")
     frame = frame[~frame.metric.isin(["seconds", "fit_seconds", "peak_memory"])]

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from tests import toys
-from xai_bench.outcomes import Cell, Element, Explanation, Outcome, Scores
-from xai_bench.record.store import Store
+from xai_bench.results.store.store import Store
+from xai_bench.results.values import Cell, Explanation, Outcome, Scores
+from xai_bench.types import Element
 
 NAN = math.nan
 

@@ -15,14 +15,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from tests.test_store import cell, enlist, explanation, scored
-from xai_bench import terms
-from xai_bench.catalogue import conf_dir
-from xai_bench.plan import Plan
-from xai_bench.record.runs import explanation_run
-from xai_bench.record.store import Store
-from xai_bench.report import write
-from xai_bench.report.summary import blocks
-from xai_bench.report.terms import natural, sentence
+from xai_bench.results import regimes
+from xai_bench.results.report.regimes import natural, sentence
+from xai_bench.results.report.summary import blocks
+from xai_bench.results.report.writer import write
+from xai_bench.results.store.store import Store
+from xai_bench.results.tracking.runs import explanation_run
+from xai_bench.runner.config.catalogue import conf_dir
+from xai_bench.runner.plan import Plan
 
 SHIPPED = {"_target_": "a.B", "budget": 512, "width": 0.25, "baseline": {"value": 0}}
 
@@ -47,13 +47,13 @@ def composed(*overrides: str) -> Plan:
     ],
 )
 def test_terms_are_read_off_the_settings(changes: dict[str, Any], equal: bool, told: str) -> None:
-    assert terms.told({**SHIPPED, **changes}, SHIPPED, equal=equal) == told
+    assert regimes.told({**SHIPPED, **changes}, SHIPPED, equal=equal) == told
 
 
 def test_a_setting_left_out_and_an_unknown_origin_are_told() -> None:
     less = {key: value for key, value in SHIPPED.items() if key != "width"}
-    assert terms.told(less, SHIPPED) == "width=left out"
-    assert terms.told(SHIPPED, {}) == "own settings"
+    assert regimes.told(less, SHIPPED) == "width=left out"
+    assert regimes.told(SHIPPED, {}) == "own settings"
 
 
 def test_a_budget_reaches_those_who_have_one_before_their_address_is_made() -> None:
@@ -121,7 +121,7 @@ def test_lists_of_older_versions_are_read_and_grow(tmp_path: Path) -> None:
 def test_the_report_says_on_what_terms(tmp_path: Path) -> None:
     store = Store(tmp_path)
     saliency = explanation("saliency", scored("abpc", [0.0, 1.0, 2.0]), terms="paper defaults")
-    random = explanation("random", scored("abpc", [0.0] * 3), category="control", terms="x")
+    random = explanation("random", scored("abpc", [0.0] * 3), category="controls", terms="x")
     listed = [at(b, 1, 2, 3) for b in (1000, 9, 100)]
     enlist(store, "s", cell(), [*listed, saliency, random])
     [block] = blocks(store, "s")

@@ -18,13 +18,13 @@ from tests.components import component, options
 from tests.test_evaluate import Broken, Noisy, bench
 from tests.test_store import cell, enlist, explanation, scored
 from tests.test_terms import ran
-from xai_bench import identity
-from xai_bench.evaluate import Bench, Candidate, Judge
-from xai_bench.record.runs import explanation_run
-from xai_bench.record.store import Store
-from xai_bench.report import write
-from xai_bench.report.summary import blocks
-from xai_bench.tuning import Contest, Trial, best_of, search, spaces, tuned, validation
+from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.results.report.summary import blocks
+from xai_bench.results.report.writer import write
+from xai_bench.results.store.store import Store
+from xai_bench.results.tracking.runs import explanation_run
+from xai_bench.runner import provenance
+from xai_bench.runner.tuning import Contest, Trial, best_of, search, spaces, tuned, validation
 from xai_bench.types import Case, Choice, Inputs, Range, Unsupported
 
 TOLD = "tuned on 5 validation samples, 6 trials each, by near"
@@ -67,7 +67,7 @@ class Made:
 
     def __call__(self, name: str, config: Mapping[str, Any]) -> Candidate:
         self.configs.append(dict(config))
-        key = identity.digest({"name": name, **config})
+        key = provenance.digest({"name": name, **config})
         return Candidate(name, KINDS[name](**config), key, config, "paper defaults")
 
 

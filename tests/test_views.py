@@ -131,7 +131,7 @@ def test_a_copy_with_other_weights_gates_its_own_layer() -> None:
 
 
 def test_deeplift_adds_up_over_the_gates() -> None:
-    from xai_bench.explainers.deeplift import DeepLIFT
+    from xai_bench.explainers.backprop.deeplift import DeepLIFT
 
     world = toys.image()
     predictor, inputs = ChannelGates("0").look(world.model.predictor, world.inputs)
@@ -312,7 +312,7 @@ def test_a_layer_that_cannot_be_looked_at_is_told(layer: str, reason: str) -> No
 
 def test_class_activation_maps_work_behind_the_view() -> None:
     """The layer itself is the last convolution there."""
-    from xai_bench.explainers.cam import GradCAM
+    from xai_bench.explainers.layerwise.cam import GradCAM
 
     world = toys.image()
     heat = activated("3", world).explain(GradCAM())

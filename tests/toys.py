@@ -1,6 +1,6 @@
 """The small exact worlds that components are tried on; `xai-bench check` uses them, too."""
 
-from xai_bench.certify.worlds import (
+from xai_bench.certify.toy_worlds import (
     WORLDS,
     Linear,
     World,

@@ -10,14 +10,15 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from xai_bench.catalogue import conf_dir
 from xai_bench.core.seeds import Seeds
 from xai_bench.core.spelling import instead
 from xai_bench.data.bundle import Task
-from xai_bench.evaluate import Bench, Candidate, Judge, evaluate
+from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.loop import evaluate
 from xai_bench.models.base import Explained, Target, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.outcomes import Explanation
+from xai_bench.results.values import Explanation
+from xai_bench.runner.config.catalogue import conf_dir
 from xai_bench.types import Answer, Domain, Explainer, Inputs, Kind, Metric, Rng, Unsupported
 
 if TYPE_CHECKING:

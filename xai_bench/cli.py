@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from xai_bench.core.spelling import instead
-from xai_bench.messages import Mistake
+from xai_bench.runner.config.messages import Mistake
 
 USAGE = """\
 xai-bench: how good are explanations of machine-learning models?
@@ -54,19 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> None:
     """Everything after `run` goes to Hydra, checked first."""
     if {"--help", "-h"} & set(arguments):
-        from xai_bench.listing import run_help
+        from xai_bench.runner.config.listing import run_help
 
         width = min(shutil.get_terminal_size().columns, 100)
         sys.stdout.write(run_help(_folders(_config_dir(arguments)), width) + "\n")
         return
-    from xai_bench import launch
+    from xai_bench.runner import launch
 
     launch.run(arguments)
 
 
 def show_list(arguments: Sequence[str]) -> None:
     """What there is to choose from."""
-    from xai_bench import listing
+    from xai_bench.runner.config import listing
 
     parser = _Parser("list", "What there is to choose from, read from conf/ and the classes.")
     parser.add_argument("kind", nargs="*", help="explainers, metrics, data, models, ...; or all")
@@ -92,7 +92,7 @@ def check(arguments: Sequence[str]) -> None:
     parser.add_argument("--config-dir", metavar="DIR", help="your own folder of groups")
     found = parser.parse_intermixed_args(list(arguments))
     _folders(found.config_dir)
-    from xai_bench.certify import command, page
+    from xai_bench.certify import certificate_page, command
     from xai_bench.certify.finding import faults
     from xai_bench.core.determinism import canonical
 
@@ -102,7 +102,11 @@ def check(arguments: Sequence[str]) -> None:
             if found.markdown
             else command.certified(found.overrides, found.config_dir)
         )
-    text = page.markdown(tried) if found.markdown else "\n\n".join(map(page.text, tried))
+    text = (
+        certificate_page.markdown(tried)
+        if found.markdown
+        else "\n\n".join(map(certificate_page.text, tried))
+    )
     sys.stdout.write(text + "\n")
     broken = [fault for one in tried for fault in faults(one.found)]
     for fault in broken:
@@ -117,7 +121,7 @@ def ui(arguments: Sequence[str]) -> None:
     _add_place(parser)
     found = parser.parse_args(arguments)
     root, studies = _studies(found)
-    from xai_bench.record.mlflow import UI_ENVIRONMENT, MlflowRecorder
+    from xai_bench.results.tracking.mlflow import UI_ENVIRONMENT, MlflowRecorder
 
     recorder, port = MlflowRecorder(), _free_port(found.port)
     for study in studies:
@@ -132,8 +136,8 @@ def report(arguments: Sequence[str]) -> None:
     parser = _Parser("report", "Tables and figures of what has been run.")
     _add_place(parser)
     root, studies = _studies(parser.parse_args(arguments))
-    from xai_bench.record.store import Store
-    from xai_bench.report import write
+    from xai_bench.results.report.writer import write
+    from xai_bench.results.store.store import Store
 
     for study in studies:
         write(Store(root), study, root / "reports" / study)
@@ -171,7 +175,7 @@ def _studies(place: argparse.Namespace) -> tuple[Path, list[str]]:
         raise Mistake(
             f"--results {place.results}: there is no such folder; `xai-bench run` makes one"
         )
-    from xai_bench.record.store import Store
+    from xai_bench.results.store.store import Store
 
     known = Store(root).studies()
     if place.study is None and known:
@@ -193,7 +197,7 @@ def _config_dir(arguments: Sequence[str]) -> str | None:
 
 
 def _folders(own: str | None) -> list[Path]:
-    from xai_bench.catalogue import conf_dir
+    from xai_bench.runner.config.catalogue import conf_dir
 
     if own is not None and not Path(own).is_dir():
         raise Mistake(f"--config-dir {own}: there is no such folder")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from xai_bench import compose, preflight
-from xai_bench.catalogue import conf_dir, entries
+from xai_bench.certify.certificate_page import Certified
 from xai_bench.certify.explainer import contract
 from xai_bench.certify.metric import certificate
-from xai_bench.certify.page import Certified
-from xai_bench.messages import Mistake
-from xai_bench.plan import Plan
+from xai_bench.runner.config import compose, preflight
+from xai_bench.runner.config.catalogue import conf_dir, entries
+from xai_bench.runner.config.messages import Mistake
+from xai_bench.runner.plan import Plan
 
 
 def certified(overrides: Sequence[str], config_dir: str | None) -> list[Certified]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.certify.finding import Finding, number, verdict
-from xai_bench.certify.subject import Subject
-from xai_bench.certify.worlds import World, actions, normal, world
+from xai_bench.certify.metric_under_test import Subject
+from xai_bench.certify.toy_worlds import World, actions, normal, world
 
 N, WIDTH = 12, 6
 BEYOND = 1.01

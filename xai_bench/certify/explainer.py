@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.certify.finding import Finding, tried, verdict
-from xai_bench.certify.worlds import WORLDS, World
+from xai_bench.certify.toy_worlds import WORLDS, World
 from xai_bench.core import units
 from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from xai_bench.evaluate import attempt
+from xai_bench.evaluation.failures import attempt
 
 
 @dataclass(frozen=True, slots=True)

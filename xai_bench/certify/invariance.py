@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from xai_bench.certify.finding import Finding, number, verdict
-from xai_bench.certify.laboratory import equipped
-from xai_bench.certify.subject import (
+from xai_bench.certify.metric_under_test import (
     Cubes,
     Subject,
     case_of,
@@ -21,8 +20,9 @@ from xai_bench.certify.subject import (
     same,
     told,
 )
-from xai_bench.certify.worlds import WORLDS, World, linear, normal
-from xai_bench.evaluate import attempt
+from xai_bench.certify.toy_worlds import WORLDS, World, linear, normal
+from xai_bench.certify.variants import equipped
+from xai_bench.evaluation.failures import attempt
 from xai_bench.types import Unsupported
 
 GROUPS = ([1], [3, 2, 1], [2, 2])

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from xai_bench.certify.finding import Finding, number, verdict
-from xai_bench.certify.subject import Subject, flat, ladder, roomy, told
-from xai_bench.certify.worlds import World, linear, normal
+from xai_bench.certify.metric_under_test import Subject, flat, ladder, roomy, told
+from xai_bench.certify.toy_worlds import World, linear, normal
 from xai_bench.types import Case
 
 N_RANDOM = 600

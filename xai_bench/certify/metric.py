@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xai_bench.certify import counterfactual, invariance, linear, randomised, taught
+from xai_bench.certify import counterfactual, invariance, linear, randomised, retraining
 from xai_bench.certify.expected import EXPECTED, TAUGHT, Expected
 from xai_bench.certify.finding import Finding, tried, verdict
-from xai_bench.certify.subject import Subject
+from xai_bench.certify.metric_under_test import Subject
 from xai_bench.types import Metric
 
 Property = Callable[[Subject], Finding | None]
@@ -36,7 +36,7 @@ ALWAYS: Sequence[Property] = (
     invariance.untouched,
     invariance.size_of_map,
     invariance.rows,
-    taught.anew,
+    retraining.anew,
 )
 EXACT: Sequence[Property] = (
     linear.exact_map,

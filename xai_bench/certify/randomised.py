@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.certify.finding import Finding, number, verdict
-from xai_bench.certify.laboratory import equipped
-from xai_bench.certify.subject import Subject
-from xai_bench.certify.worlds import World, normal, seeded, world
+from xai_bench.certify.metric_under_test import Subject
+from xai_bench.certify.toy_worlds import World, normal, seeded, world
+from xai_bench.certify.variants import equipped
 from xai_bench.types import Inputs, Model, Rng
 
 N = 300

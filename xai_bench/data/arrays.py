@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing
-from xai_bench.data.image import patches
+from xai_bench.data.images.images import patches
 from xai_bench.data.labels import AskedTask, read_labels
 from xai_bench.data.splits import FRACTIONS, Parts, divide, partition, standardise
 

@@ -10,8 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from xai_bench.outcomes import Element
-from xai_bench.types import Actionability, Domain, Inputs, Law
+from xai_bench.types import Actionability, Domain, Element, Inputs, Law
 
 Task = Literal["classification", "regression"]
 Modality = Literal["tabular", "image", "text", "series"]

@@ -14,10 +14,10 @@ from torch import Tensor
 from xai_bench.data.arrays import CustomArrays
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing
-from xai_bench.data.image import image_bundle
+from xai_bench.data.images.images import image_bundle
 from xai_bench.data.labels import AskedTask, read_labels
 from xai_bench.data.splits import FRACTIONS, partition
-from xai_bench.data.table import CustomTable, Missing
+from xai_bench.data.tables.files import CustomTable, Missing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 

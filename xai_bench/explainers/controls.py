@@ -17,7 +17,7 @@ class Random:
     """Normal noise, one draw per unit; called a contribution so that no metric refuses it."""
 
     kind: ClassVar[Kind] = "contribution"
-    category: ClassVar[str] = "control"
+    category: ClassVar[str] = "controls"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = ""
     version: ClassVar[int] = 1
@@ -35,7 +35,7 @@ class ConstantMap:
     """The same credit for every unit; called a contribution so that no metric refuses it."""
 
     kind: ClassVar[Kind] = "contribution"
-    category: ClassVar[str] = "control"
+    category: ClassVar[str] = "controls"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = ""
     version: ClassVar[int] = 1
@@ -53,7 +53,7 @@ class InputMagnitude:
     """The size of the input: what can be known without a model."""
 
     kind: ClassVar[Kind] = "relevance"
-    category: ClassVar[str] = "control"
+    category: ClassVar[str] = "controls"
     needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = ""
     version: ClassVar[int] = 1
@@ -70,7 +70,7 @@ class Oracle:
     """The written-down attributions of a synthetic task: the ceiling."""
 
     kind: ClassVar[Kind] = "contribution"
-    category: ClassVar[str] = "control"
+    category: ClassVar[str] = "controls"
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = ""
     version: ClassVar[int] = 1

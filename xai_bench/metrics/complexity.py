@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai_bench.core import units
 from xai_bench.metrics.common import pooled, total
-from xai_bench.probes.curves import FRACTIONS, RemovalCurves
+from xai_bench.metrics.probes.removal.curves import FRACTIONS, RemovalCurves
 from xai_bench.types import Baseline, Case
 
 

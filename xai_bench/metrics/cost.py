@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.probes.flops import RowFlops
+from xai_bench.metrics.probes.flops import RowFlops
 from xai_bench.types import Case
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from xai_bench.core import actionability, counterfactuals, units
 from xai_bench.metrics.common import total
-from xai_bench.probes.alternatives import Alternatives, BackgroundClasses, PresentClass
-from xai_bench.probes.off_data import distances, standardised
+from xai_bench.metrics.probes.counterfactuals import Alternatives, BackgroundClasses, PresentClass
+from xai_bench.metrics.probes.removal.data_distance import distances, standardised
 from xai_bench.types import Case, Inputs, Unsupported
 
 

@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.probes.discriminator import LooksLessReal
-from xai_bench.probes.off_data import DataDistances, VisitedDistances
+from xai_bench.metrics.probes.removal.data_distance import DataDistances, VisitedDistances
+from xai_bench.metrics.probes.removal.discriminator import LooksLessReal
 from xai_bench.types import Baseline, Case
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.data.bundle import Bundle, Task
-from xai_bench.models.reading import read
+from xai_bench.models.structure import read
 from xai_bench.types import ROW_BLOCK, Column, Form, Inputs, Unsupported
 
 

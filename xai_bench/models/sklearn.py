@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
-from xai_bench.models.nodes import nodes_of, stacked
+from xai_bench.models.tree_nodes import nodes_of, stacked
 from xai_bench.models.weights import allocate, read_weights, write_weights
 from xai_bench.types import Column, Form, Unsupported
 

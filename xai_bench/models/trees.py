@@ -12,7 +12,6 @@ import torch
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Predictor, Trained
-from xai_bench.models.nodes import boosted_nodes_of, nodes_of, stacked
 from xai_bench.models.sklearn import (
     SklearnPredictor,
     decisions,
@@ -24,6 +23,7 @@ from xai_bench.models.sklearn import (
     values,
     write_estimator,
 )
+from xai_bench.models.tree_nodes import boosted_nodes_of, nodes_of, stacked
 from xai_bench.types import Column, Form, Unsupported
 
 

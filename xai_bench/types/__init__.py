@@ -14,11 +14,11 @@ from xai_bench.types.explainers import (
     Kind,
     Rows,
 )
-from xai_bench.types.forms import AdditiveForm, Column, Form, LinearForm, Readable, TreesForm
-from xai_bench.types.inputs import Actionability, Domain, Inputs, Law, Rng, Unsupported
+from xai_bench.types.inputs import Actionability, Domain, Element, Inputs, Law, Rng, Unsupported
 from xai_bench.types.metrics import Case, Explain, Lab, Metric, Probe
 from xai_bench.types.models import ROW_BLOCK, Baseline, Imputer, Model
 from xai_bench.types.search import Choice, Range
+from xai_bench.types.structure import AdditiveForm, Column, Form, LinearForm, Readable, TreesForm
 
 __all__ = [
     "ROW_BLOCK",
@@ -33,6 +33,7 @@ __all__ = [
     "Cost",
     "Detailed",
     "Domain",
+    "Element",
     "Explain",
     "Explainer",
     "Fitted",

@@ -126,6 +126,10 @@ class Inputs:
         """The same samples at other points, `[B, *S]`."""
         return replace(self, x=x)
 
+    def without_truth(self) -> Inputs:
+        """The same where the written-down truth does not apply, such as to a loss."""
+        return replace(self, domain=replace(self.domain, truth=None))
+
     def take(self, rows: Tensor) -> Inputs:
         """The samples at `rows` (long `[M]`), in that order."""
         shared = self.units.stride(0) == 0 and len(self) > 0
@@ -165,3 +169,16 @@ class Inputs:
 def _repeated(rows: Tensor, times: int) -> Tensor:
     """Each row so many times."""
     return rows[:, None].expand(-1, times, *rows.shape[1:]).flatten(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """What one element of a table's row says in the words of its file.
+
+    Attributes:
+        label: the category that it stands for; empty for a number, `mean + scale * x`.
+    """
+
+    mean: float = 0.0
+    scale: float = 1.0
+    label: str = ""

@@ -1,0 +1,280 @@
+"""Small exact worlds, one for every kind of input, on which components are tried.
+
+float64 throughout; nothing is trained. `linear` is the one with answers worked out by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from xai_bench.core.seeds import Seeds
+from xai_bench.evaluation.loop import background
+from xai_bench.models.base import Explained, TorchPredictor
+from xai_bench.models.targets import PredictedLogit
+from xai_bench.types import (
+    Actionability,
+    Case,
+    Cost,
+    Domain,
+    Explainer,
+    Inputs,
+    Kind,
+    Lab,
+    Model,
+    Rng,
+    Unsupported,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A model, inputs and targets; `case` builds what a metric sees, with other models if `lab`."""
+
+    model: Explained
+    inputs: Inputs
+    targets: Tensor
+    lab: Lab | None = None
+
+    @property
+    def rng(self) -> Rng:
+        return Seeds(0).stream("explain", samples=self.inputs.index)
+
+    def take(self, rows: Tensor) -> World:
+        return World(self.model, self.inputs.take(rows), self.targets[rows], self.lab)
+
+    def background(self) -> Inputs:
+        return background(self.inputs)
+
+    def explain(self, explainer: Explainer) -> Tensor:
+        return explainer.explain(self.model, self.inputs, self.targets, rng=self.rng)
+
+    def alternatives(self) -> Tensor:
+        """`[B, M, *S]`: up to three background rows, some of which have another class.
+
+        The last one is missing, as one that was not found, for every other sample.
+        """
+        inputs = self.inputs
+        rows = inputs.domain.background[:3].expand(len(inputs), -1, *inputs.x.shape[1:])
+        found = torch.where((inputs.units < 0)[:, None], inputs.x[:, None], rows)
+        missing = (inputs.index % 2 == 1)[:, None] & (torch.arange(found.shape[1]) == 2)
+        missing = missing.view(*missing.shape, *[1] * (inputs.x.dim() - 1))
+        return torch.where(missing, torch.nan, found)
+
+    def case(
+        self,
+        attribution: Tensor,
+        kind: Kind = "contribution",
+        explainer: Explainer | None = None,
+        truth: Tensor | None = None,
+        shared: dict[object, object] | None = None,
+        counterfactuals: Tensor | None = None,
+    ) -> Case:
+        """`attribution [B, *S]` by `explainer`, which is asked where a metric explains anew.
+
+        Every element is said to be off by about 1. `counterfactuals [B, M, *S]`, left out, are
+        `alternatives`.
+        """
+        n = len(self.inputs)
+        nothing = torch.zeros(n, dtype=torch.float64)
+
+        def explain(
+            inputs: Inputs,
+            *,
+            repeat: int = 0,
+            model: Model | None = None,
+            targets: Tensor | None = None,
+        ) -> Tensor:
+            if explainer is None:
+                raise Unsupported("this metric explains anew: give the case an explainer")
+            rng = Seeds(0).stream("explain", samples=inputs.index)
+            rng = rng.child("repeat", repeat) if repeat else rng
+            if targets is None:
+                targets = self.targets[inputs.index[:, None].eq(self.inputs.index).int().argmax(1)]
+            return explainer.explain(model or self.model, inputs, targets, rng=rng)
+
+        return Case(
+            model=self.model,
+            inputs=self.inputs,
+            targets=self.targets,
+            attribution=attribution,
+            standard_error=torch.ones_like(attribution),
+            kind=kind,
+            rng=Seeds(0).stream("metric", samples=self.inputs.index),
+            explain=explain,
+            cost=Cost(nothing, nothing, nothing, nothing),
+            counterfactuals=self.alternatives() if counterfactuals is None else counterfactuals,
+            truth=truth,
+            labels=self.targets,
+            groups={"group": torch.arange(n) % 2},
+            lab=self.lab,
+            shared={} if shared is None else shared,
+        )
+
+
+class Linear(nn.Module):
+    """`x -> [w.x, -w.x]`, or one output where `n_outputs` is 1."""
+
+    def __init__(self, weight: Tensor, bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) @ self.weight + self.bias)[:, None]
+
+
+def world(
+    module: nn.Module,
+    x: Tensor,
+    units: Tensor,
+    background: Tensor,
+    context: Mapping[str, Tensor] | None = None,
+) -> World:
+    """`units [*S]` shared, or `[B, *S]` per sample."""
+    module, context = module.double(), context or {}
+    with torch.no_grad():
+        outputs = module(x, **context)
+    if units.dim() == x.dim() - 1:
+        units = units.expand(len(x), *units.shape)
+    scale = background.std(0, correction=0)
+    domain = Domain(
+        background=background,
+        scale=torch.where(scale > 0, scale, 1.0),
+        labels=torch.arange(len(background)) % max(outputs.shape[1], 2),
+        context={k: v[:1].expand(len(background), *v.shape[1:]) for k, v in context.items()},
+    )
+    inputs = Inputs(x=x, units=units, index=torch.arange(len(x)), domain=domain, context=context)
+    model = Explained(TorchPredictor(module, outputs.shape[1]), PredictedLogit(), max_rows=64)
+    return World(model, inputs, outputs.argmax(1))
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def linear(weight: list[float], x: Tensor | None = None, n: int = 3) -> World:
+    """`f(x) = w . x` with one output; `x` defaults to ones, so contributions to zero are `w`."""
+    w = torch.tensor(weight, dtype=torch.float64)
+    x = torch.ones(n, len(w), dtype=torch.float64) if x is None else x
+    return world(Linear(w), x, torch.arange(len(w)), normal(32, len(w), seed=1))
+
+
+def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    module = module.double()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(
+                torch.randn(parameter.shape, dtype=torch.float64, generator=generator) * 0.4
+            )
+    return module
+
+
+def actions(codes: Tensor) -> Actionability:
+    """`[F]` bool: which elements are parts of categories; everything else may be anything."""
+    no, zero = torch.zeros_like(codes), torch.zeros(len(codes), dtype=torch.float64)
+    never, ever = zero - torch.inf, zero + torch.inf
+    return Actionability(no.clone(), no.clone(), no.clone(), never, ever, codes, zero, zero.clone())
+
+
+def tabular() -> World:
+    """Seven columns, of which 3-5 are one sensitive category in one-hot form: five units.
+
+    The first column never changes, the next only rises, the third has bounds, the last is on a
+    grid.
+    """
+    net = seeded(nn.Sequential(nn.Linear(7, 12), nn.ReLU(), nn.Linear(12, 3)))
+    units = torch.tensor([0, 1, 2, 3, 3, 3, 4])
+
+    def rows(n: int, seed: int) -> Tensor:
+        x = normal(n, 7, seed=seed)
+        x[:, 3:6] = nn.functional.one_hot(torch.arange(n) % 3, 3).double()
+        return x
+
+    found = world(net, rows(6, 1), units, rows(24, 2))
+    rules = actions(codes=units == 3)
+    rules.fixed[0] = rules.rising[1] = True
+    rules.lowest[2], rules.highest[2], rules.step[6] = -1, 1, 0.5
+    domain = replace(found.inputs.domain, sensitive=units == 3, actionability=rules)
+    return replace(found, inputs=replace(found.inputs, domain=domain))
+
+
+def image() -> World:
+    """Three channels, 8 x 8 pixels in sixteen patches of 2 x 2; max-pooling inside."""
+    net = seeded(
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(), nn.Linear(6, 3),
+        )
+    )  # fmt: skip
+    grid = torch.arange(16).view(4, 4).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    return world(net, normal(5, 3, 8, 8, seed=1), grid.expand(3, 8, 8), normal(16, 3, 8, 8, seed=2))
+
+
+class MaskedMean(nn.Module):
+    """Token embeddings, averaged where the mask is 1, then a small network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        out: Tensor = self.net(mean)
+        return out
+
+
+def text() -> World:
+    """Embeddings of up to six tokens, padded; a token is a unit; the mask travels in `context`."""
+    lengths = torch.tensor([6, 3, 4, 5])
+    position = torch.arange(6)
+    mask = position < lengths[:, None]
+    units = torch.where(mask, position, -1)[..., None].expand(4, 6, 4).contiguous()
+    x = normal(4, 6, 4, seed=1) * mask[..., None]
+    return world(seeded(MaskedMean()), x, units, normal(16, 6, 4, seed=2), {"mask": mask.double()})
+
+
+def series() -> World:
+    """Two channels, 12 steps; a unit is a segment of three steps in one channel: eight units."""
+    net = seeded(
+        nn.Sequential(nn.Conv1d(2, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
+    )
+    units = torch.arange(4).repeat_interleave(3) + 4 * torch.arange(2)[:, None]
+    return world(net, normal(5, 2, 12, seed=1), units, normal(16, 2, 12, seed=2))
+
+
+class GatedChannels(nn.Module):
+    """`x [B, 4]` multiplies the channels of a convolution of the image in `context`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        features = self.conv(image).relu() * x[:, :, None, None]
+        out: Tensor = self.head(features.mean((2, 3)))
+        return out
+
+
+def gates() -> World:
+    """A gate view: four channels of a network switched on, absence is 0."""
+    x = torch.ones(4, 4, dtype=torch.float64)
+    background = torch.zeros(1, 4, dtype=torch.float64)
+    return world(
+        seeded(GatedChannels()),
+        x,
+        torch.arange(4),
+        background,
+        {"image": normal(4, 1, 6, 6, seed=1)},
+    )
+
+
+WORLDS = {"tabular": tabular, "image": image, "text": text, "series": series, "gates": gates}
+
+__all__ = ["WORLDS", "World", "linear", "normal", "world"]

@@ -1,0 +1,63 @@
+"""Tiles cut from photos, with a mask of where the evidence lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_bench.core.seeds import Seeds
+from xai_bench.data.bundle import Bundle, Modality
+from xai_bench.data.checks import existing
+from xai_bench.data.images.images import patches
+from xai_bench.data.splits import FRACTIONS, Parts, cuts, divide
+
+
+@dataclass(frozen=True)
+class PhotoTiles:
+    """An NPZ file with `images [N, H, W, 3]` bytes, `labels [N]`, `masks [N, H, W]`, `source [N]`.
+
+    Pixels are scaled to 0..1 and units are square patches. `masks` are non-zero where people see
+    the evidence: the rationale. `source` names the photo of a tile; the tiles of one photo all go
+    to the same part.
+    """
+
+    modality: ClassVar[Modality] = "image"
+    path: str
+    class_names: Sequence[str]
+    patch: int = 8
+    fractions: Sequence[float] = FRACTIONS
+    split_seed: int = 0
+
+    def load(self) -> Bundle:
+        with np.load(existing(self.path), allow_pickle=False) as file:
+            found = {name: file[name] for name in ("images", "labels", "masks", "source")}
+        x = torch.from_numpy(found["images"]).movedim(-1, 1).float() / 255
+        masks = torch.from_numpy(found["masks"] != 0)[:, None].expand(x.shape)
+        y = torch.from_numpy(found["labels"].astype(np.int64))
+        photo = torch.from_numpy(np.unique(found["source"], return_inverse=True)[1]).long()
+        units, names = patches(tuple(x.shape[1:]), self.patch)
+        parts = by_group(photo, self.fractions, self.split_seed)
+        return Bundle(
+            "classification",
+            self.modality,
+            *divide(x, y, units, parts, rationale=masks),
+            unit_names=names,
+            class_names=tuple(self.class_names),
+        )
+
+
+def by_group(groups: Tensor, fractions: Sequence[float], seed: int) -> Parts:
+    """`groups [N]` long codes: whole groups are dealt out at random, in these shares of groups."""
+    n_groups = int(groups.max()) + 1
+    deal = Seeds(seed).stream("split", "groups", samples=torch.arange(n_groups)).uniform()
+    place = ((deal.argsort().argsort() + 0.5) / n_groups)[groups]
+    train, valid = cuts(fractions, official_test=False)
+    part = (place >= train).long() + (place >= valid).long()
+    order = Seeds(seed).stream("split", "order", samples=torch.arange(len(groups))).uniform()
+    shuffled = order.argsort()
+    return Parts(*(shuffled[part[shuffled] == number] for number in range(3)))

@@ -1,0 +1,86 @@
+"""Which columns may change, and how far: from the words of a data config to the space of x."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+import torch
+from torch import Tensor
+
+from xai_bench.data.checks import known
+from xai_bench.data.tables.columns import Axis
+from xai_bench.types import Actionability
+
+Bounds = Mapping[str, Sequence[float | None]]
+"""Column -> [low, high] in the units of the file; None leaves an end open."""
+FINEST = 1e-4
+"""Steps smaller than this, in standard deviations, are as good as any value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a data config says: columns that never change, change one way only, or have bounds."""
+
+    immutable: Sequence[str] = ()
+    increasing: Sequence[str] = ()
+    decreasing: Sequence[str] = ()
+    ranges: Bounds | None = None
+
+    def of(self, columns: Mapping[str, Axis]) -> Actionability:
+        """In the space of x, in which the columns lie one after the other."""
+        self._check(columns)
+        names, axes = list(columns), list(columns.values())
+        widths = torch.tensor([axis.n_elements for axis in axes])
+
+        def spread(values: Iterable[float]) -> Tensor:
+            return torch.tensor(list(values), dtype=torch.float64).repeat_interleave(widths)
+
+        bounded = [self._bounded(n, axis) for n, axis in zip(names, axes, strict=True)]
+        steps = [axis.step / axis.scale for axis in axes]
+        return Actionability(
+            fixed=spread(name in self.immutable for name in names).bool(),
+            rising=spread(name in self.increasing for name in names).bool(),
+            falling=spread(name in self.decreasing for name in names).bool(),
+            lowest=spread((axis.lowest - axis.mean) / axis.scale for axis in bounded),
+            highest=spread((axis.highest - axis.mean) / axis.scale for axis in bounded),
+            codes=spread(axis.coded for axis in axes).bool(),
+            origin=spread((axis.origin - axis.mean) / axis.scale for axis in axes),
+            step=spread(step if step >= FINEST else 0 for step in steps),
+        )
+
+    def _bounded(self, name: str, axis: Axis) -> Axis:
+        if name not in (self.ranges or {}):
+            return axis
+        low, high = (self.ranges or {})[name]
+        low, high = -inf if low is None else low, inf if high is None else high
+        return replace(axis, lowest=max(low, axis.lowest), highest=min(high, axis.highest))
+
+    def _check(self, axes: Mapping[str, Axis]) -> None:
+        ordered = {
+            "increasing": self.increasing,
+            "decreasing": self.decreasing,
+            "ranges": list(self.ranges or ()),
+        }
+        for what, names in {"immutable": self.immutable, **ordered}.items():
+            known(names, axes, f"data.{what}:")
+        for what, names in ordered.items():
+            for name in names:
+                if axes[name].coded:
+                    raise ValueError(
+                        f"data.{what}: column {name!r} holds categories, which have no order; "
+                        f"name it in data.immutable or in data.numeric"
+                    )
+        for name, ends in (self.ranges or {}).items():
+            _check_ends(name, ends)
+
+
+def _check_ends(name: str, ends: object) -> None:
+    listed = list(ends) if isinstance(ends, Sequence) and not isinstance(ends, str) else []
+    numbers = [end for end in listed if isinstance(end, int | float)]
+    spare = [end for end in listed if end is not None and end not in numbers]
+    if len(listed) != 2 or spare or numbers != sorted(numbers):
+        raise ValueError(
+            f"data.ranges: column {name!r} has {ends!r}; expected [low, high], null for an open end"
+        )

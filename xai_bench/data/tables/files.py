@@ -1,0 +1,162 @@
+"""Your own table: CSV or Parquet, with categories, gaps and sensitive columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from xai_bench.data.bundle import Bundle, Modality
+from xai_bench.data.checks import existing, known
+from xai_bench.data.labels import AskedTask, read_labels
+from xai_bench.data.splits import FRACTIONS, divide, partition
+from xai_bench.data.tables.columns import Column, axes, elements, read_column
+from xai_bench.data.tables.constraints import Rules
+from xai_bench.data.tables.frames import filtered, read_frame, recoded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Missing = Literal["mean", "drop", "error"]
+
+
+@dataclass(frozen=True)
+class CustomTable:
+    """Your own table: a CSV or Parquet file and the name of its target column.
+
+    Numbers are standardised on the training part, and so is the target of a regression. Text
+    columns, and those in `categorical`, become one-hot; all parts of a column are one unit.
+
+    Attributes:
+        task: `auto` takes text and up to 20 different whole numbers for classes.
+        features: the only columns used as features; None uses all but the target and `drop`.
+        drop: columns that are never features.
+        categorical, numeric: columns whose kind is declared rather than seen.
+        sensitive: columns that give groups. They stay features unless they are dropped. A number
+            with more than two values is cut at its training median.
+        immutable: columns that no counterfactual may change.
+        increasing, decreasing: number columns that may only go up, or only down.
+        ranges: column -> [low, high], in the units of the file; null leaves an end open.
+        missing: `mean` fills gaps with the training mean, or the most frequent category; `drop`
+            drops rows with gaps; `error` refuses them.
+        where: keep only these rows, as a pandas query over any columns of the file.
+        recode: column -> {value: other value}, applied before anything is read from it.
+        names: column names of a file without a header.
+        na_values: further marks for a missing value, such as `?`.
+        test_path: a file with the official test part.
+    """
+
+    modality: ClassVar[Modality] = "tabular"
+    path: str
+    target: str
+    task: AskedTask = "auto"
+    features: Sequence[str] | None = None
+    drop: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+    numeric: Sequence[str] = ()
+    sensitive: Sequence[str] = ()
+    missing: Missing = "mean"
+    where: str = ""
+    recode: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    names: Sequence[str] | None = None
+    na_values: Sequence[str] = ()
+    separator: str = ","
+    test_path: str | None = None
+    fractions: Sequence[float] = FRACTIONS
+    split_seed: int = 0
+    immutable: Sequence[str] = ()
+    increasing: Sequence[str] = ()
+    decreasing: Sequence[str] = ()
+    ranges: Mapping[str, Sequence[float | None]] | None = None
+
+    def load(self) -> Bundle:
+        import pandas as pd
+
+        frame = self._read(self.path)
+        n_first = len(frame)
+        if self.test_path:
+            frame = pd.concat([frame, self._read(self.test_path)], ignore_index=True)
+        return self.bundle(frame, n_first)
+
+    def bundle(self, frame: pd.DataFrame, n_first: int) -> Bundle:
+        """From a frame with rows 0, 1, ...; those from `n_first` on are an official test part."""
+        self._check_names(frame)
+        frame = self._without_gaps(recoded(filtered(frame, self.where), self.recode))
+        labels = read_labels(frame[self.target].to_numpy(), self.target, self.task)
+        n_test = int((frame.index >= n_first).sum())
+        parts = partition(labels.y, self.fractions, self.split_seed, n_test)
+        names = self._features(frame)
+        columns = [self._column(frame, name) for name in names]
+        x, units = _encoded(columns, parts.train)
+        groups = {n: self._column(frame, n).groups(parts.train) for n in self.sensitive}
+        column_axes = axes(columns, parts.train)
+        rules = Rules(self.immutable, self.increasing, self.decreasing, self.ranges)
+        codes = {name: found[0] for name, found in groups.items()}
+        return Bundle(
+            labels.task,
+            self.modality,
+            *divide(x, labels.scaled(parts), units, parts, codes),
+            unit_names=tuple(names),
+            class_names=labels.class_names,
+            group_names={name: found[1] for name, found in groups.items()},
+            sensitive=_sensitive(names, self.sensitive, units),
+            actionability=rules.of(column_axes),
+            elements=elements(column_axes),
+        )
+
+    def _read(self, path: str) -> pd.DataFrame:
+        return read_frame(existing(path), self.names, self.na_values, self.separator)
+
+    def _check_names(self, frame: pd.DataFrame) -> None:
+        columns = list(frame.columns)
+        known([self.target], columns, "the target column")
+        for what in ("features", "drop", "categorical", "numeric", "sensitive", "recode"):
+            known(getattr(self, what) or (), columns, f"data.{what}:")
+        if self.missing not in ("mean", "drop", "error"):
+            raise ValueError(f"data.missing must be mean, drop or error; found {self.missing!r}")
+
+    def _features(self, frame: pd.DataFrame) -> list[str]:
+        asked = list(frame.columns if self.features is None else self.features)
+        found = [name for name in asked if name not in {self.target, *self.drop}]
+        if not found:
+            raise ValueError("the table has no feature columns beside the target and data.drop")
+        return found
+
+    def _column(self, frame: pd.DataFrame, name: str) -> Column:
+        return read_column(
+            frame[name], category=name in self.categorical, number=name in self.numeric
+        )
+
+    def _without_gaps(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows dropped, or gaps refused, as `missing` says. A gap in the target is never filled."""
+        used = list(dict.fromkeys([*self._features(frame), *self.sensitive, self.target]))
+        if self.missing == "drop":
+            frame = frame.dropna(subset=used)
+            if frame.empty:
+                raise ValueError("no row is without gaps; set data.missing=mean or drop columns")
+            return frame
+        strict = used if self.missing == "error" else [self.target]
+        gaps = frame[strict].isna().sum()
+        if gaps.any():
+            name = str(gaps.idxmax())
+            raise ValueError(
+                f"column {name!r} has {gaps.max()} missing values; "
+                f"set data.missing={'drop' if name == self.target else 'mean or data.missing=drop'}"
+            )
+        return frame
+
+
+def _sensitive(names: Sequence[str], sensitive: Sequence[str], units: Tensor) -> Tensor | None:
+    """`[E]` bool: the elements of sensitive columns; None where no feature is one."""
+    places = [place for place, name in enumerate(names) if name in sensitive]
+    return torch.isin(units, torch.tensor(places)) if places else None
+
+
+def _encoded(columns: Sequence[Column], train: Tensor) -> tuple[Tensor, Tensor]:
+    """`[N, E]` float32 and the unit of each of the `E` elements."""
+    blocks = [column.encoded(train) for column in columns]
+    widths = torch.tensor([block.shape[1] for block in blocks])
+    return torch.cat(blocks, 1), torch.arange(len(blocks)).repeat_interleave(widths)

@@ -1,0 +1,27 @@
+"""The one place where a component's exception becomes a stated outcome."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+from xai_bench.results.values import Outcome
+from xai_bench.types import Unsupported
+
+T = TypeVar("T")
+
+
+def attempt(strict: bool, work: Callable[[], T]) -> tuple[T | None, Outcome]:
+    """The result of `work`, or the outcome that its failure becomes: the one place for that."""
+    try:
+        return work(), Outcome()
+    except Unsupported as reason:
+        return None, Outcome("skipped", str(reason))
+    except Exception as error:
+        if strict:
+            raise
+        sentence = " ".join(str(error).split()) or "no message"
+        if not isinstance(error, ValueError):
+            sentence = f"{type(error).__name__}: {sentence}"
+        return None, Outcome("failed", sentence, traceback.format_exc())

@@ -1,0 +1,168 @@
+"""DeepLIFT: differences in place of slopes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from xai_bench.core.baselines import references
+from xai_bench.explainers.backprop.layer_types import ELEMENTWISE, MAX_POOLS, hooked, module_of
+from xai_bench.explainers.estimates import require, running
+from xai_bench.explainers.gradient.engine import value_and_gradient
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+
+
+@dataclass(frozen=True)
+class DeepLIFT:
+    """The rescale rule: in the backward pass, the slope of a nonlinearity is replaced by the ratio
+    of its output difference to its input difference between sample and reference.
+
+    Attributions must add up to the difference of the outputs. `Unsupported` is raised where they
+    miss it by more than `tolerance`, relative to their size. Shrikumar+ 2017.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "backprop"
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    paper: ClassVar[str] = "Shrikumar+ 2017, arXiv:1704.02685"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    tolerance: float = 1e-3
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        module = module_of(model.module, "DeepLIFT")
+        starts = references(self.baseline, inputs, rng=rng).unbind(1)
+        with rescaled(module):
+            parts = [_against(s, model, inputs, targets, self.tolerance) for s in starts]
+        return sum(parts[1:], start=parts[0]) / len(parts)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(2 * n_references, 2 * n_references)
+
+
+@dataclass(frozen=True)
+class DeepLiftShap:
+    """DeepLIFT averaged over background rows drawn at random: for networks of linear layers and
+    nonlinearities, an approximation of Shapley values. Lundberg & Lee 2017.
+
+    A draw costs two model rows of `budget`. `tolerance` as for DeepLIFT.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "backprop"
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    version: ClassVar[int] = 1
+
+    budget: int = 200
+    tolerance: float = 1e-3
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        require(budgets, 2)
+        module = module_of(model.module, "DeepLIFT")
+        background = inputs.domain.background.to(inputs.x)
+        row = rng.child("background").integers(len(background), max(budgets) // 2)
+
+        def draws(numbers: range) -> Iterator[Tensor]:
+            for k in numbers:
+                start = torch.where(inputs.units < 0, inputs.x, background[row[:, k]])
+                with rescaled(module):
+                    found = _against(start, model, inputs, targets, self.tolerance)
+                yield found
+
+        return running(draws, inputs, [budget // 2 for budget in budgets])
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.budget // 2 * 2, self.budget // 2 * 2)
+
+
+def _against(
+    start: Tensor, model: Model, inputs: Inputs, targets: Tensor, tolerance: float
+) -> Tensor:
+    """`start [B, *S] -> [B, *S]`: contributions to the change of output from one reference."""
+    parts = []
+    for rows in torch.arange(len(inputs)).split(max(model.max_rows // 2, 1)):
+        part, ends = inputs.take(rows), torch.stack([inputs.x[rows], start[rows]], dim=1)
+        outputs, multipliers = value_and_gradient(
+            model, part.stacked(ends), targets[rows].repeat_interleave(2)
+        )
+        attribution = multipliers[::2] * (part.x - start[rows])
+        _check(attribution, outputs.view(-1, 2), tolerance)
+        parts.append(attribution)
+    return torch.cat(parts)
+
+
+def _check(attribution: Tensor, outputs: Tensor, tolerance: float) -> None:
+    parts, change = attribution.double().flatten(1), (outputs[:, 0] - outputs[:, 1]).double()
+    rounding = 100 * torch.finfo(outputs.dtype).eps * outputs.double().abs().sum(1)
+    gap = (parts.sum(1) - change).abs()
+    n_off = int((gap > tolerance * (parts.abs().sum(1) + change.abs()) + rounding).sum())
+    if n_off:
+        raise Unsupported(
+            f"DeepLIFT's contributions miss the change of the output in {n_off} of {len(gap)} "
+            "samples: the network or the target has nonlinearities that are not layers it knows"
+        )
+
+
+@contextmanager
+def rescaled(module: nn.Module) -> Iterator[None]:
+    """Backward passes inside the block follow the rescale rule; rows `2i` and `2i + 1` are a pair.
+
+    Rows that only fill up a batch are copies of each other, and keep their ordinary slopes.
+    """
+    with hooked(module, {ELEMENTWISE: _rescale, MAX_POOLS: _rescale_pool}):
+        yield
+
+
+def _rescale(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+    """The same output, whose slope is the ratio of differences."""
+    x = args[0]
+    with torch.enable_grad():
+        middle = ((x + _partner(x)) / 2).detach().requires_grad_()
+        (slope,) = torch.autograd.grad(layer.forward(middle).sum(), middle)
+    return _along(x, out, slope)
+
+
+def _rescale_pool(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+    """The winner of the larger of the two maxima answers for the whole difference."""
+    x = args[0]
+    indexed = copy.copy(layer)
+    indexed.return_indices = True  # type: ignore[assignment]
+    mine = indexed.forward(x)[1]
+    theirs, lead = _partner(mine), out - _partner(out)
+    tied = torch.minimum(mine, theirs)  # whichever, as long as both rows of a pair agree
+    chosen = torch.where(lead > 0, mine, torch.where(lead < 0, theirs, tied))
+    inputs = x.flatten(2).gather(2, chosen.flatten(2)).view_as(out)
+    return _along(inputs, out, torch.ones_like(out))
+
+
+def _along(x: Tensor, out: Tensor, slope: Tensor) -> Tensor:
+    """`out` as a linear function of `x`; `slope` stands in where the change is rounding noise."""
+    with torch.no_grad():
+        change = x - _partner(x)
+        noise = torch.finfo(x.dtype).eps ** 0.5 * (x.abs() + _partner(x).abs())
+        equal = change.abs() <= noise
+        ratio = (out - _partner(out)) / torch.where(equal, 1, change)
+        multiplier = torch.where(equal, slope, ratio)
+    return out.detach() + multiplier * (x - x.detach())
+
+
+def _partner(rows: Tensor) -> Tensor:
+    """`[N, ...]`: rows `2i` and `2i + 1` swapped; the last row of an odd number is its own pair."""
+    swapped = (torch.arange(len(rows)) ^ 1).clamp(max=len(rows) - 1)
+    return rows.detach()[swapped]

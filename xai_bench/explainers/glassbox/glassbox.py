@@ -1,0 +1,81 @@
+"""Explanations that are read off the model, without asking it: exact, and without a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core.baselines import Background
+from xai_bench.explainers.glassbox.structure import glass_of, linear_of
+from xai_bench.explainers.glassbox.treeshap import TreeSHAPInterventional
+from xai_bench.types import AdditiveForm, Inputs, Kind, LinearForm, Model, Rng, Rows
+
+
+@dataclass(frozen=True)
+class LinearSHAP:
+    """The weight of an element times its distance from the background's mean.
+
+    Exactly the Shapley value of a linear model, with absent units at the mean or drawn from the
+    background. Lundberg & Lee 2017.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "glassbox"
+    needs: ClassVar[tuple[str, ...]] = ("linear",)
+    paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874 (linear SHAP)"
+    version: ClassVar[int] = 1
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return _linear(linear_of(model), inputs, targets)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(0)
+
+
+@dataclass(frozen=True)
+class GlassBox:
+    """The model's own explanation, as exact truth: of a linear model, weight times distance from
+    the background's mean; of an additive one, each term less its mean over the background; of a
+    single tree, interventional TreeSHAP against all background rows.
+
+    One game for all three: Shapley values with absent units drawn from the whole background. Rudin
+    2019 for why to want such models.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "glassbox"
+    needs: ClassVar[tuple[str, ...]] = ("glass_box",)
+    paper: ClassVar[str] = "Rudin 2019, arXiv:1811.10154; Hastie & Tibshirani 1986"
+    version: ClassVar[int] = 1
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        form = glass_of(model)
+        if isinstance(form, LinearForm):
+            return _linear(form, inputs, targets)
+        if isinstance(form, AdditiveForm):
+            return _additive(form, inputs, targets)
+        return TreeSHAPInterventional(Background()).explain(model, inputs, targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(0)
+
+
+def _linear(form: LinearForm, inputs: Inputs, targets: Tensor) -> Tensor:
+    """`[B, *S]`."""
+    distance = inputs.x.double() - inputs.domain.background.double().mean(0)
+    credits = form.weight[targets].view(inputs.x.shape) * distance
+    return torch.where(inputs.units < 0, 0, credits).to(inputs.x.dtype)
+
+
+def _additive(form: AdditiveForm, inputs: Inputs, targets: Tensor) -> Tensor:
+    """`[B, *S]`."""
+    background = inputs.domain.background
+    means = torch.zeros_like(inputs.x, dtype=torch.float64)
+    for k in targets.unique().tolist():
+        own = torch.full((len(background),), k)
+        means[targets == k] = form.terms(background, own).mean(0)
+    credits = form.terms(inputs.x, targets) - means
+    return torch.where(inputs.units < 0, 0, credits).to(inputs.x.dtype)

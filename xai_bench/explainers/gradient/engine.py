@@ -1,0 +1,87 @@
+"""The gradient of the explained scalar, in batches of bounded size."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from xai_bench.types import Inputs, Model, Unsupported
+
+Scalar = Callable[[Inputs, Tensor], Tensor]
+"""Inputs and targets to `[B]`, such as `model.target_output`."""
+
+
+def gradient(model: Model, inputs: Inputs, targets: Tensor) -> Tensor:
+    """`[B, *S]`: the gradient of the target output at `inputs.x`, detached; 0 in padding.
+
+    Raises `Unsupported` where the model has no gradient.
+    """
+    return value_and_gradient(model, inputs, targets)[1]
+
+
+def value_and_gradient(
+    model: Model, inputs: Inputs, targets: Tensor, scalar: Scalar | None = None
+) -> tuple[Tensor, Tensor]:
+    """`[B]` and `[B, *S]`: the target output and its gradient, at most `max_rows` at a time.
+
+    Of another `scalar` of the model, where one is given.
+    """
+    if not model.differentiable:
+        raise Unsupported("gradients need a differentiable model, and this one is not")
+    scalar = scalar or model.target_output
+    batches = torch.arange(len(inputs)).split(model.max_rows)
+    parts = [_backward(scalar, inputs.take(rows), targets[rows]) for rows in batches]
+    outputs, gradients = (torch.cat(part) for part in zip(*parts, strict=True))
+    return outputs, torch.where(inputs.units < 0, 0, gradients)
+
+
+def _backward(scalar: Scalar, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        x = inputs.x.detach().clone().requires_grad_()
+        outputs = scalar(inputs.with_x(x), targets)
+    if not outputs.requires_grad:
+        raise Unsupported("the model's output is cut off from its input: autograd finds no path")
+    (slopes,) = torch.autograd.grad(outputs, x, torch.ones_like(outputs))
+    return outputs.detach(), slopes
+
+
+def gradients_at(
+    model: Model, inputs: Inputs, targets: Tensor, numbers: range, point: Callable[[int], Tensor]
+) -> Iterator[Tensor]:
+    """The gradients `[B, *S]` at `point(k) [B, *S]` for each `k` of `numbers`, in that order.
+
+    Points share batches of at most `max_rows` rows. Add them up one after the other, so that the
+    bits of a sum do not depend on how many fit into one batch.
+    """
+    per_batch = max(model.max_rows // len(inputs), 1)
+    for first in range(numbers.start, numbers.stop, per_batch):
+        batch = range(first, min(first + per_batch, numbers.stop))
+        stacked = inputs.stacked(torch.stack([point(k) for k in batch], dim=1))
+        slopes = gradient(model, stacked, targets.repeat_interleave(len(batch)))
+        yield from slopes.unflatten(0, (len(inputs), -1)).unbind(1)
+
+
+def weighted_gradients(
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    n_points: int,
+    point: Callable[[int], tuple[Tensor, Tensor | float]],
+) -> Tensor:
+    """`[B, *S]`: sum of `weight * gradient` over points, where `point(k)` gives the k-th point
+    `[B, *S]` and its weight.
+    """
+    waiting: deque[Tensor | float] = deque()
+
+    def place(k: int) -> Tensor:
+        there, weight = point(k)
+        waiting.append(weight)
+        return there
+
+    total = torch.zeros_like(inputs.x)
+    for slope in gradients_at(model, inputs, targets, range(n_points), place):
+        total = total + waiting.popleft() * slope
+    return total

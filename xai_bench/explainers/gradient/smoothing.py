@@ -1,0 +1,194 @@
+"""Gradients averaged over random points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.explainers.estimates import Draws, require, running
+from xai_bench.explainers.gradient.engine import gradients_at
+from xai_bench.types import Answer, Inputs, Kind, Model, Range, Rng, Rows
+
+NOISE = {"noise": Range(0.01, 1.0, log=True)}
+
+
+@dataclass(frozen=True)
+class SmoothGrad:
+    """The mean gradient over copies of the input with normal noise. Smilkov+ 2017.
+
+    `noise` is the standard deviation, in standard deviations of each element in the data; `budget`
+    is the number of copies.
+    """
+
+    kind: ClassVar[Kind] = "sensitivity"
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[tuple[str, ...]] = ("gradient",)
+    paper: ClassVar[str] = "Smilkov+ 2017, arXiv:1706.03825"
+    version: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = NOISE
+
+    budget: int = 50
+    noise: float = 0.15
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        require(budgets, 1)
+        return running(_noisy(self.noise, model, inputs, targets, rng), inputs, budgets)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.budget, self.budget)
+
+
+@dataclass(frozen=True)
+class SmoothGradSquared:
+    """The mean squared gradient over copies of the input with normal noise. Hooker+ 2019.
+
+    `noise` and `budget` as for SmoothGrad, with the same draws.
+    """
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[tuple[str, ...]] = ("gradient",)
+    paper: ClassVar[str] = "Hooker+ 2019, arXiv:1806.10758"
+    version: ClassVar[int] = 1
+    search: ClassVar[Mapping[str, Range]] = NOISE
+
+    budget: int = 50
+    noise: float = 0.15
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        require(budgets, 1)
+        noisy = _noisy(self.noise, model, inputs, targets, rng)
+        return running(lambda numbers: (g.square() for g in noisy(numbers)), inputs, budgets)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.budget, self.budget)
+
+
+@dataclass(frozen=True)
+class VarGrad:
+    """The variance of the gradient over copies of the input with normal noise, unbiased.
+
+    `noise` and `budget` as for SmoothGrad, with the same draws. Adebayo+ 2018.
+    """
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[tuple[str, ...]] = ("gradient",)
+    paper: ClassVar[str] = "Adebayo+ 2018, arXiv:1810.03307"
+    version: ClassVar[int] = 1
+    search: ClassVar[Mapping[str, Range]] = NOISE
+
+    budget: int = 50
+    noise: float = 0.15
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        require(budgets, 2)
+        noisy = _noisy(self.noise, model, inputs, targets, rng)
+        deviations = _Deviations(torch.zeros_like(inputs.x, dtype=torch.float64))
+        return running(lambda numbers: deviations.of(noisy(numbers)), inputs, budgets)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.budget, self.budget)
+
+
+@dataclass(frozen=True)
+class ExpectedGradients:
+    """Integrated gradients averaged over the background: every draw takes a random background row
+    and a random place on the line from it to the input. Erion+ 2021.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[tuple[str, ...]] = ("gradient",)
+    paper: ClassVar[str] = "Erion+ 2021, arXiv:1906.10670"
+    version: ClassVar[int] = 2
+
+    budget: int = 64
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        require(budgets, 1)
+        background = inputs.domain.background.to(inputs.x)
+        row = rng.child("background").integers(len(background), max(budgets))
+        place = rng.child("place").uniform(max(budgets)).to(inputs.x)
+        axes = (1,) * (inputs.x.dim() - 1)
+
+        def way(k: int) -> Tensor:
+            return torch.where(inputs.units < 0, 0, inputs.x - background[row[:, k]])
+
+        def point(k: int) -> Tensor:
+            return inputs.x - (1 - place[:, k]).view(-1, *axes) * way(k)
+
+        def draws(numbers: range) -> Iterator[Tensor]:
+            slopes = gradients_at(model, inputs, targets, numbers, point)
+            return (way(k) * slope for k, slope in zip(numbers, slopes, strict=True))
+
+        return running(draws, inputs, budgets)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.budget, self.budget)
+
+
+def _noisy(noise: float, model: Model, inputs: Inputs, targets: Tensor, rng: Rng) -> Draws:
+    """Gradients at copies of the input; padding is never moved."""
+    spread = torch.where(inputs.units < 0, 0, noise * inputs.domain.scale).to(inputs.x)
+
+    def point(k: int) -> Tensor:
+        return inputs.x + spread * rng.child("noise", k).normal(*inputs.x.shape[1:]).to(inputs.x)
+
+    return lambda numbers: gradients_at(model, inputs, targets, numbers, point)
+
+
+@dataclass(eq=False)
+class _Deviations:
+    """Squared deviations of each draw from the mean of those before it, `k - 1` parts of `k`.
+
+    Their mean is the sample variance of the draws, and for normal draws they are independent, so
+    the standard error of that mean is that of the variance.
+    """
+
+    centre: Tensor
+    count: int = field(default=0)
+
+    def of(self, draws: Iterator[Tensor]) -> Iterator[Tensor]:
+        for draw in draws:
+            self.count += 1
+            before = draw - self.centre
+            self.centre = self.centre + before / self.count
+            if self.count > 1:
+                yield before.square() * ((self.count - 1) / self.count)

@@ -1,0 +1,67 @@
+"""Gradients of networks that are cut at a layer: its output given, or one neuron let through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai_bench.explainers.layerwise.recording import differentiable, recorded
+from xai_bench.types import Inputs, Model
+
+
+def slopes_at(model: Model, inputs: Inputs, targets: Tensor, layer: str, values: Tensor) -> Tensor:
+    """`values [B, *L] -> [B, *L]`: the gradient of the target output at the layer, whose output is
+    replaced by the values; at most `max_rows` rows at a time.
+    """
+    part = differentiable(model, layer).get_submodule(layer)
+    batches = torch.arange(len(inputs)).split(model.max_rows)
+    return torch.cat(
+        [_slope_at(model, inputs.take(r), targets[r], part, values[r]) for r in batches]
+    )
+
+
+def slopes_through(
+    model: Model, inputs: Inputs, targets: Tensor, layer: str, neurons: Tensor
+) -> Tensor:
+    """`neurons [B, *L] -> [B, *S]`: the gradient of the target output at x as far as it comes
+    through these neurons of the layer, each counted so many times.
+    """
+    module = differentiable(model, layer)
+    with recorded(module, layer) as tape:
+        parts = []
+        for rows in torch.arange(len(inputs)).split(model.max_rows):
+            tape.clear()
+            x = inputs.x[rows].detach().clone().requires_grad_()
+            with torch.enable_grad():
+                outputs = model.target_output(inputs.take(rows).with_x(x), targets[rows])
+            (output,) = tape.calls[layer]
+            (slope,) = torch.autograd.grad(
+                outputs, output, torch.ones_like(outputs), retain_graph=True
+            )
+            chosen = slope * _filled(neurons[rows], len(slope))
+            (found,) = torch.autograd.grad(output, x, chosen)
+            parts.append(found)
+    return torch.where(inputs.units < 0, 0, torch.cat(parts))
+
+
+def _slope_at(
+    model: Model, inputs: Inputs, targets: Tensor, part: nn.Module, values: Tensor
+) -> Tensor:
+    given = values.detach().clone().requires_grad_()
+
+    def replace(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        # A copy, for the next layer may overwrite what it is given.
+        return _filled(given, len(output)).clone()
+
+    with torch.enable_grad(), part.register_forward_hook(replace):
+        outputs = model.target_output(inputs, targets)
+    (slopes,) = torch.autograd.grad(outputs, given, torch.ones_like(outputs))
+    return slopes
+
+
+def _filled(rows: Tensor, n_rows: int) -> Tensor:
+    """The rows, and the last one again until there are `n_rows`, as models fill their batches."""
+    spare = n_rows - len(rows)
+    return torch.cat([rows, rows[-1:].detach().expand(spare, *rows.shape[1:])])

@@ -1,0 +1,109 @@
+"""One explanation per hidden layer: what each of its neurons adds to the output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core.baselines import references
+from xai_bench.explainers.layerwise.layer_gradients import slopes_at
+from xai_bench.explainers.layerwise.quadrature import added, nodes, steps
+from xai_bench.explainers.layerwise.recording import Seen, forward, observe
+from xai_bench.explainers.layerwise.spatial import shared_out, spatial_layer
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows
+
+
+@dataclass(frozen=True)
+class LayerActivation:
+    """Activation analysis: what a neuron gives, times the gradient of the output there.
+
+    `layers` has every hidden layer. The explanation of x is that of `layer`, by default the last
+    convolution with its activation: channels added up, laid over x. Shrikumar+ 2016.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "layerwise"
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    paper: ClassVar[str] = "Shrikumar+ 2016, arXiv:1605.01713 (at a hidden layer)"
+    version: ClassVar[int] = 1
+
+    layer: str | None = None
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        """`layers`: name -> `[B, *L]`."""
+        seen = observe(model, inputs, targets, layer=self.layer)
+        layers = {name: seen.layers[name] * seen.slopes[name] for name in seen.hidden()}
+        return over_x(layers, seen, inputs, self.layer)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(1, 1)
+
+
+@dataclass(frozen=True)
+class LayerIntegratedGradients:
+    """Integrated gradients on the straight line between what a layer gives for the reference and
+    for x, with the input itself held at x.
+
+    `layers` has every hidden layer; the explanation of x is that of `layer`, as in layer
+    activation. `budget` bounds the rows per sample, which all layers and references share: one for
+    x, one per reference, and as many steps per layer and reference as that leaves.
+    Sundararajan+ 2017.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "layerwise"
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365 (at a hidden layer)"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    layer: str | None = None
+    budget: int = 256
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        """`layers`: name -> `[B, *L]`, which add up to the change of the output along the line."""
+        seen = observe(model, inputs, targets, layer=self.layer)
+        there = references(self.baseline, inputs, rng=rng).unbind(1)
+        starts = [forward(model, inputs.with_x(x), targets, layer=self.layer).layers for x in there]
+        names = seen.hidden()
+        n_steps = steps(self.budget - 1 - len(starts), len(names) * len(starts))
+        layers = {}
+        for name in names:
+            start = torch.stack([found[name] for found in starts], dim=1)
+            layers[name] = _along(model, inputs, targets, name, (seen.layers[name], start), n_steps)
+        return over_x(layers, seen, inputs, self.layer)
+
+
+def over_x(layers: dict[str, Tensor], seen: Seen, inputs: Inputs, layer: str | None) -> Answer:
+    """The layers, and that of a convolutional network which is laid over x, channels added up."""
+    name = spatial_layer(seen, inputs, layer)
+    return Answer(shared_out(layers[name].sum(1), inputs), layers=layers)
+
+
+def _along(
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    layer: str,
+    lines: tuple[Tensor, Tensor],
+    n_steps: int,
+) -> Tensor:
+    """`[B, *L]`: integrated gradients on the lines from `[B, R, *L]` to `[B, *L]`."""
+    ends, starts = lines
+    total = torch.zeros_like(ends)
+    width = max(model.max_rows // len(inputs), 1)
+    for weights, points, ways in nodes(ends, starts, n_steps, width):
+        k = points.shape[1]
+        flat = inputs.stacked(inputs.x[:, None].expand(-1, k, *inputs.x.shape[1:]))
+        slopes = slopes_at(model, flat, targets.repeat_interleave(k), layer, points.flatten(0, 1))
+        total = added(total, weights, slopes * ways.flatten(0, 1))
+    return total

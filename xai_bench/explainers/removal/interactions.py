@@ -1,0 +1,174 @@
+"""Shapley interactions: what pairs of units do together beyond what each does alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import cooperative_games, units
+from xai_bench.explainers.removal import paired_sampling
+from xai_bench.explainers.removal.engine import (
+    Credits,
+    answered,
+    answers,
+    combined,
+    ends,
+    in_parts,
+    sampled_rows,
+)
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+
+
+@dataclass(frozen=True)
+class ExactInteractions:
+    """Shapley values split into what a unit does alone and its half of what it does in each pair.
+
+    `Answer.pairs` holds half the Shapley interaction index of each pair, and on its diagonal what
+    is left of the unit's Shapley value, which is the attribution: rows add up to it. From all `2^U`
+    coalitions; for at most `max_units` units. Grabisch & Roubens 1999; Lundberg+ 2020.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Grabisch & Roubens 1999; Lundberg+ 2020, arXiv:1905.04610"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    max_units: int = 15
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        n_units = units.width(inputs.units)
+        if n_units > self.max_units:
+            raise Unsupported(
+                f"exact interactions of {n_units} units need 2^{n_units} coalitions; at most "
+                f"{self.max_units} units are allowed: take shapley_interactions"
+            )
+        return answered(self, model, inputs, targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows((1 << n_units) * n_references)
+
+    def coalitions(self, n_units: int) -> Tensor:
+        return cooperative_games.all_coalitions(n_units)
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        credit = cooperative_games.shapley_values(values)
+        return Credits(credit, None, _split(credit, cooperative_games.shapley_interactions(values)))
+
+
+@dataclass(frozen=True)
+class ShapleyInteractions:
+    """The same from some coalitions: unbiased, and with a standard error of each Shapley value.
+
+    Coalitions are drawn with their complements, sizes by the Shapley kernel; every one of them says
+    something about every pair. `budget` bounds the model rows per sample, of which a coalition
+    costs one per reference. Fumagalli+ 2023 (SHAP-IQ); its first order is unbiased KernelSHAP.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Fumagalli+ 2023, arXiv:2303.01179"
+    version: ClassVar[int] = 2
+
+    baseline: Baseline
+    budget: int = 2048
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return sampled_rows(self, self.budget, n_units, n_references)
+
+    def least(self, n_units: int) -> int:
+        return 6 if n_units > 1 else 2
+
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        return most - most % 2 if n_units > 1 else 2
+
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        if n_units == 1:
+            return ends(n_units)
+        # With replacement, however few units: what is drawn is weighed by its chance.
+        one = paired_sampling.again_by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
+        return torch.cat([ends(n_units), paired_sampling.both(one)])
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        n_units, whole = kept.shape[1], values[:, :1] - values[:, 1:2]
+        if n_units == 1:
+            return Credits(whole, torch.zeros_like(whole), whole[..., None], freedom=math.inf)
+        member, size = kept[2:], kept[2:].sum(1)
+        # Equal shares of the whole change have no part in any correction and no interactions.
+        surplus = values[:, 2:] - values[:, 1:2] - whole * size / n_units
+        of_one, of_two = _weights(n_units)
+        counts = torch.where(member, of_one[size, 1:], of_one[size, :1])
+        mean, errors = _mean_of_pairs(surplus, counts)
+        index = _interactions(member, surplus, of_two[size])
+        credit = whole / n_units + mean
+        return Credits(credit, errors, _split(credit, index), freedom=len(member) // 2 - 1)
+
+
+def _mean_of_pairs(surplus: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """`[b, 2 n], [2 n, u] -> [b, u]` twice: the mean of the products, and its error by pairs."""
+    n_pairs = len(weight) // 2
+    mean = combined(surplus, weight) / (2 * n_pairs)
+    crossed = combined(surplus[:, ::2] * surplus[:, 1::2], weight[::2] * weight[1::2])
+    squares = combined(surplus.square(), weight.square()) + 2 * crossed
+    variance = (squares / (4 * n_pairs) - mean.square()).clamp(min=0) / max(n_pairs - 1, 1)
+    return mean, variance.sqrt()
+
+
+def _split(credit: Tensor, index: Tensor) -> Tensor:
+    """`[b, u], [b, u, u] -> [b, u, u]`: halves of the indices, and the rest on the diagonal."""
+    off = index / 2
+    off.diagonal(dim1=1, dim2=2).zero_()
+    return off + (credit - off.sum(2)).diag_embed()
+
+
+def _interactions(member: Tensor, surplus: Tensor, weight: Tensor) -> Tensor:
+    """`[K, u], [b, K], [K, 3] -> [b, u, u]`: the mean of surplus times weight, which depends on how
+    many of the two are in a coalition: `none + either * (zi + zj) + both * zi * zj`.
+    """
+    none, one, two = (surplus[..., None] * weight).unbind(2)
+    z = member.double()
+    either = combined(one - none, z)
+    curve = two - 2 * one + none
+    parts = [curve[some] for some in in_parts(len(curve), member.numel())]
+    both = torch.cat([(z * c[..., None]).mT @ z.expand(len(c), -1, -1) for c in parts])
+    total = none.sum(1)[:, None, None] + either[:, :, None] + either[:, None, :] + both
+    return total / len(member)
+
+
+def _weights(n_units: int) -> tuple[Tensor, Tensor]:
+    """`[u + 1, 2]` and `[u + 1, 3]`: what a coalition of each size counts for a unit and a pair, by
+    how many of them it holds, divided by its chance to be drawn.
+    """
+    chance = [0.0, *(1 / (size * (n_units - size)) for size in range(1, n_units))]
+    tables = [torch.zeros(n_units + 1, order + 1, dtype=torch.float64) for order in (1, 2)]
+    for order, table in enumerate(tables, start=1):
+        for size in range(1, n_units):
+            drawn = chance[size] / sum(chance)
+            for held in range(max(0, order + size - n_units), min(order, size) + 1):
+                others = size - held
+                moebius = math.factorial(n_units - others - order) * math.factorial(others)
+                # Whole numbers first: each alone is more than a float can hold.
+                share = moebius * math.comb(n_units, size) / math.factorial(n_units - order + 1)
+                table[size, held] = (-1) ** (order - held) * share / drawn
+    return tables[0], tables[1]

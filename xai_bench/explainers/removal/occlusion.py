@@ -1,0 +1,163 @@
+"""Explainers that remove units and watch the output drop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.explainers.removal.engine import Credits, combined, explained
+from xai_bench.types import Baseline, Inputs, Kind, Model, Range, Rng, Rows, Unsupported
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """The drop of the output when one unit is removed. Li+ 2016."""
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Li+ 2016, arXiv:1612.08220"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return explained(self, model, inputs, targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows((n_units + 1) * n_references)
+
+    def coalitions(self, n_units: int) -> Tensor:
+        return all_but(torch.eye(n_units, dtype=torch.bool))
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        return Credits(values[:, :1] - values[:, 1:])
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """The drop of the output when a sliding window of consecutive units is removed.
+
+    A window's drop is shared evenly by its units; a unit gets the mean over the windows that cover
+    it. The last window ends at the last unit. Zeiler & Fergus 2014, who give every unit the whole
+    drop: the same up to the factor `window`.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
+    version: ClassVar[int] = 1
+    search: ClassVar[Mapping[str, Range]] = {"window": Range(1, 8, whole=True)}
+
+    baseline: Baseline
+    window: int = 3
+    stride: int = 1
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        require_cover("occlusion", "window", self.window, self.stride)
+        return explained(self, model, inputs, targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows((1 + n_windows(n_units, self.window, self.stride)) * n_references)
+
+    def coalitions(self, n_units: int) -> Tensor:
+        return all_but(windows(n_units, self.window, self.stride))
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        return shared_drops(kept, values)
+
+
+def require_cover(name: str, what: str, size: int, stride: int) -> None:
+    """Raise ValueError where a stride leaves something between two windows."""
+    if not 1 <= stride <= size:
+        raise ValueError(
+            f"{name} found {what} {size} and stride {stride}; "
+            f"give 1 <= stride <= {what}, so that everything is covered"
+        )
+
+
+def n_windows(length: int, size: int, stride: int) -> int:
+    """How many there are in `windows`."""
+    return 1 + math.ceil(max(length - size, 0) / stride)
+
+
+def windows(length: int, size: int, stride: int) -> Tensor:
+    """`[n, length]` bool: the places under each window; the last one ends at the last place."""
+    first = (stride * torch.arange(n_windows(length, size, stride)))[:, None]
+    first = first.clamp(max=max(length - size, 0))
+    place = torch.arange(length)
+    return (place >= first) & (place < first + size)
+
+
+def all_but(dropped: Tensor) -> Tensor:
+    """`[n, u] -> [1 + n, u]` bool: the full coalition, and those without each set of units."""
+    return torch.cat([torch.ones_like(dropped[:1]), ~dropped])
+
+
+def shared_drops(kept: Tensor, values: Tensor) -> Credits:
+    """Of the full coalition and windows: a window's drop is shared evenly by its units, and a unit
+    gets the mean over the windows that cover it.
+    """
+    dropped = (~kept[1:]).double()
+    share = dropped / dropped.sum(1, keepdim=True) / dropped.sum(0)
+    return Credits(combined(values[:, :1] - values[:, 1:], share))
+
+
+@dataclass(frozen=True)
+class PatchOcclusion:
+    """The drop of the output when a square patch of an image, in all channels, is removed.
+
+    A patch's drop is shared evenly by its pixels; a pixel gets the mean over the patches that
+    cover it, shared by its channels. The last patches of a row or column end at the edge. Zeiler &
+    Fergus 2014, who give every pixel the whole drop: the same up to the factor `patch^2`.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
+    version: ClassVar[int] = 1
+    search: ClassVar[Mapping[str, Range]] = {"patch": Range(1, 8, whole=True)}
+
+    baseline: Baseline
+    patch: int = 3
+    stride: int = 1
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        require_cover("occlusion_patches", "patch", self.patch, self.stride)
+        if inputs.x.dim() != 4:
+            raise Unsupported(
+                "occlusion_patches needs images [channels, height, width]; these inputs have "
+                f"shape {list(inputs.x.shape[1:])}: take occlusion"
+            )
+        height, width = inputs.x.shape[2:]
+        pixels = torch.arange(height * width).view(height, width).expand_as(inputs.x)
+        scheme = _Patches(self.baseline, height, width, self.patch, self.stride)
+        return explained(scheme, model, replace(inputs, units=pixels), targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return None  # the number of units does not tell height and width
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """All pixels, then all but those of each patch."""
+
+    baseline: Baseline
+    height: int
+    width: int
+    patch: int
+    stride: int
+
+    def coalitions(self, n_units: int) -> Tensor:
+        down, across = (windows(n, self.patch, self.stride) for n in (self.height, self.width))
+        return all_but((down[:, None, :, None] & across[None, :, None, :]).flatten(2).flatten(0, 1))
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        return shared_drops(kept, values)

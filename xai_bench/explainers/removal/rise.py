@@ -1,0 +1,161 @@
+"""RISE: the output under random masks, credited to what the masks let through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import coalitions
+from xai_bench.core.baselines import references
+from xai_bench.explainers.estimates import require_ascending
+from xai_bench.explainers.removal.engine import Credits, answers, combined, sampled_rows
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+
+
+@dataclass(frozen=True)
+class RISE:
+    """The mean of output times mask over smooth random masks, divided by `keep`.
+
+    A grid of `cells` per axis of space or time is on or off at random, enlarged linearly to the
+    input and shifted by a random part of a cell; what is masked fades into the reference. Each mask
+    takes one model row, with the references in turn. Petsiuk+ 2018.
+    """
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    budget: int = 4000
+    cells: int = 7
+    keep: float = 0.5
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        if inputs.x.dim() - 2 not in (1, 2):
+            raise Unsupported(
+                "rise needs inputs [channels, time] or [channels, height, width]; these have shape "
+                f"{list(inputs.x.shape[1:])}: take rise_units"
+            )
+        require_ascending(budgets)
+        starts, done = references(self.baseline, inputs, rng=rng), 0
+        total = torch.zeros(len(inputs), *inputs.x.shape[2:], dtype=torch.float64)
+        squares = torch.zeros_like(total)
+        per_call = max(model.max_rows // len(inputs), 1)
+        for budget in budgets:
+            for first in range(done, budget, per_call):
+                draws = range(first, min(first + per_call, budget))
+                masks, points = self._masked(inputs, starts, draws, rng)
+                values = coalitions.values_at(model, inputs, targets, points)
+                # One after the other, so that the bits do not depend on how many fit in a call.
+                for mask, value in zip(masks.unbind(1), values.unbind(1), strict=True):
+                    credit = mask * value.view(-1, *[1] * (mask.dim() - 1))
+                    total += credit
+                    squares += credit.square()
+            done = budget
+            yield self._answer(inputs, total / done, squares / done, done)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.budget)
+
+    def _masked(
+        self, inputs: Inputs, starts: Tensor, draws: range, rng: Rng
+    ) -> tuple[Tensor, Tensor]:
+        """`[B, k, *space]`, `[B, k, *S]`: some masks, and x faded into the references by them."""
+        masks = torch.stack([self._mask(inputs, k, rng) for k in draws], dim=1)
+        start = starts[:, [k % starts.shape[1] for k in draws]]
+        return masks, start + masks[:, :, None].to(inputs.x) * (inputs.x[:, None] - start)
+
+    def _mask(self, inputs: Inputs, draw: int, rng: Rng) -> Tensor:
+        """`[B, *space]` float64 in 0..1."""
+        sizes, nodes = inputs.x.shape[2:], self.cells + 2
+        mask = (rng.child("grid", draw).uniform(*[nodes] * len(sizes)) < self.keep).double()
+        shift = rng.child("shift", draw).uniform(len(sizes))
+        for axis, size in enumerate(sizes):
+            across = mask.movedim(1 + axis, 1)
+            enlarged = _enlarge(size, self.cells, shift[:, axis]) @ across.reshape(
+                len(across), nodes, -1
+            )
+            mask = enlarged.view(-1, size, *across.shape[2:]).movedim(1, 1 + axis)
+        return mask
+
+    def _answer(self, inputs: Inputs, mean: Tensor, square: Tensor, n_draws: int) -> Answer:
+        variance = (square - mean.square()).clamp(min=0) / max(n_draws - 1, 1)
+        found = [v / self.keep for v in (mean, variance.sqrt())]
+        n_channels = inputs.x.shape[1]
+        value, error = (
+            torch.where(inputs.units < 0, 0, v[:, None] / n_channels).to(inputs.x.dtype)
+            for v in found
+        )
+        return Answer(value, error)
+
+
+def _enlarge(size: int, cells: int, shift: Tensor) -> Tensor:
+    """`shift [B]` in cells `-> [B, size, cells + 2]`: a pixel's weights of the nodes around it."""
+    per_cell = math.ceil(size / cells)
+    place = torch.arange(size, dtype=torch.float64) / per_cell + shift[:, None]
+    nodes = torch.arange(cells + 2, dtype=torch.float64)
+    return (1 - (place[..., None] - nodes).abs()).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class UnitRISE:
+    """RISE with units in place of a grid: each stays with chance `keep`, apart from the others.
+
+    For inputs without space: columns, tokens, gates. `budget` bounds the model rows per sample, of
+    which a coalition costs one per reference. Petsiuk+ 2018.
+    """
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
+    version: ClassVar[int] = 2
+
+    baseline: Baseline
+    budget: int = 4000
+    keep: float = 0.5
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return sampled_rows(self, self.budget, n_units, n_references)
+
+    def least(self, n_units: int) -> int:
+        return 2
+
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        return most
+
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        return rng.uniform(n_coalitions, n_units)[0] < self.keep
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        n_draws, values = len(kept), values / self.keep
+        mean = combined(values, kept) / n_draws
+        square = combined(values.square(), kept) / n_draws
+        variance = (square - mean.square()).clamp(min=0) / max(n_draws - 1, 1)
+        return Credits(mean, variance.sqrt())

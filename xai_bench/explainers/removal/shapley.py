@@ -1,0 +1,167 @@
+"""Shapley values of the game in which a coalition of units is worth the model's output on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import cooperative_games
+from xai_bench.explainers.removal import paired_sampling
+from xai_bench.explainers.removal.engine import Credits, answers, ends, explained, sampled_rows
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+
+
+@dataclass(frozen=True)
+class ExactShapley:
+    """Shapley values from all `2^U` coalitions; for at most `max_units` units. Shapley 1953."""
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    max_units: int = 15
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        n_units = int(inputs.units.max()) + 1
+        if n_units > self.max_units:
+            raise Unsupported(
+                f"exact Shapley values of {n_units} units need 2^{n_units} coalitions; "
+                f"at most {self.max_units} units are allowed"
+            )
+        return explained(self, model, inputs, targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows((1 << n_units) * n_references)
+
+    def coalitions(self, n_units: int) -> Tensor:
+        return cooperative_games.all_coalitions(n_units)
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        return Credits(cooperative_games.shapley_values(values))
+
+
+@dataclass(frozen=True)
+class PermutationShapley:
+    """The mean gain of a unit when units join in random order, each order also run backwards.
+
+    `budget` bounds the model rows per sample, of which a coalition costs one per reference. The
+    empty and the full coalition are shared by all orders. The standard error is that of a mean over
+    pairs of orders. Castro+ 2009; Mitchell+ 2022.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Castro+ 2009; Mitchell+ 2022, arXiv:2104.12199"
+    version: ClassVar[int] = 3
+
+    baseline: Baseline
+    budget: int = 512
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return sampled_rows(self, self.budget, n_units, n_references)
+
+    def least(self, n_units: int) -> int:
+        return 2 * n_units
+
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        """The ends, and as many pairs of orders as fit; a single unit has nothing to be ordered."""
+        per_pair = 2 * n_units - 2
+        return 2 + ((most - 2) // per_pair * per_pair if per_pair else 0)
+
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        n_pairs = (n_coalitions - 2) // (2 * n_units - 2) if n_units > 1 else 0
+        rank = rng.uniform(n_pairs, n_units)[0].argsort(1)
+        orders = torch.stack([rank, n_units - 1 - rank], dim=1).flatten(0, 1)
+        joined = orders[:, None] < torch.arange(1, n_units)[:, None]
+        return torch.cat([ends(n_units), joined.flatten(0, 1)])
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        n_units = kept.shape[1]
+        if n_units == 1:
+            alone = values[:, :1] - values[:, 1:]
+            return Credits(alone, torch.zeros_like(alone), freedom=math.inf)
+        rank = n_units - 1 - kept[2:].unflatten(0, (-1, n_units - 1)).sum(1)
+        between = values[:, 2:].unflatten(1, (-1, n_units - 1))
+        full, empty = (values[:, k, None, None].expand(-1, len(rank), 1) for k in (0, 1))
+        gain = torch.cat([empty, between, full], dim=2).diff(dim=2).flatten(1)
+        place = rank + n_units * torch.arange(len(rank))[:, None]
+        by_pair = gain[:, place].unflatten(1, (-1, 2)).mean(2)
+        mean, n_pairs = by_pair.mean(1), by_pair.shape[1]
+        if n_units == 2:  # both orders there are
+            return Credits(mean, torch.zeros_like(mean), freedom=math.inf)
+        variance = (by_pair - mean[:, None]).square().sum(1) / (n_pairs * max(n_pairs - 1, 0))
+        return Credits(mean, variance.sqrt(), freedom=n_pairs - 1)
+
+
+@dataclass(frozen=True)
+class KernelSHAP:
+    """Shapley values as the additive game closest to the model's, by constrained least squares.
+
+    Coalitions are drawn with their complements, sizes by the Shapley kernel. `budget` bounds the
+    model rows per sample, the empty and the full coalition among them; a coalition costs a row per
+    reference. Up to 12 units, no pair is drawn twice: a budget that covers all `2^U` coalitions
+    gives exact values and errors of 0. What the coalitions leave open is shared equally. Standard
+    errors take the pairs for independent draws, whatever their variance. Covert & Lee 2021.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536"
+    version: ClassVar[int] = 3
+
+    baseline: Baseline
+    budget: int = 512
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return sampled_rows(self, self.budget, n_units, n_references)
+
+    def least(self, n_units: int) -> int:
+        return 2 * n_units
+
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        return paired_sampling.n_coalitions(n_units, most)
+
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        one = paired_sampling.by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
+        return torch.cat([ends(n_units), paired_sampling.both(one)])
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        """Equal shares of the whole change, and a correction that is orthogonal to equal shares."""
+        n_units = kept.shape[1]
+        whole = values[:, :1] - values[:, 1:2]
+        correction = paired_sampling.linear_game(
+            kept[2:], values[:, 2:], paired_sampling.kernel(n_units), whole
+        )
+        return Credits(whole / n_units + correction.values, correction.errors)

@@ -1,0 +1,75 @@
+"""Sobol indices: how much of the output's variance goes away with a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.explainers.removal.engine import Credits, answers, sampled_rows
+from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows
+
+
+@dataclass(frozen=True)
+class Sobol:
+    """Total indices: the share of the output's variance that is due to a unit, alone or with
+    others, when every unit fades to its reference by a share that is uniform on 0..1.
+
+    A design is two random points and, per unit, the first with that unit from the second: `U + 2`
+    coalitions, by the estimator of Jansen 1999. Designs are independent draws where the paper takes
+    a low-discrepancy sequence, so that their spread gives the standard error. 0 where the output
+    does not vary. Fel+ 2021.
+    """
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Fel+ 2021, arXiv:2111.04138"
+    version: ClassVar[int] = 2
+
+    baseline: Baseline
+    budget: int = 4000
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        return answers(self, model, inputs, targets, budgets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return sampled_rows(self, self.budget, n_units, n_references)
+
+    def least(self, n_units: int) -> int:
+        return 2 * (n_units + 2)
+
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        return most - most % (n_units + 2)
+
+    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        """`[n designs * (u + 2), u]` float32: the share of each unit that stays."""
+        ends = rng.uniform(n_coalitions // (n_units + 2), 2, n_units)[0].float()
+        mixed = torch.where(torch.eye(n_units, dtype=torch.bool), ends[:, 1:], ends[:, :1])
+        return torch.cat([ends, mixed], dim=1).flatten(0, 1)
+
+    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+        by_design = values.unflatten(1, (-1, kept.shape[1] + 2))
+        ends, mixed = by_design[:, :, :2], by_design[:, :, 2:]
+        centre = ends.mean((1, 2), keepdim=True)
+        spread = (ends - centre).square().mean(2, keepdim=True)
+        lost = (ends[:, :, :1] - mixed).square() / 2
+        variance = spread.mean(1, keepdim=True)
+        moves = variance > torch.finfo(torch.float32).eps ** 2 * centre.square()
+        scale = torch.where(moves, variance, torch.inf)
+        index = lost.mean(1, keepdim=True) / scale
+        # Of a ratio of means: the spread of what each design does to it.
+        pull = (lost - index * spread) / scale
+        n_designs = pull.shape[1]
+        return Credits(index[:, 0], pull.std(1, correction=1) / n_designs**0.5)

@@ -1,0 +1,118 @@
+"""LIME for tables: is a column in the sample's own quarter of the data?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import coalitions, units
+from xai_bench.explainers.estimates import require_ascending
+from xai_bench.explainers.removal.engine import too_small
+from xai_bench.explainers.removal.regression import regress_on_members
+from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows
+
+_FEW = 4
+"""An element with no more values than quarters keeps them as they are."""
+
+
+@dataclass(frozen=True)
+class TabularLIME:
+    """Coefficients of a ridge regression of the output on which units stay in the sample's bin.
+
+    Each unit is replaced by that of a random background row; it counts as kept where every element
+    falls into the same quarter of the background as the sample's. A draw weighs
+    `exp(-d^2 / (width^2 U))`, with `d` the Euclidean distance from all kept. The first draw is the
+    sample itself. Needs no baseline. Ribeiro+ 2016.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "surrogate"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
+    version: ClassVar[int] = 1
+
+    budget: int = 5000
+    width: float = 0.75
+    ridge: float = 1.0
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return self.answer(model, inputs, targets, rng=rng).attribution
+
+    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Answer]:
+        require_ascending(budgets)
+        (same, values), n_units = _nothing(inputs), units.width(inputs.units)
+        for budget in budgets:
+            if budget <= n_units:
+                raise too_small(budget, n_units + 1, n_units)
+            kept, found = _drawn(model, inputs, targets, (values.shape[1], budget), rng)
+            same, values = torch.cat([same, kept], dim=1), torch.cat([values, found], dim=1)
+            yield self._fitted(inputs, same, values)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.budget)
+
+    def _fitted(self, inputs: Inputs, same: Tensor, values: Tensor) -> Answer:
+        counts = units.count(inputs.units)[:, None].double()
+        weight = torch.exp(-(~same).sum(2) / (self.width**2 * counts))
+        found = regress_on_members(same, values, weight, self.ridge)
+        assert found.errors is not None
+        spread = [units.spread(v, inputs.units) for v in (found.values, found.errors)]
+        return Answer(spread[0].to(inputs.x.dtype), spread[1].to(inputs.x.dtype))
+
+
+def _nothing(inputs: Inputs) -> tuple[Tensor, Tensor]:
+    n_samples, n_units = len(inputs), units.width(inputs.units)
+    same = torch.zeros(n_samples, 0, n_units, dtype=torch.bool)
+    return same, torch.zeros(n_samples, 0, dtype=torch.float64)
+
+
+def _drawn(
+    model: Model, inputs: Inputs, targets: Tensor, span: tuple[int, int], rng: Rng
+) -> tuple[Tensor, Tensor]:
+    """`[B, k, U]` bool and `[B, k]`: the draws from `span[0]` up to `span[1]` and their values."""
+    per_call = max(model.max_rows // len(inputs), 1)
+    kept, values = [], []
+    for first in range(*span, per_call):
+        draws = range(first, min(first + per_call, span[1]))
+        points = torch.stack([_point(inputs, k, rng) for k in draws], dim=1)
+        kept.append(_same(inputs, points))
+        values.append(coalitions.values_at(model, inputs, targets, points))
+    return torch.cat(kept, dim=1), torch.cat(values, dim=1)
+
+
+def _point(inputs: Inputs, draw: int, rng: Rng) -> Tensor:
+    """`[B, *S]`: the sample itself, or every unit from a background row of its own."""
+    if draw == 0:
+        return inputs.x
+    background = inputs.domain.background.to(inputs.x).flatten(1)
+    row = rng.child("row", draw).integers(len(background), units.width(inputs.units))
+    rows = units.lookup(row[:, None], inputs.units).flatten(1)
+    mixed = background.gather(0, rows).view_as(inputs.x)
+    return torch.where(inputs.units < 0, inputs.x, mixed)
+
+
+def _same(inputs: Inputs, points: Tensor) -> Tensor:
+    """`[B, k, *S] -> [B, k, U]` bool: the units all of whose elements are in the sample's bin."""
+    ordered = inputs.domain.background.to(inputs.x).sort(dim=0).values
+    edges = ordered[[len(ordered) * q // 4 for q in (1, 2, 3)]]
+    few = (ordered.diff(dim=0) != 0).sum(0) < _FEW
+    apart = torch.where(
+        few, points != inputs.x[:, None], _bin(points, edges) != _bin(inputs.x, edges)[:, None]
+    )
+    flat, labels = apart.double().flatten(0, 1), inputs.units.repeat_interleave(points.shape[1], 0)
+    same: Tensor = (units.pool(flat, labels) == 0).unflatten(0, points.shape[:2])
+    return same
+
+
+def _bin(values: Tensor, edges: Tensor) -> Tensor:
+    """Which quarter of the background each value lies in, 0 to 3."""
+    return (values[..., None] > edges.movedim(0, -1)).sum(-1)

@@ -1,0 +1,320 @@
+"""The shap library's explainers; the one file that imports it.
+
+Those that mask features see one feature per unit. A feature's value says where the unit comes from:
+`R` is the sample, `0 <= r < R` the r-th reference; a reference that equals the sample in a unit is
+given as `R`, for shap asks nothing about features that do not vary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_bench.core import units
+from xai_bench.explainers.glassbox.structure import linear_of, trees_of
+from xai_bench.explainers.wrapped.captum_gradient import require_gradient, require_module
+from xai_bench.explainers.wrapped.common import (
+    Column,
+    Floats,
+    Halves,
+    Sample,
+    filled,
+    missing,
+    one_by_one,
+    undisturbed,
+)
+from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, TreesForm, Unsupported
+
+LIBRARY = "shap"
+
+
+def library() -> Any:
+    try:
+        import shap
+    except ImportError:
+        raise missing("shap") from None
+    return shap
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """What shap is given: `x [1, U]`, `background [R, U]` and `play: [n, U] -> [n]`."""
+
+    x: Floats
+    background: Floats
+    play: Callable[[Floats], Floats]
+
+    @staticmethod
+    def of(sample: Sample, baseline: Baseline) -> Game:
+        references = sample.references(baseline)
+        sources = torch.cat([references, sample.x])
+        n, layout = len(references), sample.inputs.units
+        differs = units.pool((references != sample.x).double(), layout.expand(sources[1:].shape))
+        codes = torch.where(differs > 0, torch.arange(n)[:, None], n).double().numpy()
+
+        def play(points: Floats) -> Floats:
+            chosen = torch.from_numpy(points).round().long()
+            source = units.lookup(chosen[None], layout)[0]
+            found = sources.gather(0, source)
+            return sample.values(torch.where(layout < 0, sample.x, found))
+
+        return Game(np.full((1, codes.shape[1]), float(n)), codes, play)
+
+
+@dataclass(frozen=True)
+class ShapKernel:
+    """KernelSHAP by the shap library. Lundberg & Lee 2017.
+
+    `budget` is in rows per sample; without one, shap takes `2 U + 2048` coalitions.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    budget: int | None = None
+    l1_reg: str | float = "num_features(10)"
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+
+    def _ask(self, sample: Sample) -> Tensor:
+        game = Game.of(sample, self.baseline)
+        made = library().KernelExplainer(game.play, game.background)
+        found = made.shap_values(
+            game.x, nsamples=self._n_samples(len(game.background)), l1_reg=self.l1_reg, silent=True
+        )
+        return sample.spread(torch.from_numpy(found[0]))
+
+    def _n_samples(self, n_references: int) -> int | str:
+        """Beside them, shap looks at the sample and at every reference."""
+        if self.budget is None:
+            return "auto"
+        n_samples = (self.budget - 1) // n_references - 1
+        if n_samples < 1:
+            raise Unsupported(f"a budget of {self.budget} rows leaves shap no coalition to look at")
+        return n_samples
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return None  # it depends on how many units differ from their references
+
+
+@dataclass(frozen=True)
+class ShapPermutation:
+    """Shapley values over random orders and their reverses, by the shap library.
+
+    `budget` is in rows per sample; without one, shap takes 500 coalitions. Mitchell+ 2022.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Castro+ 2009; Mitchell+ 2022, arXiv:2104.12199"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    budget: int | None = None
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+
+    def _ask(self, sample: Sample) -> Tensor:
+        game, shap = Game.of(sample, self.baseline), library()
+        n_evals, least = evaluations(self.budget, game), 2 * sample.n_units + 1
+        if n_evals < least:
+            raise Unsupported(
+                f"shap needs {least} coalitions for {sample.n_units} units; found {n_evals}"
+            )
+        masker = shap.maskers.Independent(game.background, max_samples=len(game.background))
+        made = shap.PermutationExplainer(game.play, masker, seed=sample.seed)
+        found = made(game.x, max_evals=n_evals, silent=True)
+        return sample.spread(torch.from_numpy(found.values[0]))
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return None  # it depends on how many units differ from their references
+
+
+@dataclass(frozen=True)
+class ShapPartition:
+    """Owen values along a tree of the units, clustered by their correlation over the background, by
+    the shap library. Owen 1977.
+
+    `budget` is in rows per sample; without one, shap takes 500 coalitions.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Owen 1977; Lundberg & Lee 2017, arXiv:1705.07874"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+    budget: int | None = None
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+
+    def _ask(self, sample: Sample) -> Tensor:
+        game, shap = Game.of(sample, self.baseline), library()
+        rows = sample.inputs.domain.background
+        pooled = units.pool(rows.double(), sample.inputs.units.expand(rows.shape)).numpy()
+        if len(rows) < 2 or sample.n_units < 2:
+            raise Unsupported("units are clustered by correlation: give two units and two rows")
+        tree = shap.utils.hclust(pooled, metric="correlation")
+        masker = shap.maskers.Partition(
+            game.background, max_samples=len(game.background), clustering=tree
+        )
+        made = shap.PartitionExplainer(game.play, masker)
+        found = made(game.x, max_evals=evaluations(self.budget, game), silent=True)
+        return sample.spread(torch.from_numpy(found.values[0]))
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return None  # shap stops where a part of the tree has no more to tell
+
+
+def evaluations(budget: int | None, game: Game) -> int:
+    """Coalitions within the budget, or shap's default."""
+    return 500 if budget is None else budget // len(game.background)
+
+
+@dataclass(frozen=True)
+class ShapGradient:
+    """Expected gradients over the background, by the shap library. Erion+ 2021."""
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[tuple[str, ...]] = ("gradient",)
+    paper: ClassVar[str] = "Erion+ 2021, arXiv:1906.10670"
+    version: ClassVar[int] = 1
+
+    budget: int = 200
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        require_gradient(model)
+        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+
+    def _ask(self, sample: Sample) -> Tensor:
+        column = Column(sample.scalar, awake=False)
+        made = library().GradientExplainer(column, sample.background)
+        column.awake = True
+        return torch.as_tensor(made.shap_values(sample.x, self.budget, rseed=sample.seed))
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.budget, self.budget)
+
+
+@dataclass(frozen=True)
+class ShapDeep:
+    """DeepLIFT against `n_samples` background rows, by the shap library, which checks that it adds
+    up. Lundberg & Lee 2017.
+
+    Beside the pairs, filled up to a multiple of 16, it looks at each background row and the sample.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "backprop"
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    version: ClassVar[int] = 1
+
+    n_samples: int = 32
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        require_module(model)
+        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+
+    def _ask(self, sample: Sample) -> Tensor:
+        column = Column(Halves(sample.scalar))
+        made = library().DeepExplainer(column, sample.drawn(self.n_samples))
+        try:
+            return torch.as_tensor(made.shap_values(sample.x))
+        except AssertionError as refusal:
+            raise Unsupported(f"shap's DeepExplainer found that {refusal}") from None
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        pairs = filled(self.n_samples)
+        return Rows(self.n_samples + pairs + 1, pairs)
+
+
+@dataclass(frozen=True)
+class ShapLinear:
+    """Weight times the distance from the mean reference, by the shap library, for linear models.
+
+    Lundberg & Lee 2017.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "glassbox"
+    needs: ClassVar[tuple[str, ...]] = ("linear",)
+    paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    version: ClassVar[int] = 1
+
+    baseline: Baseline
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        linear_of(model)
+        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+
+    def _ask(self, sample: Sample) -> Tensor:
+        weight = linear_of(sample.model).weight[sample.targets[0]].double().numpy()
+        background = sample.references(self.baseline).flatten(1).double().numpy()
+        shap, at_zero = library(), 0.0  # the constant moves nobody's credit
+        masker = shap.maskers.Independent(background, max_samples=len(background))
+        made = shap.LinearExplainer((weight, at_zero), masker)
+        return torch.as_tensor(made.shap_values(sample.x.flatten(1).double().numpy())[0])
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(0)
+
+
+@dataclass(frozen=True)
+class ShapTree:
+    """Shapley values of trees, by the shap library: the path-dependent game, its default without a
+    background. Lundberg+ 2020.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "glassbox"
+    needs: ClassVar[tuple[str, ...]] = ("trees",)
+    paper: ClassVar[str] = "Lundberg+ 2020, doi:10.1038/s42256-019-0138-9"
+    version: ClassVar[int] = 1
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+        made = library().TreeExplainer({"trees": _shap_trees(trees_of(model))})
+        with undisturbed(model.module):
+            found = made.shap_values(inputs.x.flatten(1).double().numpy(), check_additivity=False)
+        credits = torch.from_numpy(np.asarray(found)).view(*inputs.x.flatten(1).shape, -1)
+        own = credits[torch.arange(len(inputs)), :, targets].view(inputs.x.shape)
+        return torch.where(inputs.units < 0, 0, own).to(inputs.x.dtype)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(0)
+
+
+def _shap_trees(form: TreesForm) -> list[dict[str, Any]]:
+    """Trees as shap takes them from users; in ours a leaf is its own child, in theirs it has -1."""
+    ends = [*form.roots.tolist()[1:], len(form.element)]
+    found = []
+    for start, end in zip(form.roots.tolist(), ends, strict=True):
+        at = torch.arange(start, end)
+        leaf = form.left[at] == at
+        left, right = (torch.where(leaf, -1, way[at] - start) for way in (form.left, form.right))
+        tree = {
+            "children_left": left,
+            "children_right": right,
+            "children_default": left,
+            "features": torch.where(leaf, -2, form.element[at]),
+            "thresholds": form.threshold[at].double(),
+            "values": form.value[at],
+            "node_sample_weight": form.cover[at].double(),
+        }
+        found.append({name: value.numpy() for name, value in tree.items()})
+    return found

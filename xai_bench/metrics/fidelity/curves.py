@@ -1,0 +1,191 @@
+"""More that removal curves say: relative to the output, up to a share, unit by unit, to the best.
+
+All remove the units of the highest signed attribution first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import coalitions, units
+from xai_bench.metrics.common import pooled, total
+from xai_bench.metrics.correlation import rounding
+from xai_bench.metrics.probes.removal.beam import BeamBounds
+from xai_bench.metrics.probes.removal.curves import RemovalCurves, counts
+from xai_bench.metrics.probes.removal.exact import AllCoalitions
+from xai_bench.metrics.probes.removal.orders import OrderBounds
+from xai_bench.types import Baseline, Case
+
+
+@dataclass(frozen=True)
+class AOPC:
+    """Mean drop of the target output while the most important units are removed first.
+
+    The output at x less the deletion area, so it orders the maps of one sample as deletion does.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Samek+ 2017, arXiv:1509.06321"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        curves = case.measure(RemovalCurves(self.baseline))
+        return curves.most_first[:, 0] - curves.area(curves.most_first)
+
+
+@dataclass(frozen=True)
+class RegionPerturbation:
+    """Mean drop of the target output while the first `fraction` of all units is removed.
+
+    The early part of the curve, where the input still resembles the data. `fraction` is one of the
+    grid's.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Samek+ 2017, arXiv:1509.06321"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    fraction: float = 0.3
+
+    def score(self, case: Case) -> Tensor:
+        curves = case.measure(RemovalCurves(self.baseline))
+        last = counts(curves.n_units, (self.fraction,))
+        removed, curve = torch.minimum(curves.removed, last), curves.most_first
+        drop = curve[:, 0] - torch.trapezoid(curve, removed, dim=1) / last[:, 0]
+        return torch.where(last[:, 0] > 0, drop, torch.nan)
+
+
+@dataclass(frozen=True)
+class IROF:
+    """Mean drop of the target output, relative to the output at x, most important units first.
+
+    For outputs that are positive, such as probabilities: NaN where the output at x is less than
+    `floor` times its drop without any unit, for there the ratio says nothing.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Rieger & Hansen 2020, arXiv:2003.08747"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    floor: float = 0.01
+
+    def score(self, case: Case) -> Tensor:
+        curves = case.measure(RemovalCurves(self.baseline))
+        intact, empty = curves.most_first[:, 0], curves.most_first[:, -1]
+        stands = (intact > 0) & (intact >= self.floor * (intact - empty).abs())
+        return torch.where(stands, 1 - curves.area(curves.most_first) / intact, torch.nan)
+
+
+@dataclass(frozen=True)
+class Selectivity:
+    """Area under the target output while units are removed one by one, most important first.
+
+    Deletion without its grid: up to `max_steps` units are removed singly, more in groups of about
+    equal size. Costs `1 + R * (2 * min(U, max_steps) - 1)` rows for both orders.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Montavon+ 2018, arXiv:1706.07979"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    max_steps: int = 64
+
+    def score(self, case: Case) -> Tensor:
+        steps = tuple(step / self.max_steps for step in range(1, self.max_steps))
+        curves = case.measure(RemovalCurves(self.baseline, steps))
+        return curves.area(curves.most_first)
+
+
+@dataclass(frozen=True)
+class NormalisedAOPC:
+    """Where the AOPC of the map's order lies between the worst order's, 0, and the best one's, 1.
+
+    Both are found exactly among all orders, so that scores compare across samples and models. NaN
+    where all orders are the same but for rounding. Costs `2^U * R` rows, shared with the exact
+    Shapley values; unsupported beyond `max_units`.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Edin+ 2024, arXiv:2408.08137"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    max_units: int = 12
+
+    def score(self, case: Case) -> Tensor:
+        table = case.measure(AllCoalitions(self.baseline, self.max_units))
+        bounds = case.measure(OrderBounds(self.baseline, self.max_units))
+        left = _left(case, table)
+        room = bounds.highest - bounds.lowest
+        floor = rounding(case) * table.abs().amax(1) * units.count(case.inputs.units)
+        return torch.where(room > floor, (bounds.highest - left) / room, torch.nan)
+
+
+@dataclass(frozen=True)
+class NormalisedAOPCBeam:
+    """Normalised AOPC whose best and worst orders are found by beam search, for more units.
+
+    Beyond 0 and 1 where a map beats the search. NaN where both orders are the same but for
+    rounding; unsupported beyond `max_units`. The bounds cost at most `width * U * (U + 1) * R` rows
+    for all explainers together, the map's own order `U * R` more.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Edin+ 2024, arXiv:2408.08137"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    width: int = 5
+    max_units: int = 64
+
+    def score(self, case: Case) -> Tensor:
+        bounds = case.measure(BeamBounds(self.baseline, self.width, self.max_units))
+        kept, counted = _own_order(case)
+        rng = case.rng.child("removal_curves")
+        values = coalitions.values(
+            case.model, case.inputs, case.targets, kept, self.baseline, rng=rng
+        )
+        left = total(torch.where(counted, values, 0))
+        room = bounds.highest - bounds.lowest
+        size = torch.maximum(bounds.highest.abs(), bounds.lowest.abs())
+        return torch.where(room > rounding(case) * size, (bounds.highest - left) / room, torch.nan)
+
+
+def _left(case: Case, table: Tensor) -> Tensor:
+    """`[B]`: the sum of the outputs left after each removal but the last, from the table."""
+    kept, counted = _own_order(case)
+    row = (kept * 2 ** torch.arange(kept.shape[2])).sum(2)
+    return total(torch.where(counted, table.gather(1, row), 0))
+
+
+def _own_order(case: Case) -> tuple[Tensor, Tensor]:
+    """`[B, U, U]` bool, what is kept after 1, 2, ... removals in the map's order; `[B, U]` bool,
+    which of them leave anything.
+    """
+    real = units.present(case.inputs.units)
+    rng = case.rng.child("removal_curves")
+    rank = units.ranking(pooled(case), case.inputs.units, rng=rng)
+    removed = torch.arange(1, rank.shape[1] + 1)
+    kept = (rank[:, None] >= removed[:, None]) & real[:, None]
+    return kept, removed < units.count(case.inputs.units)[:, None]

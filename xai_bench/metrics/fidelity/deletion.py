@@ -1,0 +1,114 @@
+"""Does the model react to what the explanation points at?
+
+The removal metrics read the same two curves; the random-set metrics read the same random sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xai_bench.metrics.probes.removal.curves import Curves, RemovalCurves, counts
+from xai_bench.types import Baseline, Case
+
+ERASER_FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """Area under the target output while the most important units are removed first."""
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        curves = case.measure(RemovalCurves(self.baseline))
+        return curves.area(curves.most_first)
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """Area under the target output while the most important units are put back first.
+
+    Putting back from the top is removing from the bottom, read backwards: the area is the same.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        curves = case.measure(RemovalCurves(self.baseline))
+        return curves.area(curves.least_first)
+
+
+@dataclass(frozen=True)
+class AbPC:
+    """Area between the removal curves: least important first, less most important first.
+
+    What both orders suffer from leaving the data cancels. Changes its sign with the map, exactly;
+    a map without differences scores exactly 0, which is chance. Also "symmetric relevance gain".
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Blücher+ 2024, arXiv:2401.06654"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        curves = case.measure(RemovalCurves(self.baseline))
+        return curves.area(curves.least_first) - curves.area(curves.most_first)
+
+
+@dataclass(frozen=True)
+class Comprehensiveness:
+    """Mean drop of the target output without the top 1, 5, 10, 20 and 50 % of units."""
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        curves = case.measure(RemovalCurves(self.baseline))
+        return _mean_drop(curves, curves.most_first, counts(curves.n_units, ERASER_FRACTIONS))
+
+
+@dataclass(frozen=True)
+class Sufficiency:
+    """Mean drop of the target output with only the top 1, 5, 10, 20 and 50 % of units kept."""
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        curves = case.measure(RemovalCurves(self.baseline))
+        removed = curves.n_units[:, None] - counts(curves.n_units, ERASER_FRACTIONS)
+        return _mean_drop(curves, curves.least_first, removed)
+
+
+def _mean_drop(curves: Curves, curve: Tensor, removed: Tensor) -> Tensor:
+    """`[B, P], [B, M] -> [B]`: how far below its start the curve lies, mean over `removed`."""
+    return curve[:, 0] - curves.at(curve, removed).mean(1)

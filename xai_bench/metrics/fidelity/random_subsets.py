@@ -1,0 +1,145 @@
+"""What random sets of removed units say of a map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.metrics.common import contributions, mean, total
+from xai_bench.metrics.correlation import rounding, set_correlation
+from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues, Drops
+from xai_bench.types import Baseline, Case
+
+
+@dataclass(frozen=True)
+class InfidelityScaled:
+    """Infidelity after each map is multiplied by the one number that suits it best.
+
+    So the size and the sign of a map do not count. In squared units of the output; a map of zeros
+    scores the mean squared drop.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    n_draws: int = 100
+    fraction: float = 0.2
+
+    def score(self, case: Case) -> Tensor:
+        drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
+        predicted = _predicted(case, drops)
+        size = predicted.square().sum(1)
+        factor = torch.where(size > 0, (predicted * drops.drop).sum(1) / size, 0)
+        return (factor[:, None] * predicted - drops.drop).square().mean(1)
+
+
+@dataclass(frozen=True)
+class SurrogateR2:
+    """Share of the variance of the output, near x, that the map as an additive model explains.
+
+    Near x is with a random `fraction` of the units removed; the model is the output at x less the
+    attributions of what was removed. 1 is best, below 0 is worse than a constant. NaN where the
+    output does not vary by more than rounding.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938 (local fidelity)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    n_draws: int = 100
+    fraction: float = 0.2
+
+    def score(self, case: Case) -> Tensor:
+        drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
+        error = mean((_predicted(case, drops) - drops.drop).square())
+        variance = mean((drops.drop - mean(drops.drop)[:, None]).square())
+        size = torch.maximum(drops.intact.abs(), drops.drop.abs().amax(1))
+        varies = drops.drop.amax(1) - drops.drop.amin(1) > rounding(case) * size
+        return torch.where(varies, 1 - error / variance, torch.nan)
+
+
+@dataclass(frozen=True)
+class SensitivityN:
+    """Faithfulness correlation at `n_sizes` evenly spaced sizes of the random sets, averaged.
+
+    Sizes at which the map or the output does not vary are left out; NaN where none is left. Costs
+    `1 + n_draws * R` rows per size.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Ancona+ 2018, arXiv:1711.06104"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    n_draws: int = 100
+    n_sizes: int = 4
+
+    def score(self, case: Case) -> Tensor:
+        fractions = [size / (self.n_sizes + 1) for size in range(1, self.n_sizes + 1)]
+        probes = [CoalitionValues(self.baseline, self.n_draws, f) for f in fractions]
+        found = [set_correlation(case, case.measure(probe)) for probe in probes]
+        return torch.stack(found, dim=1).nanmean(1)
+
+
+def _predicted(case: Case, drops: Drops) -> Tensor:
+    """`[B, K]`: the drop that the map says each set makes."""
+    return total(drops.removed * contributions(case, drops.departure)[:, None])
+
+
+@dataclass(frozen=True)
+class FaithfulnessCorrelation:
+    """Pearson correlation of attribution removed with output drop, over random sets of units.
+
+    NaN where either does not vary by more than rounding, as for a map that is the same everywhere.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Bhatt+ 2020, arXiv:2005.00631"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    n_draws: int = 100
+    fraction: float = 0.2
+
+    def score(self, case: Case) -> Tensor:
+        drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
+        return set_correlation(case, drops)
+
+
+@dataclass(frozen=True)
+class Infidelity:
+    """Mean squared error of the output drop that the map predicts, over random sets of units.
+
+    A contribution predicts the sum over what was removed; a sensitivity, the product with the
+    change of the input; other kinds predict nothing and are unsupported. In squared units of the
+    output, so the size of a map counts: the zero map scores the mean squared drop.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    n_draws: int = 100
+    fraction: float = 0.2
+
+    def score(self, case: Case) -> Tensor:
+        drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
+        predicted = total(drops.removed * contributions(case, drops.departure)[:, None])
+        return mean((predicted - drops.drop).square())

@@ -1,0 +1,52 @@
+"""Is the class still recognised when the evidence is painted over?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import units
+from xai_bench.core.inpainting import NoisyLinear
+from xai_bench.metrics.common import pooled
+from xai_bench.metrics.probes.removal.curves import counts
+from xai_bench.types import Case, Unsupported
+
+FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Road:
+    """Share of fractions at which the largest output is still the true label's.
+
+    The top `ceil(f * U)` units are replaced by noisy linear imputation, which leaves no edges for
+    the model to see; the mean over samples is the accuracy. `noise` is in standard deviations.
+    Needs images or series, a classifier and labels. Costs one forward row and one linear system per
+    fraction.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Rong+ 2022, arXiv:2202.00449"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    noise: float = 0.1
+    fractions: tuple[float, ...] = FRACTIONS
+
+    @torch.no_grad()
+    def score(self, case: Case) -> Tensor:
+        inputs, model, labels, rng = case.inputs, case.model, case.labels, case.rng.child("road")
+        if labels is None or model.n_outputs < 2:
+            raise Unsupported("ROAD counts right answers; it needs a classifier and true labels")
+        imputer = NoisyLinear(self.noise)
+        rank = units.ranking(pooled(case), inputs.units, rng=rng)
+        removed = counts(units.count(inputs.units), tuple(self.fractions))
+        right = []
+        for n_removed in removed.unbind(1):
+            kept = (rank >= n_removed[:, None])[:, None]
+            points = imputer.impute(inputs, kept, rng=rng)[:, 0, 0]
+            right.append(model.outputs(inputs.with_x(points)).argmax(1) == labels)
+        return torch.stack(right, dim=1).double().mean(1)

@@ -1,0 +1,176 @@
+"""Does the map agree with what each unit does on its own?
+
+The first five read one measurement of all single removals, shared by all explainers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import units
+from xai_bench.metrics.common import pooled, total
+from xai_bench.metrics.correlation import kendall, pearson, rounding, spearman
+from xai_bench.metrics.probes.removal.addition import AdditionPath
+from xai_bench.metrics.probes.removal.single_units import LeaveOneOut, RemoveAll, Singles
+from xai_bench.types import Baseline, Case, Unsupported
+
+
+@dataclass(frozen=True)
+class FaithfulnessEstimate:
+    """Pearson correlation of each unit's attribution with the output drop when it is removed.
+
+    Chance is 0. NaN where either does not vary by more than rounding. Costs `1 + U * R` rows.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Alvarez-Melis & Jaakkola 2018, arXiv:1806.07538"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        singles = case.measure(LeaveOneOut(self.baseline))
+        found, real = pooled(case), units.present(case.inputs.units)
+        floor = rounding(case) * found.abs().amax(1)
+        return pearson(found, singles.drop, real, floor, _floor(case, singles))
+
+
+@dataclass(frozen=True)
+class TauLOO:
+    """Kendall's tau-b between the attributions and the output drops of single removals.
+
+    Drops that differ by rounding only are ties. Chance is 0. NaN where either side is all ties.
+    Circular for explainers that remove single units themselves. Costs `1 + U * R` rows.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Jain & Wallace 2019, arXiv:1902.10186"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        singles = case.measure(LeaveOneOut(self.baseline))
+        real = units.present(case.inputs.units)
+        return kendall(pooled(case), singles.drop, real, _floor(case, singles))
+
+
+@dataclass(frozen=True)
+class MonotonicityCorrelation:
+    """Spearman correlation of a unit's magnitude with the mean square of the output's change.
+
+    The unit takes its value from each reference of the baseline in turn, so a baseline of many
+    draws is the paper's expectation. Blind to signs. Chance is 0. NaN where either side has one
+    value only, a change within rounding being none. Costs `1 + U * R` rows.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Nguyen & Martínez 2020, arXiv:2007.07584"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        singles = case.measure(LeaveOneOut(self.baseline))
+        felt = singles.squared > _floor(case, singles).square()[:, None]
+        squared = torch.where(felt, singles.squared, 0)
+        return spearman(pooled(case).abs(), squared, units.present(case.inputs.units))
+
+
+@dataclass(frozen=True)
+class NonSensitivity:
+    """Share of units that either the map or the model calls irrelevant, and the other does not.
+
+    To the map a unit is irrelevant below `tolerance` times its largest magnitude; to the model,
+    where the root mean square change without it is below `tolerance` times the largest such, or
+    within rounding. A unit equal to its references cannot be told from an unused one. 0 is best,
+    and common where everything matters. Costs `1 + U * R` rows.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Nguyen & Martínez 2020, arXiv:2007.07584"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    tolerance: float = 1e-5
+
+    def score(self, case: Case) -> Tensor:
+        singles = case.measure(LeaveOneOut(self.baseline))
+        found, change = pooled(case).abs(), singles.squared.sqrt()
+        floor = torch.maximum(self.tolerance * change.amax(1), _floor(case, singles))
+        named = found > self.tolerance * found.amax(1, keepdim=True)
+        differ = (named != (change > floor[:, None])) & units.present(case.inputs.units)
+        return differ.sum(1) / units.count(case.inputs.units).double()
+
+
+@dataclass(frozen=True)
+class Monotonicity:
+    """Share of steps at which the output changes at least as much as at the step before, while
+    units are put back in increasing order of magnitude.
+
+    Up to `max_steps` units one by one, beyond that in groups of about equal size, whose change is
+    shared evenly. Blind to signs. Chance is 1/2. NaN with fewer than two steps and where the output
+    never changes by more than rounding. Costs `1 + R * min(U, max_steps)` rows.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Arya+ 2019, arXiv:1909.03012; Luss+ 2019, arXiv:1905.12698"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    max_steps: int = 32
+
+    def score(self, case: Case) -> Tensor:
+        path = case.measure(AdditionPath(self.baseline, self.max_steps))
+        floor = rounding(case) * path.values.abs().amax(1)
+        added = path.added.diff(dim=1)
+        change = path.values.diff(dim=1).abs() / added.clamp(min=1)
+        judged = added[:, 1:] > 0
+        grows = (change[:, 1:] >= change[:, :-1] - floor[:, None]) & judged
+        flat = (change <= floor[:, None]).all(1)
+        return torch.where(flat, torch.nan, grows.sum(1) / judged.sum(1).double())
+
+
+@dataclass(frozen=True)
+class CompletenessGap:
+    """Distance of the sum of all attributions from the output drop without any unit, relative.
+
+    0 where a map adds up; 1 for a map of zeros. Contributions only. NaN where the drop is within
+    rounding. Costs `1 + R` rows.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+
+    def score(self, case: Case) -> Tensor:
+        if case.kind != "contribution":
+            raise Unsupported(f"attributions of kind '{case.kind}' do not add up to anything")
+        whole = case.measure(RemoveAll(self.baseline))
+        empty = whole.intact - whole.drop
+        floor = rounding(case) * torch.maximum(whole.intact.abs(), empty.abs())
+        gap = (total(pooled(case)) - whole.drop).abs() / whole.drop.abs()
+        return torch.where(whole.drop.abs() > floor, gap, torch.nan)
+
+
+def _floor(case: Case, singles: Singles) -> Tensor:
+    """`[B]`: the smallest drop that is more than rounding."""
+    return rounding(case) * torch.maximum(singles.intact.abs(), singles.drop.abs().amax(1))

@@ -1,0 +1,110 @@
+"""What a model can still learn without, or from nothing but, the units an explainer points at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xai_bench.core import coalitions, units
+from xai_bench.core.seeds import Seeds
+from xai_bench.metrics.probes.removal.curves import counts
+from xai_bench.types import Baseline, Case, Imputer, Inputs, Lab, Model, Rng, Unsupported
+
+T = TypeVar("T")
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class RetrainedLoss:
+    """`[B, F]`: a retrained model's loss on the degraded sample, less the model's own on the whole.
+
+    In the training, validation and test inputs alike, the top `ceil(f * U)` units by magnitude are
+    removed, or with `keep` nothing else is kept; absent units get the mean of the baseline's
+    stand-ins. One model is trained for each fraction and explainer, by the same recipe and seed.
+    Losses are cross-entropy or squared error. Costs explanations of the whole training and
+    validation parts, once per explainer.
+    """
+
+    shared: ClassVar[bool] = False
+    baseline: Baseline
+    fractions: tuple[float, ...]
+    keep: bool = False
+
+    def measure(self, case: Case) -> Tensor:
+        lab, labels = lab_of(case), case.labels
+        if labels is None:
+            raise Unsupported("retraining is scored by the loss; these samples have no labels")
+        whole = _loss(case.model, case.inputs, labels, lab.n_classes)
+        rises = []
+        for fraction, model in zip(self.fractions, self._models(case, lab), strict=True):
+            rng = case.rng.child("retrained")
+            x = self._degraded(case.inputs, case.attribution, fraction, rng)
+            rises.append(_loss(model, case.inputs.with_x(x), labels, lab.n_classes) - whole)
+        return torch.stack(rises, dim=1)
+
+    def _models(self, case: Case, lab: Lab) -> list[Model]:
+        """One for each fraction."""
+
+        def train() -> list[Model]:
+            degraded = []
+            for name in ("train", "valid"):
+                inputs, attribution = _explained(case, lab, name)
+                rng = Seeds(0).stream("retrained", name, samples=inputs.index)
+                degraded.append(
+                    [self._degraded(inputs, attribution, f, rng) for f in self.fractions]
+                )
+            return lab.degraded_all(list(zip(*degraded, strict=True)))
+
+        return once(case, self, train)
+
+    def _degraded(self, inputs: Inputs, attribution: Tensor, fraction: float, rng: Rng) -> Tensor:
+        """`[B, *S]`: x without the top units, or with nothing else."""
+        scores = units.pool(attribution.double(), inputs.units).abs()
+        top = units.ranking(scores, inputs.units, rng=rng) < counts(
+            units.count(inputs.units), (fraction,)
+        )
+        kept = top if self.keep else ~top
+        blocks = torch.arange(len(inputs)).split(_CHUNK)
+        fills = [self._fill(inputs.take(r), kept[r], rng.take(r)) for r in blocks]
+        return coalitions.remove(inputs, kept[:, None], torch.cat(fills)[:, None])[:, 0, 0]
+
+    def _fill(self, inputs: Inputs, kept: Tensor, rng: Rng) -> Tensor:
+        """`[B, *S]`: the mean stand-in of every element."""
+        if isinstance(self.baseline, Imputer):
+            return self.baseline.impute(inputs, kept[:, None], rng=rng)[:, 0].mean(1)
+        return self.baseline.references(inputs, rng=rng).mean(1)
+
+
+def lab_of(case: Case) -> Lab:
+    """The lab, or `Unsupported`."""
+    if case.lab is None:
+        raise Unsupported("this metric needs the data and the recipe of the model")
+    return case.lab
+
+
+def _explained(case: Case, lab: Lab, part: str) -> tuple[Inputs, Tensor]:
+    inputs, targets, _ = lab.split(part)
+    attribution = once(case, (RetrainedLoss, part), lambda: case.explain(inputs, targets=targets))
+    return inputs, attribution
+
+
+def once(case: Case, key: object, make: Callable[[], T]) -> T:
+    """What `make` gives, made once per explainer and cell."""
+    if key not in case.cell:
+        case.cell[key] = make()
+    made: T = case.cell[key]
+    return made
+
+
+@torch.no_grad()
+def _loss(model: Model, inputs: Inputs, labels: Tensor, n_classes: int) -> Tensor:
+    """`[B]` float64."""
+    outputs = model.outputs(inputs).double()
+    if n_classes == 0:
+        return (outputs[:, 0] - labels).square()
+    return functional.cross_entropy(outputs, labels, reduction="none")

@@ -1,0 +1,62 @@
+"""The best and the worst order in which units can be removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import cooperative_games, units
+from xai_bench.metrics.probes.removal.exact import AllCoalitions
+from xai_bench.types import Baseline, Case
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds:
+    """Sums of the target outputs left after each removal but the last, `[B]`.
+
+    Attributes:
+        lowest: of the order that makes the sum smallest, the best by deletion.
+        highest: of the order that makes it largest.
+    """
+
+    lowest: Tensor
+    highest: Tensor
+
+
+@dataclass(frozen=True)
+class OrderBounds:
+    """Exact bounds over all `U!` orders, by dynamic programming over coalitions.
+
+    The best way down to a coalition is the best way to one with a unit more. Reads `AllCoalitions`
+    and costs nothing beside it.
+    """
+
+    shared: ClassVar[bool] = True
+    baseline: Baseline
+    max_units: int = 12
+
+    def measure(self, case: Case) -> Bounds:
+        table = case.measure(AllCoalitions(self.baseline, self.max_units))
+        n_units = units.count(case.inputs.units)
+        lowest, highest = table.new_zeros(2, len(table))
+        for size in n_units.unique().tolist():
+            rows = (n_units == size).nonzero()[:, 0]
+            own = table[rows, : 2**size]
+            lowest[rows], highest[rows] = _lowest(own, size), -_lowest(-own, size)
+        return Bounds(lowest, highest)
+
+
+def _lowest(table: Tensor, n_units: int) -> Tensor:
+    """`[B, 2^U] -> [B]`: the smallest sum along a way from one unit removed to one unit left."""
+    bit = 2 ** torch.arange(n_units)
+    size = cooperative_games.all_coalitions(n_units).sum(1)
+    best = torch.zeros_like(table)
+    for kept in range(n_units - 1, 0, -1):
+        here = (size == kept).nonzero()
+        absent = (here & bit) == 0
+        above = torch.where(absent, best[:, here | bit], torch.inf).amin(2)
+        best[:, here[:, 0]] = table[:, here[:, 0]] + above
+    return best[:, bit].amin(1)

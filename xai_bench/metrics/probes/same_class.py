@@ -1,0 +1,79 @@
+"""Other samples, explained for the same output: which of them get the explanation of this one?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import units
+from xai_bench.metrics.probes.other_models.retrained import lab_of, once
+from xai_bench.types import Case, Inputs, Model, Unsupported
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Companions:
+    """Attributes:
+    maps: `[C, M, U]`, the companions explained for each of the targets in the batch.
+    row: `[B]` long, which of these is the target of the sample.
+    same: `[B, M]` bool, whether the model predicts the sample's class for the companion.
+    """
+
+    maps: Tensor
+    row: Tensor
+    same: Tensor
+
+    def each(self) -> Iterator[Tensor]:
+        """Companion by companion `[B, U]`, explained for the target of the sample."""
+        return (maps[self.row] for maps in self.maps.unbind(1))
+
+
+@dataclass(frozen=True)
+class ClassCompanions:
+    """The first `n_companions` rows of the validation part, explained for each sample's own target.
+
+    A fixed part, so that no score depends on the batch. Each target's explanations are made once
+    per explainer and cell: `n_companions` explanations for every class that is explained. Raises
+    `Unsupported` for regression, and where samples do not share their units.
+    """
+
+    shared: ClassVar[bool] = False
+    n_companions: int = 100
+
+    def measure(self, case: Case) -> Companions:
+        inputs, classes = self._part(case)
+        targets, row = case.targets.unique(return_inverse=True)
+        return Companions(
+            maps=torch.stack([self._maps(case, inputs, target) for target in targets.tolist()]),
+            row=row,
+            same=classes == predicted(case.model, case.inputs)[:, None],
+        )
+
+    def _part(self, case: Case) -> tuple[Inputs, Tensor]:
+        """The companions and the classes that the model predicts for them, `[M]`."""
+        if case.model.n_outputs < 2 or case.targets.is_floating_point():
+            raise Unsupported("whether a prediction is the same needs a classifier")
+        inputs, _, _ = lab_of(case).split("valid")
+        inputs = inputs.take(torch.arange(min(self.n_companions, len(inputs))))
+        if case.inputs.units.stride(0) != 0 or inputs.units.stride(0) != 0:
+            raise Unsupported("explanations of samples with units of their own are not comparable")
+        return inputs, once(case, (self, "predicted"), lambda: predicted(case.model, inputs))
+
+    def _maps(self, case: Case, inputs: Inputs, target: int) -> Tensor:
+        """`[M, U]`: the companions explained for one target."""
+        targets = torch.full((len(inputs),), target)
+        return once(
+            case,
+            (self, target),
+            lambda: units.pool(case.explain(inputs, targets=targets).double(), inputs.units),
+        )
+
+
+@torch.no_grad()
+def predicted(model: Model, inputs: Inputs) -> Tensor:
+    """`[B]`: the class of the largest output."""
+    rows = torch.arange(len(inputs)).split(model.max_rows)
+    return torch.cat([model.outputs(inputs.take(r)).argmax(1) for r in rows])

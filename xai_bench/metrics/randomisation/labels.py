@@ -1,0 +1,32 @@
+"""What becomes of a map when the model learns from shuffled labels. Needs data and recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xai_bench.metrics.probes.other_models.retrained import lab_of
+from xai_bench.metrics.randomisation.parameters import similarity
+from xai_bench.types import Case
+
+
+@dataclass(frozen=True)
+class LabelRandomisation:
+    """Similarity of magnitudes with the map of a model trained on shuffled labels.
+
+    1 for a map that ignores the model. NaN where either map is the same everywhere. Costs one
+    training per cell, and one explanation.
+    """
+
+    category: ClassVar[str] = "randomisation"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Adebayo+ 2018, arXiv:1810.03292"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        other = case.explain(case.inputs, model=lab_of(case).mislabelled())
+        return similarity(case.attribution, other, case.inputs)

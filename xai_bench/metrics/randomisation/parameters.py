@@ -1,0 +1,167 @@
+"""Does the explanation depend on what the model has learned, and on the class it explains?
+
+A map that ignores the model fails these checks whatever else it does; passing them says nothing of
+fidelity. Maps are compared unit by unit with Spearman's correlation, ties sharing their mean rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import units
+from xai_bench.metrics.common import pooled, total
+from xai_bench.metrics.correlation import spearman
+from xai_bench.metrics.probes.other_models.randomised import RandomisedMap, layer_names, randomised
+from xai_bench.types import Case, Inputs, Unsupported
+
+Order = Literal["top_down", "bottom_up", "independent"]
+
+
+@dataclass(frozen=True)
+class ParameterRandomisation:
+    """Mean similarity of magnitudes with the maps of the model as its layers lose their weights.
+
+    Layers are randomised from the output on (`top_down`), from the input on (`bottom_up`), both
+    adding one layer at a time, or one alone (`independent`). The model as it is has no part in the
+    mean. Stages whose map is the same everywhere are left out; NaN where none is left, and for a
+    map that is the same everywhere. 1 for a map that ignores the model. Costs one explanation per
+    layer; what the orders have in common is explained once.
+    """
+
+    category: ClassVar[str] = "randomisation"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Adebayo+ 2018, arXiv:1810.03292"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    order: Order = "top_down"
+
+    def score(self, case: Case) -> Tensor:
+        chosen = stages(layer_names(case.model), self.order)
+        maps = [case.measure(RandomisedMap(layers)) for layers in chosen]
+        found = [similarity(case.attribution, a, case.inputs) for a in maps]
+        return torch.stack(found, dim=1).nanmean(1)
+
+
+@dataclass(frozen=True)
+class SmoothParameterRandomisation:
+    """The same, of maps averaged over noisy inputs, so that shattered gradients do not count.
+
+    The noise is normal with `radius` standard deviations of each element, the same for all stages
+    and explainers; padding stays. NaN as for plain randomisation. Costs `n_draws` explanations per
+    layer and as many of the model as it is.
+    """
+
+    category: ClassVar[str] = "randomisation"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Hedström+ 2023, arXiv:2401.06465"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    order: Order = "top_down"
+    radius: float = 0.1
+    n_draws: int = 10
+
+    def score(self, case: Case) -> Tensor:
+        chosen = stages(layer_names(case.model), self.order)
+        original, *others = [self._smooth(case, layers) for layers in ((), *chosen)]
+        found = [similarity(original, a, case.inputs) for a in others]
+        return torch.stack(found, dim=1).nanmean(1)
+
+    def _smooth(self, case: Case, layers: tuple[str, ...]) -> Tensor:
+        """`[B, *S]`: the mean map over the noisy inputs."""
+        inputs = case.inputs
+        model = randomised(case, layers) if layers else None
+        noise = case.rng.child("smooth_randomisation").normal(self.n_draws, *inputs.x.shape[1:])
+        step = (self.radius * inputs.domain.scale * noise).to(inputs.x)
+        points = inputs.x[:, None] + torch.where(inputs.units < 0, 0, 1)[:, None] * step
+        maps = [case.explain(inputs.with_x(x), model=model) for x in points.unbind(1)]
+        return torch.stack(maps).mean(0)
+
+
+@dataclass(frozen=True)
+class EfficientParameterRandomisation:
+    """Rise of the map's entropy when all layers lose their weights, relative to what it was.
+
+    The entropy is that of a histogram of the units' values over their range, `ceil(sqrt(U))` bins:
+    a map of a random network should tell less. 0 for a map that ignores the model. NaN where either
+    map is the same everywhere, for then it has no range. Costs one explanation.
+    """
+
+    category: ClassVar[str] = "randomisation"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Hedström+ 2023, arXiv:2401.06465"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        inputs = case.inputs
+        other = case.measure(RandomisedMap(tuple(layer_names(case.model))))
+        before = histogram_entropy(pooled(case), inputs)
+        after = histogram_entropy(units.pool(other.double(), inputs.units), inputs)
+        return after / before - 1
+
+
+@dataclass(frozen=True)
+class RandomLogit:
+    """Similarity with the map of another class, drawn at random for every sample; signs count.
+
+    1 for a map that ignores the class, -1 where the other class has the opposite map. NaN where
+    either map is the same everywhere. Needs a classifier. Costs one explanation.
+    """
+
+    category: ClassVar[str] = "randomisation"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Sixt+ 2020, arXiv:1912.09818"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        n_classes = case.model.n_outputs
+        if n_classes < 2 or case.targets.is_floating_point():
+            raise Unsupported("another class needs a classifier; this model gives one value")
+        step = 1 + case.rng.child("random_logit").integers(n_classes - 1)
+        other = case.explain(case.inputs, targets=(case.targets + step) % n_classes)
+        return similarity(case.attribution, other, case.inputs, signed=True)
+
+
+def stages(names: Sequence[str], order: Order) -> list[tuple[str, ...]]:
+    """Which layers are randomised at each stage; `names` go from output to input."""
+    n_layers = len(names)
+    if order == "top_down":
+        return [tuple(names[: k + 1]) for k in range(n_layers)]
+    if order == "bottom_up":
+        return [tuple(names[k:]) for k in reversed(range(n_layers))]
+    if order == "independent":
+        return [(name,) for name in names]
+    raise ValueError(f"order is {order!r}; it is one of top_down, bottom_up and independent")
+
+
+def similarity(left: Tensor, right: Tensor, inputs: Inputs, *, signed: bool = False) -> Tensor:
+    """`[B, *S], [B, *S] -> [B]`: Spearman's correlation of the units, of their magnitudes unless
+    signed; NaN where either map is the same everywhere.
+    """
+    maps = [units.pool(a.double(), inputs.units) for a in (left, right)]
+    x, y = maps if signed else [a.abs() for a in maps]
+    return spearman(x, y, units.present(inputs.units))
+
+
+def histogram_entropy(values: Tensor, inputs: Inputs) -> Tensor:
+    """`[B, U] -> [B]`, in nats; NaN where all values are the same."""
+    real, n_units = units.present(inputs.units), units.count(inputs.units)
+    low = torch.where(real, values, torch.inf).amin(1)
+    width = torch.where(real, values, -torch.inf).amax(1) - low
+    n_bins = n_units.double().sqrt().ceil().long()
+    place = (values - low[:, None]) / torch.where(width > 0, width, torch.nan)[:, None]
+    column = (place.nan_to_num() * n_bins[:, None]).long().clamp(min=0)
+    column = torch.minimum(column, n_bins[:, None] - 1)
+    counts = values.new_zeros(len(values), int(n_bins.max())).scatter_add_(1, column, real.double())
+    share = counts / n_units[:, None]
+    return torch.where(width > 0, -total(torch.xlogy(share, share)), torch.nan)

@@ -1,0 +1,37 @@
+"""Whether models trained from other seeds are explained alike. Needs data and recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.metrics.probes.other_models.retrained import lab_of
+from xai_bench.metrics.randomisation.parameters import similarity
+from xai_bench.types import Case
+
+
+@dataclass(frozen=True)
+class ModelAgreement:
+    """Mean similarity with the maps of models trained from other seeds; signs count.
+
+    1 for a map that ignores the model: read it beside the randomisation checks. Models whose map is
+    the same everywhere are left out; NaN where none is left, and for a map that is the same
+    everywhere. Costs `n_models` trainings per cell, and as many explanations.
+    """
+
+    category: ClassVar[str] = "stability"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Fel+ 2022, arXiv:2009.04521 (the question, not the index)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    n_models: int = 3
+
+    def score(self, case: Case) -> Tensor:
+        models = [lab_of(case).retrained(member) for member in range(1, self.n_models + 1)]
+        maps = [case.explain(case.inputs, model=model) for model in models]
+        found = [similarity(case.attribution, a, case.inputs, signed=True) for a in maps]
+        return torch.stack(found, dim=1).nanmean(1)

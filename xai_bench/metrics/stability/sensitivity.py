@@ -1,0 +1,156 @@
+"""How much does the explanation change when its input hardly does, or only its random numbers do?
+
+Stability says nothing of fidelity: a map that ignores its input is perfectly stable. Read both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.metrics.common import norm
+from xai_bench.metrics.probes.neighbours import NeighbourOutputs, Neighbours
+from xai_bench.types import Case
+
+
+@dataclass(frozen=True)
+class MaxSensitivity:
+    """Largest change of the map among neighbours, relative to the map.
+
+    NaN for a map of zeros. A map that ignores its input scores 0.
+    """
+
+    category: ClassVar[str] = "stability"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    radius: float = 0.1
+    n_draws: int = 10
+
+    def score(self, case: Case) -> Tensor:
+        near = case.measure(Neighbours(self.radius, self.n_draws))
+        return distance(near.attributions, case.attribution).amax(1)
+
+
+@dataclass(frozen=True)
+class AverageSensitivity:
+    """Mean change of the map among neighbours, relative to the map.
+
+    NaN for a map of zeros. A map that ignores its input scores 0.
+    """
+
+    category: ClassVar[str] = "stability"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Bhatt+ 2020, arXiv:2005.00631"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    radius: float = 0.1
+    n_draws: int = 10
+
+    def score(self, case: Case) -> Tensor:
+        near = case.measure(Neighbours(self.radius, self.n_draws))
+        return distance(near.attributions, case.attribution).mean(1)
+
+
+@dataclass(frozen=True)
+class LocalLipschitz:
+    """Largest change of the map among neighbours, relative to the map, per step of the input.
+
+    A step is measured in standard deviations, so that neither the map's nor the columns' units
+    count, as they would in the paper's ratio. NaN for a map of zeros.
+    """
+
+    category: ClassVar[str] = "stability"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Alvarez-Melis & Jaakkola 2018, arXiv:1806.08049 (made unit-free)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    radius: float = 0.1
+    n_draws: int = 10
+
+    def score(self, case: Case) -> Tensor:
+        near = case.measure(Neighbours(self.radius, self.n_draws))
+        scale = case.inputs.domain.scale.double()
+        step = norm((near.points.double() - case.inputs.x[:, None]) / scale, 2)
+        return (distance(near.attributions, case.attribution) / step).amax(1)
+
+
+@dataclass(frozen=True)
+class RelativeInputStability:
+    """Largest ratio of the map's relative change to the input's, element by element.
+
+    The input's change counts as at least `epsilon_min`. The paper divides by every element as it
+    is; here magnitudes count as at least `floor` times the standard deviation (of the input) or the
+    map's largest value (of the map), so that a zero does not make the ratio explode. Neighbours
+    that the model gives another class are left out; NaN where none is left, and for a map of zeros.
+    Costs `1 + n_draws` forward rows per sample beside the explanations.
+    """
+
+    category: ClassVar[str] = "stability"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Agarwal+ 2022, arXiv:2203.06877"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    radius: float = 0.1
+    n_draws: int = 10
+    floor: float = 0.01
+    epsilon_min: float = 1e-6
+
+    def score(self, case: Case) -> Tensor:
+        near = case.measure(Neighbours(self.radius, self.n_draws))
+        x, scale = case.inputs.x.double(), case.inputs.domain.scale.double()
+        largest = case.attribution.abs().flatten(1).amax(1).view(-1, *[1] * (x.dim() - 1))
+        moved = relative(near.attributions, case.attribution, self.floor * largest)
+        change = relative(near.points, x, self.floor * scale).clamp(min=self.epsilon_min)
+        same = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
+        return worst(moved / change, same)
+
+
+@dataclass(frozen=True)
+class Repeatability:
+    """Mean change of the map when it is computed again with fresh random numbers, relative to it.
+
+    Exactly 0 for deterministic explainers; NaN for a map of zeros. Costs `n_repeats` explanations.
+    """
+
+    category: ClassVar[str] = "stability"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Visani+ 2022, arXiv:2001.11757 (the question, not the index)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    n_repeats: int = 5
+
+    def score(self, case: Case) -> Tensor:
+        repeats = range(1, self.n_repeats + 1)
+        again = [case.explain(case.inputs, repeat=repeat) for repeat in repeats]
+        return distance(torch.stack(again, dim=1), case.attribution).mean(1)
+
+
+def distance(maps: Tensor, reference: Tensor) -> Tensor:
+    """`[B, K, *S], [B, *S] -> [B, K]`: size of the difference over that of the reference.
+
+    NaN where the reference is zero.
+    """
+    size = norm(reference.double(), 1)[:, None]
+    return norm(maps.double() - reference[:, None], 2) / torch.where(size > 0, size, torch.nan)
+
+
+def relative(points: Tensor, reference: Tensor, floor: Tensor) -> Tensor:
+    """`[B, K, *S], [B, *S] -> [B, K]`: norm of the element-wise relative change."""
+    size = torch.maximum(reference.abs(), floor)
+    return norm((points.double() - reference[:, None]) / size[:, None], 2)
+
+
+def worst(ratio: Tensor, same: Tensor) -> Tensor:
+    """`[B, K], [B, K] -> [B]`: the largest among those of the same class; NaN where none is."""
+    found = torch.where(same, ratio, -torch.inf).amax(1)
+    return torch.where(found >= 0, found, torch.nan)

@@ -1,0 +1,67 @@
+"""Is a map unstable, or only sampled? Its variance, split by the analysis of variance.
+
+A sampling method differs between two neighbours even where both have the same expected map. Here
+every neighbour is explained more than once, with fresh random numbers, and what the repeats differ
+by is taken away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.metrics.common import total
+from xai_bench.metrics.probes.repeats import RepeatedNeighbours
+from xai_bench.types import Case
+
+
+@dataclass(frozen=True)
+class InputSensitivity:
+    """Variance of the expected map among neighbours, over the map's squared size.
+
+    The explainer's own noise is taken away without bias: pure noise scores 0 on average, and single
+    samples a little above or below. NaN for a map of zeros. Costs `n_draws * n_repeats`
+    explanations, shared with the noise share.
+    """
+
+    category: ClassVar[str] = "stability"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Searle+ 1992, Variance Components (one-way random effects)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    radius: float = 0.1
+    n_draws: int = 10
+    n_repeats: int = 2
+
+    def score(self, case: Case) -> Tensor:
+        found = case.measure(RepeatedNeighbours(self.radius, self.n_draws, self.n_repeats))
+        size = total(case.attribution.double().flatten(1).square())
+        return total(found.input.flatten(1)) / torch.where(size > 0, size, torch.nan)
+
+
+@dataclass(frozen=True)
+class NoiseShare:
+    """Share of the map's variance among neighbours that is the explainer's own noise.
+
+    0 for a deterministic explainer, 1 for one that only draws numbers. NaN where the map varies for
+    neither reason. Costs `n_draws * n_repeats` explanations, shared with the input sensitivity.
+    """
+
+    category: ClassVar[str] = "stability"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Searle+ 1992, Variance Components (one less intraclass correlation)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    radius: float = 0.1
+    n_draws: int = 10
+    n_repeats: int = 2
+
+    def score(self, case: Case) -> Tensor:
+        found = case.measure(RepeatedNeighbours(self.radius, self.n_draws, self.n_repeats))
+        noise, answer = (total(part.flatten(1)) for part in (found.noise, found.input))
+        return noise / (noise + answer.clamp(min=0))

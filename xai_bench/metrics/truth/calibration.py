@@ -1,0 +1,61 @@
+"""Do the errors that an explainer states tell how far off it is?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import units
+from xai_bench.metrics.common import pooled, total
+from xai_bench.metrics.probes.removal.exact import ExactShapley
+from xai_bench.types import Baseline, Case, Unsupported
+
+_ROUNDING = 1e-5
+"""Of the largest exact value: what single precision may be off by where nothing is drawn."""
+
+
+@dataclass(frozen=True)
+class IntervalCoverage:
+    """Share of units whose interval, of credit and standard error, covers the Shapley value.
+
+    The interval is Student's where the explainer states degrees of freedom, else the normal one.
+    Errors are right where the mean is near `confidence`. Below, they are too small, or the
+    explainer estimates something else, as Banzhaf and LIME do; above, they are too large. The exact
+    values are those of the game of `baseline`, which has to be the explainer's own, and one that is
+    not random, or its draws count as errors. Units whose error is not known are left out; NaN where
+    all are. Costs `2^U * R` forward rows per sample, shared by all explainers.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536 (the errors); Student 1908"
+    version: ClassVar[int] = 2
+    reproducible: ClassVar[bool] = True
+    baseline: Baseline
+    confidence: float = 0.95
+    max_units: int = 12
+
+    def score(self, case: Case) -> Tensor:
+        if case.standard_error is None:
+            raise Unsupported("the explainer states no standard error")
+        if case.kind != "contribution":
+            raise Unsupported(f"attributions of kind '{case.kind}' do not estimate Shapley values")
+        exact = case.measure(ExactShapley(self.baseline, self.max_units)).values
+        error = units.pool(case.standard_error.double(), case.inputs.units)
+        half = _quantile((1 + self.confidence) / 2, case.freedom)
+        rounding = _ROUNDING * exact.abs().amax(1, keepdim=True)
+        covered = (pooled(case) - exact).abs() <= half * error + rounding
+        known = units.present(case.inputs.units) & ~error.isnan()
+        return total((covered & known).double()) / total(known.double())
+
+
+def _quantile(chance: float, freedom: Tensor | None) -> Tensor:
+    """`[B] -> [B, 1]` of Student's distribution; of the normal one where nobody says how many."""
+    from scipy.special import stdtrit
+
+    known = torch.tensor([torch.inf], dtype=torch.float64) if freedom is None else freedom
+    return torch.as_tensor(stdtrit(known.numpy(), chance))[:, None]

@@ -1,0 +1,76 @@
+"""Does positive attribution for a class lie on the images of that class, shown among others?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xai_bench.metrics.common import total
+from xai_bench.metrics.probes.other_models.retrained import lab_of
+from xai_bench.types import Case, Rng, Unsupported
+
+
+@dataclass(frozen=True)
+class Focus:
+    """Share of the positive attribution, channels added up, on the sample's class in a mosaic.
+
+    Two of the four quadrants, in random places, show the sample and another image of its true
+    class, two show other classes, each at half the size; the mosaic is explained for that class.
+    The other images are drawn from the first `n_others` of the validation part. Chance is 1/2. NaN
+    where nothing is positive, or that part has no such images. For targets that rise with the
+    output of the class. Costs one explanation.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = "Arias-Duart+ 2022, arXiv:2109.15035"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    n_others: int = 256
+
+    def score(self, case: Case) -> Tensor:
+        if case.inputs.x.dim() != 4:
+            raise Unsupported(
+                f"mosaics need images [channels, height, width]; these inputs have shape "
+                f"{list(case.inputs.x.shape[1:])}"
+            )
+        if case.labels is None or case.labels.is_floating_point() or case.model.n_outputs < 2:
+            raise Unsupported("mosaics show several classes; they need a classifier and labels")
+        others, _, labels = lab_of(case).split("valid")
+        rows, found = _drawn(case.labels, labels[: self.n_others], case.rng.child("focus"))
+        images = torch.cat([case.inputs.x[:, None], others.x[rows]], dim=1)
+        place = case.rng.child("focus", "places").uniform(4).argsort(1)
+        shown = images[torch.arange(len(images))[:, None], place]
+        inputs = case.inputs.with_x(_mosaic(shown))
+        attribution = case.explain(inputs, targets=case.labels)
+        seen = torch.where(inputs.units < 0, 0, attribution.double()).cumsum(1)[:, -1]
+        inside = _mosaic((place < 2).to(seen)[:, :, None, None, None].expand(shown.shape))[:, 0]
+        positive = seen.clamp(min=0).flatten(1)
+        share = total(positive * inside.flatten(1)) / total(positive)
+        return torch.where(found, share, torch.nan)
+
+
+def _drawn(labels: Tensor, others: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+    """`[B], [M] -> [B, 3], [B]` bool: one row of the same class and two of others, if there are."""
+    if len(others) < 3:
+        raise Unsupported("mosaics need three images of the validation part to draw from")
+    same, draws = labels[:, None] == others, rng.uniform(len(others))
+    friends, strangers = torch.where(same, draws, -1), torch.where(same, -1, draws)
+    rows = [friends.argmax(1, keepdim=True), strangers.argsort(1, descending=True)[:, :2]]
+    return torch.cat(rows, dim=1), same.any(1) & ((~same).sum(1) > 1)
+
+
+def _mosaic(images: Tensor) -> Tensor:
+    """`[B, 4, C, H, W] -> [B, C, H, W]`: each is averaged over its quadrant, row by row."""
+    height, width = images.shape[-2:]
+    heights, widths = ((size // 2, size - size // 2) for size in (height, width))
+    tiles = [
+        functional.adaptive_avg_pool2d(image, (heights[place // 2], widths[place % 2]))
+        for place, image in enumerate(images.unbind(1))
+    ]
+    return torch.cat([torch.cat(tiles[:2], dim=3), torch.cat(tiles[2:], dim=3)], dim=2)

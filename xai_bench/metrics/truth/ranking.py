@@ -1,0 +1,201 @@
+"""Does the explanation rank what matters above what does not? No draws: ties get their expectation.
+
+Unit space: elements are pooled first, and units compared by magnitude. A unit is relevant where any
+of its elements has non-zero truth. Costs no rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import units
+from xai_bench.metrics.common import pooled, total
+from xai_bench.metrics.probes.removal.curves import counts
+from xai_bench.metrics.ties import Blocks, at_top, average_rank
+from xai_bench.metrics.truth.agreement import known
+from xai_bench.types import Case
+
+PAIRS = 1 << 20
+"""Pairs of units that are compared at once, over the whole batch."""
+
+
+@dataclass(frozen=True)
+class PairwiseRankAgreement:
+    """Share of the pairs that the truth tells apart which the explanation orders in the same way.
+
+    A pair that the explanation ties counts a half, so chance is 1/2. NaN where the truth tells no
+    pair apart.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("truth",)
+    paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        found, truth = pooled(case).abs(), units.pool(known(case), case.inputs.units).abs()
+        real = units.present(case.inputs.units)
+        right, pairs = (torch.zeros(len(found), dtype=torch.float64) for _ in range(2))
+        width = max(PAIRS // found.numel(), 1)
+        for columns in torch.arange(found.shape[1]).split(width):
+            order, true_order = ((v[:, columns, None] - v[:, None]).sign() for v in (found, truth))
+            apart = (true_order != 0) & real[:, columns, None] & real[:, None]
+            right += ((1 + order * true_order) / 2 * apart).sum((1, 2))
+            pairs += apart.sum((1, 2))
+        return right / pairs
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's correlation of the magnitudes; tied units share the mean of their ranks.
+
+    Chance is 0. NaN where either side ties all units.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("truth",)
+    paper: ClassVar[str] = "Spearman 1904; Krishna+ 2022, arXiv:2202.01602"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        real = units.present(case.inputs.units)
+        middle = (units.count(case.inputs.units)[:, None] - 1) / 2
+        truth = units.pool(known(case), case.inputs.units).abs()
+        x, y = (
+            torch.where(real, average_rank(values, real) - middle, 0)
+            for values in (pooled(case).abs(), truth)
+        )
+        return total(x * y) / (total(x * x) * total(y * y)).sqrt()
+
+
+@dataclass(frozen=True)
+class RecallAtK:
+    """Share of the relevant units that are among the explanation's top `k = ceil(fraction * U)`.
+
+    Chance is `k / U`; with more than `k` relevant units the best is below 1. NaN where none or all
+    are relevant, or `k` is all units.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("truth",)
+    paper: ClassVar[str] = "Manning+ 2008, Introduction to Information Retrieval, ch. 8"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    fraction: float = 0.25
+
+    def score(self, case: Case) -> Tensor:
+        real, relevant = units.present(case.inputs.units), matters(case)
+        k = counts(units.count(case.inputs.units), (self.fraction,))
+        found = total(at_top(pooled(case).abs(), real, k) * relevant) / relevant.sum(1)
+        return torch.where(_divides(case, relevant) & (k[:, 0] < real.sum(1)), found, torch.nan)
+
+
+@dataclass(frozen=True)
+class AUROC:
+    """Chance that a relevant unit has the larger magnitude than an irrelevant one; ties are a half.
+
+    Chance level 1/2. NaN where none or all are relevant.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("truth",)
+    paper: ClassVar[str] = "Hanley & McNeil 1982; Mann & Whitney 1947"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        real, relevant = units.present(case.inputs.units), matters(case)
+        m, n_units = relevant.sum(1), real.sum(1)
+        above = total(average_rank(pooled(case).abs(), real) * relevant) - m * (m - 1) / 2
+        return torch.where(_divides(case, relevant), above / (m * (n_units - m)), torch.nan)
+
+
+@dataclass(frozen=True)
+class AUPRC:
+    """Average precision: the mean, over relevant units, of the precision down to their place.
+
+    Tied units are taken in every order. Chance is a little above the share `m / U` of relevant
+    units. NaN where none or all are relevant.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("truth",)
+    paper: ClassVar[str] = "Davis & Goadrich 2006; McSherry & Najork 2008 (ties)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        relevant = matters(case)
+        ties = Blocks.of(pooled(case).abs(), relevant, units.present(case.inputs.units))
+        others = (ties.hits - 1) / (ties.size - 1).clamp(min=1)
+        place = torch.arange(relevant.shape[1])
+        right = ties.hits_before + 1 + (place - ties.start) * others
+        precision = total(ties.hits / ties.size * right / (place + 1)) / relevant.sum(1)
+        return torch.where(_divides(case, relevant), precision, torch.nan)
+
+
+@dataclass(frozen=True)
+class FirstHitRank:
+    """Share of the irrelevant units that are ranked above the first relevant one.
+
+    0 where the top unit is relevant, 1 where all relevant units come last; chance is `1 / (m + 1)`
+    with `m` relevant units. NaN where none or all are relevant.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ("truth",)
+    paper: ClassVar[str] = "Voorhees 1999 (reciprocal rank; here the rank itself, from 0 to 1)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        relevant = matters(case)
+        ties = Blocks.of(pooled(case).abs(), relevant, units.present(case.inputs.units))
+        # Of a block with r relevant units, the first has (size - r) / (r + 1) others before it.
+        before = ties.start + (ties.size - ties.hits) / (ties.hits + 1)
+        first = torch.where(ties.hits > 0, before, torch.inf).amin(1)
+        n_others = units.count(case.inputs.units) - relevant.sum(1)
+        return torch.where(_divides(case, relevant), first / n_others, torch.nan)
+
+
+@dataclass(frozen=True)
+class MassOnIrrelevant:
+    """Share of the absolute attribution that lies on irrelevant units.
+
+    Chance is their share of all units. NaN for a map of zeros, and where none or all are relevant.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ("truth",)
+    paper: ClassVar[str] = "Arras+ 2022, arXiv:2003.07258 (one less relevance mass accuracy)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        size, relevant = pooled(case).abs(), matters(case)
+        share = total(size * ~relevant) / total(size)
+        return torch.where(_divides(case, relevant), share, torch.nan)
+
+
+def matters(case: Case) -> Tensor:
+    """`[B, U]` bool: units of which any element has non-zero truth."""
+    return units.pool(known(case).abs(), case.inputs.units) > 0
+
+
+def _divides(case: Case, relevant: Tensor) -> Tensor:
+    """`[B]` bool: some units are relevant, and some are not."""
+    n_relevant = relevant.sum(1)
+    return (n_relevant > 0) & (n_relevant < units.count(case.inputs.units))

@@ -1,0 +1,91 @@
+"""Is the explanation the rationale that people marked, read as a yes or no for every unit?
+
+The top `ceil(fraction * U)` units by signed attribution are the predicted rationale; `fraction`
+should be the mean share of units that people marked in this data. The mask is the one of
+`metrics.localisation`; where it is empty or holds every unit, nothing can be found: NaN. No rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import units
+from xai_bench.metrics.probes.removal.curves import counts
+from xai_bench.metrics.truth.localisation import Places
+from xai_bench.types import Case
+
+
+@dataclass(frozen=True)
+class TokenF1:
+    """Harmonic mean of precision and recall of the predicted units, `2 hits / (k + m)`.
+
+    Tied units count by their chance to be predicted. Chance is `2 k m / (U (k + m))`. NaN where `k`
+    is all units.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("rationale",)
+    paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    fraction: float = 0.25
+
+    def score(self, case: Case) -> Tensor:
+        places = Places.of(case, "unit")
+        n_units = units.count(case.inputs.units)
+        k = counts(n_units, (self.fraction,))
+        found = 2 * places.hits(k) / (k[:, 0] + places.inside.sum(1))
+        return places.scored(torch.where(k[:, 0] < n_units, found, torch.nan))
+
+
+@dataclass(frozen=True)
+class TokenIOUF1:
+    """F1 over runs of neighbouring units: a predicted run is right where it shares more than half
+    of its union with a run that people marked.
+
+    Ties are shuffled. Units follow each other in the order of their numbers, as tokens do. NaN
+    where `k` is all units.
+    """
+
+    category: ClassVar[str] = "truth"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("rationale",)
+    paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429 (IOU F1, sample by sample)"
+    version: ClassVar[int] = 1
+    reproducible: ClassVar[bool] = True
+    fraction: float = 0.25
+
+    def score(self, case: Case) -> Tensor:
+        places = Places.of(case, "unit")
+        n_units = units.count(case.inputs.units)
+        k = counts(n_units, (self.fraction,))
+        rank = units.ranking(places.found, case.inputs.units, rng=case.rng.child("token_iou_f1"))
+        found = _run_f1(rank < k, places.inside)
+        return places.scored(torch.where(k[:, 0] < n_units, found, torch.nan))
+
+
+def _run_f1(predicted: Tensor, marked: Tensor) -> Tensor:
+    """`[B, U], [B, U] -> [B]`. A run of units that are both lies in one run of each."""
+    both = predicted & marked
+    shared = _run_length(both)
+    union = _run_length(predicted) + _run_length(marked) - shared
+    right = (_starts(both) & (2 * shared > union)).sum(1)
+    return 2 * right.double() / (_starts(predicted).sum(1) + _starts(marked).sum(1))
+
+
+def _starts(on: Tensor) -> Tensor:
+    """`[B, U]` bool: where a run begins."""
+    before = torch.cat([torch.zeros_like(on[:, :1]), on[:, :-1]], dim=1)
+    return on & ~before
+
+
+def _run_length(on: Tensor) -> Tensor:
+    """`[B, U]` long: how long the run is that a unit lies in; meaningless outside of runs."""
+    run = _starts(on).cumsum(1)
+    sizes = torch.zeros(len(on), on.shape[1] + 1, dtype=torch.long)
+    return sizes.scatter_add_(1, run, on.long()).gather(1, run)

@@ -1,0 +1,181 @@
+"""Do explainers point at the same units? Read from the stored attributions, against chance.
+
+Krishna+ 2022, arXiv:2202.01602. By size only, so that all kinds of attribution can be compared.
+Letters: `E` explainers, `B` samples, `U` units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xai_bench.core import units
+from xai_bench.results.report.formats import figures
+from xai_bench.results.report.summary import Block
+from xai_bench.results.report.table import Entry, Head, Panel, Section, Table, measured, title
+from xai_bench.results.store.store import Store
+
+FRACTION = 0.25
+_LEGEND = (
+    "Spearman: rank correlation of the units' absolute attributions, mean over samples; chance is "
+    "0. Overlap: share of the top quarter of units, rounded up, that two explainers have in common."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Means over all samples and seeds.
+
+    Attributes:
+        explainers: those with attributions.
+        spearman: `[E, E]`, NaN where a map never varies.
+        overlap: `[E, E]`.
+        chance: the overlap of two random maps, k / U.
+        n_samples: `[E, E]` samples with a rank correlation.
+    """
+
+    explainers: tuple[str, ...]
+    spearman: Tensor
+    overlap: Tensor
+    chance: float
+    n_samples: Tensor
+
+
+def agreement(store: Store, block: Block) -> Agreement | None:
+    """None where inputs or all but one of the attributions are missing."""
+    parts = [_pooled(store, cell.key, block.explainers, found) for cell, found in block.listing]
+    known = [part for part in parts if part is not None]
+    names = tuple(n for n in block.explainers if known and all(n in sizes for sizes, _ in known))
+    if len(names) < 2:
+        return None
+    pairs = [
+        compare(torch.stack([sizes[name] for name in names]), present) for sizes, present in known
+    ]
+    spearman, overlap, chance = (torch.cat(one) for one in zip(*pairs, strict=True))
+    return Agreement(
+        explainers=names,
+        spearman=spearman.nanmean(0).round(decimals=12),
+        overlap=overlap.mean(0),
+        chance=chance.mean().item(),
+        n_samples=spearman.isfinite().sum(0),
+    )
+
+
+def compare(sizes: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`sizes [E, B, U]` and which units are real, `present [B, U]`.
+
+    Returns Spearman correlations `[B, E, E]` (NaN: a map without differences), overlaps of the top
+    units `[B, E, E]`, and the overlap by chance `[B]`.
+    """
+    top = (FRACTION * present.sum(1).double()).ceil()
+    above, within = _places(torch.where(present, sizes, -torch.inf))
+    rank = torch.where(present, above + within / 2, 0)
+    centred = torch.where(present, rank - (rank.sum(-1) / present.sum(1))[..., None], 0)
+    unit = centred / centred.square().sum(-1, keepdim=True).sqrt()
+    member = ((top[:, None] - above) / within).clamp(0, 1) * present
+    return (
+        torch.einsum("ebu,fbu->bef", unit, unit),
+        torch.einsum("ebu,fbu->bef", member, member) / top[:, None, None],
+        top / present.sum(1),
+    )
+
+
+def section(store: Store, blocks: Sequence[Block]) -> Section:
+    """Two matrices per block, and a picture of them."""
+    import pandas as pd
+
+    found = [(i, b, a) for i, b in enumerate(blocks) if (a := agreement(store, b)) is not None]
+    rows = [row for _, block, one in found for row in _rows(block, one)]
+
+    def tables(n_columns: int) -> list[Table]:
+        return [_table(block, one, n_columns, _path(i)) for i, block, one in found]
+
+    pictures = {
+        _path(i): figures.heat(
+            one.explainers,
+            {"Spearman (chance 0)": one.spearman, _overlap(one): one.overlap},
+        )
+        for i, _, one in found
+    }
+    return Section(tables, {"agreement.csv": pd.DataFrame(rows)}, pictures)
+
+
+def _pooled(
+    store: Store, cell_key: str, names: Sequence[str], found: Sequence[Any]
+) -> tuple[dict[str, Tensor], Tensor] | None:
+    """Explainer -> `[B, U]` absolute attribution, and which units are real."""
+    inputs = store.read_inputs(cell_key)
+    if inputs is None:
+        return None
+    sizes = {}
+    for one in found:
+        stored = store.read(cell_key, one.key, {})
+        if stored is not None and stored.attribution is not None:
+            pooled = units.pool(stored.attribution.double(), inputs["units"])
+            sizes[one.explainer] = pooled.abs()
+    return sizes, units.present(inputs["units"])
+
+
+def _places(values: Tensor) -> tuple[Tensor, Tensor]:
+    """`[..., U]`: how many values are larger than each, and how many are equal to it."""
+    falling = (-values).contiguous()
+    ordered = falling.sort(-1).values
+    above = torch.searchsorted(ordered, falling)
+    within = torch.searchsorted(ordered, falling, right=True) - above
+    return above.double(), within.double()
+
+
+def _overlap(one: Agreement) -> str:
+    return f"Top quarter in common (chance {one.chance:.2f})"
+
+
+def _path(place: int) -> str:
+    return f"figures/{place}-agreement.png"
+
+
+def _table(block: Block, one: Agreement, n_columns: int, figure: str) -> Table:
+    matrices = {"Spearman": one.spearman, "overlap": one.overlap}
+    n = len(one.explainers)
+    n_controls = sum(name in block.explainers[-block.n_controls or n :] for name in one.explainers)
+    return Table(
+        title=f"{title(block)}: agreement between explainers",
+        caption=f"Overlap by chance is {measured(one.chance)}.",
+        panels=tuple(
+            _panel(one.explainers, name, matrix, range(i, min(i + n_columns, n)), n_controls)
+            for name, matrix in matrices.items()
+            for i in range(0, n, n_columns)
+        ),
+        legend=_LEGEND,
+        figure=figure,
+    )
+
+
+def _panel(
+    names: Sequence[str], what: str, matrix: Tensor, columns: range, n_controls: int
+) -> Panel:
+    rows = tuple(
+        (name, tuple(Entry("" if i == j else measured(matrix[i, j].item())) for j in columns))
+        for i, name in enumerate(names)
+    )
+    return Panel(tuple(Head(what, names[j]) for j in columns), rows, n_controls)
+
+
+def _rows(block: Block, one: Agreement) -> Iterator[dict[str, Any]]:
+    """One row per pair."""
+    for i, left in enumerate(one.explainers):
+        for j, right in enumerate(one.explainers[i + 1 :], start=i + 1):
+            yield {
+                **block.names,
+                "variant": block.variant,
+                "explainer": left,
+                "other": right,
+                "spearman": one.spearman[i, j].item(),
+                "overlap": one.overlap[i, j].item(),
+                "overlap_by_chance": one.chance,
+                "n_samples": one.n_samples[i, j].item(),
+                "cells": " ".join(cell.key for cell in block.cells),
+            }

@@ -1,0 +1,216 @@
+"""What explainers replace absent units by, against what metrics replace them by.
+
+A metric that removes units with the explainer's own baseline may reward the agreement rather than
+the explanation: such a winner wins only on the diagonal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xai_bench.results.report import comparability, stats
+from xai_bench.results.report.summary import Block, Column, Number
+from xai_bench.results.report.table import (
+    Entry,
+    Head,
+    Panel,
+    Section,
+    Table,
+    header,
+    measured,
+    title,
+)
+from xai_bench.results.values import Cell
+
+CATEGORY = "fidelity"
+LEGEND = (
+    "Means. Rows: an explainer, and what absent units are to it; columns: what they are to the "
+    "metric. Bold: the best method of a column, over all baselines of explainers."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Blocks that differ in their baselines only.
+
+    Attributes:
+        explain, measure: labels of the baselines, in the order of appearance.
+        blocks: by (explain, measure); some may be missing.
+        columns: label -> one of the columns of that metric, for its name and direction.
+    """
+
+    explain: tuple[str, ...]
+    measure: tuple[str, ...]
+    blocks: dict[tuple[str, str], Block]
+    columns: dict[str, Column]
+
+    @property
+    def first(self) -> Block:
+        return next(iter(self.blocks.values()))
+
+    def number(self, explainer: str, label: str, explain: str, measure: str) -> Number | None:
+        """None where there is no such cell, or no score in it."""
+        block = self.blocks.get((explain, measure))
+        found = {} if block is None else {c.label: c for c in block.columns}
+        if block is None or label not in found or explainer not in block.explainers:
+            return None
+        number = block.numbers[explainer, found[label]]
+        return number if number.status == "ok" else None
+
+    def only_on_diagonal(self, explainer: str, label: str) -> bool:
+        """It is the best of a cell whose baselines agree, and of none in which they differ.
+
+        False where it has no score with different baselines.
+        """
+        numbers = {
+            place: number
+            for place in self.blocks
+            if (number := self.number(explainer, label, *place)) is not None
+        }
+        wins = [explain == measure for (explain, measure), n in numbers.items() if n.best]
+        return bool(wins) and all(wins) and any(explain != measure for explain, measure in numbers)
+
+
+def matrices(blocks: Sequence[Block]) -> list[Matrix]:
+    """Every set of two or more blocks that differ in their baselines only."""
+    sets: dict[str, list[Block]] = {}
+    for block in blocks:
+        sets.setdefault(comparability.but_for_baselines(block.cells[0]), []).append(block)
+    return [_matrix(some) for some in sets.values() if len(some) > 1]
+
+
+def section(study: str, blocks: Sequence[Block]) -> Section:
+    """One table per set of cells that differ in baselines only; long as CSV."""
+    import pandas as pd
+
+    found = matrices(blocks)
+    rows = [row for matrix in found for row in _rows(study, matrix)]
+
+    def tables(n_columns: int) -> list[Table]:
+        return [_table(matrix, n_columns) for matrix in found if matrix.columns]
+
+    return Section(tables, {"baselines.csv": pd.DataFrame(rows)})
+
+
+def _matrix(blocks: Sequence[Block]) -> Matrix:
+    labels = _labels([block.cells[0] for block in blocks])
+    explain, measure = (
+        [labels[_identity(block.cells[0], slot)] for block in blocks]
+        for slot in ("explain", "measure")
+    )
+    return Matrix(
+        explain=tuple(dict.fromkeys(explain)),
+        measure=tuple(dict.fromkeys(measure)),
+        blocks=dict(zip(zip(explain, measure, strict=True), blocks, strict=True)),
+        columns={c.label: c for block in blocks for c in block.scored if c.category == CATEGORY},
+    )
+
+
+def _labels(cells: Sequence[Cell]) -> dict[tuple[str, str], str]:
+    """Identity of a baseline -> its name, with the settings by which it differs from a namesake."""
+    slots = [_identity(cell, slot) for slot in ("explain", "measure") for cell in cells]
+    distinct = list(dict.fromkeys(slots))
+    names = [name for name, _ in distinct]
+    apart = comparability.variants(names, [json.loads(config) for _, config in distinct])
+    return {
+        one: one[0] if names.count(one[0]) == 1 else f"{one[0]} ({told})"
+        for one, told in zip(distinct, apart, strict=True)
+    }
+
+
+def _identity(cell: Cell, slot: str) -> tuple[str, str]:
+    config = cell.config.get("baseline", {}).get(slot, {})
+    return getattr(cell, f"baseline_{slot}"), json.dumps(config, sort_keys=True)
+
+
+def _table(matrix: Matrix, n_columns: int) -> Table:
+    methods = matrix.first.explainers[: len(matrix.first.explainers) - matrix.first.n_controls]
+    flags = [(e, c) for c in matrix.columns for e in methods if matrix.only_on_diagonal(e, c)]
+    labels, step = list(matrix.columns), max(1, n_columns // len(matrix.measure))
+    return Table(
+        title=f"{title(matrix.first, variant=False)}: baselines of explainers and metrics",
+        caption="",
+        panels=tuple(
+            _panel(matrix, labels[i : i + step], flags) for i in range(0, len(labels), step)
+        ),
+        notes=tuple(
+            f"{explainer} has the best {label} only where both baselines are the same"
+            for explainer, label in flags
+        ),
+        legend=LEGEND,
+    )
+
+
+def _panel(matrix: Matrix, labels: Sequence[str], flags: Sequence[tuple[str, str]]) -> Panel:
+    explainers, n_controls = matrix.first.explainers, matrix.first.n_controls
+    candidates = explainers[: len(explainers) - n_controls]
+    places = [(label, measure) for label in labels for measure in matrix.measure]
+    best = {place: _best(matrix, candidates, *place) for place in places}
+    rows = tuple(
+        (
+            f"{explainer}, {explain}",
+            tuple(
+                _entry(matrix, (explainer, label, explain, measure), best[label, measure], flags)
+                for label, measure in places
+            ),
+        )
+        for explainer in explainers
+        for explain in matrix.explain
+    )
+    heads = tuple(Head(header(matrix.columns[label]), measure) for label, measure in places)
+    return Panel(heads, rows, n_controls * len(matrix.explain), "explainer, its baseline")
+
+
+def _best(
+    matrix: Matrix, candidates: Sequence[str], label: str, measure: str
+) -> set[tuple[str, str]]:
+    """Explainer and its baseline with the best mean under one baseline of the metric."""
+    sign = 1 if matrix.columns[label].higher_is_better else -1
+    worth = {
+        (explainer, explain): sign * number.mean
+        for explainer in candidates
+        for explain in matrix.explain
+        if (number := matrix.number(explainer, label, explain, measure)) is not None
+    }
+    top = max(worth.values(), default=0.0)
+    return {one for one, value in worth.items() if value >= top - stats.SAME * abs(top)}
+
+
+def _entry(
+    matrix: Matrix,
+    place: tuple[str, str, str, str],
+    best: set[tuple[str, str]],
+    flags: Sequence[tuple[str, str]],
+) -> Entry:
+    explainer, label, explain, measure = place
+    number = matrix.number(*place)
+    if number is None:
+        return Entry("–")
+    flagged = explain == measure and number.best and (explainer, label) in flags
+    notes = (flags.index((explainer, label)) + 1,) if flagged else ()
+    return Entry(measured(number.mean), (explainer, explain) in best, notes=notes)
+
+
+def _rows(study: str, matrix: Matrix) -> Iterator[dict[str, Any]]:
+    names = {k: v for k, v in matrix.first.names.items() if not k.startswith("baseline")}
+    for label, column in matrix.columns.items():
+        for explainer in matrix.first.explainers:
+            flagged = matrix.only_on_diagonal(explainer, label)
+            for explain, measure in matrix.blocks:
+                number = matrix.number(explainer, label, explain, measure)
+                if number is not None:
+                    yield {
+                        "study": study,
+                        **names,
+                        "metric": label,
+                        "higher_is_better": column.higher_is_better,
+                        "explainer": explainer,
+                        "baseline_explain": explain,
+                        "baseline_measure": measure,
+                        **{k: getattr(number, k) for k in ("mean", "low", "high", "best", "tied")},
+                        "only_on_diagonal": flagged,
+                        "cells": " ".join(number.cells),
+                    }

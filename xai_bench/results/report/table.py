@@ -1,0 +1,191 @@
+"""What a table says, before anyone decides how it looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from xai_bench.results.report.regimes import base, sentence
+from xai_bench.results.report.summary import Block, Column, Number
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LEGEND = (
+    "Mean ± half the width of its 95 % interval (paired bootstrap over samples and seeds). "
+    "Bold: the best method, or all that share its mean; †: not told apart from it (the paired "
+    "interval holds 0). "
+    "Controls are not ranked. (n): samples scored, where not all are."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One field: the number or the word in its place, its marks, and notes by number."""
+
+    text: str
+    best: bool = False
+    tied: bool = False
+    notes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands above a column."""
+
+    category: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Some columns of a table, side by side; `rows` are a name and its entries.
+
+    `n_controls` rows at the end are set apart; `corner` says what the rows are.
+    """
+
+    heads: tuple[Head, ...]
+    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+    n_controls: int = 0
+    corner: str = "explainer"
+
+    @property
+    def categories(self) -> list[tuple[str, int]]:
+        """Each category and how many columns it spans."""
+        return [(name, len(list(run))) for name, run in groupby(h.category for h in self.heads)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One comparable set of cells; `unscored` are metrics that all skip, with the reason.
+
+    `folded` tables are details: Markdown hides them behind their title, LaTeX leaves them out.
+    `figure` is the path of a picture of the same, for Markdown.
+    """
+
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    notes: tuple[str, ...] = ()
+    unscored: tuple[tuple[str, str], ...] = ()
+    legend: str = LEGEND
+    folded: bool = False
+    figure: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One part of a report: tables for a number of columns side by side, CSV files and pictures."""
+
+    tables: Callable[[int], list[Table]]
+    frames: Mapping[str, DataFrame] = field(default_factory=dict)
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def table(block: Block, n_columns: int) -> Table:
+    """Panels of whole categories, up to `n_columns` metrics wide."""
+    notes = list(dict.fromkeys(r for c in block.scored for n in block.of(c) for r in n.reasons))
+    outcomes = {cell.outcome.reason: None for cell in block.cells if cell.outcome.status != "ok"}
+    return Table(
+        title=title(block),
+        caption=_caption(block),
+        panels=tuple(_panel(block, part, notes) for part in parts(block.scored, n_columns)),
+        notes=(*notes, *outcomes),
+        unscored=tuple(block.unscored.items()),
+    )
+
+
+def header(column: Column) -> str:
+    return f"{column.label} {'↑' if column.higher_is_better else '↓'}"
+
+
+def measured(mean: float, half: float = 0.0) -> str:
+    """Three significant digits of the larger of both; `half` is left out where it says nothing."""
+    if not math.isfinite(mean):
+        return "–"
+    half = half if math.isfinite(half) else 0.0
+    size = max(abs(mean), half)
+    power = math.floor(math.log10(size)) if size > 0 else 0
+    if power >= 6 or power < -3:
+        digits = [f"{value / 10**power:.2f}" for value in (mean, half)]
+        inner = digits[0] if half == 0 else f"({digits[0]} ± {digits[1]})"
+        return f"{inner}e{power}"
+    places = max(2 - power, 0)
+    exact = half == 0 and mean == round(mean)
+    text = f"{mean:.{0 if exact else places}f}"
+    return text if half == 0 else f"{text} ± {half:.{places}f}"
+
+
+def entry(number: Number, notes: Sequence[str]) -> Entry:
+    """`notes` are the table's reasons, of which the entry cites its own by number, from 1."""
+    cited = tuple(notes.index(reason) + 1 for reason in number.reasons)
+    if number.status != "ok":
+        return Entry("–" if number.status == "absent" else number.status, notes=cited)
+    text = measured(number.mean, (number.high - number.low) / 2)
+    if number.n_scored < number.n_samples:
+        text += f" ({number.n_scored})"
+    return Entry(text, number.best, number.tied, cited)
+
+
+def _panel(block: Block, columns: tuple[Column, ...], notes: Sequence[str]) -> Panel:
+    rows = tuple(
+        (name, tuple(entry(block.numbers[name, column], notes) for column in columns))
+        for name in block.explainers
+    )
+    return Panel(heads(columns), rows, block.n_controls)
+
+
+def heads(columns: Sequence[Column]) -> tuple[Head, ...]:
+    return tuple(Head(column.category, header(column)) for column in columns)
+
+
+def parts(columns: Sequence[Column], n_columns: int) -> Iterator[tuple[Column, ...]]:
+    """As many whole categories side by side as fit; a wider one is cut."""
+    part: list[Column] = []
+    for _, run in groupby(columns, key=lambda column: column.category):
+        category = list(run)
+        if part and len(part) + len(category) > n_columns:
+            yield tuple(part)
+            part = []
+        part += category
+        while len(part) > n_columns:
+            yield tuple(part[:n_columns])
+            part = part[n_columns:]
+    if part:
+        yield tuple(part)
+
+
+def title(block: Block, *, variant: bool = True) -> str:
+    names = block.names
+    told = f" ({block.variant})" if variant and block.variant else ""
+    return f"{names['data']}, {names['model']}{told}"
+
+
+def _caption(block: Block) -> str:
+    names = block.names
+    seeds = ", ".join(str(cell.seed) for cell in block.cells)
+    known: dict[str, list[str]] = {}
+    for name in block.methods:
+        known.setdefault(base(name), []).extend(block.terms[name])
+    n_samples = max((n.n_samples for n in block.numbers.values()), default=0) // len(block.cells)
+    return (
+        f"Model {names['model']}{_quality(block)} on {names['data']} "
+        f"(fingerprint {block.cells[0].fingerprint or 'unknown'}), explained as "
+        f"{names['target']} on {names['view']}. Absent units are {names['baseline_explain']} for "
+        f"explainers and {names['baseline_measure']} for metrics. {n_samples} samples, "
+        f"{'seed' if len(block.cells) == 1 else 'seeds'} {seeds}. {sentence(known)}"
+    ).strip()
+
+
+def _quality(block: Block) -> str:
+    """Mean model scores over the seeds."""
+    first = block.cells[0].model_scores
+    means = {
+        name: sum(cell.model_scores.get(name, math.nan) for cell in block.cells) / len(block.cells)
+        for name in first
+    }
+    told = ", ".join(f"{name} {measured(value)}" for name, value in means.items())
+    return f" ({told})" if told else ""

@@ -1,0 +1,176 @@
+"""Between the values in `outcomes` and the bytes of files. The same value gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from xai_bench.results.values import Cell, Explanation, Outcome, Scores
+
+_LABEL = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema(
+    {
+        "metric": _LABEL,
+        "metric_key": _LABEL,
+        "category": _LABEL,
+        "higher_is_better": pa.bool_(),
+        "reproducible": pa.bool_(),
+        "status": _LABEL,
+        "reason": _LABEL,
+        "trace": _LABEL,
+        "index": pa.int64(),
+        "score": pa.float64(),
+    }
+)
+_ANSWER = ("attribution", "standard_error", "counterfactuals", "pairs", "freedom")
+_LAYERS = "layers/"
+_NAMES = ("key", "data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
+
+
+def cell_fields(cell: Cell) -> dict[str, Any]:
+    """What identifies a cell and repeats exactly; not its environment and groups."""
+    return {
+        **{name: getattr(cell, name) for name in _NAMES},
+        "config": cell.config,
+        "fingerprint": cell.fingerprint,
+        "model_scores": _plain(cell.model_scores),
+        "history": [_plain(epoch) for epoch in cell.history],
+        "group_names": {name: list(names) for name, names in cell.group_names.items()},
+        "outcome": asdict(cell.outcome),
+    }
+
+
+def cell_from(
+    fields: Mapping[str, Any], environment: Mapping[str, str], groups: Mapping[str, Tensor]
+) -> Cell:
+    return Cell(
+        **{name: fields[name] for name in _NAMES},
+        config=fields["config"],
+        fingerprint=fields["fingerprint"],
+        model_scores=_numbers(fields["model_scores"]),
+        history=tuple(_numbers(epoch) for epoch in fields["history"]),
+        environment=environment,
+        groups=groups,
+        group_names={name: tuple(names) for name, names in fields.get("group_names", {}).items()},
+        outcome=Outcome(**fields["outcome"]),
+    )
+
+
+def explanation_fields(explanation: Explanation) -> dict[str, Any]:
+    names = ("explainer", "key", "kind", "category", "config")
+    fields = {name: getattr(explanation, name) for name in names}
+    return {**fields, "outcome": asdict(explanation.outcome)}
+
+
+def tensors(values: Mapping[str, Tensor], names: Iterable[str] = ()) -> bytes:
+    """A safetensors file; `names` go into its header."""
+    packed = {name: value.detach().contiguous().clone() for name, value in values.items()}
+    metadata = {"names": json.dumps(list(names))}
+    return bytes(save(packed, metadata))
+
+
+def answer_tensors(explanation: Explanation) -> dict[str, Tensor]:
+    """What an explainer said, by name; each layer under `layers/<name>`."""
+    named = {name: getattr(explanation, name) for name in _ANSWER}
+    layers = {f"{_LAYERS}{name}": value for name, value in explanation.layers.items()}
+    return {name: value for name, value in {**named, **layers}.items() if value is not None}
+
+
+def answer_fields(values: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What `answer_tensors` wrote, as fields of an explanation."""
+    layers = {k.removeprefix(_LAYERS): v for k, v in values.items() if k.startswith(_LAYERS)}
+    return {**{name: values.get(name) for name in _ANSWER}, "layers": layers}
+
+
+def parquet(scores: Iterable[Scores], index: Tensor) -> bytes:
+    """Long format, one row per sample; one row with index -1 for what is skipped or failed."""
+    ordered = sorted(scores, key=lambda one: (one.metric, one.key))
+    tables = [_rows(one, index.numpy()) for one in ordered]
+    sink = pa.BufferOutputStream()
+    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries()
+    pq.write_table(table, sink, compression="zstd", write_statistics=False)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def scores(content: bytes, index: Tensor) -> list[Scores]:
+    """What `parquet` wrote, aligned with `index [N]`.
+
+    Raises:
+        ValueError: the rows belong to other samples.
+    """
+    table = pq.read_table(pa.BufferReader(content))
+    metric, key = (np.array(table[name].to_pylist()) for name in ("metric", "metric_key"))
+    if not len(metric):
+        return []
+    starts = np.flatnonzero((metric[1:] != metric[:-1]) | (key[1:] != key[:-1])) + 1
+    bounds = [0, *starts.tolist(), len(metric)]
+    return [_one(table[a:b], index) for a, b in pairwise(bounds)]
+
+
+def _rows(one: Scores, index: np.ndarray[Any, Any]) -> Any:
+    ok = one.outcome.status == "ok"
+    if ok and len(one.values) != len(index):
+        raise ValueError(
+            f"metric '{one.metric}' has {len(one.values)} scores for {len(index)} samples"
+        )
+    columns = {
+        "metric": one.metric,
+        "metric_key": one.key,
+        "category": one.category,
+        "higher_is_better": one.higher_is_better,
+        "reproducible": one.reproducible,
+        "status": one.outcome.status,
+        "reason": one.outcome.reason,
+        "trace": one.outcome.trace,
+    }
+    samples = index if ok else np.array([-1])
+    values = one.values.double().numpy() if ok else np.array([np.nan])
+    arrays = [_repeat(columns[name], len(samples), SCHEMA.field(name).type) for name in columns]
+    numbers = [pa.array(samples, pa.int64()), pa.array(values, pa.float64())]
+    return pa.table([*arrays, *numbers], schema=SCHEMA)
+
+
+def _repeat(value: Any, times: int, kind: Any) -> Any:
+    """One value `times` times."""
+    if kind != _LABEL:
+        return pa.array([value] * times, kind)
+    return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([value]))
+
+
+def _one(table: Any, index: Tensor) -> Scores:
+    first = table.slice(0, 1).to_pylist()[0]
+    outcome = Outcome(first["status"], first["reason"], first["trace"])
+    values = torch.empty(0, dtype=torch.float64)
+    if outcome.status == "ok":
+        if not np.array_equal(table["index"].to_numpy(), index.numpy()):
+            raise ValueError(f"the scores of '{first['metric']}' belong to other samples")
+        values = torch.from_numpy(table["score"].to_numpy().copy())
+    return Scores(
+        metric=first["metric"],
+        key=first["metric_key"],
+        category=first["category"],
+        higher_is_better=first["higher_is_better"],
+        reproducible=first["reproducible"],
+        values=values,
+        outcome=outcome,
+    )
+
+
+def _plain(numbers: Mapping[str, float]) -> dict[str, float | str]:
+    """Infinite and undefined numbers as text, for JSON has no word for them."""
+    found = {name: float(value) for name, value in numbers.items()}
+    return {name: v if np.isfinite(v) else repr(v) for name, v in found.items()}
+
+
+def _numbers(plain: Mapping[str, float | str]) -> dict[str, float]:
+    return {name: float(value) for name, value in plain.items()}

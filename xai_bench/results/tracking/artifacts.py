@@ -1,0 +1,71 @@
+"""The files of one tracked run, in a folder ready to be sent."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from xai_bench.results.store import files
+from xai_bench.results.store.store import Store
+from xai_bench.results.tracking.counterfactual_table import what_to_change
+from xai_bench.results.tracking.heat_maps import heat_map, layer_report
+from xai_bench.results.values import Cell, Explanation
+
+TABLE = "tables/per_sample.json"
+"""The same path in every run, so that the evaluation view shows runs side by side."""
+
+_COPIED = ("attribution.safetensors", "scores.parquet", "costs.parquet", "explanation.json")
+
+
+def explanation_files(
+    folder: Path, store: Store, cell: Cell, one: Explanation, *, pictures: bool
+) -> None:
+    """What the store has of an explanation, a table of scores, pictures, and what to change."""
+    source = store.folder(cell.key, one.key)
+    for name in _COPIED:
+        if (source / name).exists():
+            shutil.copyfile(source / name, folder / name)
+    config = {"cell": cell.config, "explainer": {one.explainer: one.config}}
+    (folder / "config.yaml").write_text(_yaml(config))
+    (folder / TABLE).parent.mkdir()
+    (folder / TABLE).write_text(_table(one))
+    if one.outcome.trace:
+        (folder / "traceback.txt").write_text(one.outcome.trace)
+    inputs, names = store.read_inputs(cell.key), store.unit_names(cell.key)
+    changes = what_to_change(one, inputs, names, store.elements(cell.key))
+    if changes is not None:
+        (folder / "counterfactuals.md").write_text(changes, encoding="utf-8")
+    if pictures:
+        found = {
+            "attribution.png": heat_map(one, inputs, names),
+            "layers.png": layer_report(one),
+        }
+        for name, picture in found.items():
+            if picture is not None:
+                (folder / name).write_bytes(picture)
+
+
+def cell_files(folder: Path, cell: Cell, commands: Sequence[str]) -> None:
+    """How to get the numbers again: configuration, commands and environment."""
+    (folder / "command.txt").write_text("\n".join(commands) + "\n")
+    (folder / "environment.json").write_bytes(files.dumps(dict(cell.environment)))
+    if not (folder / "config.yaml").exists():
+        (folder / "config.yaml").write_text(_yaml({"cell": cell.config}))
+    if cell.outcome.trace:
+        (folder / "traceback.txt").write_text(cell.outcome.trace)
+
+
+def _table(one: Explanation) -> str:
+    """One row per sample, in the layout of `mlflow.log_table`; unscored is null."""
+    ok = {s.metric: s.values.numpy() for s in one.scores.values() if s.outcome.status == "ok"}
+    table = pd.DataFrame({"sample": one.index.numpy(), **ok})
+    return str(table.to_json(orient="split", index=False, double_precision=15))
+
+
+def _yaml(config: Any) -> str:
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,116 @@
+"""What an evaluation yields: per-sample scores, and a stated outcome for everything asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor
+
+from xai_bench.types import Answer, Kind
+
+Status = Literal["ok", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`skipped` and `failed` carry one sentence; `trace` is the traceback of a failure."""
+
+    status: Status = "ok"
+    reason: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """One metric of one explainer. `values [N]` float64, NaN where unscored; empty unless ok.
+
+    `key` is the content address: the metric's configuration and version.
+    """
+
+    metric: str
+    key: str
+    category: str
+    higher_is_better: bool
+    reproducible: bool
+    values: Tensor
+    outcome: Outcome = Outcome()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """One explainer in one cell: its attributions and all their scores.
+
+    Attributes:
+        explainer: its name, the YAML key.
+        key: the content address of the explanation: the explainer's configuration and version.
+        config: the explainer's resolved configuration.
+        attribution: `[N, *S]`, or None unless ok.
+        standard_error, counterfactuals, layers, pairs, freedom: as in `Answer`, for all `N`
+            samples.
+        index: `[N]` long, the join key of the per-sample scores.
+        scores: by metric name.
+        terms: on which it competes in a study, e.g. `paper defaults` or `budget 100 rows`.
+        tuning: how its settings were found, where they were tuned.
+    """
+
+    explainer: str
+    key: str
+    kind: Kind
+    category: str
+    config: Mapping[str, Any]
+    index: Tensor
+    attribution: Tensor | None = None
+    standard_error: Tensor | None = None
+    counterfactuals: Tensor | None = None
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
+    pairs: Tensor | None = None
+    freedom: Tensor | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    outcome: Outcome = Outcome()
+    terms: str = ""
+    tuning: Mapping[str, Any] | None = None
+
+    @property
+    def answer(self) -> Answer | None:
+        """What the explainer said of all samples; None unless ok."""
+        if self.attribution is None:
+            return None
+        said = (self.standard_error, self.counterfactuals, self.layers, self.pairs, self.freedom)
+        return Answer(self.attribution, *said)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """One (data, model, seed, view, target, baselines): what every explanation in it shares.
+
+    Attributes:
+        key: the content address.
+        data, model, view, target, baseline_explain, baseline_measure: names, as in `conf/`.
+        config: the part of the resolved configuration that the key is a hash of.
+        fingerprint: of the data.
+        model_scores: how good the model is on its test part, e.g. `accuracy`.
+        history: one mapping of numbers per training epoch.
+        environment: versions, threads, processor, git commit.
+        groups: sensitive column -> `[N]` long codes of the evaluated samples.
+        group_names: sensitive column -> name of each code.
+        outcome: skipped or failed where no explanation could be tried at all.
+    """
+
+    key: str
+    data: str
+    model: str
+    seed: int
+    view: str
+    target: str
+    baseline_explain: str
+    baseline_measure: str
+    config: Mapping[str, Any]
+    fingerprint: str = ""
+    model_scores: Mapping[str, float] = field(default_factory=dict)
+    history: tuple[Mapping[str, float], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, Tensor] = field(default_factory=dict)
+    group_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outcome: Outcome = Outcome()

@@ -1,0 +1,102 @@
+"""A cell made ready: its model trained or loaded, and seen as configured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xai_bench.core.seeds import Seeds
+from xai_bench.data.bundle import Bundle
+from xai_bench.evaluation.context import Bench
+from xai_bench.explainers.glassbox.glassbox import GlassBox
+from xai_bench.explainers.glassbox.structure import is_glass
+from xai_bench.models.base import Explained, Predictor
+from xai_bench.models.cache import trained
+from xai_bench.models.training import scores as quality
+from xai_bench.models.variants import RecipeLab
+from xai_bench.results.values import Cell, Outcome
+from xai_bench.runner import provenance
+from xai_bench.runner.plan import Plan
+from xai_bench.runner.progress import Progress
+from xai_bench.types import Inputs, Unsupported
+
+
+def opened(plan: Plan, cell: Cell, bundle: Bundle, progress: Progress) -> tuple[Cell, Bench | None]:
+    """Train or load the model and look at it as configured; a mismatch skips the whole cell."""
+    cell = replace(cell, environment=provenance.environment())
+    try:
+        bench, history, scores = _bench(plan, bundle, progress)
+    except Unsupported as reason:
+        return replace(cell, outcome=Outcome("skipped", str(reason))), None
+    found = replace(cell, model_scores=scores, history=history, groups=bench.groups)
+    return replace(found, group_names=bundle.group_names), bench
+
+
+def _bench(
+    plan: Plan, bundle: Bundle, progress: Progress
+) -> tuple[Bench, tuple[Mapping[str, float], ...], Mapping[str, float]]:
+    recipe, target = plan.component("model"), plan.component("target")
+    model = trained(
+        recipe,
+        plan.config["model"],
+        bundle,
+        seed=plan.config["seed"],
+        folder=_weights(plan),
+        on_epoch=progress.epoch,
+    )
+    settings = plan.config["evaluation"]
+    inputs = bundle.evaluation(settings["n_samples"], settings["n_background"])
+    predictor, inputs = plan.component("view").look(model.predictor, inputs)
+    explained = Explained(predictor, target, settings["max_rows"])
+    with torch.no_grad():
+        outputs = explained.outputs(inputs)
+    bench = Bench(
+        model=explained,
+        inputs=_told(explained, inputs) if target.follows_output else inputs.without_truth(),
+        targets=target.choose(outputs, bundle.test.y[: len(inputs)], bundle.task),
+        seeds=Seeds(plan.config["seed"]),
+        groups={name: codes[: len(inputs)] for name, codes in bundle.test.groups.items()},
+        labels=bundle.test.y[: len(inputs)],
+        rationale=None if bundle.test.rationale is None else bundle.test.rationale[: len(inputs)],
+        lab=_lab(plan, bundle, model.predictor),
+        batch_size=settings["batch_size"],
+        strict=plan.strict,
+    )
+    return bench, model.history, quality(model.predictor, bundle.test, bundle.task)
+
+
+def _told(model: Explained, inputs: Inputs) -> Inputs:
+    """With the model's own explanation for a truth, where it is a glass box and no task has one."""
+
+    def own(inputs: Inputs, targets: Tensor) -> Tensor:
+        rng = Seeds(0).stream("truth", samples=inputs.index)
+        return GlassBox().explain(model, inputs, targets, rng=rng)
+
+    if inputs.domain.truth is not None or not is_glass(model):
+        return inputs
+    return replace(inputs, domain=replace(inputs.domain, truth=own))
+
+
+def _lab(plan: Plan, bundle: Bundle, predictor: Predictor) -> RecipeLab:
+    settings = plan.config["evaluation"]
+    return RecipeLab(
+        recipe=plan.component("model"),
+        config=plan.config["model"],
+        bundle=bundle,
+        seed=plan.config["seed"],
+        folder=_weights(plan),
+        view=plan.component("view"),
+        target=plan.component("target"),
+        predictor=predictor,
+        n_background=settings["n_background"],
+        max_rows=settings["max_rows"],
+        n_workers=settings["n_workers"],
+    )
+
+
+def _weights(plan: Plan) -> Path:
+    return plan.results / "cache" / "models"

@@ -1,0 +1,154 @@
+"""What there is to choose from: read from `conf/` and from the source of the classes.
+
+Nothing is imported, so that lists and help come at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+GROUPS = {
+    "data": "data",
+    "model": "models",
+    "view": "views",
+    "target": "targets",
+    "baseline": "baselines",
+    "explainer": "explainers",
+    "metric": "metrics",
+    "recorder": "recorders",
+    "experiment": "experiments",
+}
+"""Group -> its plural, as in `xai-bench list explainers`."""
+
+SETS = ("explainer", "metric")
+"""Groups that are maps of named nodes: several options can be chosen at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One option of one group.
+
+    Attributes:
+        members: the options a set is made of; empty for a single component.
+        traits: class attributes that are written down as literals, e.g. `kind`, `paper`.
+    """
+
+    group: str
+    name: str
+    summary: str
+    target: str = ""
+    members: tuple[str, ...] = ()
+    traits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better; empty where that means nothing."""
+        return {True: "↑", False: "↓"}.get(self.traits.get("higher_is_better", ""), "")
+
+
+def conf_dir() -> Path:
+    """`conf/`: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[2]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
+    """Option -> its file; an earlier folder wins, as in Hydra."""
+    found = [path for folder in reversed(folders) for path in (folder / group).glob("*.yaml")]
+    return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
+
+
+def entries(group: str, folders: Sequence[Path]) -> list[Entry]:
+    """All options of a group: components by category and name, then sets."""
+    found = [_entry(group, name, path) for name, path in options(group, folders).items()]
+    return sorted(found, key=lambda e: (bool(e.members), e.traits.get("category", ""), e.name))
+
+
+def _entry(group: str, name: str, path: Path) -> Entry:
+    import yaml
+
+    text = path.read_text(encoding="utf-8")
+    # The parser in C, where PyYAML was built with it, takes a tenth of the time.
+    content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    node = content.get(name, content) if group in SETS else content
+    target = node.get("_target_", "") if isinstance(node, dict) else ""
+    source = _class(target)
+    doc = (ast.get_docstring(source) or "") if source else ""
+    return Entry(
+        group=group,
+        name=name,
+        summary=_comment(text) or _first_sentence(doc),
+        target=target,
+        members=tuple(_members(content.get("defaults", []))) if group in SETS else (),
+        traits=_traits(source) if source else {},
+    )
+
+
+def _members(defaults: Sequence[Any]) -> Iterator[str]:
+    for item in defaults:
+        names = list(item.values()) if isinstance(item, dict) else [item]
+        for name in names:
+            yield from name if isinstance(name, list) else [str(name)]
+
+
+def _comment(text: str) -> str:
+    """The comment at the head of a YAML file, without Hydra's own directives."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        if "@package" not in line:
+            lines.append(line.lstrip("# ").rstrip())
+    return _first_sentence(" ".join(lines))
+
+
+def _first_sentence(text: str) -> str:
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=\.)\s+(?=[A-Z`])", paragraph)[0].rstrip(".")
+
+
+def _class(target: str) -> ast.ClassDef | None:
+    """The head of the class that `_target_` names, down to its first method.
+
+    It is found without importing the module, and no more is parsed than is told.
+    """
+    module, _, name = target.rpartition(".")
+    text = _source(module) if module else ""
+    found = re.search(rf"^class {re.escape(name)}\b.*:\n((?:    .*\n|\n)*)", text, re.MULTILINE)
+    if not found:
+        return None
+    head = re.split(r"^    (?:@|def |async def )", found[1], maxsplit=1, flags=re.MULTILINE)[0]
+    [node] = ast.parse(f"class {name}:\n{head}    ...\n").body
+    return node if isinstance(node, ast.ClassDef) else None
+
+
+@cache
+def _source(module: str) -> str:
+    top, *rest = module.split(".")
+    spec = find_spec(top)
+    if spec is None or spec.origin is None:
+        return ""
+    stem = Path(spec.origin).parent.joinpath(*rest)
+    for path in (stem.with_suffix(".py"), stem / "__init__.py", Path(spec.origin)):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    return ""
+
+
+def _traits(source: ast.ClassDef) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for node in source.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            try:
+                found[node.target.id] = ast.literal_eval(node.value)
+            except ValueError:
+                continue
+    return found

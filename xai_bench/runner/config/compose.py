@@ -1,0 +1,205 @@
+"""From a command line to the configurations of its jobs; Hydra's errors become one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from xai_bench.core.spelling import instead
+from xai_bench.runner.config import messages
+from xai_bench.runner.config.catalogue import GROUPS, SETS, conf_dir, options
+from xai_bench.runner.config.messages import Mistake
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What follows `xai-bench run`: Hydra's flags as typed, and the overrides in order."""
+
+    flags: tuple[str, ...]
+    overrides: tuple[str, ...]
+    parsed: argparse.Namespace
+
+    @property
+    def conf(self) -> Path:
+        path = self.parsed.config_path
+        return Path(path).absolute() if path else conf_dir()
+
+    @property
+    def config_name(self) -> str:
+        return str(self.parsed.config_name or "config")
+
+    @property
+    def runs(self) -> bool:
+        """False where a configuration is only shown."""
+        shown = self.parsed
+        return not (shown.cfg or shown.info or shown.hydra_help or shown.shell_completion)
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """Sort a command line; flags may stand anywhere."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed = get_args_parser().parse_intermixed_args(list(arguments))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        reason = said.getvalue().strip().rpartition("error: ")[2]
+        raise Mistake(f"{reason}; `xai-bench run --help` shows what can be written") from None
+    flags = list(arguments)
+    for override in parsed.overrides:
+        flags.remove(override)
+    return Command(tuple(flags), tuple(parsed.overrides), parsed)
+
+
+def configurations(command: Command) -> Iterator[DictConfig]:
+    """Compose the jobs, so that every value of a sweep occurs in one of them. Raises `Mistake`."""
+    if not (command.conf / f"{command.config_name}.yaml").is_file():
+        names = [path.stem for path in command.conf.glob("*.yaml")]
+        raise Mistake(
+            f"--config-name {command.config_name}: there is no such file in {command.conf}; "
+            f"{instead(command.config_name, names)}"
+        )
+    extra = _searchpath(command)
+    with initialize_config_dir(str(command.conf), version_base="1.3"):
+        typed = _values(command.overrides)
+        cfg = _compose(command, [*(each[0] for each in typed.values()), *extra])
+        swept = _values(_swept(command, cfg, typed)) | typed
+        for overrides in _jobs(list(swept.values())):
+            yield _compose(command, [*overrides, *extra])
+
+
+def _searchpath(command: Command) -> list[str]:
+    folder = command.parsed.config_dir
+    if folder is None:
+        return []
+    if not Path(folder).is_dir():
+        raise Mistake(f"--config-dir {folder}: there is no such folder")
+    if any(override.startswith("hydra.searchpath=") for override in command.overrides):
+        raise Mistake("both --config-dir and hydra.searchpath are given: put all in one of them")
+    return [f"hydra.searchpath=['file://{Path(folder).absolute()}']"]
+
+
+def _values(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """Key -> one override per value; as in Hydra, a later one with the same key wins."""
+    loader = GlobalHydra.instance().config_loader()
+    try:
+        parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise Mistake(messages.not_understood(error.override)) from None
+    found = {}
+    for one in parsed:
+        key = one.get_key_element()
+        if one.is_discrete_sweep():
+            found[key] = [f"{key}={value}" for value in one.sweep_string_iterator()]
+        elif not one.is_sweep_override():  # an interval is a matter of its sweeper
+            found[key] = [str(one.input_line)]
+    return found
+
+
+def _swept(command: Command, cfg: DictConfig, typed: Mapping[str, list[str]]) -> list[str]:
+    """The sweep that an experiment brings along. Raises `Mistake` for values without a sweep."""
+    if not command.parsed.multirun and cfg.hydra.mode is not RunMode.MULTIRUN:
+        for override in command.overrides:
+            if len(typed.get(override.partition("=")[0], ())) > 1:
+                raise Mistake(messages.several_values(override, sets=SETS))
+        return []
+    params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
+    return [f"{key}={value}" for key, value in params.items()]
+
+
+def _jobs(values: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """One override list for each value, with all else at its first value."""
+    first = [each[0] for each in values]
+    yield first
+    for i, each in enumerate(values):
+        yield from ([*first[:i], value, *first[i + 1 :]] for value in each[1:])
+
+
+def _compose(command: Command, overrides: list[str]) -> DictConfig:
+    try:
+        return compose(command.config_name, overrides, return_hydra_config=True)
+    except YAMLError as error:
+        raise Mistake(f"a YAML file cannot be read: {messages.one_line(error)}") from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise Mistake(_sentence(error, command, overrides)) from None
+
+
+def _sentence(error: Exception, command: Command, overrides: list[str]) -> str:
+    """Hydra's error as one sentence with a remedy."""
+    if isinstance(error, OverrideParseException):
+        return messages.not_understood(error.override)
+    if isinstance(error, MissingConfigException):
+        return _no_option(error, command, overrides)
+    empty = [o for o in overrides if o.partition("=")[2] == "null"]
+    if isinstance(error, ValueError) and empty:
+        return f"{empty[0]} chooses nothing: name an option, or several as 'explainer=[a,b]'"
+    for pattern, told in _PATTERNS.items():
+        found = re.match(pattern, str(error))
+        if found:
+            return told(found[1], command, overrides)
+    return messages.one_line(error)
+
+
+def _no_option(error: MissingConfigException, command: Command, overrides: list[str]) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    typed = [o for o in overrides if o.lstrip("+~").startswith((f"{group}=", f"{group}@"))]
+    known = error.options or list(options(group, _conf_folders(command)))
+    where = "" if typed else messages.one_line(error).partition(":")[0] + ": "
+    return where + messages.no_option(group, name, known)
+
+
+def _no_key(key: str, command: Command, overrides: list[str]) -> str:
+    parent = key.partition("@")[0].rpartition(".")[0]
+    group, _, name = key.partition(".")
+    others = [o for o in overrides if not o.lstrip("+~").startswith(key)]
+    cfg = compose(command.config_name, others, return_hydra_config=True)
+    if group in SETS and name:
+        name = name.partition(".")[0]
+        if name not in cfg[group]:
+            known = options(group, _conf_folders(command))
+            return messages.not_selected(key, group, name, [str(n) for n in cfg[group]], known)
+    if key == "baseline":
+        return (
+            "there are two baselines: write baseline@baseline.explain=NAME, "
+            "baseline@baseline.measure=NAME, or both"
+        )
+    section = OmegaConf.select(cfg, parent) if parent else cfg
+    siblings = [str(sibling) for sibling in section if sibling != "hydra"] if section else []
+    return messages.no_key(key, siblings if parent else [*siblings, *GROUPS])
+
+
+def _conf_folders(command: Command) -> list[Path]:
+    own = command.parsed.config_dir
+    return [command.conf, *([Path(own)] if own else [])]
+
+
+def _twice(key: str, command: Command, overrides: list[str]) -> str:
+    return messages.twice(key, next(o for o in overrides if o.startswith(f"+{key}")))
+
+
+def _nothing(key: str, command: Command, overrides: list[str]) -> str:
+    return messages.nothing_to_leave_out(key)
+
+
+_PATTERNS: Mapping[str, Callable[[str, Command, list[str]], str]] = {
+    r"Could not append to config\. An item is already at '(.+?)'": _twice,
+    r"Could not delete from config\. '(.+?)' does not exist": _nothing,
+    r"Could not override '(.+?)'": _no_key,
+}
+"""What Hydra says -> how we say it."""

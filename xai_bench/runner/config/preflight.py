@@ -1,0 +1,239 @@
+"""Is this configuration one that can run? Asked in the first seconds, before any work."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from xai_bench.core.spelling import instead
+from xai_bench.runner.config.catalogue import SETS, conf_dir, options
+from xai_bench.runner.config.messages import no_key, one_line
+from xai_bench.runner.config.signatures import WORDS, accepts, arguments, locate
+
+SETTINGS: Mapping[str, type] = {
+    "study": str,
+    "seed": int,
+    "results": str,
+    "strict": bool,
+    "allow": list,
+    "budget": int,
+    "anytime": list,
+    "tune": bool,
+    "tuning.n_trials": int,
+    "tuning.metric": str,
+    "tuning.n_samples": int,
+    "evaluation.n_samples": int,
+    "evaluation.n_background": int,
+    "evaluation.batch_size": int,
+    "evaluation.max_rows": int,
+    "evaluation.n_workers": int,
+}
+"""The frame of a configuration; everything else is components."""
+
+OPTIONAL = ("budget",)
+"""Settings that may be null."""
+
+COUNTS = ("evaluation.", "budget", "tuning.n_")
+"""Settings that start like this are counts: 1 or more."""
+
+NODES = ("data", "model", "view", "target", "baseline.explain", "baseline.measure", "recorder")
+"""Single components."""
+
+INSIDE: Mapping[str, str] = {
+    "linear": "is not linear",
+    "trees": "is not made of trees",
+    "glass_box": "is no glass box",
+}
+"""What explainers may need to read of a model, and what is wrong where it is not there."""
+
+_HYDRA = ("_target_", "_args_", "_convert_", "_recursive_", "_partial_")
+
+
+def check(cfg: DictConfig) -> list[str]:
+    """Everything that is wrong with a composed configuration, one sentence each.
+
+    Components are looked at only when the settings are right, because that imports torch.
+    """
+    problems = [*_unknown(cfg), *_settings(cfg)] or [*_place(cfg), *_terms(cfg)]
+    if problems:
+        return problems
+    allow = ["xai_bench", *(_select(cfg, "allow") or [])]
+    for path in _components(cfg):
+        try:
+            node = OmegaConf.select(cfg, path)
+            if OmegaConf.is_config(node):
+                node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            problems.append(_unresolved(path, error))
+            continue
+        problems += _component(path, node, allow)
+    return problems
+
+
+def notes(cfg: DictConfig) -> list[str]:
+    """What a user may not expect of a configuration that is in order."""
+    return [*_unable(cfg), *_without_budget(cfg)]
+
+
+def folders(cfg: DictConfig) -> list[Path]:
+    """The user's own conf folders."""
+    paths = [str(entry) for entry in _select(cfg, "hydra.searchpath") or []]
+    return [Path(path.removeprefix("file://")) for path in paths if "://" not in path[7:]]
+
+
+def _unable(cfg: DictConfig) -> list[str]:
+    model = locate(cfg.model._target_)
+    targets = {str(name): locate(node._target_) for name, node in cfg.explainer.items()}
+    needs = {name: set(getattr(target, "needs", ())) for name, target in targets.items()}
+    found = []
+    if getattr(model, "differentiable", True) is False:
+        names = [name for name, words in needs.items() if "gradient" in words]
+        found += _skipped(cfg, "has no gradients", names)
+    gives = getattr(model, "gives", tuple(INSIDE))  # where nobody has said, nobody is warned
+    for word, fault in INSIDE.items():
+        if word not in gives:
+            found += _skipped(cfg, fault, [name for name, words in needs.items() if word in words])
+    return found
+
+
+def _skipped(cfg: DictConfig, fault: str, names: Sequence[str]) -> list[str]:
+    model = cfg.model._target_.rpartition(".")[2]
+    return [f"{model} {fault}: {', '.join(names)} will be skipped"] if names else []
+
+
+def _without_budget(cfg: DictConfig) -> list[str]:
+    asked = [name for name in ("budget", "anytime") if cfg.get(name)]
+    if not asked or any("budget" in node for node in cfg.explainer.values()):
+        return []
+    return [f"{asked[0]}={cfg[asked[0]]} changes nothing: no chosen explainer has a budget"]
+
+
+def _unknown(cfg: DictConfig) -> Iterator[str]:
+    tops = {path.partition(".")[0] for path in (*SETTINGS, *NODES, *SETS)}
+    for key in cfg:
+        if key not in tops and key != "hydra":
+            yield no_key(str(key), tops)
+    for parent in ("evaluation", "tuning", "baseline"):
+        known = [path.rpartition(".")[2] for path in (*SETTINGS, *NODES) if path.startswith(parent)]
+        section = _select(cfg, parent)
+        found = [str(key) for key in section] if isinstance(section, DictConfig) else []
+        yield from (no_key(f"{parent}.{key}", known) for key in found if key not in known)
+
+
+def _settings(cfg: DictConfig) -> Iterator[str]:
+    for path, kind in SETTINGS.items():
+        try:
+            value = OmegaConf.select(cfg, path, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            yield _unresolved(path, error)
+            continue
+        if value is None:
+            if path not in OPTIONAL:
+                yield f"{path} has no value: write {path}=..., {WORDS.get(kind, 'a list')}"
+        elif kind in WORDS and not accepts(kind, value):
+            yield f"{path}={value!r} is not {WORDS[kind]}"
+        elif kind is int and path.startswith(COUNTS) and value < 1:
+            yield f"{path}={value} must be 1 or more"
+        elif path == "study" and not re.fullmatch(r"[\w.-]+", value):
+            yield f"study={value!r} names a folder: use letters, digits, '.', '_' and '-' only"
+
+
+def _terms(cfg: DictConfig) -> Iterator[str]:
+    """Budgets that rise, one way of setting them, and what tuning needs."""
+    found = cfg.get("anytime", [])
+    budgets: list[Any] = list(found) if isinstance(found, (list, ListConfig)) else [None]
+    whole = all(accepts(int, budget) and budget >= 1 for budget in budgets)
+    if not whole or any(low >= high for low, high in pairwise(budgets)):
+        yield (
+            f"anytime={found} is not a list of rising budgets, each a whole number of 1 or more: "
+            "write e.g. 'anytime=[32,128,512]'"
+        )
+    if budgets and cfg.get("budget") is not None:
+        yield f"budget={cfg.budget} and anytime={found} are both set: leave one of them out"
+    if cfg.get("tune"):
+        known = options("metric", [conf_dir(), *folders(cfg)])
+        single = [name for name, path in known.items() if "_target_" in path.read_text("utf-8")]
+        if cfg.tuning.metric not in single:
+            near = instead(cfg.tuning.metric, single)
+            yield f"tuning.metric={cfg.tuning.metric}: there is no such metric; {near}"
+        if find_spec("optuna") is None:
+            yield "tune=true needs Optuna: pip install 'xai-bench[tune]'"
+
+
+def _place(cfg: DictConfig) -> Iterator[str]:
+    """The results folder can be made and written to."""
+    wanted = Path(cfg.results).expanduser().absolute()
+    there = next(path for path in (wanted, *wanted.parents) if path.exists())
+    advice = "give a folder that can be written to: results=..."
+    if not there.is_dir():
+        yield f"results={cfg.results}: {there} is a file, not a folder; {advice}"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield f"results={cfg.results}: {there} cannot be written to; {advice}"
+
+
+def _components(cfg: DictConfig) -> list[str]:
+    groups = [(group, _select(cfg, group)) for group in SETS]
+    named = [f"{group}.{name!s}" for group, nodes in groups for name in nodes or {}]
+    return [*NODES, *named] if _select(cfg, "explainer") else [*NODES, "explainer", *named]
+
+
+def _component(path: str, node: object, allow: Sequence[str]) -> list[str]:
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        return [_no_component(path, node)]
+    given = {name: value for name, value in node.items() if name not in _HYDRA}
+    try:
+        target = locate(node["_target_"], allow)
+        problems = list(arguments(path, target, given))
+    except (ImportError, AttributeError) as error:
+        problems = [f"{path}: {one_line(error)}"]
+    for name, value in given.items():
+        parts = value if isinstance(value, list) else [value]
+        nested = [part for part in parts if isinstance(part, dict) and "_target_" in part]
+        problems += [p for part in nested for p in _component(f"{path}.{name}", part, allow)]
+    return problems
+
+
+def _no_component(path: str, node: object) -> str:
+    group, _, name = path.partition(".")
+    if path == "explainer":
+        return (
+            "no explainer is chosen: write e.g. 'explainer=[saliency,random]' or explainer=default"
+        )
+    if node is None:
+        return f"no {group} is chosen: write {_choice(path)}=NAME (`xai-bench list {group}`)"
+    if group in SETS:
+        return (
+            f"{path} has no _target_, so it is no {group}: choose '{name}' as part of "
+            f"'{group}=[...]' before you set its fields"
+        )
+    return (
+        f"{path} is {node!r}, which is no component: write {_choice(path)}=NAME, or give _target_"
+    )
+
+
+def _choice(path: str) -> str:
+    group = path.partition(".")[0]
+    return f"{group}@{path}" if "." in path else group
+
+
+def _unresolved(path: str, error: OmegaConfBaseException) -> str:
+    key = error.full_key or path
+    if "Missing mandatory value" in str(error):
+        return f"{key} has no value: write {key}=..."
+    return f"{key}: {one_line(error)}"
+
+
+def _select(cfg: DictConfig, path: str) -> Any:
+    """The value at `path`; None where it is absent, missing or cannot be resolved."""
+    try:
+        return OmegaConf.select(cfg, path)
+    except OmegaConfBaseException:
+        return None

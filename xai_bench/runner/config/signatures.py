@@ -1,0 +1,99 @@
+"""Does a `_target_` exist, and does it take these arguments? Asked without calling it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pkgutil import iter_modules
+from types import UnionType
+from typing import Any
+
+from xai_bench.core.spelling import instead
+from xai_bench.runner.config.messages import no_key
+
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+"""The plain types, as users call them."""
+
+
+def locate(target: str, allow: Sequence[str] = ()) -> Any:
+    """The class or function that `_target_` names. Raises ImportError or AttributeError."""
+    parts = target.split(".")
+    if allow and not any(target.startswith(f"{prefix}.") for prefix in allow):
+        raise ImportError(
+            f"_target_ {target} lies outside {', '.join(allow)}; if you trust it, add "
+            f"'allow=[{parts[0]}]'"
+        )
+    name = ".".join(parts[:-1])
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ImportError(_no_module(name, error)) from error
+    if not hasattr(module, parts[-1]):
+        public = [
+            k
+            for k, v in vars(module).items()
+            if getattr(v, "__module__", "") == name and k[0] != "_"
+        ]
+        raise AttributeError(f"{name} has no '{parts[-1]}'; {instead(parts[-1], public)}")
+    return getattr(module, parts[-1])
+
+
+def _no_module(name: str, error: ModuleNotFoundError) -> str:
+    missing = error.name or name
+    if not f"{name}.".startswith(f"{missing}."):
+        return f"{name} needs the package '{missing}', which is not installed"
+    parent, _, last = missing.rpartition(".")
+    if not parent:
+        return f"there is no package '{missing}'; install it or put its folder on PYTHONPATH"
+    known = [found.name for found in iter_modules(importlib.import_module(parent).__path__)]
+    return f"there is no module {missing}; {instead(last, known)}"
+
+
+def arguments(path: str, target: Any, given: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with calling `target(**given)`; `path` is where it stands in the config."""
+    if not callable(target):
+        yield f"{path}: _target_ {target!r} is neither a class nor a function"
+        return
+    parameters = _parameters(target)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, value in given.items():
+        if name in parameters:
+            hint = parameters[name].annotation
+            if not accepts(hint, value):
+                yield f"{path}.{name}={value!r} is not {_word(hint)}"
+        elif not open_ended:
+            yield no_key(f"{path}.{name}", parameters)
+    for name, parameter in parameters.items():
+        optional = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if parameter.default is parameter.empty and name not in given and not optional:
+            yield f"{path}.{name} has no value: write {path}.{name}=..."
+
+
+def accepts(hint: Any, value: object) -> bool:
+    """Whether a plain value fits a plain type; anything else is left to the class."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return value in parts
+    if origin in (typing.Union, UnionType):
+        return any(accepts(part, value) for part in parts)
+    if hint is type(None):
+        return value is None
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (str, bool) else True
+
+
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(target, eval_str=True).parameters
+    except NameError:  # a type that is imported for type checkers only
+        return inspect.signature(target).parameters
+
+
+def _word(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    parts = typing.get_args(hint)
+    return " or ".join(map(_word, parts)) if parts else WORDS.get(hint, "empty (null)")

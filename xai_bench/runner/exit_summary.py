@@ -1,0 +1,47 @@
+"""What a person reads when all jobs are done: the table, where everything is, the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from xai_bench.results.store.store import Store
+
+
+def finish(results: Path, study: str, statuses: Sequence[str]) -> int:
+    """Write the report, show its table and say where everything is; the exit code.
+
+    Returns 0 if all is well, 1 if a cell failed or none ran.
+    """
+    from rich.console import Console
+
+    from xai_bench.results.report.formats.console import terminal
+    from xai_bench.results.report.writer import write
+
+    console = Console()
+    store = Store(results)
+    if study in store.studies():
+        console.print(terminal(store, study))
+        written = write(store, study, results / "reports" / study)
+        places: dict[str, Path | str] = {
+            "results": results / "store",
+            "report": written.markdown,
+        }
+        if (results / "mlflow.db").exists():
+            places["MLflow"] = results / "mlflow.db"
+            places["look at it"] = f"xai-bench ui --study {study} --results {_short(results)}"
+        for name, place in places.items():
+            console.print(f"[bold]{name:>10}[/]  {_short(place)}", highlight=False, soft_wrap=True)
+    failed = sum(status == "failed" for status in statuses)
+    if failed:
+        console.print(
+            f"{failed} of {len(statuses)} runs failed; the reasons are above", style="red"
+        )
+    return 1 if failed or not statuses else 0
+
+
+def _short(place: Path | str) -> str:
+    """Relative to where the user stands, if it lies below."""
+    if isinstance(place, Path) and place.is_relative_to(Path.cwd()):
+        return str(place.relative_to(Path.cwd()))
+    return str(place)

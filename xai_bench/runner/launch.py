@@ -1,0 +1,119 @@
+"""`xai-bench run`: check everything, then let Hydra start the jobs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from xai_bench.runner.config.compose import Command, configurations, parse
+from xai_bench.runner.config.messages import Mistake
+
+log = logging.getLogger(__name__)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Check the configuration of every job, then run them. Raises `Mistake` before any work."""
+    command = parse(arguments)
+    if not command.parsed.shell_completion:
+        _check(command)
+    end = _start(command)
+    if end is not None:
+        sys.exit(_finish(end))
+
+
+def job(cfg: DictConfig) -> str:
+    """One run. Returns its status; raises only for a bug, or for any failure where `strict`."""
+    from xai_bench.runner.job import job as run_cell
+
+    cfg.results = str(Path(HydraConfig.get().runtime.cwd, cfg.results))
+    return run_cell(cfg)
+
+
+class Ending(Callback):
+    """Writes the status of each job beside its log; `run` reads them for the summary at the end.
+
+    A job that raises would keep Hydra from calling the end of a sweep, so its traceback is logged
+    here and it becomes a failed one.
+    """
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        status = str(job_return._return_value)
+        if job_return.status is JobStatus.FAILED:
+            log.error("this run stopped with an error", exc_info=job_return._return_value)
+            status = "failed"
+            job_return.status, job_return.return_value = JobStatus.COMPLETED, status
+        file = Path(config.hydra.runtime.output_dir, "status")
+        file.write_text(f"{status}\n", encoding="utf-8")
+
+    def on_run_end(self, config: DictConfig, **_: Any) -> None:
+        raise Ended(config, Path(config.hydra.runtime.output_dir))
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        raise Ended(config, Path(config.hydra.sweep.dir))
+
+
+class Ended(SystemExit):
+    """All jobs are done. The one kind of exception that Hydra lets out of a callback."""
+
+    def __init__(self, config: DictConfig, folder: Path) -> None:
+        super().__init__(1)
+        self.config, self.folder = config, folder
+
+
+def _start(command: Command) -> Ended | None:
+    """Hand over to Hydra; None where it only had to show something."""
+    sys.argv = ["xai-bench run", *command.flags, *command.overrides]
+    start = hydra.main(
+        version_base="1.3", config_path=str(command.conf), config_name=command.config_name
+    )
+    try:
+        start(job)()
+    except Ended as end:
+        return end
+    return None
+
+
+def _finish(end: Ended) -> int:
+    from xai_bench.runner import exit_summary
+
+    statuses = [file.read_text(encoding="utf-8").strip() for file in end.folder.glob("**/status")]
+    return exit_summary.finish(Path(end.config.results).absolute(), end.config.study, statuses)
+
+
+def _check(command: Command) -> None:
+    """Raises `Mistake` with everything that is wrong, once."""
+    problems: dict[str, None] = {}
+    notes: dict[str, None] = {}
+    for cfg in configurations(command):
+        problems.update(dict.fromkeys(_hidden(command, cfg)))
+        if command.runs:
+            from xai_bench.runner.config import preflight
+
+            found = preflight.check(cfg)
+            problems.update(dict.fromkeys(found))
+            notes.update(dict.fromkeys([] if found else preflight.notes(cfg)))
+    if problems:
+        raise Mistake("\n".join(problems))
+    for note in notes:
+        sys.stderr.write(f"note: {note}\n")
+
+
+def _hidden(command: Command, cfg: DictConfig) -> list[str]:
+    """Options in a user's folder that ours would hide: a name must stand for one thing."""
+    from xai_bench.runner.config.preflight import folders
+
+    return [
+        f"{path} is hidden by an option of the same name in {command.conf}; give it another name"
+        for folder in folders(cfg)
+        for path in sorted(folder.glob("**/*.yaml"))
+        if (command.conf / path.relative_to(folder)).is_file()
+    ]

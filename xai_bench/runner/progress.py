@@ -1,0 +1,112 @@
+"""What a person sees while a cell runs: one bar with the time left, one line per finished piece."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from xai_bench.results.regimes import PAPER
+from xai_bench.results.values import Cell, Explanation, Outcome
+
+_MARK = {"ok": "[green]✓[/]", "skipped": "[yellow]–[/]", "failed": "[red]✗[/]"}
+
+
+class Progress:
+    """A context manager around a terminal bar; without a terminal, plain lines only."""
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self.title = title
+        self._bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console or Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bars.add_task(title, total=None)
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def epoch(self, numbers: Mapping[str, float]) -> None:
+        """One training epoch has ended."""
+        shown = "  ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+        self._bars.update(self._task, description=f"{self.title}: training  {shown}")
+
+    def expect(self, total: int) -> None:
+        """So many steps of explaining and judging lie ahead."""
+        self._bars.reset(self._task, total=total, description=self.title)
+
+    def trial(self, name: str, number: int, best: float | None) -> None:
+        """One setting more was tried."""
+        told = "" if best is None else f", best {best:.4g}"
+        self._bars.update(self._task, description=f"{self.title}: tuning {name}, {number}{told}")
+        self._bars.advance(self._task)
+
+    def tuned(self, name: str, found: Mapping[str, Any]) -> None:
+        """The trials of one explainer are over."""
+        settings = ", ".join(f"{key}={value}" for key, value in found["best"].items())
+        scores = f"{found['metric']} {found['score']:.4g}, as shipped {found['shipped_score']:.4g}"
+        self._say(f"  [green]✓[/] {name}  [dim]tuned: {escape(settings)} ({scores})[/]")
+
+    def untuned(self, name: str, reason: str) -> None:
+        """An explainer competes as it is."""
+        self._say(f"  [yellow]–[/] {name}  [dim]not tuned: {escape(reason)}[/]")
+
+    def working_on(self, name: str) -> None:
+        self._bars.update(self._task, description=f"{self.title}: {name}")
+
+    def step(self, steps: int) -> None:
+        self._bars.advance(self._task, steps)
+
+    def trained(self, cell: Cell) -> None:
+        """The model stands; say how good it is."""
+        quality = "  ".join(f"{name} {value:.3f}" for name, value in cell.model_scores.items())
+        self._say(f"[bold]{self.title}[/]  {quality}")
+
+    def finished(self, explanation: Explanation, *, reused: bool = False) -> None:
+        """One line for one explainer, with every reason worth reading."""
+        failures = {
+            f"{scores.metric}: {scores.outcome.reason}"
+            for scores in explanation.scores.values()
+            if scores.outcome.status == "failed" and explanation.outcome.status == "ok"
+        }
+        terms = "" if explanation.terms == PAPER else explanation.terms
+        notes = [terms, "already in the store" if reused else explanation.outcome.reason]
+        told = escape(", ".join(filter(None, notes)))
+        self._say(f"  {_MARK[explanation.outcome.status]} {explanation.explainer}  [dim]{told}[/]")
+        for failure in sorted(failures):
+            self._say(f"      {_MARK['failed']} {escape(failure)}")
+
+    def ended(self, outcome: Outcome) -> None:
+        """The whole cell was skipped or failed."""
+        self._say(f"{_MARK[outcome.status]} [bold]{self.title}[/]  {escape(outcome.reason)}")
+
+    def _say(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, soft_wrap=True)
