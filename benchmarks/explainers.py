@@ -169,7 +169,7 @@ def ours(world: World, rows: range, budget: int, seed: int, method: str) -> Tens
         units = world.units.expand(x.shape)
         inputs = Inputs(x=x, units=units, index=part, domain=domain)
         rng = Seeds(seed).stream("explain", samples=part)
-        map_ = explainer.explain(model, inputs, world.targets[part], rng=rng)
+        map_ = explainer.explain(model, inputs, world.targets[part], rng=rng).attribution
         found.append(pool(map_.double(), units))
     return torch.cat(found)
 

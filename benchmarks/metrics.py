@@ -33,11 +33,11 @@ from torch import Tensor, nn
 from xai_bench.core import memory as process_memory
 from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.types import Answer
+from xai_bench.types import Explanation
 
 ROOT = Path(__file__).parents[1]
 WORLDS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -121,7 +121,7 @@ class World:
 
     name: str
     module: nn.Module
-    bench: Bench
+    bench: EvaluationContext
     explainers: dict[str, Any]
     maps: dict[str, Tensor]
     metrics: tuple[str, ...]
@@ -141,7 +141,7 @@ def prepared(name: str, args: argparse.Namespace) -> World:
     with torch.no_grad():
         targets = explained.outputs(inputs).argmax(1)
     n = len(inputs)
-    bench = Bench(
+    bench = EvaluationContext(
         explained, inputs, targets, Seeds(0), labels=bundle.test.y[:n], batch_size=n, strict=True
     )
     nodes = {e: config("explainer", e) for e in args.explainers}
@@ -151,10 +151,10 @@ def prepared(name: str, args: argparse.Namespace) -> World:
     return World(name, module, bench, nodes, maps, metrics)
 
 
-def _map(bench: Bench, name: str, explainer: Any) -> Tensor:
-    found = evaluate(bench, Candidate(name, explainer), [])
-    assert found.attribution is not None
-    return found.attribution
+def _map(bench: EvaluationContext, name: str, explainer: Any) -> Tensor:
+    found = evaluate(bench, ConfiguredExplainer(name, explainer), [])
+    assert found.explanation is not None
+    return found.explanation.attribution
 
 
 def ours(world: World, args: argparse.Namespace, *, unique: bool = False) -> dict[str, float]:
@@ -163,14 +163,18 @@ def ours(world: World, args: argparse.Namespace, *, unique: bool = False) -> dic
     hook = world.module.register_forward_pre_hook(meter)
     draws = {"n_draws": args.n_draws}
     judges = [
-        Judge(m, component("metric", m, **(draws if _random_sets(m) else {"n_draws": args.n_near})))
+        ConfiguredMetric(
+            m, component("metric", m, **(draws if _random_sets(m) else {"n_draws": args.n_near}))
+        )
         for m in world.metrics
     ]
     bench, spent = replace(world.bench, shared={}), 0.0
     start = time.perf_counter()
     for name, node in world.explainers.items():
         explainer = Timed(instantiate(node, _convert_="all"), meter)
-        evaluate(bench, Candidate(name, explainer), judges, given=Answer(world.maps[name]))  # type: ignore[arg-type]
+        evaluate(
+            bench, ConfiguredExplainer(name, explainer), judges, given=Explanation(world.maps[name])
+        )  # type: ignore[arg-type]
         spent += explainer.seconds
     seconds = time.perf_counter() - start
     hook.remove()
@@ -294,17 +298,20 @@ def memory(args: argparse.Namespace) -> None:
     inputs = Inputs(x=x, units=units, index=torch.arange(n), domain=domain)
     with torch.no_grad():
         targets = explained.outputs(inputs).argmax(1)
-    bench = Bench(explained, inputs, targets, Seeds(0), batch_size=64, strict=True)
+    bench = EvaluationContext(explained, inputs, targets, Seeds(0), batch_size=64, strict=True)
     n_batches = len(bench.batches())
     measured = min(args.batches or n_batches, n_batches)
     some = torch.cat(bench.batches()[:measured])
     bench = replace(bench, inputs=inputs.take(some), targets=targets[some])
-    candidate = Candidate("input_x_gradient", component("explainer", "input_x_gradient"))
+    candidate = ConfiguredExplainer("input_x_gradient", component("explainer", "input_x_gradient"))
     print(f"{measured} of {n_batches} batches of 64 samples, one explainer", flush=True)
     before = _resident("VmRSS")
     for metric in args.metrics:
         draws = {"n_draws": args.n_draws if _random_sets(metric) else args.n_near}
-        judge, here = Judge(metric, component("metric", metric, **draws)), replace(bench, shared={})
+        judge, here = (
+            ConfiguredMetric(metric, component("metric", metric, **draws)),
+            replace(bench, shared={}),
+        )
         process_memory.give_back()
         Path("/proc/self/clear_refs").write_text("5")
         start = time.perf_counter()

@@ -48,7 +48,7 @@ class Explaining:
         batch = Inputs(x=x, units=units, index=torch.arange(len(x)), domain=domain)
         rng = Seeds(0).stream("explain", samples=batch.index)
         labels = torch.as_tensor(np.asarray(targets)).long()
-        found = self.explainer.explain(self.model, batch, labels, rng=rng)
+        found = self.explainer.explain(self.model, batch, labels, rng=rng).attribution
         return found.detach().float().reshape(shape).numpy()
 
 

@@ -19,17 +19,17 @@ from torch import Tensor
 
 from tests.test_evaluate import Again, Noisy, Rows, Sum, bench, judges
 from tests.test_reproducible import assert_same_store
-from tests.test_store import cell, enlist, explanation, scored
+from tests.test_store import add_to_study, cell, explanation, scored
 from xai_bench.core.cost import timed
-from xai_bench.evaluation.budgets import climb
-from xai_bench.evaluation.context import Candidate
+from xai_bench.evaluation.budgets import evaluate_at_budgets
+from xai_bench.evaluation.context import ConfiguredExplainer
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.results.report.sections import budgets
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Explanation
-from xai_bench.types import Answer, Anytime, Inputs, Kind, Model, Rng, Unsupported
+from xai_bench.results.values import ExplainerResult
+from xai_bench.types import Anytime, Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,18 @@ class Walk:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "test"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
 
     budget: int = 8
     least: int = 1
     cracks_at: int = 0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         (answer,) = self.anytime(model, inputs, targets, [self.budget], rng=rng)
-        return answer.attribution
+        return answer
 
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         total, done = torch.zeros_like(inputs.x), 0
         for budget in budgets:
             if budget < self.least:
@@ -63,22 +60,26 @@ class Walk:
             done = budget
             if budget == self.cracks_at and 3 in inputs.index:
                 raise RuntimeError("cracked")
-            yield Answer(total / budget)
+            yield Explanation(total / budget)
 
 
-def walkers(*budgets: int, **changes: Any) -> list[Candidate]:
+def walkers(*budgets: int, **changes: Any) -> list[ConfiguredExplainer]:
     made = [Walk(budget=budget, **changes) for budget in budgets]
-    return [Candidate("walk", one, f"k{one.budget}", {"budget": one.budget}) for one in made]
+    return [
+        ConfiguredExplainer("walk", one, f"k{one.budget}", {"budget": one.budget}) for one in made
+    ]
 
 
-def climbed(*candidates: Candidate, metrics: Sequence[Any] = (Rows(),)) -> dict[str, Explanation]:
+def climbed(
+    *candidates: ConfiguredExplainer, metrics: Sequence[Any] = (Rows(),)
+) -> dict[str, ExplainerResult]:
     heard: list[int] = []
-    found = climb(bench(), candidates, judges(*metrics), on_step=heard.append)
+    found = evaluate_at_budgets(bench(), candidates, judges(*metrics), on_step=heard.append)
     assert sum(heard) <= 3 * len(candidates) * (1 + len(metrics))
     return {one.key: one for one in found}
 
 
-def alone(candidate: Candidate, metrics: Sequence[Any] = (Rows(),)) -> Explanation:
+def alone(candidate: ConfiguredExplainer, metrics: Sequence[Any] = (Rows(),)) -> ExplainerResult:
     return evaluate(bench(), candidate, judges(*metrics))
 
 
@@ -88,7 +89,7 @@ def test_each_answer_is_that_of_its_budget_alone_and_costs_as_much() -> None:
     assert list(found) == ["k2", "k3", "k8"]
     for candidate in candidates:
         one, other = found[candidate.key], alone(candidate, [Rows(), Sum(), Again()])
-        assert torch.equal(one.attribution, other.attribution)
+        assert torch.equal(one.explanation.attribution, other.explanation.attribution)
         for name, scores in other.scores.items():
             assert torch.equal(one.scores[name].values, scores.values), name
     assert [one.scores["Rows"].values[0].item() for one in found.values()] == [2, 3, 8]
@@ -97,8 +98,10 @@ def test_each_answer_is_that_of_its_budget_alone_and_costs_as_much() -> None:
 def test_the_model_is_asked_for_the_largest_budget_only() -> None:
     there = bench(batch_size=5)
     with timed(there.model) as metered:
-        climb(replace(there, model=metered), walkers(2, 4, 8), [], on_step=lambda _: None)
-    assert metered.bill.rows.forward == 5 * 8 + (2 + 4 + 8), "one run, and a warm-up of one sample"
+        evaluate_at_budgets(
+            replace(there, model=metered), walkers(2, 4, 8), [], on_step=lambda _: None
+        )
+    assert metered.usage.rows.forward == 5 * 8 + (2 + 4 + 8), "one run, and a warm-up of one sample"
 
 
 def test_a_budget_that_cannot_be_had_costs_no_other() -> None:
@@ -111,22 +114,29 @@ def test_one_that_breaks_half_way_costs_no_other() -> None:
     assert list(found) == ["k2", "k8"]
     for candidate in walkers(2, 8):
         one, budget = found[candidate.key], candidate.config["budget"]
-        assert torch.equal(one.attribution, alone(candidate).attribution)
+        assert torch.equal(one.explanation.attribution, alone(candidate).explanation.attribution)
         assert one.scores["Rows"].values.tolist() == [budget] * 5
 
 
 def test_who_has_no_such_method_is_left_to_run_alone() -> None:
     assert isinstance(Walk(), Anytime)
-    assert climbed(Candidate("noisy", Noisy(), "a"), Candidate("noisy", Noisy(), "b")) == {}
+    assert (
+        climbed(
+            ConfiguredExplainer("noisy", Noisy(), "a"), ConfiguredExplainer("noisy", Noisy(), "b")
+        )
+        == {}
+    )
 
 
 def test_an_answer_that_never_comes_is_left_to_a_run_of_its_own() -> None:
     @dataclass(frozen=True)
     class Short(Walk):
-        def anytime(self, *arguments: Any, rng: Rng) -> Iterator[Answer]:
+        def anytime(self, *arguments: Any, rng: Rng) -> Iterator[Explanation]:
             yield from list(super().anytime(*arguments, rng=rng))[:2]
 
-    made = [Candidate("short", Short(budget=b), f"k{b}", {"budget": b}) for b in (1, 2, 3)]
+    made = [
+        ConfiguredExplainer("short", Short(budget=b), f"k{b}", {"budget": b}) for b in (1, 2, 3)
+    ]
     assert list(climbed(*made)) == ["k1", "k2"]
 
 
@@ -134,21 +144,21 @@ def test_a_bill_can_be_read_while_it_grows() -> None:
     there = bench()
     with timed(there.model) as metered:
         metered.outputs(there.inputs)
-        early = metered.bill.so_far()
+        early = metered.usage.so_far()
         metered.outputs(there.inputs)
-    assert (early.rows.forward, metered.bill.rows.forward) == (5, 10)
-    assert 0 < early.seconds < metered.bill.seconds
+    assert (early.rows.forward, metered.usage.rows.forward) == (5, 10)
+    assert 0 < early.seconds < metered.usage.seconds
 
 
 # The report
 
 
-def at(name: str, budget: int, values: list[float], rows: float) -> Explanation:
+def at(name: str, budget: int, values: list[float], rows: float) -> ExplainerResult:
     fidelity = scored("abpc", values)
     cost = scored("forward_rows", [rows] * 3, "cost", higher_is_better=False)
     config = {"_target_": f"x.{name}", "budget": budget}
     made = explanation(name, fidelity, cost, key=f"{name}-{budget}", config=config)
-    return replace(made, terms=f"budget {budget} rows")
+    return replace(made, regime=f"budget {budget} rows")
 
 
 @pytest.fixture
@@ -164,7 +174,7 @@ def store(tmp_path: Path) -> Store:
         explanation("saliency", scored("abpc", [0.5, 0.5, 0.5])),
         explanation("random", scored("abpc", [0.0, 0.1, 0.0]), category="controls"),
     ]
-    enlist(store, "s", cell(), known)
+    add_to_study(store, "s", cell(), known)
     return store
 
 
@@ -190,7 +200,7 @@ def test_the_report_has_a_picture_a_table_and_a_csv(store: Store) -> None:
     assert "(figures/anytime-0-digits-cnn.png)" in text
     table = pd.read_csv(folder / "anytime.csv")
     assert table["rows"].tolist() == [16, 62, 256, 16, 64]
-    assert table["terms"].iloc[0] == "budget 16 rows"
+    assert table["regime"].iloc[0] == "budget 16 rows"
     assert table["gap"].iloc[2] == 0
     write(store, "s", folder / "again")
     assert (folder / "again" / "figures" / "anytime-0-digits-cnn.png").read_bytes() == picture
@@ -203,19 +213,19 @@ def test_other_settings_are_another_curve(tmp_path: Path) -> None:
         replace(
             one,
             key=f"{one.key}-wide",
-            terms=f"{one.terms}, wide",
+            regime=f"{one.regime}, wide",
             config={**one.config, "width": 1},
         )
         for one in plain
     ]
-    enlist(store, "s", cell(), [*plain, *wide])
+    add_to_study(store, "s", cell(), [*plain, *wide])
     [block] = blocks(store, "s")
     assert [c.name for c in budgets.climbs(block)] == ["lime", "lime (width=1)"]
 
 
 def test_one_budget_makes_no_curve(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    enlist(store, "s", cell(), [at("lime", 8, [0.1, 0.2, 0.3], 8)])
+    add_to_study(store, "s", cell(), [at("lime", 8, [0.1, 0.2, 0.3], 8)])
     report = write(store, "s")
     assert "more rows" not in report.markdown.read_text()
     assert not (report.markdown.parent / "anytime.csv").exists()

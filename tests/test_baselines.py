@@ -19,7 +19,7 @@ from xai_bench.core.cooperative_games import all_coalitions
 from xai_bench.core.imputers import ConditionalGaussian, ConditionalNeighbours, regression
 from xai_bench.core.inpainting import NoisyLinear, harmonic
 from xai_bench.core.seeds import Seeds
-from xai_bench.data.synthetic.gaussian import CorrelatedGaussian, GaussianLaw
+from xai_bench.data.synthetic.gaussian import CorrelatedGaussian, GaussianDistribution
 from xai_bench.explainers.gradient.integrated import IntegratedGradients
 from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.metrics.fidelity.random_subsets import Infidelity
@@ -143,14 +143,14 @@ def test_a_quantile_is_that_of_each_column_never_of_the_sample(
 # Conditional draws, normal
 
 
-def known(law: GaussianLaw, x: Tensor) -> Inputs:
+def known(distribution: GaussianDistribution, x: Tensor) -> Inputs:
     inputs = toys.linear([1.0] * x.shape[1], x=x).inputs
-    return replace(inputs, domain=replace(inputs.domain, law=law))
+    return replace(inputs, domain=replace(inputs.domain, distribution=distribution))
 
 
-def law(n: int = 4) -> GaussianLaw:
+def distribution(n: int = 4) -> GaussianDistribution:
     root = toys.normal(n, n, seed=5)
-    return GaussianLaw(toys.normal(n, seed=6), root @ root.T + 0.1 * torch.eye(n).double())
+    return GaussianDistribution(toys.normal(n, seed=6), root @ root.T + 0.1 * torch.eye(n).double())
 
 
 def rng(inputs: Inputs) -> Any:
@@ -158,7 +158,7 @@ def rng(inputs: Inputs) -> Any:
 
 
 def test_normal_draws_have_the_conditional_mean_and_covariance() -> None:
-    truth, x = law(), toys.normal(2, 4, seed=7)
+    truth, x = distribution(), toys.normal(2, 4, seed=7)
     inputs, kept = known(truth, x), torch.tensor([True, False, False, True])
     made = ConditionalGaussian(n_draws=20_000)
     drawn = made.impute(inputs, kept.expand(2, 1, 4), rng=rng(inputs))[:, 0]
@@ -169,7 +169,7 @@ def test_normal_draws_have_the_conditional_mean_and_covariance() -> None:
 
 
 def test_slopes_are_those_of_the_law_for_every_coalition() -> None:
-    truth, kept = law(5), all_coalitions(5)
+    truth, kept = distribution(5), all_coalitions(5)
     found = regression(truth.covariance, kept[None])[0]
     for row, slopes in zip(kept, found, strict=True):
         expected = truth.conditional(row)[0] * ~row[:, None]
@@ -179,7 +179,7 @@ def test_slopes_are_those_of_the_law_for_every_coalition() -> None:
 def test_a_column_that_is_known_from_others_is_passed_over() -> None:
     """The third column is the sum of the first two; the fourth is constant."""
     root = torch.tensor([[1.0, 0.0], [0.3, 1.0], [1.3, 1.0], [0.0, 0.0]]).double()
-    truth = GaussianLaw(torch.zeros(4).double(), root @ root.T)
+    truth = GaussianDistribution(torch.zeros(4).double(), root @ root.T)
     x = torch.tensor([[1.0, 2.0, 3.0, 0.0]]).double()
     inputs = known(truth, x)
     for kept in ([True, True, False, False], [True, False, True, True], [True] * 4):
@@ -193,7 +193,9 @@ def test_conditional_shapley_values_are_those_written_down(n_draws: int) -> None
     weights = (1.0, 0.0, -0.8, 0.0, 0.5)
     bundle = CorrelatedGaussian(weights, game="conditional", n_rows=100).load()
     world = toys.linear(list(weights), x=bundle.test.x[:6].double())
-    inputs = replace(world.inputs, domain=replace(world.inputs.domain, law=bundle.law))
+    inputs = replace(
+        world.inputs, domain=replace(world.inputs.domain, distribution=bundle.distribution)
+    )
     world = toys.World(world.model, inputs, world.targets)
     assert bundle.truth is not None
     truth = bundle.truth(inputs, world.targets)
@@ -201,7 +203,7 @@ def test_conditional_shapley_values_are_those_written_down(n_draws: int) -> None
     torch.testing.assert_close(world.explain(ExactShapley(made)), truth, atol=1e-6, rtol=0)
     found = world.case(truth).measure(ExactShapleyProbe(made))
     torch.testing.assert_close(found.values, truth, atol=1e-6, rtol=0)
-    assert found.departure is None
+    assert found.difference_from_reference is None
 
 
 def test_without_a_law_the_background_is_what_is_known() -> None:

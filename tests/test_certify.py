@@ -19,9 +19,9 @@ from xai_bench.certify.expected import EXPECTED, TAUGHT
 from xai_bench.certify.explainer import contract
 from xai_bench.certify.finding import faults, number
 from xai_bench.certify.metric import certificate
-from xai_bench.certify.metric_under_test import Subject
+from xai_bench.certify.metric_under_test import MetricUnderTest
 from xai_bench.explainers.gradient.methods import Gradient
-from xai_bench.types import Inputs, Model, Rng
+from xai_bench.types import Explanation, Inputs, Model, Rng
 
 __all__ = ["_as_it_was", "told"]
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ def test_a_metric_of_ours_has_no_fault(name: str) -> None:
 def test_where_all_of_it_is_known_another_metric_is_told(name: str, wrong: str) -> None:
     """Whatever calls itself `roar` must say by how much the loss rises without the units."""
     metric = component("metric", wrong)
-    found = retraining.anew(Subject(name, metric, taught=TAUGHT[name]))
+    found = retraining.anew(MetricUnderTest(name, metric, taught=TAUGHT[name]))
     assert found is not None
     assert found.fault
 
@@ -97,23 +97,23 @@ class Broken(Gradient):
 
     how: str = ""
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        found = super().explain(model, inputs, targets, rng=rng)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        found = super().explain(model, inputs, targets, rng=rng).attribution
         if self.how == "draws":
-            return found + 0 * torch.randn(1)
+            return Explanation(found + 0 * torch.randn(1))
         if self.how == "writes":
             inputs.x.mul_(2)
         if self.how == "hooks" and model.module is not None:
             model.module.register_forward_hook(lambda *_: None)
         if self.how == "batch":
-            return found / found.abs().max()
+            return Explanation(found / found.abs().max())
         if self.how == "pooled":
-            return found.flatten(1).sum(1)
+            return Explanation(found.flatten(1).sum(1))
         if self.how == "nan":
-            return found / 0
+            return Explanation(found / 0)
         if self.how == "more":
             model.target_output(inputs, targets)
-        return found
+        return Explanation(found)
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,7 @@ class Largest:
     "The largest attribution of the batch."
     category: ClassVar[str] = "complexity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "nobody"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case):
         return case.attribution.abs().max().expand(len(case.inputs)).double()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from xai_bench import cli
-from xai_bench.runner import job
+from xai_bench.runner import exit_summary, job
 from xai_bench.runner.config.catalogue import conf_dir, options
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +59,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Told:
 def own_folder(folder: Path) -> Path:
     """A user's conf folder in which everything is wrong."""
     gradient = "xai_bench.explainers.gradient.methods"
+    integrated = "xai_bench.explainers.gradient.integrated.IntegratedGradients"
     files = {
         "explainer/bad_class.yaml": f"bad_class: {{_target_: {gradient}.Salienc}}",
         "explainer/bad_module.yaml": "bad_module: {_target_: xai_bench.explainer.gradient.X}",
@@ -67,7 +68,7 @@ def own_folder(folder: Path) -> Path:
         "explainer/outside.yaml": "outside: {_target_: os.system, command: ls}",
         "explainer/dangling.yaml": "dangling: {_target_: a.B, baseline: '${baselin.explain}'}",
         "explainer/missing.yaml": f"missing: {{_target_: {gradient}.Saliency, baseline: '???'}}",
-        "explainer/empty.yaml": f"empty: {{_target_: {gradient}.IntegratedGradients}}",
+        "explainer/empty.yaml": f"empty: {{_target_: {integrated}}}",
         "explainer/broken.yaml": "broken: [1\n a: b: c",
         "explainer/set_with_typo.yaml": "defaults: [salency]",
         "experiment/sweep.yaml": (
@@ -307,7 +308,7 @@ class Jobs:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *deeds: str) -> None:
         self.deeds, self.configs, self.ended = list(deeds), [], []
         monkeypatch.setattr(job, "job", self.job)
-        monkeypatch.setattr(job, "finish", self.finish)
+        monkeypatch.setattr(exit_summary, "finish", self.finish)
 
     def job(self, cfg) -> str:
         self.configs.append(cfg)
@@ -373,7 +374,7 @@ def test_a_bug_shows_its_traceback_and_is_logged(
 def test_a_bug_in_the_ending_is_not_swallowed(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra turns what a callback raises into a warning and exit code 0."""
     Jobs(monkeypatch, "ok")
-    monkeypatch.setattr(job, "finish", lambda *_: 1 / 0)
+    monkeypatch.setattr(exit_summary, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         told("run", *SMALL)
 

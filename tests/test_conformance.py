@@ -29,7 +29,7 @@ from xai_bench.metrics.probes.removal.curves import RemovalCurves
 from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues
 from xai_bench.metrics.stability.sensitivity import MaxSensitivity, RelativeInputStability
 from xai_bench.models.targets import PredictedProbability
-from xai_bench.types import Case, Inputs, Model, Rng
+from xai_bench.types import Case, Explanation, Inputs, Model, Rng
 
 BASE = Constant(0.25)
 
@@ -38,8 +38,8 @@ BASE = Constant(0.25)
 class Cubed:
     """An explainer that needs x only."""
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return inputs.x**3
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(inputs.x**3)
 
 
 # Captum 0.9, called here

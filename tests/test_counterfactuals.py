@@ -21,8 +21,8 @@ from xai_bench.core import actionability, counterfactuals
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.tables.files import CustomTable
 from xai_bench.results.tracking.counterfactual_table import _number, what_to_change
-from xai_bench.results.values import Explanation
-from xai_bench.types import Actionability, Answer, Detailed, Fitted, Unsupported
+from xai_bench.results.values import ExplainerResult
+from xai_bench.types import Actionability, Explanation, Fitted, Unsupported
 
 EXPLAINERS = ["wachter", "growing_spheres", "nearest_unlike_neighbour", "dice"]
 explainers = each_of(EXPLAINERS)
@@ -51,13 +51,12 @@ def ready(name: str, world: toys.World, **changes: Any) -> Any:
     return made.fit(world.model, world.background(), rng=rng)
 
 
-def answer(name: str, world: toys.World, **changes: Any) -> Answer:
+def answer(name: str, world: toys.World, **changes: Any) -> Explanation:
     explainer = ready(name, world, **changes)
-    assert isinstance(explainer, Detailed)
-    return explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+    return explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
 
 
-def points(found: Answer) -> Tensor:
+def points(found: Explanation) -> Tensor:
     assert found.counterfactuals is not None
     return found.counterfactuals
 
@@ -65,7 +64,7 @@ def points(found: Answer) -> Tensor:
 def score(name: str, world: toys.World, found: Tensor | None) -> Tensor:
     case = world.case(torch.ones_like(world.inputs.x))
     metric = component("metric", f"counterfactual_{name}")
-    return metric.score(replace(case, counterfactuals=found))
+    return metric.score(toys.stating(case, counterfactuals=found))
 
 
 def margins(world: toys.World) -> Tensor:
@@ -162,7 +161,7 @@ def test_wachter_gives_the_same_answers_at_any_budget_in_one_run() -> None:
     arguments = (world.model, world.inputs, world.targets)
     found = explainer.anytime(*arguments, [60, 150], rng=world.rng)
     for budget, one in zip((60, 150), found, strict=True):
-        alone = replace(explainer, budget=budget).answer(*arguments, rng=world.rng)
+        alone = replace(explainer, budget=budget).explain(*arguments, rng=world.rng)
         assert torch.equal(points(one).nan_to_num(), points(alone).nan_to_num())
 
 
@@ -436,8 +435,14 @@ def test_what_to_change_is_told_as_a_table() -> None:
     moved[0, 0, 1] += 2
     moved[0, 0, 3:6] = torch.tensor([0.0, 1, 0])
     moved[1, 1] = torch.nan
-    one = Explanation(
-        "mine", "", "relevance", "counterfactual", {}, world.inputs.index, x, counterfactuals=moved
+    one = ExplainerResult(
+        "mine",
+        "",
+        "relevance",
+        "counterfactual",
+        {},
+        world.inputs.index,
+        Explanation(x, counterfactuals=moved),
     )
     inputs = {"x": x, "units": world.inputs.units}
     told = what_to_change(one, inputs, ["id", "age", "hours", "colour", "rooms"])
@@ -445,7 +450,7 @@ def test_what_to_change_is_told_as_a_table() -> None:
     rows = told.splitlines()[2:]
     assert rows[0] == f"| 0 | age: {x[0, 1]:.2f} → {x[0, 1] + 2:.2f}; colour: another |"
     assert rows[1:] == ["| 0 | nothing |", "| 1 | nothing |", "| 1 | *not found* |"]
-    assert what_to_change(replace(one, counterfactuals=None), inputs, []) is None
+    assert what_to_change(replace(one, explanation=Explanation(x)), inputs, []) is None
 
 
 def test_what_to_change_is_told_in_the_words_of_the_file() -> None:
@@ -463,9 +468,9 @@ def test_what_to_change_is_told_in_the_words_of_the_file() -> None:
     was = x[0, 1:].argmax().item()
     moved[0, 1:] = torch.tensor([0.0, 0, 0])
     moved[0, 1 + (was + 1) % 3] = 1
-    one = Explanation(
-        "mine", "", "relevance", "counterfactual", {}, torch.tensor([7]), x,
-        counterfactuals=moved[:, None],
+    one = ExplainerResult(
+        "mine", "", "relevance", "counterfactual", {}, torch.tensor([7]),
+        Explanation(x, counterfactuals=moved[:, None]),
     )  # fmt: skip
     inputs = {"x": x, "units": bundle.test.units[:1]}
     told = what_to_change(one, inputs, bundle.unit_names, bundle.elements)

@@ -22,7 +22,11 @@ from xai_bench.data.synthetic.functions import (
     Redundant,
     Xor,
 )
-from xai_bench.data.synthetic.gaussian import CorrelatedGaussian, GaussianLaw, conditional_shapley
+from xai_bench.data.synthetic.gaussian import (
+    CorrelatedGaussian,
+    GaussianDistribution,
+    conditional_shapley,
+)
 from xai_bench.data.synthetic.planted import PlantedPatch, stripes
 from xai_bench.types import Inputs
 
@@ -214,21 +218,21 @@ def test_stripes_of_one_direction_are_orthogonal_to_the_other() -> None:
         PlantedPatch(size=16, patch=5).load()
 
 
-def random_law(n: int) -> GaussianLaw:
+def random_law(n: int) -> GaussianDistribution:
     root = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return GaussianLaw(torch.arange(n).double(), root @ root.T + torch.eye(n).double())
+    return GaussianDistribution(torch.arange(n).double(), root @ root.T + torch.eye(n).double())
 
 
 def test_conditional_law_against_the_precision_matrix() -> None:
     """With P the inverse covariance: mean m_a - P_aa^-1 P_ak (x_k - m_k), covariance P_aa^-1."""
-    law = random_law(5)
+    distribution = random_law(5)
     kept = torch.tensor([True, False, True, False, False])
     x = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    precision = law.covariance.inverse()
+    precision = distribution.covariance.inverse()
     inverse = precision[~kept][:, ~kept].inverse()
-    shift = (x - law.mean)[:, kept] @ (inverse @ precision[~kept][:, kept]).T
-    mean, (_, covariance) = law.conditional_mean(kept, x), law.conditional(kept)
-    assert torch.allclose(mean[:, ~kept], law.mean[~kept] - shift)
+    shift = (x - distribution.mean)[:, kept] @ (inverse @ precision[~kept][:, kept]).T
+    mean, (_, covariance) = distribution.conditional_mean(kept, x), distribution.conditional(kept)
+    assert torch.allclose(mean[:, ~kept], distribution.mean[~kept] - shift)
     assert torch.allclose(mean[:, kept], x[:, kept])
     assert torch.allclose(covariance[~kept][:, ~kept], inverse)
     assert covariance[kept].eq(0).all()
@@ -237,39 +241,41 @@ def test_conditional_law_against_the_precision_matrix() -> None:
 
 @pytest.mark.parametrize("everything", [True, False])
 def test_conditional_law_at_its_ends(everything: bool) -> None:
-    law, x = random_law(4), torch.ones(2, 4, dtype=torch.float64)
+    distribution, x = random_law(4), torch.ones(2, 4, dtype=torch.float64)
     kept = torch.full((4,), everything)
-    expected = x if everything else law.mean.expand(2, 4)
-    assert torch.allclose(law.conditional_mean(kept, x), expected)
-    full = torch.zeros_like(law.covariance) if everything else law.covariance
-    assert torch.allclose(law.conditional(kept)[1], full)
+    expected = x if everything else distribution.mean.expand(2, 4)
+    assert torch.allclose(distribution.conditional_mean(kept, x), expected)
+    full = torch.zeros_like(distribution.covariance) if everything else distribution.covariance
+    assert torch.allclose(distribution.conditional(kept)[1], full)
 
 
 def test_the_law_is_that_of_the_data() -> None:
     data = CorrelatedGaussian(n_rows=20000)
-    law, x = data.law(), data.load().train.x.double()
-    assert torch.allclose(x.T @ x / len(x), law.covariance, atol=0.04)
-    assert law.covariance[0, :3].tolist() == pytest.approx([1.0, 0.6, 0.36])
+    distribution, x = data.distribution(), data.load().train.x.double()
+    assert torch.allclose(x.T @ x / len(x), distribution.covariance, atol=0.04)
+    assert distribution.covariance[0, :3].tolist() == pytest.approx([1.0, 0.6, 0.36])
 
 
 def test_conditional_shapley_of_two_columns() -> None:
     """With f = x1: phi2 = (E[x1 | x2] - 0) / 2 + (x1 - x1) / 2 = rho x2 / 2, and phi1 the rest."""
-    law = GaussianLaw(torch.zeros(2).double(), torch.tensor([[1.0, 0.6], [0.6, 1.0]]).double())
-    matrix = conditional_shapley(law, torch.tensor([1.0, 0.0]).double())
+    distribution = GaussianDistribution(
+        torch.zeros(2).double(), torch.tensor([[1.0, 0.6], [0.6, 1.0]]).double()
+    )
+    matrix = conditional_shapley(distribution, torch.tensor([1.0, 0.0]).double())
     assert torch.allclose(matrix, torch.tensor([[1.0, -0.3], [0.0, 0.3]]).double())
 
 
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_conditional_truth_is_the_shapley_value_of_the_conditional_game(task: Any) -> None:
     data = CorrelatedGaussian(weights=(1.0, 0.0, -0.8, 0.5), game="conditional", task=task)
-    bundle, law = data.load(), data.law()
+    bundle, distribution = data.load(), data.distribution()
     inputs, targets = some_inputs(bundle)
     assert bundle.oracle is not None
     oracle = bundle.oracle.double()
 
     @torch.no_grad()
     def value(kept: Tensor) -> Tensor:
-        x = law.conditional_mean(kept, inputs.x)
+        x = distribution.conditional_mean(kept, inputs.x)
         return oracle(x).gather(1, targets[:, None])[:, 0]
 
     expected = shapley(value, 4)

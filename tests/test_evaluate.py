@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tests import toys
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
-from xai_bench.types import Answer, Case, Inputs, Kind, Model, Rng, Unsupported
+from xai_bench.types import Case, Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 
 @dataclass(frozen=True)
@@ -23,29 +23,26 @@ class Noisy:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "test"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
     calls: int = 3
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         for _ in range(self.calls):
             model.target_output(inputs, targets)
-        return inputs.x + rng.normal(*inputs.x.shape[1:])
+        return Explanation(inputs.x + rng.normal(*inputs.x.shape[1:]))
 
 
 @dataclass(frozen=True)
 class Broken(Noisy):
     error: type[Exception] = RuntimeError
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         raise self.error("this\nis why")
 
 
 @dataclass(frozen=True)
 class Poisoned(Noisy):
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return torch.where(inputs.index[:, None] == 1, torch.nan, inputs.x)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(torch.where(inputs.index[:, None] == 1, torch.nan, inputs.x))
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,6 @@ class Sum:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         return case.attribution.flatten(1).sum(1) + case.rng.uniform()
@@ -108,18 +101,20 @@ class Scalar(Sum):
         return torch.tensor(1.0)
 
 
-def bench(batch_size: int = 2, n: int = 5, **changes: Any) -> Bench:
+def bench(batch_size: int = 2, n: int = 5, **changes: Any) -> EvaluationContext:
     world = toys.linear([1.0, 2.0, 3.0], toys.normal(n, 3))
-    made = Bench(world.model, world.inputs, world.targets, Seeds(7), batch_size=batch_size)
+    made = EvaluationContext(
+        world.model, world.inputs, world.targets, Seeds(7), batch_size=batch_size
+    )
     return replace(made, **changes)
 
 
-def judges(*metrics: Any) -> list[Judge]:
-    return [Judge(type(metric).__name__, metric) for metric in metrics]
+def judges(*metrics: Any) -> list[ConfiguredMetric]:
+    return [ConfiguredMetric(type(metric).__name__, metric) for metric in metrics]
 
 
 def scores(explainer: Any, metrics: Sequence[Any], **changes: Any) -> dict[str, Tensor]:
-    found = evaluate(bench(**changes), Candidate("it", explainer), judges(*metrics))
+    found = evaluate(bench(**changes), ConfiguredExplainer("it", explainer), judges(*metrics))
     return {name: s.values for name, s in found.scores.items()}
 
 
@@ -164,24 +159,24 @@ def test_fitting_is_not_charged_to_the_explanation() -> None:
     ],
 )
 def test_a_broken_explainer_is_an_outcome(error: type[Exception], status: str, reason: str) -> None:
-    found = evaluate(bench(), Candidate("it", Broken(error=error)), judges(Sum()))
+    found = evaluate(bench(), ConfiguredExplainer("it", Broken(error=error)), judges(Sum()))
     assert (found.outcome.status, found.outcome.reason) == (status, reason)
-    assert found.attribution is None
+    assert found.explanation is None
     assert found.scores["Sum"].outcome == found.outcome
 
 
 def test_strict_lets_the_error_through() -> None:
     with pytest.raises(RuntimeError, match="why"):
-        evaluate(bench(strict=True), Candidate("it", Broken()), judges(Sum()))
+        evaluate(bench(strict=True), ConfiguredExplainer("it", Broken()), judges(Sum()))
 
 
 def test_nan_in_an_attribution_is_told_and_never_repaired() -> None:
-    found = evaluate(bench(batch_size=5), Candidate("it", Poisoned()), judges(Sum()))
+    found = evaluate(bench(batch_size=5), ConfiguredExplainer("it", Poisoned()), judges(Sum()))
     assert found.outcome.reason == "explainer 'it' returned NaN or infinity for 1 of 5 samples"
 
 
 def test_one_failing_metric_costs_only_itself() -> None:
-    found = evaluate(bench(), Candidate("it", Noisy()), judges(Fails(), Sum(), Scalar()))
+    found = evaluate(bench(), ConfiguredExplainer("it", Noisy()), judges(Fails(), Sum(), Scalar()))
     assert found.outcome.status == "ok"
     assert found.scores["Fails"].outcome.reason == "KeyError: 'lost'"
     assert "one number per sample" in found.scores["Scalar"].outcome.reason
@@ -194,16 +189,18 @@ def test_infinity_is_not_a_score() -> None:
 
 def test_given_attributions_are_judged_as_they_are_unless_cost_is_asked_for() -> None:
     given = torch.ones(5, 3, dtype=torch.float64)
-    candidate = Candidate("it", Broken())
-    found = evaluate(bench(), candidate, judges(Sum()), given=Answer(given))
-    assert torch.equal(found.attribution, given)
-    again = evaluate(bench(), candidate, judges(Sum(), Rows()), given=Answer(given))
+    candidate = ConfiguredExplainer("it", Broken())
+    found = evaluate(bench(), candidate, judges(Sum()), given=Explanation(given))
+    assert torch.equal(found.explanation.attribution, given)
+    again = evaluate(bench(), candidate, judges(Sum(), Rows()), given=Explanation(given))
     assert again.outcome.status == "failed"
 
 
 def test_steps_add_up() -> None:
     heard: list[int] = []
-    evaluate(bench(), Candidate("it", Noisy()), judges(Sum(), Rows()), on_step=heard.append)
+    evaluate(
+        bench(), ConfiguredExplainer("it", Noisy()), judges(Sum(), Rows()), on_step=heard.append
+    )
     assert sum(heard) == 3 * (1 + 2)
 
 
@@ -211,10 +208,12 @@ def test_steps_add_up() -> None:
 class Estimates(Noisy):
     """Says how sure it is of every number, and which inputs would change the prediction."""
 
-    def answer(self, model: Any, inputs: Inputs, targets: Tensor, *, rng: Any) -> Answer:
-        found = self.explain(model, inputs, targets, rng=rng)
+    def explain(self, model: Any, inputs: Inputs, targets: Tensor, *, rng: Any) -> Explanation:
+        found = Noisy().explain(model, inputs, targets, rng=rng).attribution
         both, layers = torch.stack([found, -found], 1), {"first": inputs.x}
-        return Answer(found, found.abs(), both, layers, freedom=inputs.index.double())
+        return Explanation(
+            found, found.abs(), both, layers, degrees_of_freedom=inputs.index.double()
+        )
 
 
 @dataclass(frozen=True)
@@ -224,19 +223,20 @@ class Reads:
     reproducible = True
 
     def score(self, case: Case) -> Tensor:
-        assert case.standard_error is not None
-        assert case.counterfactuals is not None
-        assert torch.equal(case.freedom, case.inputs.index.double())
-        return case.standard_error.sum(1) + case.counterfactuals.sum((1, 2))
+        stated = case.explanation
+        assert torch.equal(stated.degrees_of_freedom, case.inputs.index.double())
+        return stated.standard_error.sum(1) + stated.counterfactuals.sum((1, 2))
 
 
 def test_all_that_an_explainer_says_is_kept_and_shown_to_metrics() -> None:
-    found = evaluate(bench(), Candidate("it", Estimates()), judges(Reads()))
-    assert found.answer is not None
-    assert torch.equal(found.standard_error, found.attribution.abs())
-    assert torch.equal(found.freedom, found.index.double())
-    assert found.counterfactuals.shape == (5, 2, 3)
-    assert torch.equal(found.layers["first"], bench().inputs.x)
-    assert torch.equal(found.scores["Reads"].values, found.standard_error.sum(1))
-    again = evaluate(bench(), Candidate("it", Broken()), judges(Reads()), given=found.answer)
+    found = evaluate(bench(), ConfiguredExplainer("it", Estimates()), judges(Reads()))
+    stated = found.explanation
+    assert torch.equal(stated.standard_error, stated.attribution.abs())
+    assert torch.equal(stated.degrees_of_freedom, found.index.double())
+    assert stated.counterfactuals.shape == (5, 2, 3)
+    assert torch.equal(stated.layers["first"], bench().inputs.x)
+    assert torch.equal(found.scores["Reads"].values, stated.standard_error.sum(1))
+    again = evaluate(
+        bench(), ConfiguredExplainer("it", Broken()), judges(Reads()), given=found.explanation
+    )
     assert torch.equal(again.scores["Reads"].values, found.scores["Reads"].values)

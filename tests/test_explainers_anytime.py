@@ -13,7 +13,7 @@ from tests.components import component, options
 from xai_bench.core import units
 from xai_bench.core.baselines import Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.types import Anytime, Detailed, Unsupported
+from xai_bench.types import Anytime, Unsupported
 
 torch.set_num_threads(1)
 BUDGETS = (16, 50, 64, 128, 512)
@@ -56,7 +56,7 @@ def test_counted_rows_equal_the_closed_form_and_keep_to_the_budget(name, budget,
                 world.explain(explainer)
             continue
         explainer.explain(metered, world.inputs, world.targets, rng=world.rng)
-        forward, gradient = metered.bill.rows_of(world.inputs.index)
+        forward, gradient = metered.usage.rows_of(world.inputs.index)
         assert (forward <= budget).all()
         assert not gradient.any()
         counts = units.count(world.inputs.units).tolist()
@@ -73,15 +73,14 @@ def test_one_run_gives_what_each_budget_gives_alone(name, where):
     metered = Metered(world.model)
     found = explainer.anytime(metered, world.inputs, world.targets, budgets, rng=world.rng)
     for budget, answer in zip(budgets, found, strict=True):
-        assert metered.bill.rows_of(world.inputs.index)[0].max() <= budget
+        assert metered.usage.rows_of(world.inputs.index)[0].max() <= budget
         alone = replace(explainer, budget=budget)
-        assert isinstance(alone, Detailed)
         model = Metered(world.model)
-        expected = alone.answer(model, world.inputs, world.targets, rng=world.rng)
+        expected = alone.explain(model, world.inputs, world.targets, rng=world.rng)
         assert torch.equal(answer.attribution, expected.attribution)
         assert same(answer.standard_error, expected.standard_error)
-        assert same(answer.freedom, expected.freedom)
-        assert model.bill.rows == metered.bill.rows, "nothing was asked for twice"
+        assert same(answer.degrees_of_freedom, expected.degrees_of_freedom)
+        assert model.usage.rows == metered.usage.rows, "nothing was asked for twice"
         assert torch.equal(world.explain(alone), expected.attribution)
 
 

@@ -135,7 +135,11 @@ def test_elements_of_a_unit_move_together() -> None:
 def test_small_steps_give_the_gradient_and_no_gradient_is_needed() -> None:
     world = toys.text()
     box = BlackBox(world.model)
-    found = SensitivityAnalysis(1e-5).explain(box, world.inputs, world.targets, rng=world.rng)
+    found = (
+        SensitivityAnalysis(1e-5)
+        .explain(box, world.inputs, world.targets, rng=world.rng)
+        .attribution
+    )
     slope = units.pool(world.explain(Gradient()) * world.inputs.domain.scale, world.inputs.units)
     way = units.pool(world.inputs.domain.scale.expand_as(found), world.inputs.units)
     each = units.pool(found, world.inputs.units) / units.sizes(world.inputs.units).clamp(min=1)

@@ -194,15 +194,15 @@ def test_score_cam_takes_a_row_per_channel_and_reference_in_bounded_batches(max_
     model = Watched(world.model.predictor, world.model.target, max_rows)
     metered = Metered(model)
     cam = ScoreCAM(Marginal(3))
-    found = cam.explain(metered, world.inputs, world.targets, rng=world.rng)
-    assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [1 + 6 * 3] * 5
+    found = cam.explain(metered, world.inputs, world.targets, rng=world.rng).attribution
+    assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [1 + 6 * 3] * 5
     assert max(rows) <= max(max_rows, 1)
     close(found, world.explain(cam))
 
 
 def test_the_first_layer_of_full_grad_by_hand() -> None:
     # Slopes at the channels (4, 0), (-1, 2); at x: 4 + 1 and 0 - 2. Biases 0 and 3.
-    found = FullGrad().answer(hand().model, hand().inputs, hand().targets, rng=hand().rng)
+    found = FullGrad().explain(hand().model, hand().inputs, hand().targets, rng=hand().rng)
     close(found.layers[INPUT], [[[5.0, -4.0]]])
     close(found.layers["conv"], [[[0.0, 0.0], [-3.0, 6.0]]])
     assert set(found.layers) == {INPUT, "conv"}
@@ -239,7 +239,7 @@ def normed() -> toys.World:
 @pytest.mark.parametrize("build", [toys.image, toys.series, normed])
 def test_the_terms_of_full_grad_add_up_to_the_output(build) -> None:
     world = build()
-    found = FullGrad().answer(world.model, world.inputs, world.targets, rng=world.rng)
+    found = FullGrad().explain(world.model, world.inputs, world.targets, rng=world.rng)
     total = sum(term.flatten(1).sum(1) for term in found.layers.values())
     output = world.model.target_output(world.inputs, world.targets).detach()
     torch.testing.assert_close(total, output, rtol=1e-12, atol=1e-12)
@@ -248,7 +248,7 @@ def test_the_terms_of_full_grad_add_up_to_the_output(build) -> None:
 def test_the_bias_terms_of_full_grad_are_derivatives_by_the_bias() -> None:
     """Added up over its places, a term is the bias times the gradient of the parameter itself."""
     world = toys.image()
-    found = FullGrad().answer(world.model, world.inputs, world.targets, rng=world.rng)
+    found = FullGrad().explain(world.model, world.inputs, world.targets, rng=world.rng)
     for name in ("0", "3", "7"):
         bias = world.model.module.get_parameter(f"{name}.bias")
         for row in range(2):

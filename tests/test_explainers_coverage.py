@@ -21,7 +21,7 @@ from xai_bench.explainers.removal.interactions import ShapleyInteractions
 from xai_bench.explainers.removal.occlusion import LeaveOneOut
 from xai_bench.explainers.removal.shapley import ExactShapley, KernelSHAP, PermutationShapley
 from xai_bench.metrics.truth.calibration import IntervalCoverage
-from xai_bench.types import Answer, Detailed, Unsupported
+from xai_bench.types import Explanation, Unsupported
 
 torch.set_num_threads(1)
 ZERO = Constant(0.0)
@@ -105,10 +105,12 @@ def inside(explainer, world, exact, budgets, seed) -> Tensor:
     return torch.stack(within).double()
 
 
-def wide(answer: Answer) -> Tensor:
+def wide(answer: Explanation) -> Tensor:
     """`[B, 1]` or `[]`: half of an interval at 95 %, in errors."""
-    freedom = torch.tensor([1e9]) if answer.freedom is None else answer.freedom
-    return torch.from_numpy(stats.t.ppf(0.975, freedom.numpy()))[:, None]
+    degrees_of_freedom = (
+        torch.tensor([1e9]) if answer.degrees_of_freedom is None else answer.degrees_of_freedom
+    )
+    return torch.from_numpy(stats.t.ppf(0.975, degrees_of_freedom.numpy()))[:, None]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_the_error_is_the_spread_over_repeats(explainer, n_units):
     w = toys.normal(n_units, 6, seed=5) / n_units**0.5
     v, x = toys.normal(6, seed=6), toys.normal(1, n_units, seed=7)
     world = roomy(world_of(lambda x: (2 * x @ w).tanh() @ v, x.expand(400, -1).tolist()))
-    answer = explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+    answer = explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
     spread = answer.attribution.std(0)
     # 400 repeats know their own spread to 3.5 %.
     assert torch.allclose(answer.standard_error.square().mean(0).sqrt(), spread, rtol=0.15)
@@ -147,7 +149,7 @@ def test_four_times_the_draws_halve_the_error():
 @pytest.mark.parametrize("estimator", [KernelSHAP, Banzhaf])
 def test_nothing_is_left_to_err_where_all_coalitions_are_asked(estimator):
     world = toys.text()  # samples of three to six units
-    at = lambda budget: estimator(ZERO, budget).answer(  # noqa: E731
+    at = lambda budget: estimator(ZERO, budget).explain(  # noqa: E731
         world.model, world.inputs, world.targets, rng=world.rng
     )
     assert not at(64).standard_error.any()
@@ -158,7 +160,7 @@ def test_nothing_is_left_to_err_where_all_coalitions_are_asked(estimator):
 def test_too_few_draws_tell_no_error():
     world = toys.linear([1.0] * 14, n=2)
     for explainer in (PermutationShapley(ZERO, 28), KernelSHAP(ZERO, 28), Banzhaf(ZERO, 28)):
-        answer = explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+        answer = explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
         assert answer.attribution.isfinite().all()
         assert answer.standard_error.isnan().all()
 
@@ -166,7 +168,7 @@ def test_too_few_draws_tell_no_error():
 def test_errors_are_spread_like_credits():
     world = toys.tabular()  # the fourth unit has three elements
     explainer = KernelSHAP(ZERO, 20)
-    answer = explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+    answer = explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
     third = answer.standard_error[:, 3:6]
     assert torch.equal(third, third[:, :1].expand(-1, 3))
     kept = asked(explainer, 20, world)
@@ -182,7 +184,9 @@ def test_errors_are_spread_like_credits():
 
 def test_what_is_not_drawn_has_no_error():
     for explainer in (ExactShapley(ZERO), LeaveOneOut(ZERO)):
-        assert not isinstance(explainer, Detailed)
+        world = toys.linear([1.0, 2.0])
+        found = explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
+        assert found.standard_error is None
 
 
 # The metric
@@ -192,15 +196,15 @@ def test_interval_coverage_by_hand():
     # Worth 1, 2, 3, 4; off by 0, 1, 2, 3 at errors of 1: two of four are within 1.96.
     world = toys.linear([1.0, 2.0, 3.0, 4.0])
     off = torch.tensor([1.0, 1.0, 5.0, 7.0]).double().expand(3, 4)
-    case = replace(world.case(off), standard_error=torch.ones(3, 4).double())
+    case = toys.stating(world.case(off), standard_error=torch.ones(3, 4).double())
     assert torch.equal(IntervalCoverage(ZERO).score(case), torch.full((3,), 0.5).double())
     unknown = torch.tensor([1.0, torch.nan, 1.0, torch.nan]).double().expand(3, 4)
-    case = replace(case, standard_error=unknown)
+    case = toys.stating(case, standard_error=unknown)
     assert torch.equal(IntervalCoverage(ZERO).score(case), torch.full((3,), 0.5).double())
-    case = replace(case, standard_error=torch.full((3, 4), torch.nan).double())
+    case = toys.stating(case, standard_error=torch.full((3, 4), torch.nan).double())
     assert IntervalCoverage(ZERO).score(case).isnan().all()
     # 2 and 3 errors off are inside at a confidence of 99.9 %: 3.29 errors.
-    case = replace(case, standard_error=torch.ones(3, 4).double())
+    case = toys.stating(case, standard_error=torch.ones(3, 4).double())
     assert torch.equal(IntervalCoverage(ZERO, 0.999).score(case), torch.ones(3).double())
 
 
@@ -208,8 +212,8 @@ def test_few_draws_make_wide_intervals():
     # Off by 0, 1, 2, 3 errors: inside are 12.7, 3.18, 2.36 and 1.96 of them.
     world = toys.linear([1.0, 2.0, 3.0, 4.0], n=4)
     off = torch.tensor([1.0, 1.0, 5.0, 7.0]).double().expand(4, 4)
-    case = replace(world.case(off), standard_error=torch.ones(4, 4).double())
-    case = replace(case, freedom=torch.tensor([1.0, 3.0, 7.0, torch.inf]).double())
+    case = toys.stating(world.case(off), standard_error=torch.ones(4, 4).double())
+    case = toys.stating(case, degrees_of_freedom=torch.tensor([1.0, 3.0, 7.0, torch.inf]).double())
     assert IntervalCoverage(ZERO).score(case).tolist() == [1, 1, 0.75, 0.5]
 
 
@@ -220,13 +224,15 @@ def test_freedom_is_told_of_every_sample_in_any_company(sampler):
     found = toys.linear([1.0, 2.0, 3.0, 4.0, 5.0], n=3)
     world = toys.World(found.model, replace(found.inputs, units=units_of), found.targets)
 
-    def freedom(some: toys.World) -> list[float]:
-        return sampler.answer(some.model, some.inputs, some.targets, rng=some.rng).freedom.tolist()
+    def degrees_of_freedom(some: toys.World) -> list[float]:
+        return sampler.explain(
+            some.model, some.inputs, some.targets, rng=some.rng
+        ).degrees_of_freedom.tolist()
 
-    whole = freedom(world)
+    whole = degrees_of_freedom(world)
     drawn = (100 - 2) // 8 - 1 if isinstance(sampler, PermutationShapley) else 48
     assert whole == [torch.inf, whole[1], drawn]
-    assert [freedom(world.take(torch.tensor([row])))[0] for row in range(3)] == whole
+    assert [degrees_of_freedom(world.take(torch.tensor([row])))[0] for row in range(3)] == whole
 
 
 def test_an_error_belongs_to_a_unit_not_to_its_elements():
@@ -236,14 +242,14 @@ def test_an_error_belongs_to_a_unit_not_to_its_elements():
     world = toys.World(found.model, inputs, found.targets)
     case = world.case(torch.full((3, 2), 2.5).double())
     score = lambda size: IntervalCoverage(ZERO).score(  # noqa: E731
-        replace(case, standard_error=torch.full((3, 2), size).double())
+        toys.stating(case, standard_error=torch.full((3, 2), size).double())
     )
     assert score(0.6).tolist() == [1, 1, 1]
     assert score(0.5).tolist() == [0, 0, 0]
 
 
 def test_interval_coverage_declines_what_has_no_errors():
-    case = replace(toys.tabular().case(toys.tabular().inputs.x), standard_error=None)
+    case = toys.stating(toys.tabular().case(toys.tabular().inputs.x), standard_error=None)
     with pytest.raises(Unsupported, match="no standard error"):
         IntervalCoverage(ZERO).score(case)
 
@@ -255,11 +261,11 @@ def test_estimators_are_scored_near_their_confidence():
         scores = []
         for seed in range(4):
             rng = Seeds(seed).stream("explain", samples=world.inputs.index)
-            found = estimator(ZERO, 512).answer(world.model, world.inputs, world.targets, rng=rng)
-            case = replace(
+            found = estimator(ZERO, 512).explain(world.model, world.inputs, world.targets, rng=rng)
+            case = toys.stating(
                 world.case(found.attribution),
                 standard_error=found.standard_error,
-                freedom=found.freedom,
+                degrees_of_freedom=found.degrees_of_freedom,
             )
             scores.append(IntervalCoverage(ZERO).score(case))
         assert torch.cat(scores).mean().item() == pytest.approx(0.95, abs=0.02)

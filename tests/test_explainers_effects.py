@@ -183,7 +183,7 @@ def test_sage_of_a_linear_model_is_the_variance_of_its_terms() -> None:
     """Uncorrelated columns, squared error, the model always right: w^2 var."""
     world = linear_with_labels()
     ready = SAGE(n_orders=6400, n_references=64).fit(world.model, world.background(), rng=FIT)
-    answer = ready.answer(world.model, world.inputs, world.targets, rng=world.rng)
+    answer = ready.explain(world.model, world.inputs, world.targets, rng=world.rng)
     expected = torch.tensor([9.0 * 1, 0, 1.0 * 4]).double()
     assert ((answer.attribution[0] - expected).abs() <= 4 * answer.standard_error[0]).all()
     assert answer.standard_error[0, 1] == 0, "what the model does not hear is worth nothing, surely"
@@ -231,7 +231,7 @@ def test_the_rows_of_fitting_are_as_stated(explainer: Any) -> None:
     metered = Metered(world.model)
     explainer.fit(metered, world.background(), rng=FIT)
     stated = {"ALEImportance": 2 * 5 * 24 * 3, "SAGE": 8 * 6 * 4}
-    assert metered.bill.rows.forward == stated.get(type(explainer).__name__, 5 * 3 * 8 * 3)
+    assert metered.usage.rows.forward == stated.get(type(explainer).__name__, 5 * 3 * 8 * 3)
 
 
 @each

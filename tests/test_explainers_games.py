@@ -47,7 +47,7 @@ def test_banzhaf_values_of_small_games(game, x, expected, budget):
 def test_banzhaf_of_a_linear_model_needs_few_coalitions():
     weight = toys.normal(40, seed=1)
     world = toys.linear(weight.tolist(), toys.normal(3, 40))
-    answer = Banzhaf(ZERO, 100).answer(world.model, world.inputs, world.targets, rng=world.rng)
+    answer = Banzhaf(ZERO, 100).explain(world.model, world.inputs, world.targets, rng=world.rng)
     assert torch.allclose(answer.attribution, weight * world.inputs.x, atol=1e-9)
     assert answer.standard_error.max() < 1e-9
 
@@ -68,7 +68,7 @@ def test_banzhaf_by_coins_agrees_with_the_list():
     x = torch.cat([small.inputs.x, torch.ones(8, 4).double()], dim=1)
     wide = world_of(lambda x: (2 * x[:, :10] @ w).tanh() @ v, x.tolist())
     exact = small.explain(Banzhaf(ZERO, 1024))
-    answer = Banzhaf(ZERO, 4096).answer(wide.model, wide.inputs, wide.targets, rng=wide.rng)
+    answer = Banzhaf(ZERO, 4096).explain(wide.model, wide.inputs, wide.targets, rng=wide.rng)
     gap = (answer.attribution[:, :10] - exact) / answer.standard_error[:, :10]
     assert gap.abs().max() < 4.5
     assert answer.standard_error.max() < 0.02
@@ -79,20 +79,20 @@ def test_banzhaf_by_coins_agrees_with_the_list():
 def test_a_plan_is_pairs_and_its_beginning_is_the_shorter_plan(estimator, n_units):
     rng = toys.linear([1.0] * 3).rng.shared()
     first = 2 if estimator is KernelSHAP else 0
-    whole = estimator(ZERO).plan(n_units, 30, rng=rng)
+    whole = estimator(ZERO).design(n_units, 30, rng=rng)
     assert whole.shape == (30, n_units)
     assert torch.equal(whole[first::2], ~whole[first + 1 :: 2])
-    assert torch.equal(whole[:20], estimator(ZERO).plan(n_units, 20, rng=rng))
+    assert torch.equal(whole[:20], estimator(ZERO).design(n_units, 20, rng=rng))
 
 
 def test_pairs_of_few_units_come_once():
-    kept = KernelSHAP(ZERO).plan(6, 64, rng=toys.linear([1.0] * 3).rng.shared())
+    kept = KernelSHAP(ZERO).design(6, 64, rng=toys.linear([1.0] * 3).rng.shared())
     codes = (kept * 2 ** torch.arange(6)).sum(1)
     assert torch.equal(codes.sort().values, torch.arange(64))
 
 
 def test_members_of_a_size_are_equally_likely():
-    kept = KernelSHAP(ZERO).plan(14, 64_002, rng=toys.linear([1.0]).rng.shared())[2::2]
+    kept = KernelSHAP(ZERO).design(14, 64_002, rng=toys.linear([1.0]).rng.shared())[2::2]
     for size in (1, 5, 13):
         chosen = kept[kept.sum(1) == size].double()
         error = (size / 14 * (1 - size / 14) / len(chosen)) ** 0.5
@@ -117,7 +117,7 @@ def test_estimates_without_replacement_are_hardly_biased(budget):
 
 
 @dataclass(frozen=True)
-class Law:
+class Distribution:
     mean: Tensor
     covariance: Tensor
 
@@ -128,8 +128,8 @@ def copied() -> toys.World:
     rows = torch.stack([values[:, 0], values[:, 0], values[:, 1]], dim=1)
     world = toys.world(Function(lambda x: 2 * x[:, 0] + x[:, 2]), rows[:6], torch.arange(3), rows)
     covariance = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]]).double()
-    law = Law(torch.zeros(3, dtype=torch.float64), covariance)
-    domain = replace(world.inputs.domain, law=law)
+    distribution = Distribution(torch.zeros(3, dtype=torch.float64), covariance)
+    domain = replace(world.inputs.domain, distribution=distribution)
     return toys.World(world.model, replace(world.inputs, domain=domain), world.targets)
 
 
@@ -175,7 +175,7 @@ def test_agreement_with_captum():
     sampled = attr.ShapleyValueSampling(world.model.module).attribute(
         world.inputs.x, torch.full_like(world.inputs.x, 0.2), world.targets, n_samples=600
     )
-    answer = PermutationShapley(Constant(0.2), 8402).answer(
+    answer = PermutationShapley(Constant(0.2), 8402).explain(
         world.model, world.inputs, world.targets, rng=world.rng
     )
     # Theirs are 600 plain orders, ours 600 pairs.

@@ -30,7 +30,7 @@ from xai_bench.results.store.store import Store
 from xai_bench.runner.config import preflight
 from xai_bench.runner.config.catalogue import conf_dir
 from xai_bench.runner.job import job
-from xai_bench.types import AdditiveForm, LinearForm, Unsupported
+from xai_bench.types import AdditiveStructure, LinearStructure, Unsupported
 
 worlds = pytest.mark.parametrize("name", GLASS)
 LINEAR = [name for name in GLASS if name.startswith("linear")]
@@ -74,9 +74,9 @@ def test_the_same_bits_in_any_company_and_no_row(name: str) -> None:
     for rows in ([2], [3, 0], [1, 1]):
         assert torch.equal(world.take(torch.tensor(rows)).explain(GlassBox()), whole[rows])
     metered = Metered(world.model)
-    found = GlassBox().explain(metered, world.inputs, world.targets, rng=world.rng)
+    found = GlassBox().explain(metered, world.inputs, world.targets, rng=world.rng).attribution
     assert torch.equal(found, whole)
-    assert metered.bill.rows == GlassBox().rows(6)
+    assert metered.usage.rows == GlassBox().rows(6)
 
 
 def test_other_models_are_declined() -> None:
@@ -131,14 +131,14 @@ def test_who_will_be_skipped_is_told_before_any_work() -> None:
 
 def test_what_is_read_of_modules() -> None:
     linear, relu = nn.Linear(2, 2), nn.ReLU()
-    assert isinstance(read(nn.Sequential(nn.Flatten(), linear)), LinearForm)
-    assert isinstance(read(linear), LinearForm)
+    assert isinstance(read(nn.Sequential(nn.Flatten(), linear)), LinearStructure)
+    assert isinstance(read(linear), LinearStructure)
     assert read(nn.Sequential(linear, linear)) is None, "the same layer twice"
     assert read(nn.Sequential(linear, relu, nn.Linear(2, 1))) is None, "units hear two elements"
     assert read(nn.Sequential(linear, nn.Tanh())) is None
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[0.0, 2.0], [-1.0, 0.0]]))
-    assert isinstance(read(nn.Sequential(linear, relu, nn.Linear(2, 1))), AdditiveForm)
+    assert isinstance(read(nn.Sequential(linear, relu, nn.Linear(2, 1))), AdditiveStructure)
     assert read(nn.Sequential(linear, nn.Tanh(), nn.Linear(2, 1))) is None
     assert read(nn.Sequential(relu, linear)) is None
 
@@ -232,5 +232,6 @@ def test_a_glass_box_is_the_truth_of_its_cell(model: str, tmp_path: Path) -> Non
     assert job(cfg, names) == "ok"
     ((_, found),) = Store(tmp_path).cells("t")
     maps = {one.explainer: one for one in found}
-    assert torch.equal(maps["oracle"].attribution, maps["glass_box"].attribution)
+    oracle, glass_box = (maps[name].explanation for name in ("oracle", "glass_box"))
+    assert torch.equal(oracle.attribution, glass_box.attribution)
     assert (maps["oracle"].scores["rank_correlation"].values == 1).all()

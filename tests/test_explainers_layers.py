@@ -23,7 +23,7 @@ from xai_bench.explainers.layerwise.recording import observe
 from xai_bench.explainers.removal.occlusion import LeaveOneOut
 from xai_bench.models.base import Explained
 from xai_bench.models.views import Activations, ChannelGates
-from xai_bench.types import Answer, Unsupported
+from xai_bench.types import Explanation, Unsupported
 
 torch.set_num_threads(1)
 BASE = Constant(0.2)
@@ -33,8 +33,8 @@ def close(found: Tensor, expected: object, **tolerance: float) -> None:
     torch.testing.assert_close(found, torch.as_tensor(expected, dtype=torch.float64), **tolerance)
 
 
-def answer(explainer: object, world: toys.World) -> Answer:
-    found: Answer = explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+def answer(explainer: object, world: toys.World) -> Explanation:
+    found: Explanation = explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
     return found
 
 
@@ -219,14 +219,14 @@ def test_rows_are_as_stated() -> None:
         explainer.explain(metered, world.inputs, world.targets, rng=world.rng)
         stated = explainer.rows(36, 3) if n_rows > 1 else explainer.rows(36)
         assert (stated.forward, stated.gradient) == (n_rows, n_rows)
-        assert [rows.tolist() for rows in metered.bill.rows_of(world.inputs.index)] == [
+        assert [rows.tolist() for rows in metered.usage.rows_of(world.inputs.index)] == [
             [n_rows] * 4
         ] * 2
     metered = Metered(world.model)
     line = LayerIntegratedGradients(Marginal(3), budget=100)
     line.explain(metered, world.inputs, world.targets, rng=world.rng)
     # 96 rows are left for 3 references of 7 layers: 4 each.
-    forward, gradient = metered.bill.rows_of(world.inputs.index)
+    forward, gradient = metered.usage.rows_of(world.inputs.index)
     assert forward.tolist() == [1 + 3 + 4 * 21] * 4
     assert gradient.tolist() == [1 + 4 * 21] * 4
 

@@ -144,10 +144,10 @@ def test_shap_does_not_ask_about_units_that_do_not_vary() -> None:
     world = toys.linear([1.0, 5.0, -1.0, 5.0, 2.0], x=x)
     explainer = made("shap_kernel", baseline=Constant(0.0))
     metered = Metered(world.model)
-    found = explainer.explain(metered, world.inputs, world.targets, rng=world.rng)
+    found = explainer.explain(metered, world.inputs, world.targets, rng=world.rng).attribution
     expected = torch.tensor([[1.0, 0, -2, 0, 6]], dtype=torch.float64)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    assert metered.bill.rows.forward == 2 + 6
+    assert metered.usage.rows.forward == 2 + 6
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,11 @@ def test_global_generators_neither_decide_nor_notice(name: str) -> None:
         assert torch.equal(torch.get_rng_state(), before[2])
     assert torch.equal(*found)
     other = world.rng.child("repeat", 1)
-    again = made(name, budget=100).explain(world.model, world.inputs, world.targets, rng=other)
+    again = (
+        made(name, budget=100)
+        .explain(world.model, world.inputs, world.targets, rng=other)
+        .attribution
+    )
     assert not torch.equal(again, found[0]), "another stream draws afresh"
 
 
@@ -371,7 +375,7 @@ def test_a_budget_is_never_overspent(name: str) -> None:
     metered = Metered(world.model)
     explainer = made(name, budget=101, baseline=PAIRS)
     explainer.explain(metered, world.inputs, world.targets, rng=world.rng)
-    spent = metered.bill.rows_of(world.inputs.index)[0]
+    spent = metered.usage.rows_of(world.inputs.index)[0]
     assert (spent <= 101).all()
     assert (spent >= 98).all()
 
@@ -399,7 +403,7 @@ def test_rows_where_every_unit_differs_from_every_reference(budget: int, n_refer
         metered = Metered(world.model)
         explainer = made(name, baseline=apart, **settings)
         explainer.explain(metered, world.inputs, world.targets, rng=world.rng)
-        assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [expected] * 5
+        assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [expected] * 5
 
 
 def test_nothing_is_left_on_the_layers() -> None:

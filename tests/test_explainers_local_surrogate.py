@@ -52,7 +52,7 @@ def test_one_run_gives_what_each_budget_gives_alone(explainer: Any) -> None:
     metered = Metered(world.model)
     found = explainer.anytime(metered, world.inputs, world.targets, budgets, rng=world.rng)
     for budget, answer in zip(budgets, found, strict=True):
-        assert metered.bill.rows.forward == budget * len(world.inputs), "nothing is asked twice"
+        assert metered.usage.rows.forward == budget * len(world.inputs), "nothing is asked twice"
         alone = world.explain(replace(explainer, budget=budget))
         assert torch.equal(answer.attribution, alone)
     with pytest.raises(ValueError, match="ascend"):

@@ -37,7 +37,7 @@ def test_budgets_must_ascend(explainer):
 
 
 def answer(explainer, world):
-    return explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+    return explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
 
 
 # f = w.x with each unit kept apart from the others with chance p: E[f m_i] / p is the unit's own
@@ -193,7 +193,7 @@ def test_answers_at_several_budgets_from_one_run(explainer):
     metered = Metered(world.model)
     run = explainer.anytime(metered, world.inputs, world.targets, budgets, rng=world.rng)
     for budget, found in zip(budgets, run, strict=True):
-        assert metered.bill.rows.forward <= budget * len(world.inputs)
+        assert metered.usage.rows.forward <= budget * len(world.inputs)
         alone = answer(type(explainer)(**{**vars(explainer), "budget": budget}), world)
         assert torch.equal(found.attribution, alone.attribution)
         assert torch.equal(found.standard_error, alone.standard_error)
@@ -210,7 +210,7 @@ def test_errors_are_those_seen_over_many_streams(explainer):
     world = smooth_world(6, n=1)
     streams = [Seeds(seed).stream("explain", samples=world.inputs.index) for seed in range(400)]
     asked = (world.model, world.inputs, world.targets)
-    found = [explainer.answer(*asked, rng=stream) for stream in streams]
+    found = [explainer.explain(*asked, rng=stream) for stream in streams]
     spread = torch.cat([a.attribution for a in found]).std(0)
     told = torch.cat([a.standard_error for a in found]).square().mean(0).sqrt()
     assert torch.allclose(told, spread, rtol=0.2)
@@ -222,32 +222,32 @@ def test_interactions_of_a_product(explainer):
     world = world_of(lambda x: x[:, 0] * x[:, 1] + x[:, 2], [[2.0, 3.0, 1.0]])
     found = answer(explainer, world)
     expected = torch.tensor([[0.0, 3, 0], [3, 0, 0], [0, 0, 1]]).double()
-    assert torch.allclose(found.pairs[0], expected, atol=0.1)
-    assert torch.allclose(found.attribution, found.pairs.sum(2))
+    assert torch.allclose(found.interactions[0], expected, atol=0.1)
+    assert torch.allclose(found.attribution, found.interactions.sum(2))
 
 
 def test_an_additive_model_has_no_interactions():
     world = toys.linear([4.0, -3.0, 0.0, 1.0], toys.normal(3, 4))
     for explainer in (ExactInteractions(ZERO), ShapleyInteractions(ZERO, 64)):
         found = answer(explainer, world)
-        off = found.pairs - found.pairs.diagonal(dim1=1, dim2=2).diag_embed()
+        off = found.interactions - found.interactions.diagonal(dim1=1, dim2=2).diag_embed()
         exact = isinstance(explainer, ExactInteractions)
         assert not exact or off.abs().max() < 1e-9
-        assert torch.allclose(found.pairs, found.pairs.mT)
+        assert torch.allclose(found.interactions, found.interactions.mT)
 
 
 def test_exact_interactions_add_up_to_shapley_values():
     world = toys.tabular()
     found = answer(ExactInteractions(Marginal(3)), world)
     shapley = units.pool(world.explain(ExactShapley(Marginal(3))), world.inputs.units)
-    assert torch.allclose(found.pairs.sum(2), shapley, atol=1e-9)
+    assert torch.allclose(found.interactions.sum(2), shapley, atol=1e-9)
 
 
 def test_interactions_from_some_coalitions_approach_the_exact_ones():
     world = smooth_world(8)
-    exact = answer(ExactInteractions(ZERO), world).pairs
+    exact = answer(ExactInteractions(ZERO), world).interactions
     gaps = [
-        (answer(ShapleyInteractions(ZERO, budget), world).pairs - exact).norm()
+        (answer(ShapleyInteractions(ZERO, budget), world).interactions - exact).norm()
         for budget in (200, 1600, 12_800)
     ]
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2]
@@ -264,8 +264,8 @@ def test_interactions_from_some_coalitions_add_up():
 def test_pairs_of_texts_have_nan_beyond_their_units():
     world = toys.text()
     found = answer(ExactInteractions(ZERO), world)
-    assert found.pairs.shape == (4, 6, 6)
-    assert torch.equal(found.pairs.isfinite()[:, 0].sum(1), torch.tensor([6, 3, 4, 5]))
+    assert found.interactions.shape == (4, 6, 6)
+    assert torch.equal(found.interactions.isfinite()[:, 0].sum(1), torch.tensor([6, 3, 4, 5]))
 
 
 def test_interaction_indices_are_those_of_the_definition():

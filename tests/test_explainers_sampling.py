@@ -24,7 +24,7 @@ from xai_bench.explainers.gradient.smoothing import (
     SmoothGradSquared,
     VarGrad,
 )
-from xai_bench.types import Answer, Anytime, Detailed, Unsupported
+from xai_bench.types import Anytime, Explanation, Unsupported
 
 SAMPLING = (SmoothGrad, SmoothGradSquared, VarGrad, ExpectedGradients, DeepLiftShap)
 WEIGHT = [4.0, -3.0, 0.0]
@@ -51,8 +51,8 @@ def repeated(
     return toys.World(replace(found.model, max_rows=4096), found.inputs, found.targets)
 
 
-def answered(world: toys.World, explainer: Any) -> Answer:
-    answer: Answer = explainer.answer(world.model, world.inputs, world.targets, rng=world.rng)
+def answered(world: toys.World, explainer: Any) -> Explanation:
+    answer: Explanation = explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
     return answer
 
 
@@ -66,12 +66,11 @@ def test_every_answer_on_the_way_is_that_of_its_budget_alone(
     world = toys.World(replace(world.model, max_rows=max_rows), world.inputs, world.targets)
     budgets = [4, 7, 7, 16, 33]
     assert isinstance(build(), Anytime)
-    assert isinstance(build(), Detailed)
     metered = Metered(world.model)
     run = build().anytime(metered, world.inputs, world.targets, budgets, rng=world.rng)
     for budget in budgets:
         found = next(run)
-        spent = metered.bill.rows_of(world.inputs.index)[0]
+        spent = metered.usage.rows_of(world.inputs.index)[0]
         assert (spent == build(budget).rows(5).forward).all()
         assert (spent <= budget).all()
         alone = answered(world, build(budget))
@@ -79,7 +78,7 @@ def test_every_answer_on_the_way_is_that_of_its_budget_alone(
         assert found.standard_error is not None
         assert alone.standard_error is not None
         assert torch.equal(found.standard_error.nan_to_num(-1), alone.standard_error.nan_to_num(-1))
-        assert torch.equal(found.freedom, alone.freedom)
+        assert torch.equal(found.degrees_of_freedom, alone.degrees_of_freedom)
         assert torch.equal(world.explain(build(budget)), alone.attribution)
         assert not alone.standard_error[world.inputs.units < 0].any()
     assert next(run, None) is None
@@ -162,11 +161,11 @@ def wavy(x: Tensor) -> Tensor:
     return torch.sin(2 * x[:, 0]) + x[:, 0] * x[:, 1] ** 2
 
 
-def coverage(found: Answer, truth: Tensor) -> float:
+def coverage(found: Explanation, truth: Tensor) -> float:
     """How often the 95 % interval around an attribution holds the truth `[*S]`."""
     assert found.standard_error is not None
-    assert found.freedom is not None
-    wide = torch.from_numpy(stats.t.ppf(0.975, found.freedom.numpy()))[:, None]
+    assert found.degrees_of_freedom is not None
+    wide = torch.from_numpy(stats.t.ppf(0.975, found.degrees_of_freedom.numpy()))[:, None]
     inside = (found.attribution - truth).abs() <= wide * found.standard_error
     return inside.double().mean().item()
 
@@ -180,7 +179,7 @@ def test_the_interval_of_smoothgrad_holds_its_mean_19_times_in_20(n_draws: int) 
         [2 * math.cos(0.8) * math.exp(-2 * s0**2) + 1 + s1**2, 2 * 0.4 * 1.0]
     ).double()
     found = answered(world, SmoothGrad(n_draws, noise=0.3))
-    assert (found.freedom == n_draws - 1).all()  # type: ignore[union-attr]
+    assert (found.degrees_of_freedom == n_draws - 1).all()  # type: ignore[union-attr]
     assert 0.93 < coverage(found, truth) < 0.97
 
 

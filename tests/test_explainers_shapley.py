@@ -13,11 +13,11 @@ from tests import toys
 from tests.test_explainers_gradient import world_of
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal, Mean
-from xai_bench.core.coalitions import Game, Renamed
+from xai_bench.core.coalitions import CoalitionGame, PermutedDesign
 from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.removal.banzhaf import Banzhaf
-from xai_bench.explainers.removal.engine import Sampler
+from xai_bench.explainers.removal.engine import CoalitionSampler
 from xai_bench.explainers.removal.occlusion import LeaveOneOut, Occlusion, PatchOcclusion
 from xai_bench.explainers.removal.shapley import ExactShapley, KernelSHAP, PermutationShapley
 from xai_bench.explainers.surrogate.lime import LIME
@@ -29,10 +29,10 @@ EXACT = [ExactShapley(ZERO), KernelSHAP(ZERO)]
 EFFICIENT = [*EXACT, PermutationShapley(ZERO, 64), KernelSHAP(ZERO, 50)]
 
 
-def asked(explainer: Sampler, n_coalitions: int, world: toys.World) -> Tensor:
+def asked(explainer: CoalitionSampler, n_coalitions: int, world: toys.World) -> Tensor:
     """`[B, K, U]` bool: the coalitions of each sample, in the order in which they are asked for."""
     n_units, rng = units.width(world.inputs.units), world.rng
-    design = explainer.plan(n_units, n_coalitions, rng=rng.child("coalitions").shared())
+    design = explainer.design(n_units, n_coalitions, rng=rng.child("coalitions").shared())
     names = rng.child("names").uniform(n_units).argsort(1)
     return design[:, names].movedim(1, 0)
 
@@ -176,8 +176,8 @@ def test_orders_are_run_backwards_too():
 
 def test_more_budget_keeps_the_orders():
     rng = toys.linear([1.0] * 5).rng.shared()
-    small = PermutationShapley(ZERO).plan(5, 10, rng=rng)
-    large = PermutationShapley(ZERO).plan(5, 66, rng=rng)
+    small = PermutationShapley(ZERO).design(5, 10, rng=rng)
+    large = PermutationShapley(ZERO).design(5, 66, rng=rng)
     assert torch.equal(large[: len(small)], small)
 
 
@@ -186,7 +186,7 @@ def test_more_budget_keeps_the_orders():
 def test_a_renamed_design_is_the_design_under_other_names(n_units, shares):
     design, names = toys.normal(9, n_units, seed=1), toys.normal(5, n_units, seed=2).argsort(1)
     design = design if shares else design < 0
-    renamed = Renamed(design, names)
+    renamed = PermutedDesign(design, names)
     assert renamed.shape == (5, 9, n_units)
     block = renamed[slice(1, 4), slice(2, 9)]
     expected = design[2:9][:, names[1:4]].movedim(1, 0)
@@ -201,10 +201,10 @@ def test_a_renamed_design_is_worth_what_its_coalitions_are(n_units, dtype):
     """Words, bool and both kinds of numbers: the model is asked at the same points, bit for bit."""
     x = toys.normal(4, n_units, seed=1).to(dtype)
     world = toys.world(Summed().to(dtype), x, torch.arange(n_units), x)
-    game = Game(world.model, world.inputs, world.targets, Constant(0.3), rng=world.rng)
+    game = CoalitionGame(world.model, world.inputs, world.targets, Constant(0.3), rng=world.rng)
     design, names = toys.normal(20, n_units, seed=2) < 0, world.rng.uniform(n_units).argsort(1)
     plain = design[:, names].movedim(1, 0)
-    assert torch.equal(game.values(Renamed(design, names)), game.values(plain))
+    assert torch.equal(game.values(PermutedDesign(design, names)), game.values(plain))
 
 
 @pytest.mark.parametrize(
@@ -215,10 +215,10 @@ def test_calls_are_bounded_and_need_no_filling_up_where_that_can_be(max_rows, ca
     world = toys.linear([1.0, 2.0, 4.0], n=40)
     model = Metered(replace(world.model, max_rows=max_rows))
     kept = toys.normal(40, 7, 3, seed=1) < 0
-    found = Game(model, world.inputs, world.targets, ZERO, rng=world.rng).values(kept)
+    found = CoalitionGame(model, world.inputs, world.targets, ZERO, rng=world.rng).values(kept)
     expected = (kept * world.inputs.x[:, None] * torch.tensor([1.0, 2.0, 4.0])).sum(2)
     assert torch.allclose(found, expected.double())
-    assert [len(rows) for rows in model.bill.forward] == calls
+    assert [len(rows) for rows in model.usage.forward] == calls
 
 
 def test_the_shared_stream_is_one_for_all_samples():
@@ -250,7 +250,7 @@ def test_one_design_for_all_is_as_good_as_one_each(estimator):
 
 
 def test_kernel_shap_draws_sizes_by_the_shapley_kernel():
-    kept = KernelSHAP(ZERO).plan(13, 32_002, rng=toys.linear([1.0] * 13).rng.shared())
+    kept = KernelSHAP(ZERO).design(13, 32_002, rng=toys.linear([1.0] * 13).rng.shared())
     assert kept.shape == (32_002, 13)
     assert torch.equal(kept[2::2], ~kept[3::2])
     sizes = torch.arange(1, 13).double()
@@ -345,7 +345,7 @@ def test_patches_take_a_row_each_and_one_for_the_whole(patch, stride, n_windows)
     metered = Metered(world.model)
     patches = PatchOcclusion(Marginal(3), patch, stride)
     patches.explain(metered, world.inputs, world.targets, rng=world.rng)
-    assert metered.bill.rows == Rows(len(world.inputs) * 3 * (1 + n_windows**2))
+    assert metered.usage.rows == Rows(len(world.inputs) * 3 * (1 + n_windows**2))
 
 
 @pytest.mark.parametrize(("patch", "stride"), [(0, 1), (2, 3), (2, 0)])
@@ -370,7 +370,7 @@ def test_lime_is_the_ridge_regression_of_scikit_learn():
 
 
 def test_lime_keeps_every_unit_with_chance_one_half():
-    kept = LIME(ZERO).plan(4, 4001, rng=toys.linear([1.0] * 4).rng.shared())
+    kept = LIME(ZERO).design(4, 4001, rng=toys.linear([1.0] * 4).rng.shared())
     assert kept[0].all()
     assert torch.allclose(kept[1:].double().mean(0), torch.full((4,), 0.5).double(), atol=0.03)
 

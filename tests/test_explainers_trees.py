@@ -29,7 +29,7 @@ from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.models.sklearn import SVM
 from xai_bench.models.targets import Loss
 from xai_bench.models.trees import Tree
-from xai_bench.types import TreesForm, Unsupported
+from xai_bench.types import TreeStructure, Unsupported
 
 BOTH = (TreeSHAPInterventional(Background()), TreeSHAPPathDependent())
 worlds = pytest.mark.parametrize("name", TREES)
@@ -39,7 +39,7 @@ def near(left: Tensor, right: Tensor) -> None:
     torch.testing.assert_close(left, right, rtol=0, atol=1e-9)
 
 
-def answers(form: TreesForm, x: Tensor) -> Tensor:
+def answers(form: TreeStructure, x: Tensor) -> Tensor:
     """`[N, F] -> [N, C]`: every tree walked down, node by node."""
     node = form.roots.expand(len(x), -1)
     for _ in range(form.depth):
@@ -70,7 +70,7 @@ def test_interventional_values_are_those_of_all_coalitions(name: str, grouped: b
         near(found, world.explain(ExactShapley(baseline)))
 
 
-def by_hand(form: TreesForm, x: Tensor, layout: Tensor, target: int) -> Tensor:
+def by_hand(form: TreeStructure, x: Tensor, layout: Tensor, target: int) -> Tensor:
     """`x [F] -> [U]`: path-dependent values from the worth of every coalition, tree by tree."""
 
     def worth(node: int, kept: Tensor) -> float:
@@ -141,7 +141,7 @@ def test_no_row_goes_through_the_model(name: str, explainer: Any) -> None:
     world = TREES[name]()
     metered = Metered(world.model)
     explainer.explain(metered, world.inputs, world.targets, rng=world.rng)
-    assert metered.bill.rows == explainer.rows(6)
+    assert metered.usage.rows == explainer.rows(6)
 
 
 def test_small_memory_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_samples_may_differ_in_their_units() -> None:
 class ByHand:
     """A predictor made of written-down trees."""
 
-    trees: TreesForm
+    trees: TreeStructure
     n_outputs: int = 1
     differentiable: bool = False
     module: None = None
@@ -182,7 +182,7 @@ class ByHand:
     def __call__(self, x: Tensor, context: Any) -> Tensor:
         return answers(self.trees, x)
 
-    def form(self, column: str) -> TreesForm:
+    def form(self, column: str) -> TreeStructure:
         return self.trees
 
 
@@ -195,7 +195,7 @@ def copies(*nodes: Node) -> toys.World:
     A node is (element, left, right, cover, value); every threshold is 0.
     """
     element, left, right, cover, value = (torch.tensor(part) for part in zip(*nodes, strict=True))
-    trees = TreesForm(
+    trees = TreeStructure(
         element=element,
         threshold=torch.zeros(len(left), dtype=torch.float64),
         left=left,

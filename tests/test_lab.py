@@ -18,9 +18,9 @@ from xai_bench.models.oracle import Oracle
 from xai_bench.models.sklearn import RandomForest
 from xai_bench.models.targets import Loss, PredictedLogit
 from xai_bench.models.training import Training
-from xai_bench.models.variants import RecipeLab
+from xai_bench.models.variants import TrainedVariants
 from xai_bench.models.views import ChannelGates, InputView
-from xai_bench.types import Lab, Model, Unsupported
+from xai_bench.types import Model, ModelVariants, Unsupported
 
 SMALL = MLP(hidden=[4], training=Training(max_epochs=3))
 
@@ -29,10 +29,8 @@ SMALL = MLP(hidden=[4], training=Training(max_epochs=3))
 class Seen:
     """A small network that remembers what it was trained on."""
 
-    needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
-    version: ClassVar[int] = 1
     calls: list[tuple[Bundle, int]] = field(default_factory=list)
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
@@ -46,10 +44,10 @@ class Seen:
         return SMALL.load(bundle, folder)
 
 
-def lab_of(folder: Path, bundle: Bundle, recipe: Any = SMALL, **changes: Any) -> RecipeLab:
+def lab_of(folder: Path, bundle: Bundle, recipe: Any = SMALL, **changes: Any) -> TrainedVariants:
     config = {"name": type(recipe).__name__}
     explained = trained(recipe, config, bundle, seed=0, folder=folder, on_epoch=ignore)
-    lab = RecipeLab(
+    variants = TrainedVariants(
         recipe=recipe,
         config=config,
         bundle=bundle,
@@ -61,32 +59,32 @@ def lab_of(folder: Path, bundle: Bundle, recipe: Any = SMALL, **changes: Any) ->
         n_background=8,
         max_rows=32,
     )
-    return replace(lab, **changes)
+    return replace(variants, **changes)
 
 
-def outputs(model: Model, lab: Lab) -> torch.Tensor:
-    return model.outputs(lab.split("test")[0]).detach()
+def outputs(model: Model, variants: ModelVariants) -> torch.Tensor:
+    return model.outputs(variants.split("test")[0]).detach()
 
 
 def test_members_differ_and_are_made_and_trained_once(tmp_path: Path) -> None:
     recipe, bundle = Seen(), two_classes(60)
-    lab: Lab = lab_of(tmp_path, bundle, recipe)
-    first, second = lab.retrained(1), lab.retrained(2)
-    assert lab.retrained(1) is first
-    assert not torch.equal(outputs(first, lab), outputs(second, lab))
+    variants: ModelVariants = lab_of(tmp_path, bundle, recipe)
+    first, second = variants.retrained(1), variants.retrained(2)
+    assert variants.retrained(1) is first
+    assert not torch.equal(outputs(first, variants), outputs(second, variants))
     assert len(recipe.calls) == 3
     assert len({seed for _, seed in recipe.calls}) == 3
     assert all(seen is bundle for seen, _ in recipe.calls)
     again = lab_of(tmp_path, bundle, recipe)
-    assert torch.equal(outputs(again.retrained(2), again), outputs(second, lab))
+    assert torch.equal(outputs(again.retrained(2), again), outputs(second, variants))
     assert len(recipe.calls) == 3, "another run reads the weights"
 
 
 def test_shuffled_labels_are_the_same_labels_in_another_order(tmp_path: Path) -> None:
     recipe, bundle = Seen(), two_classes(200)
-    lab = lab_of(tmp_path, bundle, recipe)
-    made = lab.mislabelled()
-    assert lab.mislabelled() is made
+    variants = lab_of(tmp_path, bundle, recipe)
+    made = variants.mislabelled()
+    assert variants.mislabelled() is made
     seen, seed = recipe.calls[-1]
     assert seed == 0
     assert torch.equal(seen.train.x, bundle.train.x)
@@ -99,31 +97,31 @@ def test_shuffled_labels_are_the_same_labels_in_another_order(tmp_path: Path) ->
 
 def test_degraded_inputs_are_trained_on_as_they_are(tmp_path: Path) -> None:
     recipe, bundle = Seen(), two_classes(60)
-    lab = lab_of(tmp_path, bundle, recipe)
+    variants = lab_of(tmp_path, bundle, recipe)
     train, valid = bundle.train.x.clone(), bundle.valid.x * 2
     train[:, 0] = 0
-    lab.degraded(train, valid)
+    variants.degraded(train, valid)
     seen, seed = recipe.calls[-1]
     assert seed == 0, "the seed of the explained model, so that only the data differ"
     assert seen.train.x is train
     assert seen.valid.x is valid
     assert torch.equal(seen.train.y, bundle.train.y)
-    lab.degraded(train.clone(), valid.clone())
+    variants.degraded(train.clone(), valid.clone())
     assert len(recipe.calls) == 2, "equal data, equal model"
 
 
 @pytest.mark.parametrize("name", ["train", "valid", "test"])
 def test_a_part_comes_with_its_targets_and_labels(tmp_path: Path, name: str) -> None:
     bundle = two_classes(200)
-    lab = lab_of(tmp_path, bundle)
-    inputs, targets, labels = lab.split(name)
+    variants = lab_of(tmp_path, bundle)
+    inputs, targets, labels = variants.split(name)
     part = getattr(bundle, name)
     assert torch.equal(inputs.x, part.x)
     assert torch.equal(inputs.index, torch.arange(len(part)))
     assert torch.equal(labels, part.y)
-    assert torch.equal(targets, lab.predictor(part.x, {}).argmax(1))
+    assert torch.equal(targets, variants.predictor(part.x, {}).argmax(1))
     assert len(inputs.domain.background) == 8
-    assert lab.split(name)[0] is inputs
+    assert variants.split(name)[0] is inputs
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
@@ -148,34 +146,36 @@ def test_a_loss_takes_the_truth_away_and_the_labels_for_targets(tmp_path: Path) 
 def test_gates_look_at_other_models_too_but_are_not_trained_on(tmp_path: Path) -> None:
     bundle = images(60)
     recipe = CNN(channels=[3], training=Training(max_epochs=1))
-    lab = lab_of(tmp_path, bundle, recipe, view=ChannelGates("features.0"))
-    inputs, _, _ = lab.split("test")
+    variants = lab_of(tmp_path, bundle, recipe, view=ChannelGates("features.0"))
+    inputs, _, _ = variants.split("test")
     assert inputs.x.shape == (12, 3)
     assert torch.equal(inputs.context["input"], bundle.test.x)
-    assert lab.retrained(1).outputs(inputs).shape == (12, 4)
+    assert variants.retrained(1).outputs(inputs).shape == (12, 4)
     with pytest.raises(Unsupported, match="view=inputs"):
-        lab.degraded(bundle.train.x, bundle.valid.x)
+        variants.degraded(bundle.train.x, bundle.valid.x)
 
 
 def test_forests_are_retrained(tmp_path: Path) -> None:
-    lab = lab_of(tmp_path, two_classes(60), RandomForest(n_estimators=5))
-    assert not torch.equal(outputs(lab.retrained(1), lab), outputs(lab.retrained(2), lab))
+    variants = lab_of(tmp_path, two_classes(60), RandomForest(n_estimators=5))
+    assert not torch.equal(
+        outputs(variants.retrained(1), variants), outputs(variants.retrained(2), variants)
+    )
 
 
 def test_a_model_that_comes_ready_cannot_be_retrained(tmp_path: Path) -> None:
     bundle = replace(two_classes(60), oracle=torch.nn.Linear(4, 2))
-    lab = lab_of(tmp_path, bundle, Oracle())
+    variants = lab_of(tmp_path, bundle, Oracle())
     with pytest.raises(Unsupported, match="comes ready"):
-        lab.retrained(1)
+        variants.retrained(1)
     with pytest.raises(Unsupported, match="comes ready"):
-        lab.mislabelled()
+        variants.mislabelled()
 
 
 def test_the_callers_generator_stays_as_it_was(tmp_path: Path) -> None:
     state = torch.get_rng_state()
-    lab = lab_of(tmp_path, two_classes(60))
-    lab.retrained(1)
-    lab.mislabelled()
+    variants = lab_of(tmp_path, two_classes(60))
+    variants.retrained(1)
+    variants.mislabelled()
     assert torch.equal(torch.get_rng_state(), state)
 
 

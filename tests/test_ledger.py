@@ -21,15 +21,12 @@ from xai_bench.types import Baseline, Case, Inputs, Metric
 
 
 @dataclass(frozen=True)
-class Form:
+class Structure:
     """What a metric says of itself; the defects below are in `score`."""
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "the ledger"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline = field(default_factory=Constant)
 
 
@@ -76,7 +73,7 @@ def pooled(case: Case) -> Tensor:
     return units.pool(case.attribution.double(), case.inputs.units)
 
 
-class D01(Form):
+class D01(Structure):
     """Monotonicity that fills with the baseline and then writes the same baseline: never x."""
 
     def score(self, case: Case) -> Tensor:
@@ -84,7 +81,7 @@ class D01(Form):
         return (path(case, base, base).diff(dim=1) >= -1e-9).all(1).double()
 
 
-class D02(Form):
+class D02(Structure):
     """ROAD that goes on with the first entry of what it collected."""
 
     def score(self, case: Case) -> Tensor:
@@ -92,7 +89,7 @@ class D02(Form):
         return -left[0].mean().expand(len(case.inputs))
 
 
-class D03(Form):
+class D03(Structure):
     """Sensitivity-n that correlates the cumulative top k across the samples of the batch."""
 
     def score(self, case: Case) -> Tensor:
@@ -102,7 +99,7 @@ class D03(Form):
         return correlation(top[None], drop[None]).expand(len(case.inputs))
 
 
-class D06(Form):
+class D06(Structure):
     """Completeness as `==` of floats, after the map has been divided by its largest value."""
 
     def score(self, case: Case) -> Tensor:
@@ -111,7 +108,7 @@ class D06(Form):
         return (scaled.sum(1) == gap).double()
 
 
-class D09(Form):
+class D09(Structure):
     """Pointing game whose "nothing marked" becomes True on its way through an array of booleans."""
 
     category = "truth"
@@ -125,7 +122,7 @@ class D09(Form):
         return undecided.bool().double()
 
 
-class D14(Form):
+class D14(Structure):
     """Pixel flipping whose area takes every step as 1 wide, however many there are."""
 
     higher_is_better = False
@@ -135,7 +132,7 @@ class D14(Form):
         return torch.trapezoid(left[:, 1:], dim=1)
 
 
-class D18(Form):
+class D18(Structure):
     """Randomisation test whose average includes the map's likeness to itself."""
 
     category = "randomisation"
@@ -147,7 +144,7 @@ class D18(Form):
         return (1 + correlation(size, again)) / 2
 
 
-class D23(Form):
+class D23(Structure):
     """Region perturbation that gives the drop and says that lower is better."""
 
     higher_is_better = False
@@ -157,7 +154,7 @@ class D23(Form):
         return (left[:, :1] - left).mean(1)
 
 
-class D24(Form):
+class D24(Structure):
     """Sensitivity to noise of a fixed size, whatever the data are measured in."""
 
     category = "stability"
@@ -170,7 +167,7 @@ class D24(Form):
         return (near - case.attribution).flatten(1).norm(dim=1) / size
 
 
-class D29(Form):
+class D29(Structure):
     """Monotonicity that puts values back from the top, and compares in feature order."""
 
     def score(self, case: Case) -> Tensor:
@@ -180,7 +177,7 @@ class D29(Form):
         return (by_feature.diff(dim=1) >= 0).double().mean(1)
 
 
-class D30(Form):
+class D30(Structure):
     """Faithfulness whose row of means is written into instead of a copy of it."""
 
     def score(self, case: Case) -> Tensor:
@@ -190,7 +187,7 @@ class D30(Form):
         return found
 
 
-class D33(Form):
+class D33(Structure):
     """Faithfulness correlation that multiplies x by the baseline instead of replacing it."""
 
     def score(self, case: Case) -> Tensor:
@@ -198,7 +195,7 @@ class D33(Form):
         return correlation(pooled(case), unit_drops(case, replaced))
 
 
-class D34(Form):
+class D34(Structure):
     """Infidelity of maps that were divided by the norm of all maps of the batch."""
 
     higher_is_better = False
@@ -208,7 +205,7 @@ class D34(Form):
         return (pooled(case) / case.attribution.norm() - drops).square().mean(1)
 
 
-class D35(Form):
+class D35(Structure):
     """Sensitivity divided by the norm of the whole batch's noise."""
 
     category = "stability"
@@ -221,7 +218,7 @@ class D35(Form):
         return (near - case.attribution).flatten(1).norm(dim=1) / (noise / scale).norm()
 
 
-class D41(Form):
+class D41(Structure):
     """Output stability over the relative change of the output, skipping exact zeros only."""
 
     category = "stability"

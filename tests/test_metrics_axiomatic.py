@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from tests import toys
 from tests.components import component
-from xai_bench.metrics.probes.other_models.axioms import Difference, Ignoring, Symmetric
+from xai_bench.metrics.probes.other_models.axioms import Difference, Symmetric, WithoutUnit
 from xai_bench.metrics.stability.axioms import Dummy, Linearity, Symmetry
-from xai_bench.types import Inputs, Model, Rng, Unsupported
+from xai_bench.types import Explanation, Inputs, Model, Rng, Unsupported
 
 WEIGHT = (3.0, 1.0, 0.5)
 
@@ -24,8 +24,8 @@ class Fixed:
 
     values: tuple[float, ...]
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return torch.tensor(self.values, dtype=torch.float64).expand(inputs.x.shape)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(torch.tensor(self.values, dtype=torch.float64).expand(inputs.x.shape))
 
 
 def world() -> toys.World:
@@ -74,7 +74,7 @@ def test_the_made_models_say_what_they_should() -> None:
     made = world()
     inputs, mean = made.inputs, made.inputs.domain.background.mean(0)
     f = inputs.x @ torch.tensor(WEIGHT).double()
-    deaf = Ignoring(made.model, mean, 0.5)
+    deaf = WithoutUnit(made.model, mean, 0.5)
     torch.testing.assert_close(deaf.outputs(inputs)[:, 0], f - inputs.x[:, 1] + mean[1])
     assert deaf.ignored(inputs).tolist() == [[False, True, False]] * 6
     torch.testing.assert_close(Difference(made.model).outputs(inputs)[:, 0], 2 * f)

@@ -16,10 +16,10 @@ from tests import toys
 from tests.components import BlackBox, component, each_of, options, ready
 from xai_bench.core.baselines import Constant, Mean
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.metrics.probes.other_models.equivalent import Shifted, split_units
-from xai_bench.types import Inputs, Kind, Model, Rng, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 explainers = each_of(options("explainer"))
 
@@ -149,20 +149,17 @@ def test_the_map_of_a_sum_is_the_sum_of_the_maps(name: str) -> None:
 class _Explainer:
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "gradient"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
 class PositivePaths(_Explainer):
     """`sum_h max(v_h, 0) |w_h|`: a rule that lets positive weights through alone."""
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         assert model.module is not None
         first, last = model.module.get_submodule("0"), model.module.get_submodule("2")
         out, into = last.get_parameter("weight"), first.get_parameter("weight")
-        return (out.clamp(min=0) @ into.abs()).expand_as(inputs.x).detach()
+        return Explanation((out.clamp(min=0) @ into.abs()).expand_as(inputs.x).detach())
 
 
 def judged(name: str, world: toys.World, explainer: Any) -> Tensor:
@@ -256,8 +253,8 @@ class Departure(_Explainer):
 
     baseline: Constant | Mean = field(default_factory=Constant)
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return inputs.x - self.baseline.references(inputs, rng=rng)[:, 0]
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(inputs.x - self.baseline.references(inputs, rng=rng)[:, 0])
 
 
 def test_a_baseline_taken_from_data_moves_along_and_a_constant_does_not() -> None:
@@ -271,9 +268,11 @@ def test_a_baseline_taken_from_data_moves_along_and_a_constant_does_not() -> Non
 @pytest.mark.parametrize("name", ["linear_surrogate", "tree_surrogate", "permutation_importance"])
 def test_what_is_fitted_is_fitted_to_the_shifted_background(name: str) -> None:
     world = toys.tabular()
-    bench = Bench(world.model, world.inputs, world.targets, Seeds(0), batch_size=4, strict=True)
-    judge = Judge("it", component("metric", "input_invariance"))
-    found = evaluate(bench, Candidate(name, component("explainer", name)), [judge])
+    bench = EvaluationContext(
+        world.model, world.inputs, world.targets, Seeds(0), batch_size=4, strict=True
+    )
+    judge = ConfiguredMetric("it", component("metric", "input_invariance"))
+    found = evaluate(bench, ConfiguredExplainer(name, component("explainer", name)), [judge])
     assert found.scores["it"].values.max() < 1e-6
 
 
@@ -284,7 +283,9 @@ def test_truth_law_and_padding_move_as_they_must() -> None:
         return 2 * inputs.x
 
     domain = replace(
-        world.inputs.domain, truth=truth, law=Law(torch.zeros(24).double(), torch.eye(24))
+        world.inputs.domain,
+        truth=truth,
+        distribution=Distribution(torch.zeros(24).double(), torch.eye(24)),
     )
     inputs = replace(world.inputs, domain=domain)
     shifted = Shifted.of(world.model, domain, 0.5)
@@ -296,13 +297,13 @@ def test_truth_law_and_padding_move_as_they_must() -> None:
     torch.testing.assert_close(shifted.outputs(moved), world.model.outputs(inputs))
     assert moved.domain.truth is not None
     torch.testing.assert_close(moved.domain.truth(moved, world.targets), 2 * inputs.x)
-    assert moved.domain.law is not None
-    torch.testing.assert_close(moved.domain.law.mean, 0.5 * domain.scale.flatten())
+    assert moved.domain.distribution is not None
+    torch.testing.assert_close(moved.domain.distribution.mean, 0.5 * domain.scale.flatten())
     torch.testing.assert_close(moved.domain.background, domain.background + 0.5 * domain.scale)
 
 
 @dataclass(frozen=True)
-class Law:
+class Distribution:
     """Standard normal."""
 
     mean: Tensor

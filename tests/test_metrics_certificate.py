@@ -16,7 +16,17 @@ from torch import Tensor
 
 from tests import toys
 from tests.components import component, options
-from xai_bench.types import Case, Inputs, Kind, Metric, Model, Rng, Unsupported
+from xai_bench.types import (
+    Case,
+    Explanation,
+    Inputs,
+    Kind,
+    Metric,
+    Model,
+    Rng,
+    Unsupported,
+    tags_of,
+)
 
 NAMES = options("metric")
 CATEGORIES = {
@@ -57,10 +67,10 @@ class Cubes:
     factor: float = 1.0
     noise: float = 0.1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         x = inputs.x
         found = self.factor * (x * x * x + self.noise * rng.normal(*x.shape[1:]))
-        return torch.where(inputs.units < 0, 0, found)
+        return Explanation(torch.where(inputs.units < 0, 0, found))
 
 
 def changed(name: str, **changes: Any) -> Metric:
@@ -119,10 +129,10 @@ def test_a_metric_says_what_it_is(name: str) -> None:
     metric = component("metric", name)
     assert metric.category in CATEGORIES
     assert isinstance(metric.higher_is_better, bool)
-    assert set(metric.needs) <= {"truth", "rationale", "groups"}
-    assert metric.version >= 1
-    assert metric.paper or metric.category == "cost"
-    assert isinstance(metric.reproducible, bool)
+    assert set(tags_of(metric).needs) <= {"truth", "rationale", "groups"}
+    assert tags_of(metric).version >= 1
+    assert tags_of(metric).paper or metric.category == "cost"
+    assert isinstance(tags_of(metric).reproducible, bool)
     assert hash(metric) == hash(component("metric", name)), "equal by value"
     assert metric.__doc__
 
@@ -260,7 +270,7 @@ def test_oracle_beats_noisy_oracle_beats_random(name: str) -> None:
     metric = against(0.1, name)
     noise = toys.normal(*exact.shape, seed=9) * exact.std()
     truth = torch.where(torch.arange(8) < 6, exact, 0)
-    right = truth if {"truth", "rationale"} & set(metric.needs) else exact
+    right = truth if {"truth", "rationale"} & set(tags_of(metric).needs) else exact
     maps = [right, right + 0.7 * noise, noise]
     means = [goodness(metric, world.case(a, truth=truth)).nanmean().item() for a in maps]
     assert means[0] > means[1] + 1e-3

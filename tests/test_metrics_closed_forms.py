@@ -20,7 +20,7 @@ from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues
 from xai_bench.metrics.stability import sensitivity
 from xai_bench.metrics.truth import agreement
 from xai_bench.models.base import TorchPredictor
-from xai_bench.types import Cost, Inputs, Kind, Model, Rng, Unsupported
+from xai_bench.types import Cost, Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]
 ZERO = Constant(0.0)
@@ -33,8 +33,8 @@ class Scaled:
     weight: Tensor
     noise: float = 0.0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.weight * inputs.x + self.noise * rng.normal(*inputs.x.shape[1:])
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(self.weight * inputs.x + self.noise * rng.normal(*inputs.x.shape[1:]))
 
 
 def score(metric: Any, attribution: list[float], kind: Kind = "contribution", **case: Any) -> float:
@@ -155,8 +155,10 @@ def test_infidelity_refuses_scores_without_a_unit(kind: Kind) -> None:
 
 def test_a_map_that_ignores_its_input_is_perfectly_stable() -> None:
     class Constant:
-        def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-            return torch.tensor(WEIGHT).double().expand_as(inputs.x)
+        def explain(
+            self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng
+        ) -> Explanation:
+            return Explanation(torch.tensor(WEIGHT).double().expand_as(inputs.x))
 
     for metric in (sensitivity.MaxSensitivity(), sensitivity.RelativeInputStability()):
         assert score(metric, WEIGHT, explainer=Constant()) == 0
@@ -203,9 +205,9 @@ class Explodes:
 
     edge: float
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         inside = (inputs.x[:, :1] - 1).abs() < self.edge
-        return torch.where(inside, 1.0, 100.0).expand_as(inputs.x).double()
+        return Explanation(torch.where(inside, 1.0, 100.0).expand_as(inputs.x).double())
 
 
 def jumping(edge: float) -> toys.World:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests import toys
 from xai_bench.certify.variants import equipped
 from xai_bench.metrics.fidelity.consistency import Consistency, SufficiencyDasgupta
-from xai_bench.types import Case, Inputs, Model, Rng, Unsupported
+from xai_bench.types import Case, Explanation, Inputs, Model, Rng, Unsupported
 
 METRICS = [Consistency(), SufficiencyDasgupta()]
 
@@ -27,9 +27,9 @@ class Written:
     maps: Tensor
     seen: list[int]
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         self.seen.append(len(inputs))
-        return self.maps[(inputs.x[:, 0] > 0).long()].double()
+        return Explanation(self.maps[(inputs.x[:, 0] > 0).long()].double())
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Towards:
 
     sign: float = 1.0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         weight = torch.tensor([[3.0, 1.0, 0.5]], dtype=torch.float64)
-        return self.sign * weight * inputs.x * (1 - 2 * targets[:, None].double())
+        return Explanation(self.sign * weight * inputs.x * (1 - 2 * targets[:, None].double()))
 
 
 def world() -> toys.World:
@@ -101,7 +101,7 @@ def test_explanations_are_similar_by_their_cosine() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_nothing_alike_and_a_map_of_zeros_are_not_scored(metric: Any) -> None:
     case = case_of(Written(torch.tensor([[1.0, 2, 3], [1.0, 2, 3]]), []))
-    alone = replace(case, attribution=-case.attribution)
+    alone = case.with_attribution(-case.attribution)
     assert all(isnan(value) for value in metric.score(alone).tolist())
     zeros = case_of(Written(torch.zeros(2, 3), []))
     assert all(isnan(value) for value in metric.score(zeros).tolist())
@@ -121,15 +121,15 @@ def test_by_a_second_way() -> None:
     """Sample by sample and companion by companion, on random maps of a network."""
     net = toys.seeded(nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)))
     made = equipped(toys.world(net, toys.normal(7, 5), torch.arange(5), toys.normal(30, 5, seed=2)))
-    assert made.lab is not None
-    others, _, _ = made.lab.split("valid")
+    assert made.variants is not None
+    others, _, _ = made.variants.split("valid")
     gradient = _Slopes()
     case = made.case(made.explain(gradient), explainer=gradient)
     found = [metric.score(case).tolist() for metric in METRICS]
     for row in range(7):
         own = case.attribution[row]
         target = case.targets[row].expand(len(others))
-        maps = gradient.explain(made.model, others, target, rng=made.rng)
+        maps = gradient.explain(made.model, others, target, rng=made.rng).attribution
         own_class = made.model.outputs(made.inputs)[row].argmax()
         right = made.model.outputs(others).argmax(1) == own_class
         alike: list[list[bool]] = [[], []]
@@ -150,9 +150,11 @@ def test_by_a_second_way() -> None:
 class _Slopes:
     """The gradient of the explained output."""
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         x = inputs.x.detach().clone().requires_grad_()
-        return torch.autograd.grad(model.target_output(inputs.with_x(x), targets).sum(), x)[0]
+        return Explanation(
+            torch.autograd.grad(model.target_output(inputs.with_x(x), targets).sum(), x)[0]
+        )
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -164,4 +166,4 @@ def test_what_cannot_be_compared_is_declined(metric: Any) -> None:
     with pytest.raises(Unsupported, match="units of their own"):
         metric.score(text.case(text.explain(_Slopes()), explainer=_Slopes()))
     with pytest.raises(Unsupported, match="the data and the recipe"):
-        metric.score(replace(case_of(explainer), lab=None))
+        metric.score(replace(case_of(explainer), variants=None))

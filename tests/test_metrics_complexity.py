@@ -69,9 +69,9 @@ def test_it_costs_nothing_beside_the_removal_curves() -> None:
     metered = Metered(world.model)
     case = replace(world.case(world.inputs.x), model=metered)
     Deletion(Marginal(2)).score(case)
-    spent = metered.bill.rows
+    spent = metered.usage.rows
     EffectiveComplexity(Marginal(2)).score(case)
-    assert metered.bill.rows == spent
+    assert metered.usage.rows == spent
 
 
 # Operations

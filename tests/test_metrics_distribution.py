@@ -12,7 +12,7 @@ from tests import toys
 from xai_bench.core import coalitions, units
 from xai_bench.core.baselines import Constant, Marginal, Mean
 from xai_bench.core.imputers import ConditionalGaussian
-from xai_bench.data.synthetic.gaussian import GaussianLaw
+from xai_bench.data.synthetic.gaussian import GaussianDistribution
 from xai_bench.metrics.distribution import OodDiscriminator, OodKnnRatio
 from xai_bench.metrics.probes.removal.curves import RemovalCurves
 from xai_bench.metrics.probes.removal.data_distance import (
@@ -135,12 +135,12 @@ def test_conditional_draws_stay_on_the_data_where_marginal_draws_leave_it() -> N
 def correlated(n: int, rho: float = 0.8) -> toys.World:
     """Four columns, neighbours correlated, the law known to the conditional draws."""
     lag = (torch.arange(4)[:, None] - torch.arange(4)).abs().double()
-    law = GaussianLaw(torch.zeros(4).double(), rho**lag)
-    root = torch.linalg.cholesky(law.covariance)
+    distribution = GaussianDistribution(torch.zeros(4).double(), rho**lag)
+    root = torch.linalg.cholesky(distribution.covariance)
     world = placed(
         toys.normal(64, 4, seed=1) @ root.T, toys.normal(n, 4, seed=2) @ root.T, torch.ones(4)
     )
-    inputs = replace(world.inputs, domain=replace(world.inputs.domain, law=law))
+    inputs = replace(world.inputs, domain=replace(world.inputs.domain, distribution=distribution))
     return toys.World(world.model, inputs, world.targets)
 
 

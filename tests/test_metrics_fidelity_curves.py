@@ -150,11 +150,11 @@ def test_what_they_cost() -> None:
     )
     metrics.NormalisedAOPC(Marginal(2)).score(case)
     CosineToShapley(Marginal(2)).score(case)
-    assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [2**5 * 2] * 6
+    assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [2**5 * 2] * 6
     for metric in (metrics.AOPC, metrics.RegionPerturbation, metrics.IROF, deletion.Deletion):
         metric(Marginal(2)).score(case)
     curves = 1 + 2 * (2 * 6 - 3)
-    assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [2**5 * 2 + curves] * 6
+    assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [2**5 * 2 + curves] * 6
 
 
 def test_too_many_units_are_declined() -> None:
@@ -177,4 +177,4 @@ def test_what_a_beam_costs() -> None:
     )
     metrics.NormalisedAOPCBeam(Marginal(3), width=2).score(case)
     bounds, own = 2 * (5 + 2 * 4 + 2 * 3 + 2 * 2), 5
-    assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [3 * (bounds + own)] * 6
+    assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [3 * (bounds + own)] * 6

@@ -139,6 +139,6 @@ def test_what_they_cost() -> None:
     )
     for kind in (metrics.InfidelityScaled, metrics.SurrogateR2, random_subsets.Infidelity):
         kind(ZERO).score(case)
-    assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [101] * 6
+    assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [101] * 6
     metrics.SensitivityN(ZERO).score(case)
-    assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [4 * 101] * 6
+    assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [4 * 101] * 6

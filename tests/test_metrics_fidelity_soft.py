@@ -206,4 +206,4 @@ def test_what_they_cost() -> None:
     ):
         metric.score(case)
         rows += cost
-        assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [rows] * 6
+        assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [rows] * 6

@@ -177,8 +177,8 @@ def test_what_they_cost() -> None:
             metrics.NonSensitivity,
         ):  # fmt: skip
             kind(Marginal(3)).score(case)
-    assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [1 + 5 * 3] * 6
+    assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [1 + 5 * 3] * 6
     metrics.Monotonicity(Marginal(3)).score(case)
     metrics.CompletenessGap(Marginal(3)).score(case)
     extra = (1 + 5 * 3) + (1 + 3)
-    assert metered.bill.rows_of(world.inputs.index)[0].tolist() == [1 + 5 * 3 + extra] * 6
+    assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [1 + 5 * 3 + extra] * 6

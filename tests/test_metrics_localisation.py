@@ -141,9 +141,7 @@ def test_padding_is_no_place(space: localisation.Space) -> None:
     assert (localisation.PointingGame(space).score(case) == 0).all()
     rank = localisation.RelevanceRank(space).score(case)
     torch.testing.assert_close(rank, (n_tokens - 2) / (n_tokens - 1).double())
-    even = localisation.AttributionLocalisation(space).score(
-        replace(case, attribution=-attribution)
-    )
+    even = localisation.AttributionLocalisation(space).score(case.with_attribution(-attribution))
     expected = (n_tokens - 1) / (n_tokens - 0.5) * n_tokens / (n_tokens - 1)
     torch.testing.assert_close(even, expected.double())
 

@@ -15,7 +15,7 @@ from xai_bench.certify.retraining import Brightness, Exact, colours
 from xai_bench.certify.variants import equipped
 from xai_bench.metrics.stability.continuity import Continuity, translations
 from xai_bench.metrics.truth.mosaics import Focus
-from xai_bench.types import Inputs, Model, Rng, Unsupported
+from xai_bench.types import Explanation, Inputs, Model, Rng, Unsupported
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Where:
     factor: float
     seen: list[Tensor]
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         self.seen.append(inputs.x)
-        return self.factor * self.mask * inputs.x
+        return Explanation(self.factor * self.mask * inputs.x)
 
 
 class Corner(nn.Module):
@@ -108,7 +108,7 @@ def test_mosaics_need_images_classes_and_labels() -> None:
     with pytest.raises(Unsupported, match="labels"):
         Focus().score(replace(case, labels=None))
     with pytest.raises(Unsupported, match="the data and the recipe"):
-        Focus().score(replace(case, lab=None))
+        Focus().score(replace(case, variants=None))
 
 
 # Translations
@@ -159,8 +159,8 @@ class Still:
 
     value: float = 1.0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return torch.full_like(inputs.x, self.value)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(torch.full_like(inputs.x, self.value))
 
 
 def test_a_map_that_ignores_its_input_is_continuous_and_zeros_are_not_scored() -> None:

@@ -16,11 +16,11 @@ from tests import toys
 from tests.components import component
 from xai_bench.core import units
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.metrics.probes.other_models.randomised import RandomisedMap, layer_names, randomised
 from xai_bench.metrics.randomisation.parameters import histogram_entropy, stages
-from xai_bench.types import Case, Inputs, Kind, Model, Rng, Unsupported
+from xai_bench.types import Case, Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 MPRT = ("mprt_top_down", "mprt_bottom_up", "mprt_independent")
 
@@ -146,9 +146,9 @@ def test_tied_weights_stay_tied() -> None:
 
 def test_models_are_made_once_per_explainer() -> None:
     world, explainer = toys.tabular(), Counted()
-    bench = Bench(world.model, world.inputs, world.targets, Seeds(0), batch_size=2)
-    judges = [Judge(name, component("metric", name)) for name in MPRT]
-    found = evaluate(replace(bench, strict=True), Candidate("counted", explainer), judges)
+    bench = EvaluationContext(world.model, world.inputs, world.targets, Seeds(0), batch_size=2)
+    judges = [ConfiguredMetric(name, component("metric", name)) for name in MPRT]
+    found = evaluate(replace(bench, strict=True), ConfiguredExplainer("counted", explainer), judges)
     assert all(scores.outcome.status == "ok" for scores in found.scores.values())
     # Two layers: each alone, and both, which the cascades share.
     assert len(explainer.models) == 1 + 3
@@ -160,15 +160,12 @@ class Counted:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "gradient"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
     models: set[int] = field(default_factory=set)
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        if not hasattr(model, "bill"):
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        if not hasattr(model, "usage"):
             self.models.add(id(model))
-        return inputs.x * model.target_output(inputs, targets)[:, None] ** inputs.units
+        return Explanation(inputs.x * model.target_output(inputs, targets)[:, None] ** inputs.units)
 
 
 def test_a_black_box_and_a_model_without_weights_are_declined() -> None:
@@ -279,12 +276,9 @@ class Flat:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "gradient"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return torch.ones_like(inputs.x)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(torch.ones_like(inputs.x))
 
 
 def test_noise_does_not_touch_the_gradient_of_a_linear_model() -> None:
@@ -335,13 +329,10 @@ class Fixed:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "gradient"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
     values: tuple[float, ...] = ()
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return torch.tensor(self.values).double().expand(len(inputs), -1)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(torch.tensor(self.values).double().expand(len(inputs), -1))
 
 
 # Another class

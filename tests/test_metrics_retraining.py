@@ -24,7 +24,7 @@ from xai_bench.core import units
 from xai_bench.core.baselines import Constant
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.explainers.controls import InputMagnitude
 from xai_bench.explainers.gradient.methods import Saliency
@@ -34,10 +34,10 @@ from xai_bench.models.cache import trained
 from xai_bench.models.networks import MLP
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.models.training import Training
-from xai_bench.models.variants import RecipeLab
+from xai_bench.models.variants import TrainedVariants
 from xai_bench.models.views import InputView
 from xai_bench.results.values import Scores
-from xai_bench.types import Explainer, Inputs, Kind, Model, Rng, Unsupported
+from xai_bench.types import Explainer, Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 RECIPE = MLP(hidden=[8], training=Training(max_epochs=25, learning_rate=0.02))
 NAMES = ("label_randomisation", "model_agreement", "roar", "kar")
@@ -49,18 +49,15 @@ class Column:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "control"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
     order: tuple[int, ...] = (0, 1, 2, 3)
     sign: float = 1.0
     seen: list[tuple[int, Tensor]] = field(default_factory=list, compare=False)
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         self.seen.append((len(inputs), targets))
         worth = torch.zeros(4, dtype=torch.float64)
         worth[list(self.order)] = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
-        return (self.sign * worth).expand(len(inputs), 4)
+        return Explanation((self.sign * worth).expand(len(inputs), 4))
 
 
 @cache
@@ -72,10 +69,10 @@ def one_column() -> Bundle:
 
 
 @cache
-def bench_on(made: Callable[[], Bundle] = one_column) -> Bench:
+def bench_on(made: Callable[[], Bundle] = one_column) -> EvaluationContext:
     bundle, folder = made(), Path(mkdtemp())
     explained = trained(RECIPE, {}, bundle, seed=0, folder=folder, on_epoch=ignore)
-    lab = RecipeLab(
+    variants = TrainedVariants(
         recipe=RECIPE,
         config={},
         bundle=bundle,
@@ -87,17 +84,26 @@ def bench_on(made: Callable[[], Bundle] = one_column) -> Bench:
         n_background=64,
         max_rows=512,
     )
-    inputs, targets, labels = lab.split("test")
+    inputs, targets, labels = variants.split("test")
     model = Explained(explained.predictor, PredictedLogit(), 512)
-    return Bench(
-        model, inputs, targets, Seeds(0), labels=labels, lab=lab, batch_size=64, strict=True
+    return EvaluationContext(
+        model,
+        inputs,
+        targets,
+        Seeds(0),
+        labels=labels,
+        variants=variants,
+        batch_size=64,
+        strict=True,
     )
 
 
-def judged(explainer: Any, *names: str, bench: Bench | None = None) -> dict[str, Scores]:
-    judges = [Judge(name, component("metric", name)) for name in names]
-    judges = [Judge(j.name, against_zero(j.metric)) for j in judges]
-    return dict(evaluate(bench or bench_on(), Candidate("it", explainer), judges).scores)
+def judged(
+    explainer: Any, *names: str, bench: EvaluationContext | None = None
+) -> dict[str, Scores]:
+    judges = [ConfiguredMetric(name, component("metric", name)) for name in names]
+    judges = [ConfiguredMetric(j.name, against_zero(j.metric)) for j in judges]
+    return dict(evaluate(bench or bench_on(), ConfiguredExplainer("it", explainer), judges).scores)
 
 
 def against_zero(metric: Any) -> Any:
@@ -141,10 +147,10 @@ def test_magnitudes_rank() -> None:
 def test_the_training_part_is_explained_once_with_its_own_targets() -> None:
     explainer, bench = Column(), bench_on()
     judged(explainer, "roar", "kar")
-    assert bench.lab is not None
-    _, train, _ = bench.lab.split("train")
-    _, valid, _ = bench.lab.split("valid")
-    _, test, _ = bench.lab.split("test")
+    assert bench.variants is not None
+    _, train, _ = bench.variants.split("train")
+    _, valid, _ = bench.variants.split("valid")
+    _, test, _ = bench.variants.split("test")
     rows = sum(n for n, _ in explainer.seen[1:])  # the first call warms up
     assert rows == len(train) + len(valid) + len(test)
     met = torch.cat([targets for _, targets in explainer.seen[1:]])
@@ -155,23 +161,23 @@ def test_the_training_part_is_explained_once_with_its_own_targets() -> None:
 def test_the_loss_by_hand(keep: bool) -> None:
     """A second way: explained, zeroed, trained and measured sample by sample."""
     bench = bench_on()
-    lab, metric = bench.lab, "kar" if keep else "roar"
-    assert lab is not None
+    variants, metric = bench.variants, "kar" if keep else "roar"
+    assert variants is not None
     explainer = Saliency()
     found = judged(explainer, metric)[metric].values
     expected = torch.zeros(len(found), dtype=torch.float64)
     for count in (1, 2, 2):
         parts = []
         for name in ("train", "valid", "test"):
-            inputs, targets, labels = lab.split(name)
+            inputs, targets, labels = variants.split(name)
             rng = Seeds(0).stream("explain", samples=inputs.index)
-            maps = explainer.explain(bench.model, inputs, targets, rng=rng).abs()
+            maps = explainer.explain(bench.model, inputs, targets, rng=rng).attribution.abs()
             x = inputs.x.clone()
             for row, values in zip(x, maps, strict=True):
                 order = values.argsort(descending=True)
                 row[order[count:] if keep else order[:count]] = 0
             parts.append(x)
-        model = lab.degraded(parts[0], parts[1])
+        model = variants.degraded(parts[0], parts[1])
         outputs = model.outputs(inputs.with_x(parts[2])).double()
         expected += functional.cross_entropy(outputs, labels, reduction="none") / 3
     whole = bench.model.outputs(inputs).double()
@@ -237,16 +243,16 @@ def test_models_of_one_clear_task_agree_and_shuffled_labels_do_not() -> None:
 
 def test_similarities_by_scipy() -> None:
     bench, gradient = bench_on(), component("explainer", "gradient")
-    assert bench.lab is not None
+    assert bench.variants is not None
     found = judged(gradient, "label_randomisation", "model_agreement")
     rng = Seeds(0).stream("explain", samples=bench.inputs.index)
 
     def maps(model: Model) -> Tensor:
-        made: Tensor = gradient.explain(model, bench.inputs, bench.targets, rng=rng)
+        made: Tensor = gradient.explain(model, bench.inputs, bench.targets, rng=rng).attribution
         return made
 
-    own, shuffled = maps(bench.model), maps(bench.lab.mislabelled())
-    others = [maps(bench.lab.retrained(member)) for member in (1, 2, 3)]
+    own, shuffled = maps(bench.model), maps(bench.variants.mislabelled())
+    others = [maps(bench.variants.retrained(member)) for member in (1, 2, 3)]
     for row in range(8):
         expected = scipy.stats.spearmanr(own[row].abs(), shuffled[row].abs()).statistic
         assert found["label_randomisation"].values[row].item() == pytest.approx(expected)

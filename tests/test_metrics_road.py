@@ -13,7 +13,7 @@ from tests import toys
 from xai_bench.core.cost import Metered
 from xai_bench.core.inpainting import harmonic
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.explainers.controls import InputMagnitude
 from xai_bench.metrics.fidelity.road import Road
@@ -97,7 +97,7 @@ def test_batches_change_nothing(batch_size: int) -> None:
     world = toys.image()
 
     def scores(size: int) -> Tensor:
-        bench = Bench(
+        bench = EvaluationContext(
             world.model,
             world.inputs,
             world.targets,
@@ -106,8 +106,12 @@ def test_batches_change_nothing(batch_size: int) -> None:
             batch_size=size,
             strict=True,
         )
-        judges = [Judge("road", Road(noise=0.5))]
-        return evaluate(bench, Candidate("map", InputMagnitude()), judges).scores["road"].values
+        judges = [ConfiguredMetric("road", Road(noise=0.5))]
+        return (
+            evaluate(bench, ConfiguredExplainer("map", InputMagnitude()), judges)
+            .scores["road"]
+            .values
+        )
 
     whole = scores(64)
     assert whole.unique().numel() > 1
@@ -130,4 +134,4 @@ def test_rows_are_one_per_fraction() -> None:
     world = toys.image()
     metered = Metered(world.model)
     Road().score(replace(world.case(world.inputs.x), model=metered))
-    assert metered.bill.rows.forward == 9 * len(world.inputs)
+    assert metered.usage.rows.forward == 9 * len(world.inputs)

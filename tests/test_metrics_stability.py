@@ -24,7 +24,7 @@ from xai_bench.metrics.probes.neighbours import (
 )
 from xai_bench.metrics.probes.repeats import RepeatedNeighbours
 from xai_bench.metrics.stability import robustness, sensitivity, variance
-from xai_bench.types import Case, Inputs, Model, Rng, Unsupported
+from xai_bench.types import Case, Explanation, Inputs, Model, Rng, Unsupported
 
 FOLLOWING = [
     robustness.RelativeOutputStability(),
@@ -41,9 +41,9 @@ class Scaled:
     weight: Tensor
     noise: float = 0.0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         found = self.weight * inputs.x + self.noise * rng.normal(*inputs.x.shape[1:])
-        return torch.where(inputs.units < 0, 0, found)
+        return Explanation(torch.where(inputs.units < 0, 0, found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,8 @@ class Stuck:
 
     value: Tensor
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.value.expand_as(inputs.x)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(self.value.expand_as(inputs.x))
 
 
 def unit_scale(world: toys.World) -> toys.World:
@@ -209,8 +209,10 @@ def test_sensitivity_over_that_of_the_model_by_hand() -> None:
     torch.testing.assert_close(alike, torch.ones(4).double())
 
     class Square:
-        def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-            return inputs.x * inputs.x
+        def explain(
+            self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng
+        ) -> Explanation:
+            return Explanation(inputs.x * inputs.x)
 
     twice = metric.score(case_of(world, Square()))
     torch.testing.assert_close(twice, torch.full((4,), 2.0).double(), rtol=1e-3, atol=0)
@@ -254,7 +256,7 @@ def test_all_share_the_neighbours_and_what_the_model_says_of_them() -> None:
     assert set(case.shared) == {NeighbourOutputs(), NeighbourRepresentations()}
     metered = Metered(toys.tabular().model)
     NeighbourOutputs(n_draws=7).measure(replace(case, model=metered))
-    assert metered.bill.rows.forward == 6 * (1 + 7)
+    assert metered.usage.rows.forward == 6 * (1 + 7)
 
 
 # Noise apart from the answer to the input

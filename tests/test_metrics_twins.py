@@ -27,7 +27,7 @@ from xai_bench.metrics.fidelity.deletion import (
 )
 from xai_bench.metrics.fidelity.random_subsets import FaithfulnessCorrelation, Infidelity
 from xai_bench.metrics.stability import sensitivity
-from xai_bench.types import Case, Inputs, Model, Rng
+from xai_bench.types import Case, Explanation, Inputs, Model, Rng
 
 BASELINE = Marginal(3)
 FRACTIONS = [Fraction(f) for f in ("0", "0.01", "0.05", "0.1", "0.2", "0.3", "0.4", "0.5")]
@@ -186,10 +186,10 @@ def infidelity_of_gradients(sample: Sample) -> float:
 class Cubes:
     """`x^3 + x`, and noise that is the same for every neighbour."""
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         x = inputs.x
         noisy = x * x * x + x + 0.1 * rng.normal(*x.shape[1:])
-        return torch.where(inputs.units < 0, 0, noisy)
+        return Explanation(torch.where(inputs.units < 0, 0, noisy))
 
 
 RADIUS, FLOOR, N_DRAWS = 0.6, 0.05, 8

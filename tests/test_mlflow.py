@@ -19,7 +19,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests import toys
-from tests.test_store import cell, enlist, explanation, scored
+from tests.test_store import add_to_study, cell, explanation, scored
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.heat_maps import _spread, layer_report
 from xai_bench.results.tracking.mlflow import MlflowRecorder
@@ -60,7 +60,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Store:
         explanation("saliency", attribution=None, outcome=skip),
         explanation("shap", attribution=None, outcome=fail),
     ]
-    enlist(store, "s", one, [good, *none], "xai-bench run explainer=[lime]")
+    add_to_study(store, "s", one, [good, *none], "xai-bench run explainer=[lime]")
     MlflowRecorder().record(store, "s", one.key)
     return store
 
@@ -173,11 +173,11 @@ def test_recording_again_changes_nothing(recorded: Store) -> None:
 def test_a_later_command_brings_the_same_run_up_to_date(recorded: Store) -> None:
     store, one = recorded, cell(3)
     sent = explanation("lime", scored("deletion", [1.0, 1.0, 1.0]))
-    enlist(store, "t", one, [replace(sent, attribution=None, outcome=Outcome("failed", "x"))])
+    add_to_study(store, "t", one, [replace(sent, explanation=None, outcome=Outcome("failed", "x"))])
     PLAIN.record(store, "t", one.key)
     first = runs(store, "t")["lime-digits-cnn-s3"]
     more = explanation("lime", *sent.scores.values(), scored("insertion", [2.0, 2.0, 5.0]))
-    enlist(store, "t", one, [more])
+    add_to_study(store, "t", one, [more])
     PLAIN.record(store, "t", one.key)
     second = runs(store, "t")["lime-digits-cnn-s3"]
     assert second.info.run_id == first.info.run_id
@@ -222,14 +222,14 @@ def test_the_digest_knows_what_matters() -> None:
 
 
 def layered(**layers: torch.Tensor) -> Any:
-    return explanation("layerwise", layers=layers)
+    return explanation("layerwise", stated={"layers": layers})
 
 
 @pytest.mark.slow
 def test_layers_have_a_picture_of_their_own(tmp_path: Path) -> None:
     store, one = Store(tmp_path), cell()
     maps = {"features.0": torch.randn(3, 4, 6, 6), "head": torch.randn(3, 5)}
-    enlist(store, "s", one, [layered(**maps), explanation("lime")])
+    add_to_study(store, "s", one, [layered(**maps), explanation("lime")])
     MlflowRecorder().record(store, "s", one.key)
     folder = artifacts(store, "layerwise-digits-cnn-s0", tmp_path)
     assert (folder / "layers.png").read_bytes().startswith(b"\x89PNG")
@@ -307,7 +307,7 @@ def test_a_picture_needs_no_inputs_and_repeats() -> None:
 
 def _record(root: Path, seed: int, both: Any) -> None:
     store = Store(root)
-    enlist(store, "s", cell(seed), [explanation("lime", scored("deletion", [1.0, 2.0, 3.0]))])
+    add_to_study(store, "s", cell(seed), [explanation("lime", scored("deletion", [1.0, 2.0, 3.0]))])
     both.wait(120)
     PLAIN.record(store, "s", f"cell{seed}")
 

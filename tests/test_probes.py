@@ -17,7 +17,7 @@ from xai_bench.core.cost import Metered
 from xai_bench.metrics.probes.neighbours import Neighbours
 from xai_bench.metrics.probes.removal.exact import ExactShapley
 from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues
-from xai_bench.types import Inputs, Model, Rng, Unsupported
+from xai_bench.types import Explanation, Inputs, Model, Rng, Unsupported
 
 
 def some(world: toys.World) -> Tensor:
@@ -28,8 +28,8 @@ def some(world: toys.World) -> Tensor:
 class Cubes:
     """`x^3` in every element: an explanation whose bits do not depend on its batch."""
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return torch.where(inputs.units < 0, 0, inputs.x * inputs.x * inputs.x)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(torch.where(inputs.units < 0, 0, inputs.x * inputs.x * inputs.x))
 
 
 # Games
@@ -95,8 +95,8 @@ def test_exact_shapley_of_a_linear_model() -> None:
     world = toys.linear([4.0, -3.0, 2.0, 0.0], x=toys.normal(5, 4))
     found = ExactShapley(Marginal(7)).measure(world.case(some(world)))
     weight = torch.tensor([4.0, -3.0, 2.0, 0.0])
-    assert found.departure is not None
-    torch.testing.assert_close(found.values, weight * found.departure)
+    assert found.difference_from_reference is not None
+    torch.testing.assert_close(found.values, weight * found.difference_from_reference)
     assert (found.values[:, 3] == 0).all(), "a dummy gets exactly 0"
 
 
@@ -107,7 +107,7 @@ def test_exact_shapley_adds_up_and_costs_what_it_says(where: str) -> None:
     probe = ExactShapley(Constant(0.3))
     found = probe.measure(replace(world.case(some(world)), model=metered))
     n_units = units.width(world.inputs.units)
-    assert metered.bill.rows.forward == len(world.inputs) * 2**n_units
+    assert metered.usage.rows.forward == len(world.inputs) * 2**n_units
     ends = torch.stack([torch.zeros(n_units), torch.ones(n_units)]).bool()
     kept = ends.expand(len(world.inputs), -1, -1)
     value = coalitions.values(
@@ -172,7 +172,7 @@ def test_random_sets_cost_what_they_say() -> None:
     metered = Metered(world.model)
     case = replace(world.case(some(world)), model=metered)
     CoalitionValues(Marginal(3), n_draws=10).measure(case)
-    assert metered.bill.rows.forward == len(world.inputs) * (1 + 10 * 3)
+    assert metered.usage.rows.forward == len(world.inputs) * (1 + 10 * 3)
 
 
 # Neighbours

@@ -99,7 +99,7 @@ def test_rows_are_those_of_the_closed_form(where: str, n_references: int) -> Non
     RemovalCurves(Marginal(n_references)).measure(case)
     n_points = grid(units.count(world.inputs.units), FRACTIONS).unique(dim=1).shape[1]
     per_sample = 1 + n_references * (2 * n_points - 3)
-    assert metered.bill.rows.forward == len(world.inputs) * per_sample
+    assert metered.usage.rows.forward == len(world.inputs) * per_sample
 
 
 def test_no_coalition_is_valued_twice() -> None:
@@ -107,7 +107,7 @@ def test_no_coalition_is_valued_twice() -> None:
     world = toys.tabular().take(torch.tensor([0]))
     metered = Metered(world.model)
     RemovalCurves(Constant()).measure(replace(world.case(signed(world)), model=metered))
-    assert metered.bill.rows.forward == 10
+    assert metered.usage.rows.forward == 10
 
 
 def test_shorter_samples_of_a_padded_batch_are_removed_whole() -> None:

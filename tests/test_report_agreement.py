@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from tests import toys
-from tests.test_store import cell, contents, enlist, explanation, scored
+from tests.test_store import add_to_study, cell, contents, explanation, scored
 from xai_bench.results.report.sections import agreement
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.writer import write
@@ -85,7 +85,7 @@ def store(tmp_path: Path) -> Store:
         explanation("old", attribution=None, outcome=Outcome("failed", "no")),
     ]
     for seed in (0, 1):
-        enlist(store, "s", cell(seed), found)
+        add_to_study(store, "s", cell(seed), found)
         inputs = toys.linear([1.0, 1.0], n=3).inputs
         store.write_inputs(f"cell{seed}", inputs)
     return store
@@ -115,7 +115,7 @@ def test_units_are_compared_not_elements(tmp_path: Path) -> None:
     left = torch.tensor([[5.0, -4.0, 3.0]]).expand(3, 3)
     right = torch.tensor([[0.5, 0.5, 3.0]]).expand(3, 3)
     one = [explanation("a", score, attribution=left), explanation("b", score, attribution=right)]
-    enlist(store, "s", cell(), one)
+    add_to_study(store, "s", cell(), one)
     world = toys.linear([1.0, 1.0, 1.0], n=3)
     units = torch.tensor([0, 0, 1]).expand(3, 3)
     store.write_inputs("cell0", replace(world.inputs, units=units))
@@ -128,7 +128,7 @@ def test_units_are_compared_not_elements(tmp_path: Path) -> None:
 def test_without_stored_inputs_there_is_no_section(tmp_path: Path) -> None:
     store = Store(tmp_path)
     score = scored("abpc", [1.0, 2.0, 3.0])
-    enlist(store, "s", cell(), [explanation("lime", score), explanation("shap", score)])
+    add_to_study(store, "s", cell(), [explanation("lime", score), explanation("shap", score)])
     report = write(store, "s")
     assert "agreement between" not in report.markdown.read_text()
     assert not (report.markdown.parent / "agreement.csv").exists()

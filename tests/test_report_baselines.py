@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.test_store import cell, enlist, explanation, scored
+from tests.test_store import add_to_study, cell, explanation, scored
 from xai_bench.results.report.sections import baselines
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.writer import write
@@ -38,7 +38,7 @@ def planted(path: Path, means: dict[str, dict[str, float]], *, higher: bool = Tr
             )
             for name, values in means.items()
         ]
-        enlist(store, "s", replace(one, key=f"cell{number}"), found)
+        add_to_study(store, "s", replace(one, key=f"cell{number}"), found)
     return store
 
 
@@ -101,8 +101,8 @@ def test_a_missing_cell_is_a_dash(tmp_path: Path) -> None:
 def test_cells_that_differ_in_more_share_no_matrix(tmp_path: Path) -> None:
     store = Store(tmp_path)
     one = explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))
-    enlist(store, "s", cell(0), [one])
-    enlist(store, "s", cell(1, data="wine", baseline_measure="zero"), [one])
+    add_to_study(store, "s", cell(0), [one])
+    add_to_study(store, "s", cell(1, data="wine", baseline_measure="zero"), [one])
     assert baselines.matrices(blocks(store, "s")) == []
     report = write(store, "s")
     assert not (report.markdown.parent / "baselines.csv").exists()
@@ -113,5 +113,5 @@ def test_namesakes_are_told_apart_by_their_settings(tmp_path: Path) -> None:
     one = explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))
     for sigma in (2, 4):
         config = {"baseline": {"explain": {}, "measure": {"sigma": sigma}}, "seed": 0}
-        enlist(store, "s", replace(cell(config=config), key=f"cell{sigma}"), [one])
+        add_to_study(store, "s", replace(cell(config=config), key=f"cell{sigma}"), [one])
     assert only(store).measure == ("marginal (sigma=2)", "marginal (sigma=4)")

@@ -12,14 +12,14 @@ import torch
 from numpy.random import PCG64, Generator
 
 from tests.test_report_table import shown
-from tests.test_store import cell, enlist, explanation, scored
+from tests.test_store import add_to_study, cell, explanation, scored
 from xai_bench.results.report import stats
 from xai_bench.results.report.formats.console import terminal
 from xai_bench.results.report.sections import fairness
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Explanation, Scores
+from xai_bench.results.values import ExplainerResult, Scores
 
 NAN = float("nan")
 SEX = [0] * 12 + [1] * 12 + [2] * 3
@@ -27,16 +27,16 @@ NAMES = {"sex": ("Female", "Male & co", "Other")}
 EVEN = [1.0] * 12 + [0.5] * 12 + [-9.0] * 3
 
 
-def explained(name: str, *scores: Scores, n: int = 27) -> Explanation:
+def explained(name: str, *scores: Scores, n: int = 27) -> ExplainerResult:
     plain = explanation(name, *scores, attribution=torch.zeros(n, 2))
     return replace(plain, index=torch.arange(n))
 
 
-def study(path: Path, *explanations: Explanation, seeds: int = 1) -> Store:
+def study(path: Path, *explanations: ExplainerResult, seeds: int = 1) -> Store:
     store = Store(path)
     for seed in range(seeds):
         one = cell(seed, groups={"sex": torch.tensor(SEX)}, group_names=NAMES)
-        enlist(store, "s", one, list(explanations))
+        add_to_study(store, "s", one, list(explanations))
     return store
 
 
@@ -135,7 +135,7 @@ def test_the_report_shows_gaps_and_the_csv_every_mean(tmp_path: Path) -> None:
 def test_without_groups_there_is_no_section(tmp_path: Path) -> None:
     store = Store(tmp_path)
     one = cell(groups={})
-    enlist(store, "s", one, [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
+    add_to_study(store, "s", one, [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
     report = write(store, "s")
     assert "gaps by" not in report.markdown.read_text()
     assert not (report.markdown.parent / "fairness.csv").exists()

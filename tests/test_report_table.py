@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from tests.test_store import cell, contents, enlist, explanation, scored
+from tests.test_store import add_to_study, cell, contents, explanation, scored
 from xai_bench.results.report.formats.console import terminal
 from xai_bench.results.report.formats.latex import escape
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.table import measured
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Explanation, Outcome
+from xai_bench.results.values import ExplainerResult, Outcome
 
 NAN = math.nan
 SKIP = Outcome("skipped", "needs a gradient & 100 % of the_model")
@@ -27,11 +27,11 @@ FAIL = Outcome("failed", "ValueError: no")
 TRUTH = Outcome("skipped", "no written-down truth")
 
 
-def everyone(shift: float = 0.0) -> list[Explanation]:
+def everyone(shift: float = 0.0) -> list[ExplainerResult]:
     """`lime` beats `shap` by 0.1 on every sample, `ig` equals `lime`, `old` has no scores."""
     truth = scored("cosine", [], "truth", outcome=TRUTH)
 
-    def one(name: str, values: list[float], rows: float, **changes: object) -> Explanation:
+    def one(name: str, values: list[float], rows: float, **changes: object) -> ExplainerResult:
         fidelity = scored("abpc", [v + shift for v in values])
         cost = scored("forward_rows", [rows] * 3, "cost", higher_is_better=False)
         return explanation(name, fidelity, cost, truth, **changes)
@@ -58,8 +58,8 @@ def everyone(shift: float = 0.0) -> list[Explanation]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store(tmp_path)
-    enlist(store, "s_1", cell(), everyone(), "xai-bench run seed=0")
-    enlist(store, "s_1", cell(1), everyone(0.01), "xai-bench run seed=1")
+    add_to_study(store, "s_1", cell(), everyone(), "xai-bench run seed=0")
+    add_to_study(store, "s_1", cell(1), everyone(0.01), "xai-bench run seed=1")
     return store
 
 
@@ -153,7 +153,7 @@ def test_wide_tables_are_cut_into_panels(tmp_path: Path) -> None:
     store = Store(tmp_path)
     many = [scored(f"m{i}", [1.0, 2.0, 3.0], category) for category in ("a", "b") for i in range(7)]
     many = [replace(one, metric=f"{one.category}{one.metric}") for one in many]
-    enlist(store, "s", cell(), [explanation("lime", *many)])
+    add_to_study(store, "s", cell(), [explanation("lime", *many)])
     text = write(store, "s").paths[1].read_text()
     assert re.findall(r"\\begin\{tabular\}\{(\w+)\}", text) == ["lrrrrrr", "lr", "lrrrrrr", "lr"]
 
@@ -206,7 +206,7 @@ def test_what_differs_in_more_than_the_seed_never_shares_a_mean(
     sibling = replace(first, key="other", seed=1, config={**first.config, "seed": 1})
     second = replace(sibling, **changes)  # type: ignore[arg-type]
     for one in (first, second):
-        enlist(store, "s", one, [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
+        add_to_study(store, "s", one, [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
     found = blocks(store, "s")
     assert [len(block.cells) for block in found] == [1, 1]
     assert any(told in block.variant for block in found)
@@ -216,8 +216,8 @@ def test_settings_of_an_explainer_never_share_a_row(tmp_path: Path) -> None:
     store = Store(tmp_path)
     few = explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))
     more = replace(few, key="lime-more", config={**few.config, "n_steps": 8})
-    enlist(store, "s", cell(), [few])
-    enlist(store, "s", cell(1), [more])
+    add_to_study(store, "s", cell(), [few])
+    add_to_study(store, "s", cell(1), [more])
     [block] = blocks(store, "s")
     assert block.explainers == ("lime (n_steps=4)", "lime (n_steps=8)")
     assert {number.n_scored for number in block.numbers.values()} == {3}
@@ -226,7 +226,7 @@ def test_settings_of_an_explainer_never_share_a_row(tmp_path: Path) -> None:
 def test_settings_of_a_metric_never_share_a_column(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for seed, key in ((0, "aaaa1"), (1, "bbbb1")):
-        enlist(
+        add_to_study(
             store, "s", cell(seed), [explanation("lime", scored("abpc", [1.0, 2.0, 3.0], key=key))]
         )
     [block] = blocks(store, "s")
@@ -237,14 +237,14 @@ def test_settings_of_a_metric_never_share_a_column(tmp_path: Path) -> None:
 def test_a_partial_failure_is_noted_beside_its_number(tmp_path: Path) -> None:
     """Of three draws of {1, 2, 3}, 1 in 27 is all ones, more than 2.5 %: the interval is 1 .. 3."""
     store = Store(tmp_path)
-    enlist(store, "s", cell(), [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
-    enlist(store, "s", cell(1), [explanation("lime", scored("abpc", [], outcome=FAIL))])
+    add_to_study(store, "s", cell(), [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
+    add_to_study(store, "s", cell(1), [explanation("lime", scored("abpc", [], outcome=FAIL))])
     assert "2.00 ± 1.00 (3) [1]" in write(store, "s").paths[0].read_text().replace("**", "")
 
 
 def test_a_study_in_which_nothing_ran_still_has_a_report(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    enlist(store, "s", cell(outcome=Outcome("skipped", "needs classes")), [])
+    add_to_study(store, "s", cell(outcome=Outcome("skipped", "needs classes")), [])
     assert "- [1] needs classes" in write(store, "s").paths[0].read_text()
     assert "needs classes" in shown(terminal(store, "s"))
 
@@ -268,7 +268,7 @@ def wide(tmp_path: Path) -> Store:
     }
     scores = [scored(m, [0.123, 0.456, 0.789], c) for c, ms in names.items() for m in ms]
     explainers = ["permutation_importance", "integrated_gradients", "saliency"]
-    enlist(store, "s", cell(), [explanation(name, *scores) for name in explainers])
+    add_to_study(store, "s", cell(), [explanation(name, *scores) for name in explainers])
     return store
 
 
@@ -306,5 +306,5 @@ def test_a_narrow_terminal_keeps_a_metric_of_every_kind_and_names_the_rest(wide:
 def test_equal_bests_are_all_bold(tmp_path: Path) -> None:
     store = Store(tmp_path)
     same = scored("gini", [0.1, 0.2, 0.3])
-    enlist(store, "s", cell(), [explanation("lime", same), explanation("shap", same)])
+    add_to_study(store, "s", cell(), [explanation("lime", same), explanation("shap", same)])
     assert "0.200 †" not in shown(terminal(store, "s"))

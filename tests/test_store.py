@@ -8,14 +8,16 @@ import multiprocessing
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests import toys
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Cell, Explanation, Outcome, Scores
-from xai_bench.types import Element
+from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
+from xai_bench.types import Element, Explanation
 
 NAN = math.nan
 
@@ -52,29 +54,39 @@ def scored(name: str, values: list[float], category: str = "fidelity", **changes
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def explanation(name: str, *scores: Scores, **changes: object) -> Explanation:
-    plain = Explanation(
+ATTRIBUTION = torch.tensor([[1.0, -2.0], [0.5, 0.0], [0.25, 3.0]])
+
+
+def explanation(
+    name: str,
+    *scores: Scores,
+    attribution: Tensor | None = ATTRIBUTION,
+    stated: Mapping[str, Any] = {},
+    **changes: object,
+) -> ExplainerResult:
+    """A result; `stated` is what the explainer says beside its attribution."""
+    plain = ExplainerResult(
         explainer=name,
         key=f"{name}-key",
         kind="contribution",
         category="gradient",
         config={"_target_": f"x.{name}", "n_steps": 4},
         index=torch.arange(3),
-        attribution=torch.tensor([[1.0, -2.0], [0.5, 0.0], [0.25, 3.0]]),
+        explanation=None if attribution is None else Explanation(attribution, **stated),
         scores={one.metric: one for one in scores},
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def enlist(
-    store: Store, study: str, one: Cell, explanations: list[Explanation], command: str = "run"
+def add_to_study(
+    store: Store, study: str, one: Cell, explanations: list[ExplainerResult], command: str = "run"
 ) -> None:
     """What a run does."""
     store.write_cell(one)
     for each in explanations:
         store.write(one.key, each)
     metrics = {s.metric: s.key for each in explanations for s in each.scores.values()}
-    store.enlist(study, one, explanations, command, metrics)
+    store.add_to_study(study, one, explanations, command, metrics)
 
 
 def contents(folder: Path) -> Mapping[str, bytes]:
@@ -105,9 +117,9 @@ def test_an_explanation_comes_back_bit_by_bit(tmp_path: Path) -> None:
     store.write("cell0", sent)
     found = store.read("cell0", "lime-key")
     assert found is not None
-    assert found.attribution is not None
-    assert torch.equal(found.attribution, sent.attribution)  # type: ignore[arg-type]
-    assert found.attribution.dtype == torch.float32
+    assert found.explanation is not None
+    assert torch.equal(found.explanation.attribution, ATTRIBUTION)
+    assert found.explanation.attribution.dtype == torch.float32
     assert set(found.scores) == {"a", "b", "c", "seconds"}
     assert found.scores["a"].values.nan_to_num(7).tolist() == [0.1 + 0.2, 7.0, -1e-300]
     assert found.scores["b"].outcome == broken.outcome
@@ -123,7 +135,7 @@ def test_a_failed_explanation_keeps_its_samples_and_reason(tmp_path: Path) -> No
     store.write("cell0", explanation("lime", attribution=None, outcome=outcome))
     found = store.read("cell0", "lime-key")
     assert found is not None
-    assert found.attribution is None
+    assert found.explanation is None
     assert found.outcome == outcome
     assert found.index.tolist() == [0, 1, 2]
 
@@ -156,17 +168,17 @@ def test_settings_of_one_metric_live_side_by_side(tmp_path: Path) -> None:
     store = Store(tmp_path)
     old = scored("deletion", [1.0, 1.0, 1.0])
     new = replace(old, key="deletion-v2", values=torch.full((3,), 2.0).double())
-    enlist(store, "old", cell(), [explanation("lime", old)])
-    enlist(store, "new", cell(), [explanation("lime", new)])
+    add_to_study(store, "old", cell(), [explanation("lime", old)])
+    add_to_study(store, "new", cell(), [explanation("lime", new)])
     assert store.frame("old")["score"].tolist() == [1.0] * 3
     assert store.frame("new")["score"].tolist() == [2.0] * 3
 
 
 def test_a_study_sees_its_own_names(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    enlist(store, "mine", cell(), [explanation("lime", scored("a", [1.0] * 3))])
+    add_to_study(store, "mine", cell(), [explanation("lime", scored("a", [1.0] * 3))])
     mine = explanation("my_lime", key="lime-key")
-    store.enlist("yours", cell(), [mine], "run", {"a": "a-v1"})
+    store.add_to_study("yours", cell(), [mine], "run", {"a": "a-v1"})
     assert store.studies() == ["mine", "yours"]
     assert set(store.frame("mine")["explainer"]) == {"lime"}
     assert set(store.frame("yours")["explainer"]) == {"my_lime"}
@@ -174,24 +186,24 @@ def test_a_study_sees_its_own_names(tmp_path: Path) -> None:
 
 def test_enlisting_again_adds(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    enlist(store, "s", cell(), [explanation("lime", scored("a", [1.0] * 3))], "run lime")
-    enlist(store, "s", cell(), [explanation("shap", scored("a", [2.0] * 3))], "run shap")
-    enlist(store, "s", cell(), [explanation("shap", scored("a", [2.0] * 3))], "run shap")
-    enlist(store, "s", cell(1), [explanation("lime", scored("a", [3.0] * 3))], "run lime")
+    add_to_study(store, "s", cell(), [explanation("lime", scored("a", [1.0] * 3))], "run lime")
+    add_to_study(store, "s", cell(), [explanation("shap", scored("a", [2.0] * 3))], "run shap")
+    add_to_study(store, "s", cell(), [explanation("shap", scored("a", [2.0] * 3))], "run shap")
+    add_to_study(store, "s", cell(1), [explanation("lime", scored("a", [3.0] * 3))], "run lime")
     [(first, both), (second, one)] = store.cells("s")
     assert (first.seed, second.seed) == (0, 1)
     assert [e.explainer for e in both] == ["lime", "shap"]
     assert [e.explainer for e in one] == ["lime"]
-    assert store.enlisted("s", "cell0").commands == ("run lime", "run shap")
+    assert store.study_manifest("s", "cell0").commands == ("run lime", "run shap")
 
 
 def test_newer_code_takes_the_place_of_older_results_in_a_study(tmp_path: Path) -> None:
     store = Store(tmp_path)
     one = explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))
-    enlist(store, "s", cell(0), [one])
-    enlist(store, "s", cell(1), [one])
-    enlist(store, "other", cell(0), [one])
-    enlist(store, "s", cell(0, key="cell0-new-code"), [one])
+    add_to_study(store, "s", cell(0), [one])
+    add_to_study(store, "s", cell(1), [one])
+    add_to_study(store, "other", cell(0), [one])
+    add_to_study(store, "s", cell(0, key="cell0-new-code"), [one])
     assert [c.key for c, _ in store.cells("s")] == ["cell0-new-code", "cell1"]
     assert [c.key for c, _ in store.cells("other")] == ["cell0"]
 
@@ -199,7 +211,7 @@ def test_newer_code_takes_the_place_of_older_results_in_a_study(tmp_path: Path) 
 def test_the_frame_is_long_and_paired(tmp_path: Path) -> None:
     store = Store(tmp_path)
     lime = explanation("lime", scored("a", [1.0, NAN, 3.0]), index=torch.tensor([5, 6, 7]))
-    enlist(store, "s", cell(), [lime])
+    add_to_study(store, "s", cell(), [lime])
     frame = store.frame("s")
     assert list(frame.columns[:14]) == [
         "data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure",
@@ -215,7 +227,7 @@ def test_outcomes_tell_what_happened_to_everything(tmp_path: Path) -> None:
     gone = Outcome("skipped", "needs a gradient")
     good = explanation("lime", scored("a", [1.0, NAN, 3.0]), scored("b", [], outcome=gone))
     bad = explanation("ig", scored("a", [], outcome=gone), attribution=None, outcome=gone)
-    enlist(store, "s", cell(), [good, bad])
+    add_to_study(store, "s", cell(), [good, bad])
     rows = store.outcomes("s").set_index(["explainer", "metric"])
     assert rows.loc[("lime", "a"), ["status", "n_scored", "n_samples"]].tolist() == ["ok", 2, 3]
     assert rows.loc[("lime", "b"), ["status", "reason"]].tolist() == ["skipped", gone.reason]
@@ -225,7 +237,7 @@ def test_outcomes_tell_what_happened_to_everything(tmp_path: Path) -> None:
 
 def test_a_cell_in_which_nothing_ran_has_an_outcome(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    enlist(store, "s", cell(outcome=Outcome("failed", "no rows")), [])
+    add_to_study(store, "s", cell(outcome=Outcome("failed", "no rows")), [])
     [row] = store.outcomes("s").to_dict("records")
     assert (row["explainer"], row["metric"], row["status"], row["reason"]) == (
         "",
@@ -241,7 +253,7 @@ def test_a_torn_explanation_is_absent(
     tmp_path: Path, torn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(tmp_path)
-    enlist(store, "s", cell(), [explanation("lime", scored("a", [1.0] * 3))])
+    add_to_study(store, "s", cell(), [explanation("lime", scored("a", [1.0] * 3))])
     path = tmp_path / "store/cell0/lime-key" / torn
     path.write_bytes(path.read_bytes()[:-9])
     assert store.read("cell0", "lime-key") is None
@@ -258,7 +270,7 @@ def test_torn_scores_are_absent_and_can_be_written_again(tmp_path: Path) -> None
     path.write_bytes(whole[:50])
     found = store.read("cell0", "lime-key")
     assert found is not None
-    assert found.attribution is not None
+    assert found.explanation is not None
     assert not found.scores
     store.write("cell0", sent)
     assert path.read_bytes() == whole
@@ -286,11 +298,11 @@ def test_what_is_absent_is_none(tmp_path: Path) -> None:
 
 def test_a_misspelt_study_is_told_its_neighbours(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    enlist(store, "digits", cell(), [explanation("lime")])
+    add_to_study(store, "digits", cell(), [explanation("lime")])
     with pytest.raises(ValueError, match="no study 'digit' in the results; did you mean digits"):
         store.frame("digit")
     with pytest.raises(ValueError, match="letters, digits"):
-        store.enlist("../digits", cell(), [], "run", {})
+        store.add_to_study("../digits", cell(), [], "run", {})
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(tmp_path: Path) -> None:
@@ -354,11 +366,11 @@ def test_writers_in_other_processes_do_not_lose_each_others_scores(tmp_path: Pat
 def test_all_that_an_explainer_says_is_read_back(tmp_path: Path) -> None:
     store, values = Store(tmp_path), torch.arange(6.0).view(3, 2)
     extras = {"counterfactuals": values[:, None], "layers": {"features.0": values, "head": -values}}
-    extras |= {"freedom": values[:, 0].double()}
-    store.write("cell0", explanation("lime", standard_error=values, **extras))
-    found = store.read("cell0", "lime-key")
+    extras |= {"standard_error": values, "degrees_of_freedom": values[:, 0].double()}
+    store.write("cell0", explanation("lime", stated=extras))
+    found = store.read("cell0", "lime-key").explanation
     assert torch.equal(found.standard_error, values)
     assert torch.equal(found.counterfactuals, values[:, None])
-    assert torch.equal(found.freedom, values[:, 0].double())
+    assert torch.equal(found.degrees_of_freedom, values[:, 0].double())
     assert found.layers.keys() == {"features.0", "head"}
     assert torch.equal(found.layers["head"], -values)

@@ -14,7 +14,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from tests.test_store import cell, enlist, explanation, scored
+from tests.test_store import add_to_study, cell, explanation, scored
 from xai_bench.results import regimes
 from xai_bench.results.report.regimes import natural, sentence
 from xai_bench.results.report.summary import blocks
@@ -47,13 +47,13 @@ def composed(*overrides: str) -> Plan:
     ],
 )
 def test_terms_are_read_off_the_settings(changes: dict[str, Any], equal: bool, told: str) -> None:
-    assert regimes.told({**SHIPPED, **changes}, SHIPPED, equal=equal) == told
+    assert regimes.describe({**SHIPPED, **changes}, SHIPPED, equal=equal) == told
 
 
 def test_a_setting_left_out_and_an_unknown_origin_are_told() -> None:
     less = {key: value for key, value in SHIPPED.items() if key != "width"}
-    assert regimes.told(less, SHIPPED) == "width=left out"
-    assert regimes.told(SHIPPED, {}) == "own settings"
+    assert regimes.describe(less, SHIPPED) == "width=left out"
+    assert regimes.describe(SHIPPED, {}) == "own settings"
 
 
 def test_a_budget_reaches_those_who_have_one_before_their_address_is_made() -> None:
@@ -65,11 +65,11 @@ def test_a_budget_reaches_those_who_have_one_before_their_address_is_made() -> N
     assert equal["kernel_shap"].explainer.budget == 100
     assert equal["kernel_shap"].key != shipped["kernel_shap"].key
     assert equal["saliency"].key == shipped["saliency"].key
-    assert {n: c.terms for n, c in equal.items()} == {
+    assert {n: c.regime for n, c in equal.items()} == {
         "kernel_shap": "budget 100 rows",
         "saliency": "paper defaults",
     }
-    assert {c.terms for c in shipped.values()} == {"paper defaults"}
+    assert {c.regime for c in shipped.values()} == {"paper defaults"}
 
 
 def test_terms_do_not_belong_to_the_cell() -> None:
@@ -79,7 +79,7 @@ def test_terms_do_not_belong_to_the_cell() -> None:
 
 def test_several_budgets_are_several_candidates() -> None:
     found = composed("explainer=[kernel_shap,random]", "anytime=[64,128]").candidates()
-    assert [(c.name, c.terms) for c in found] == [
+    assert [(c.name, c.regime) for c in found] == [
         ("kernel_shap", "budget 64 rows"),
         ("kernel_shap", "budget 128 rows"),
         ("random", "paper defaults"),
@@ -92,38 +92,40 @@ def at(budget: int, *values: float, **changes: Any) -> Any:
         scored("abpc", list(values)),
         key=f"lime-{budget}",
         config={"_target_": "a.B", "budget": budget},
-        terms=f"budget {budget} rows",
+        regime=f"budget {budget} rows",
     )
     return replace(plain, **changes)
 
 
 def test_a_study_keeps_one_explanation_per_terms(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    enlist(store, "s", cell(), [at(10, 1, 2, 3)])
-    enlist(store, "s", cell(), [at(100, 2, 3, 4), at(9, 1, 1, 1, terms="paper defaults")])
-    enlist(store, "s", cell(), [at(100, 2, 3, 4, terms="paper defaults")])
-    found = {one.key: one.terms for one in store.explanations("s", "cell0")}
+    add_to_study(store, "s", cell(), [at(10, 1, 2, 3)])
+    add_to_study(store, "s", cell(), [at(100, 2, 3, 4), at(9, 1, 1, 1, regime="paper defaults")])
+    add_to_study(store, "s", cell(), [at(100, 2, 3, 4, regime="paper defaults")])
+    found = {one.key: one.regime for one in store.explanations("s", "cell0")}
     assert found == {"lime-10": "budget 10 rows", "lime-100": "budget 100 rows; paper defaults"}
 
 
 def test_lists_of_older_versions_are_read_and_grow(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    enlist(store, "s", cell(), [at(10, 1, 2, 3)])
+    add_to_study(store, "s", cell(), [at(10, 1, 2, 3)])
     path = tmp_path / "studies" / "s" / "cell0.json"
     fields = {**json.loads(path.read_text()), "explanations": {"lime": "lime-10"}}
     del fields["tuning"]
     path.write_text(json.dumps(fields))
     assert [one.key for one in store.explanations("s", "cell0")] == ["lime-10"]
-    enlist(store, "s", cell(), [at(10, 1, 2, 3)])
-    assert store.enlisted("s", "cell0").explanations == {"lime": {"budget 10 rows": "lime-10"}}
+    add_to_study(store, "s", cell(), [at(10, 1, 2, 3)])
+    assert store.study_manifest("s", "cell0").explanations == {
+        "lime": {"budget 10 rows": "lime-10"}
+    }
 
 
 def test_the_report_says_on_what_terms(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    saliency = explanation("saliency", scored("abpc", [0.0, 1.0, 2.0]), terms="paper defaults")
-    random = explanation("random", scored("abpc", [0.0] * 3), category="controls", terms="x")
+    saliency = explanation("saliency", scored("abpc", [0.0, 1.0, 2.0]), regime="paper defaults")
+    random = explanation("random", scored("abpc", [0.0] * 3), category="controls", regime="x")
     listed = [at(b, 1, 2, 3) for b in (1000, 9, 100)]
-    enlist(store, "s", cell(), [*listed, saliency, random])
+    add_to_study(store, "s", cell(), [*listed, saliency, random])
     [block] = blocks(store, "s")
     assert block.explainers == (
         "lime (budget=9)", "lime (budget=100)", "lime (budget=1000)", "saliency", "random",
@@ -133,10 +135,10 @@ def test_the_report_says_on_what_terms(tmp_path: Path) -> None:
     assert told in report.markdown.read_text()
     assert told in report.paths[1].read_text()
     table = pd.read_csv(report.markdown.parent / "report.csv")
-    assert dict(zip(table["explainer"], table["terms"], strict=True))["lime (budget=9)"] == (
+    assert dict(zip(table["explainer"], table["regime"], strict=True))["lime (budget=9)"] == (
         "budget 9 rows"
     )
-    assert set(store.frame("s")["terms"]) == {*table["terms"]}
+    assert set(store.frame("s")["regime"]) == {*table["regime"]}
 
 
 @pytest.mark.parametrize(
@@ -163,9 +165,9 @@ def test_numbers_in_names_are_ordered_as_numbers() -> None:
 def test_mlflow_is_told_the_terms() -> None:
     run = explanation_run(cell(), at(100, 1, 2, 3))
     assert run.name == "lime@100-digits-cnn-s0"
-    assert run.tags["terms"] == "budget 100 rows"
+    assert run.tags["regime"] == "budget 100 rows"
     assert run.params["explainer.budget"] == "100"
-    plain = explanation_run(cell(), at(100, 1, 2, 3, terms="paper defaults"))
+    plain = explanation_run(cell(), at(100, 1, 2, 3, regime="paper defaults"))
     assert plain.name == "lime-digits-cnn-s0"
 
 

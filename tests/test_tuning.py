@@ -16,16 +16,16 @@ from torch import Tensor
 
 from tests.components import component, options
 from tests.test_evaluate import Broken, Noisy, bench
-from tests.test_store import cell, enlist, explanation, scored
+from tests.test_store import add_to_study, cell, explanation, scored
 from tests.test_terms import ran
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.runs import explanation_run
 from xai_bench.runner import provenance
-from xai_bench.runner.tuning import Contest, Trial, best_of, search, spaces, tuned, validation
-from xai_bench.types import Case, Choice, Inputs, Range, Unsupported
+from xai_bench.runner.tuning import Trial, TuningJob, best_of, search, spaces, tuned, validation
+from xai_bench.types import Case, Choice, Explanation, Inputs, Range, Unsupported
 
 TOLD = "tuned on 5 validation samples, 6 trials each, by near"
 
@@ -38,8 +38,8 @@ class Scaled(Noisy):
     factor: float = 1.0
     budget: int = 4
 
-    def explain(self, model: Any, inputs: Inputs, targets: Tensor, *, rng: Any) -> Tensor:
-        return self.factor * torch.ones_like(inputs.x)
+    def explain(self, model: Any, inputs: Inputs, targets: Tensor, *, rng: Any) -> Explanation:
+        return Explanation(self.factor * torch.ones_like(inputs.x))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ class Near:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         found = case.attribution[:, 0]
@@ -65,17 +64,17 @@ class Made:
     def __init__(self) -> None:
         self.configs: list[dict[str, Any]] = []
 
-    def __call__(self, name: str, config: Mapping[str, Any]) -> Candidate:
+    def __call__(self, name: str, config: Mapping[str, Any]) -> ConfiguredExplainer:
         self.configs.append(dict(config))
         key = provenance.digest({"name": name, **config})
-        return Candidate(name, KINDS[name](**config), key, config, "paper defaults")
+        return ConfiguredExplainer(name, KINDS[name](**config), key, config, "paper defaults")
 
 
-def contest(folder: Path, make: Made, **changes: Any) -> Contest:
+def contest(folder: Path, make: Made, **changes: Any) -> TuningJob:
     heard: list[Any] = []
-    plain = Contest(
+    plain = TuningJob(
         cell="cell",
-        judge=Judge("near", Near(), "near-key"),
+        judge=ConfiguredMetric("near", Near(), "near-key"),
         n_trials=6,
         n_samples=5,
         bench=bench,
@@ -89,14 +88,14 @@ def contest(folder: Path, make: Made, **changes: Any) -> Contest:
 SHIPPED = {"factor": 1.0, "budget": 4}
 
 
-def shipped(**changes: Any) -> Candidate:
+def shipped(**changes: Any) -> ConfiguredExplainer:
     return Made()("scaled", {**SHIPPED, **changes})
 
 
 def test_the_best_of_equally_many_trials_is_found_and_told(tmp_path: Path) -> None:
     make = Made()
     [found] = contest(tmp_path, make).tuned([shipped()])
-    assert found.terms == TOLD
+    assert found.regime == TOLD
     assert found.tuning is not None
     trials = found.tuning["trials"]
     assert len(trials) == found.tuning["n_trials"] == 6
@@ -122,14 +121,14 @@ def test_what_was_found_is_kept_by_content(tmp_path: Path) -> None:
 
 
 def test_budgets_share_what_is_found_at_the_largest(tmp_path: Path) -> None:
-    some = [replace(shipped(budget=b), terms=f"budget {b} rows") for b in (2, 8)]
+    some = [replace(shipped(budget=b), regime=f"budget {b} rows") for b in (2, 8)]
     low, high = contest(tmp_path, Made()).tuned(some)
     assert (low.config["budget"], high.config["budget"]) == (2, 8)
     assert low.config["factor"] == high.config["factor"]
     assert low.tuning == high.tuning
     assert high.tuning is not None
     assert high.tuning["budget"] == 8
-    assert low.terms == f"budget 2 rows, {TOLD}"
+    assert low.regime == f"budget 2 rows, {TOLD}"
 
 
 class Heard:
@@ -151,7 +150,7 @@ def test_who_has_nothing_to_tune_competes_as_it_is_and_says_so(tmp_path: Path) -
     other = replace(noisy, name="again")
     found = tuned([[noisy], [shipped()], [other]], contest(tmp_path, Made()), heard)
     assert found[0] is noisy
-    assert found[1].terms == TOLD
+    assert found[1].regime == TOLD
     assert heard.said == [
         ("expect", 6),
         ("tuned", "scaled"),
@@ -163,7 +162,7 @@ def test_what_cannot_run_as_shipped_is_not_tuned(tmp_path: Path) -> None:
     class Searchable(Broken):
         search = {"calls": Range(1, 9, whole=True)}  # noqa: RUF012
 
-    candidate = Candidate("broken", Searchable(), "k", {"calls": 3})
+    candidate = ConfiguredExplainer("broken", Searchable(), "k", {"calls": 3})
     made = contest(tmp_path, Made())
     with pytest.raises(Unsupported, match="as shipped it has no near: RuntimeError: this is why"):
         made.tuned([candidate])
@@ -223,7 +222,7 @@ def test_without_optuna_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyP
         tried({"a": Range(0, 1)}, {"a": 0.5})
 
 
-class Lab:
+class ModelVariants:
     def split(self, name: str) -> tuple[Inputs, Tensor, Tensor]:
         assert name == "valid"
         there = bench(n=9)
@@ -231,7 +230,7 @@ class Lab:
 
 
 def test_trials_see_the_first_validation_rows_under_other_draws() -> None:
-    there: Bench = bench(lab=Lab())
+    there: EvaluationContext = bench(variants=ModelVariants())
     found = validation(there, 4)
     assert (found.inputs.x > 50).all()
     assert found.inputs.index.tolist() == found.labels.tolist() == [0, 1, 2, 3]
@@ -243,14 +242,16 @@ def test_trials_see_the_first_validation_rows_under_other_draws() -> None:
 @pytest.mark.parametrize("name", options("explainer"))
 def test_what_may_be_tuned_exists_and_ships_inside(name: str) -> None:
     made = component("explainer", name)
-    for setting, one in spaces(Candidate(name, made)).items():
+    for setting, one in spaces(ConfiguredExplainer(name, made)).items():
         value = getattr(made, setting)
         inside = value in one.options if isinstance(one, Choice) else one.low <= value <= one.high
         assert inside, setting
 
 
 def test_some_explainers_can_be_tuned() -> None:
-    known = {n for n in options("explainer") if spaces(Candidate(n, component("explainer", n)))}
+    known = {
+        n for n in options("explainer") if spaces(ConfiguredExplainer(n, component("explainer", n)))
+    }
     assert {"lime", "smoothgrad", "occlusion"} <= known
 
 
@@ -271,7 +272,7 @@ def found_at(seed: int, width: float) -> Any:
         scored("abpc", [1.0, 2.0, 3.0]),
         key=f"lime-{width}",
         config={"_target_": "a.B", "width": width, "ridge": 2},
-        terms="tuned on 5 validation samples, 2 trials each, by abpc",
+        regime="tuned on 5 validation samples, 2 trials each, by abpc",
         tuning=tuning,
     )
 
@@ -279,8 +280,8 @@ def found_at(seed: int, width: float) -> Any:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store(tmp_path)
-    enlist(store, "s", cell(0), [found_at(0, 3.0)])
-    enlist(store, "s", cell(1), [found_at(1, 4.0)])
+    add_to_study(store, "s", cell(0), [found_at(0, 3.0)])
+    add_to_study(store, "s", cell(1), [found_at(1, 4.0)])
     return store
 
 
@@ -297,14 +298,14 @@ def test_tuned_and_shipped_settings_are_two_rows_even_where_they_are_the_same(
     for seed, key in ((0, "lime-3.0"), (1, "lime-1.0")):
         config = {"_target_": "a.B", "width": float(key[5:]), "ridge": 2}
         one = explanation("lime", scored("abpc", [0.0, 1.0, 2.0]), key=key, config=config)
-        enlist(store, "s", cell(seed), [replace(one, terms="paper defaults")])
+        add_to_study(store, "s", cell(seed), [replace(one, regime="paper defaults")])
     [block] = blocks(store, "s")
     assert "lime (width=tuned)" in block.explainers
-    assert block.terms["lime (width=tuned)"] == (found_at(0, 1).terms,)
-    known = {(e.key, e.terms, e.tuning is None) for e in store.explanations("s", "cell0")}
+    assert block.regimes["lime (width=tuned)"] == (found_at(0, 1).regime,)
+    known = {(e.key, e.regime, e.tuning is None) for e in store.explanations("s", "cell0")}
     assert known == {
         ("lime-3.0", "paper defaults", True),
-        ("lime-3.0", found_at(0, 1).terms, False),
+        ("lime-3.0", found_at(0, 1).regime, False),
     }
 
 
@@ -324,7 +325,7 @@ def test_mlflow_is_told_what_was_found() -> None:
     run = explanation_run(cell(), found_at(0, 3.0))
     assert run.name == "lime-tuned-digits-cnn-s0"
     assert run.params["explainer.width"] == "3.0"
-    assert run.tags["terms"].startswith("tuned on 5")
+    assert run.tags["regime"].startswith("tuned on 5")
     assert run.tags["tuning.best.width"] == "3.0"
     assert run.tags["tuning.shipped_score"] == "0.25"
     assert "tuning.trials" not in run.tags

@@ -1,5 +1,8 @@
 """The small exact worlds that components are tried on; `xai-bench check` uses them, too."""
 
+from dataclasses import replace
+from typing import Any
+
 from xai_bench.certify.toy_worlds import (
     WORLDS,
     Linear,
@@ -14,6 +17,7 @@ from xai_bench.certify.toy_worlds import (
     text,
     world,
 )
+from xai_bench.types import Case
 
 __all__ = [
     "WORLDS",
@@ -25,7 +29,13 @@ __all__ = [
     "normal",
     "seeded",
     "series",
+    "stating",
     "tabular",
     "text",
     "world",
 ]
+
+
+def stating(case: Case, **changes: Any) -> Case:
+    """The same case of an explainer that says other things, such as `standard_error=...`."""
+    return replace(case, explanation=replace(case.explanation, **changes))

@@ -11,15 +11,15 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from xai_bench.core.seeds import Seeds
-from xai_bench.core.spelling import instead
+from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import Task
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.models.base import Explained, Target, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.results.values import Explanation
+from xai_bench.results.values import ExplainerResult
 from xai_bench.runner.config.catalogue import conf_dir
-from xai_bench.types import Answer, Domain, Explainer, Inputs, Kind, Metric, Rng, Unsupported
+from xai_bench.types import Domain, Explainer, Explanation, Inputs, Kind, Metric, Rng, Unsupported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Workbench:
     """A model and samples on which explanations are made and scored; made by `workbench`."""
 
-    bench: Bench
+    bench: EvaluationContext
     baselines: Mapping[str, Any]
 
     def explain(
@@ -41,9 +41,9 @@ class Workbench:
         where the explainer cannot work with this model.
         """
         found = self._judged(self._explainer(explainer, options), [], None)
-        if found.attribution is None:
+        if found.explanation is None:
             raise Unsupported(found.outcome.reason)
-        return found.attribution
+        return found.explanation.attribution
 
     def score(
         self, attribution: Tensor, metrics: Sequence[str | Metric], kind: Kind = "contribution"
@@ -77,15 +77,15 @@ class Workbench:
 
     def _judged(
         self, explainer: Explainer, metrics: Sequence[str | Metric], attribution: Tensor | None
-    ) -> Explanation:
+    ) -> ExplainerResult:
         judges = [
-            Judge(m, self._component("metric", m, None))
+            ConfiguredMetric(m, self._component("metric", m, None))
             if isinstance(m, str)
-            else Judge(type(m).__name__, m)
+            else ConfiguredMetric(type(m).__name__, m)
             for m in metrics
         ]
-        candidate = Candidate(type(explainer).__name__, explainer)
-        given = None if attribution is None else Answer(attribution)
+        candidate = ConfiguredExplainer(type(explainer).__name__, explainer)
+        given = None if attribution is None else Explanation(attribution)
         return evaluate(self.bench, candidate, judges, given=given)
 
     def _explainer(
@@ -138,7 +138,9 @@ def workbench(
         outputs = explained.outputs(inputs)
     task: Task = "classification" if n_outputs > 1 else "regression"
     labels = outputs.argmax(1) if labels is None else labels
-    bench = Bench(explained, inputs, chosen.choose(outputs, labels, task), Seeds(0), strict=True)
+    bench = EvaluationContext(
+        explained, inputs, chosen.choose(outputs, labels, task), Seeds(0), strict=True
+    )
     names = dict(zip(("explain", "measure"), baselines, strict=True))
     return Workbench(bench, {slot: _load("baseline", name) for slot, name in names.items()})
 
@@ -160,11 +162,11 @@ def _load(group: str, name: str) -> Any:
     folder = conf_dir() / group
     if not (folder / f"{name}.yaml").exists():
         options = sorted(path.stem for path in folder.glob("*.yaml"))
-        raise ValueError(f"there is no {group} '{name}'; {instead(name, options)}")
+        raise ValueError(f"there is no {group} '{name}'; {suggest(name, options)}")
     return OmegaConf.load(folder / f"{name}.yaml")
 
 
-def _values(explanation: Explanation) -> dict[str, Tensor]:
+def _values(explanation: ExplainerResult) -> dict[str, Tensor]:
     for scores in explanation.scores.values():
         if scores.outcome.status == "skipped":
             raise Unsupported(f"{scores.metric}: {scores.outcome.reason}")
@@ -192,7 +194,7 @@ class _Given:
     paper: str = ""
     version: int = 1
 
-    def explain(self, model: object, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: object, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         raise Unsupported(
             "the metric explains anew; use judge(explainer, metrics) instead of score"
         )

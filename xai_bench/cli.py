@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from xai_bench.core.spelling import instead
-from xai_bench.runner.config.messages import Mistake
+from xai_bench.core.spelling import suggest
+from xai_bench.runner.config.messages import UsageError
 
 USAGE = """\
 xai-bench: how good are explanations of machine-learning models?
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif command in COMMANDS:
             COMMANDS[command](rest)
         else:
-            raise Mistake(f"there is no command '{command}'; {instead(command, COMMANDS)}")
-    except Mistake as mistake:
+            raise UsageError(f"there is no command '{command}'; {suggest(command, COMMANDS)}")
+    except UsageError as mistake:
         for sentence in str(mistake).splitlines():
             sys.stderr.write(f"xai-bench: {sentence}\n")
         sys.exit(2)
@@ -160,7 +160,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(prog=f"xai-bench {command}", description=description)
 
     def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message}; `{self.prog} --help` shows what can be written")
+        raise UsageError(f"{message}; `{self.prog} --help` shows what can be written")
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +172,7 @@ def _studies(place: argparse.Namespace) -> tuple[Path, list[str]]:
     """The results folder and the studies meant: the one named, or all there are."""
     root = Path(place.results).absolute()
     if not root.is_dir():
-        raise Mistake(
+        raise UsageError(
             f"--results {place.results}: there is no such folder; `xai-bench run` makes one"
         )
     from xai_bench.results.store.store import Store
@@ -181,8 +181,8 @@ def _studies(place: argparse.Namespace) -> tuple[Path, list[str]]:
     if place.study is None and known:
         return root, known
     if place.study not in known:
-        raise Mistake(
-            f"--study {place.study}: no such study in {root}; {instead(place.study, known)}"
+        raise UsageError(
+            f"--study {place.study}: no such study in {root}; {suggest(place.study, known)}"
             if known
             else f"nothing has been run yet in {root}; try `xai-bench run experiment=demo`"
         )
@@ -200,7 +200,7 @@ def _folders(own: str | None) -> list[Path]:
     from xai_bench.runner.config.catalogue import conf_dir
 
     if own is not None and not Path(own).is_dir():
-        raise Mistake(f"--config-dir {own}: there is no such folder")
+        raise UsageError(f"--config-dir {own}: there is no such folder")
     return [conf_dir(), *([Path(own)] if own else [])]
 
 
@@ -216,7 +216,7 @@ def _free_port(wanted: int) -> int:
             except OSError:
                 continue
             return port
-    raise Mistake(f"--port {wanted}: this port and the 99 after it are taken; name another one")
+    raise UsageError(f"--port {wanted}: this port and the 99 after it are taken; name another one")
 
 
 def _execute(command: Sequence[str], environment: Mapping[str, str]) -> None:

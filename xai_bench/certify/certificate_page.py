@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xai_bench.certify.finding import Finding
-from xai_bench.types import Metric
+from xai_bench.certify.finding import CheckResult
+from xai_bench.types import Metric, tags_of
 
 HEAD = """\
 # Metrics
@@ -37,7 +37,7 @@ class Certified:
     """A component and what was found; `metric` is None for an explainer."""
 
     name: str
-    found: Sequence[Finding]
+    found: Sequence[CheckResult]
     metric: Metric | None = None
 
 
@@ -62,10 +62,11 @@ def markdown(certified: Sequence[Certified]) -> str:
 
 def _section(one: Certified) -> str:
     metric: Any = one.metric
+    tags = tags_of(metric)
     facts = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better"]
-    facts += [f"Needs {', '.join(metric.needs)}"] if metric.needs else []
-    facts += [f"Paper: {metric.paper}"] if metric.paper else []
-    facts += [] if metric.reproducible else ["Differs from run to run"]
+    facts += [f"Needs {', '.join(tags.needs)}"] if tags.needs else []
+    facts += [f"Paper: {tags.paper}"] if tags.paper else []
+    facts += [] if tags.reproducible else ["Differs from run to run"]
     found = _rows([finding for finding in one.found if finding.title != "better"])
     rows = [f"| {title} | {shown.replace('|', '/')} |" for title, shown in found]
     table = "\n".join(["| property | result |", "| --- | --- |", *rows])
@@ -73,7 +74,7 @@ def _section(one: Certified) -> str:
     return "\n\n".join([f"### {one.name}", doc, ". ".join(facts) + ".", table])
 
 
-def _rows(found: Sequence[Finding]) -> list[tuple[str, str]]:
+def _rows(found: Sequence[CheckResult]) -> list[tuple[str, str]]:
     """Title and result; what was declined for the same reason shares one row, the last."""
     rows = [(f.title, f.shown) for f in found if not f.declined]
     reasons: dict[str, list[str]] = {}

@@ -12,14 +12,14 @@ from xai_bench.certify.explainer import contract
 from xai_bench.certify.metric import certificate
 from xai_bench.runner.config import compose, preflight
 from xai_bench.runner.config.catalogue import conf_dir, entries
-from xai_bench.runner.config.messages import Mistake
+from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.plan import Plan
 
 
 def certified(overrides: Sequence[str], config_dir: str | None) -> list[Certified]:
     """The components that `metric=...` and `explainer=...` name; all of both where none is named.
 
-    Raises `Mistake` before any work.
+    Raises `UsageError` before any work.
     """
     wanted = [group for group in ("metric", "explainer") if _named(group, overrides)]
     folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
@@ -54,7 +54,7 @@ def _plan(overrides: Sequence[str], config_dir: str | None) -> Plan:
     cfg = next(compose.configurations(compose.parse(arguments)))
     problems = preflight.check(cfg)
     if problems:
-        raise Mistake("\n".join(problems))
+        raise UsageError("\n".join(problems))
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
     return Plan.of(cfg, names={})

@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from xai_bench.certify.finding import Finding, number, verdict
-from xai_bench.certify.metric_under_test import Subject
+from xai_bench.certify.finding import CheckResult, number, verdict
+from xai_bench.certify.metric_under_test import MetricUnderTest
 from xai_bench.certify.toy_worlds import World, actions, normal, world
 
 N, WIDTH = 12, 6
@@ -52,7 +52,7 @@ def nearest(world: World, place: int, beyond: float = BEYOND) -> Tensor:
     return moved[:, None]
 
 
-def nothing_found(subject: Subject) -> Finding:
+def nothing_found(subject: MetricUnderTest) -> CheckResult:
     """Where nothing was found there is nothing to praise: the worst value, or NaN."""
     place, around = border(), torch.full((N, 2, WIDTH), torch.nan, dtype=torch.float64)
     found = _score(subject, place, around)
@@ -62,7 +62,7 @@ def nothing_found(subject: Subject) -> Finding:
     return verdict("nothing found", number(found.nanmean().item()), "" if right else fault)
 
 
-def unchanged_class(subject: Subject) -> Finding:
+def unchanged_class(subject: MetricUnderTest) -> CheckResult:
     """Points that did not leave the class are not taken for counterfactuals."""
     place = border()
     short = torch.cat([nearest(place, 0, 0.5), nearest(place, 1, 0.5)], dim=1)
@@ -73,7 +73,7 @@ def unchanged_class(subject: Subject) -> Finding:
     return verdict("points of the same class", value, "" if right else fault)
 
 
-def one_less(subject: Subject) -> Finding:
+def one_less(subject: MetricUnderTest) -> CheckResult:
     """To find the farther of two counterfactuals is no worse than not to find it."""
     place = border()
     both = _pair(place)
@@ -91,10 +91,10 @@ def _pair(place: World) -> Tensor:
     return torch.cat([nearest(place, 0), nearest(place, 1)], dim=1)
 
 
-def _score(subject: Subject, place: World, found: Tensor) -> Tensor:
+def _score(subject: MetricUnderTest, place: World, found: Tensor) -> Tensor:
     return subject.score(place.case(torch.ones_like(place.inputs.x), counterfactuals=found))
 
 
-def _worse(subject: Subject, found: Tensor, best: Tensor) -> bool:
+def _worse(subject: MetricUnderTest, found: Tensor, best: Tensor) -> bool:
     way = 1 if subject.metric.higher_is_better else -1
     return bool((way * found < way * best).all())

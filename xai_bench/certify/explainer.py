@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_bench.certify.finding import Finding, tried, verdict
+from xai_bench.certify.finding import CheckResult, tried, verdict
 from xai_bench.certify.toy_worlds import WORLDS, World
 from xai_bench.core import units
 from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
-from xai_bench.types import Explainer, Fitted, Imputer, Inputs, Unsupported
+from xai_bench.types import Explainer, Fitted, Imputer, Inputs, Unsupported, tags_of
 
 QUICK = {"budget": 64, "n_samples": 4, "n_draws": 3, "n_repeats": 2}
 """Smaller settings for methods that have them: a contract holds at any size."""
@@ -115,7 +115,7 @@ def counted(trial: Trial) -> str:
     metered = Metered(trial.world.model)
     one = trial.world.take(counts.argmax()[None])
     trial.explainer.explain(metered, one.inputs, one.targets, rng=one.rng)
-    bill = metered.bill.rows
+    bill = metered.usage.rows
     return "" if bill == rows else f"states {rows} and takes {bill}"
 
 
@@ -130,7 +130,7 @@ def n_references(explainer: Explainer, world: World) -> int:
 
 def black_box(trial: Trial) -> str:
     """Without gradients it works, or says that it cannot."""
-    world, needs = trial.world, set(trial.explainer.needs)
+    world, needs = trial.world, set(tags_of(trial.explainer).needs)
     if needs - {"gradient", "module", *READ}:
         return ""
     model = BlackBox(world.model)
@@ -150,7 +150,7 @@ PROPERTIES: Sequence[tuple[str, Property]] = (
 )
 
 
-def contract(name: str, explainer: Explainer) -> list[Finding]:
+def contract(name: str, explainer: Explainer) -> list[CheckResult]:
     """One finding per property: the worlds in which it holds."""
     trials = {where: _trial(name, explainer, build()) for where, build in WORLDS.items()}
     return [
@@ -181,7 +181,7 @@ def _trial(name: str, explainer: Explainer, world: World) -> Trial | None:
     return trial
 
 
-def _held(title: str, prove: Property, trials: dict[str, Trial | None]) -> Finding:
+def _held(title: str, prove: Property, trials: dict[str, Trial | None]) -> CheckResult:
     able = {where: trial for where, trial in trials.items() if trial is not None}
     if not able:
         raise Unsupported("none of the small worlds has what it needs")

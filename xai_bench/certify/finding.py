@@ -9,7 +9,7 @@ from xai_bench.evaluation.failures import attempt
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """Attributes: `shown`, a table cell; `fault`, one sentence, empty where all is well;
     `declined`, whether the component said that it cannot, `shown` being its reason.
     """
@@ -20,7 +20,7 @@ class Finding:
     declined: bool = False
 
 
-def tried(name: str, title: str, work: Callable[[], Finding | None]) -> list[Finding]:
+def tried(name: str, title: str, work: Callable[[], CheckResult | None]) -> list[CheckResult]:
     """The finding of one property, or none; declining is no fault, any other exception is one."""
     found, outcome = attempt(False, work)
     if found is not None:
@@ -28,19 +28,19 @@ def tried(name: str, title: str, work: Callable[[], Finding | None]) -> list[Fin
     if outcome.status == "ok":
         return []
     if outcome.status == "skipped":
-        return [Finding(title, outcome.reason, declined=True)]
+        return [CheckResult(title, outcome.reason, declined=True)]
     fault = f"{name} raised: {outcome.reason}"
-    return [Finding(title, "**failed**", fault)]
+    return [CheckResult(title, "**failed**", fault)]
 
 
-def faults(found: Iterable[Finding]) -> list[str]:
+def faults(found: Iterable[CheckResult]) -> list[str]:
     """One sentence for every property that does not hold."""
     return [finding.fault for finding in found if finding.fault]
 
 
-def verdict(title: str, shown: str, fault: str) -> Finding:
+def verdict(title: str, shown: str, fault: str) -> CheckResult:
     """`shown` where there is no fault, and failure where there is one."""
-    return Finding(title, "**failed**" if fault else shown, fault)
+    return CheckResult(title, "**failed**" if fault else shown, fault)
 
 
 def number(value: float) -> str:

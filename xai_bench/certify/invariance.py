@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from xai_bench.certify.finding import Finding, number, verdict
+from xai_bench.certify.finding import CheckResult, number, verdict
 from xai_bench.certify.metric_under_test import (
     Cubes,
-    Subject,
+    MetricUnderTest,
     case_of,
     flat,
     ladder,
@@ -29,7 +29,7 @@ GROUPS = ([1], [3, 2, 1], [2, 2])
 """Alone, in reverse, twice."""
 
 
-def one_number(subject: Subject) -> Finding:
+def one_number(subject: MetricUnderTest) -> CheckResult:
     """One number or NaN per sample, on every kind of input."""
     found: dict[str, str] = {}
     declined: dict[str, str] = {}
@@ -49,7 +49,7 @@ def one_number(subject: Subject) -> Finding:
     return verdict("scores", shown, fault)
 
 
-def untouched(subject: Subject) -> Finding:
+def untouched(subject: MetricUnderTest) -> CheckResult:
     """The caller's tensors and generators stay as they were."""
 
     def wrong(world: World) -> str:
@@ -68,7 +68,7 @@ def untouched(subject: Subject) -> Finding:
     return verdict("caller's tensors and generators untouched", "yes", _anywhere(wrong))
 
 
-def batches(subject: Subject) -> Finding:
+def batches(subject: MetricUnderTest) -> CheckResult:
     """A sample has the same bits alone, in reverse order and twice in a batch."""
 
     def wrong(world: World) -> str:
@@ -83,7 +83,7 @@ def batches(subject: Subject) -> Finding:
     return verdict("same bits in any batch and order", "yes", _anywhere(wrong))
 
 
-def company(subject: Subject) -> Finding:
+def company(subject: MetricUnderTest) -> CheckResult:
     """Other explainers that were judged before change nothing."""
 
     def wrong(world: World) -> str:
@@ -96,7 +96,7 @@ def company(subject: Subject) -> Finding:
     return verdict("same bits in any company", "yes", _anywhere(wrong))
 
 
-def size_of_map(subject: Subject) -> Finding:
+def size_of_map(subject: MetricUnderTest) -> CheckResult:
     """Whether the size of a map counts: told, not judged."""
 
     def matters(world: World) -> str:
@@ -104,10 +104,10 @@ def size_of_map(subject: Subject) -> Finding:
         alike = torch.allclose(once, thrice, rtol=1e-9, atol=1e-12, equal_nan=True)
         return "" if alike else "no"
 
-    return Finding("ignores the size of a map", _anywhere(matters) or "yes")
+    return CheckResult("ignores the size of a map", _anywhere(matters) or "yes")
 
 
-def scale_of_data(subject: Subject) -> Finding:
+def scale_of_data(subject: MetricUnderTest) -> CheckResult:
     """Data in other units, such as metres for kilometres, and a model that knows it."""
     small, large = (subject.small.against(0.0).score(_scaled(s)) for s in (1.0, 1024.0))
     alike = torch.allclose(small, large, rtol=1e-6, atol=1e-9, equal_nan=True)
@@ -116,7 +116,7 @@ def scale_of_data(subject: Subject) -> Finding:
     return verdict("same in other units of the data", "yes", "" if alike else fault)
 
 
-def nearly_flat(subject: Subject) -> Finding:
+def nearly_flat(subject: MetricUnderTest) -> CheckResult:
     """A model that hardly listens must not make a score explode."""
     limit = 1e8
     values = []
@@ -128,7 +128,7 @@ def nearly_flat(subject: Subject) -> Finding:
     return verdict("bounded on a flat model", "yes", fault if values[1] > limit else "")
 
 
-def zero_is_not_scored(subject: Subject) -> Finding:
+def zero_is_not_scored(subject: MetricUnderTest) -> CheckResult:
     """A map of zeros is neither stable nor simple."""
 
     def wrong(world: World) -> str:
@@ -138,7 +138,7 @@ def zero_is_not_scored(subject: Subject) -> Finding:
     return verdict("map of zeros", "NaN", _anywhere(wrong))
 
 
-def rows(subject: Subject) -> Finding:
+def rows(subject: MetricUnderTest) -> CheckResult:
     """Counted, at eight units and one reference; never more for being in a larger batch."""
     alone, among = _rows(subject, 1), _rows(subject, 8)
     more = any(among[kind] > alone[kind] for kind in alone)
@@ -146,13 +146,13 @@ def rows(subject: Subject) -> Finding:
     return verdict("rows per sample", _words(among), fault if more else "")
 
 
-def _rows(subject: Subject, n: int) -> dict[str, float]:
+def _rows(subject: MetricUnderTest, n: int) -> dict[str, float]:
     world, exact = ladder(n)
     explainer: Any = Cubes()
     case = told(world.case(world.explain(explainer), explainer=explainer), exact)
     case, meter, explained = metered(case)
     subject.against(0.0).score(case)
-    bill = meter.bill.rows
+    bill = meter.usage.rows
     return {
         "forward": bill.forward / n,
         "gradient": bill.gradient / n,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from xai_bench.certify.finding import Finding, number, verdict
-from xai_bench.certify.metric_under_test import Subject, flat, ladder, roomy, told
+from xai_bench.certify.finding import CheckResult, number, verdict
+from xai_bench.certify.metric_under_test import MetricUnderTest, flat, ladder, roomy, told
 from xai_bench.certify.toy_worlds import World, linear, normal
-from xai_bench.types import Case
+from xai_bench.types import Case, tags_of
 
 N_RANDOM = 600
 N_TRIALS, PER_TRIAL = 20, 16
@@ -18,13 +16,13 @@ SPARSE = 5
 """Contributions above this are the truth of metrics that ask which units matter at all."""
 
 
-def exact_map(subject: Subject) -> Finding:
+def exact_map(subject: MetricUnderTest) -> CheckResult:
     """The exact map, on the ladder."""
     expected, value = subject.expected.best, _on_ladder(subject, 1.0)
     return verdict("exact map", _against(value, expected), _unlike(subject, value, expected))
 
 
-def negative_map(subject: Subject) -> Finding:
+def negative_map(subject: MetricUnderTest) -> CheckResult:
     """Its negative is never better."""
     expected, value, best = subject.expected.reverse, *(_on_ladder(subject, f) for f in (-1, 1))
     way = 1 if subject.metric.higher_is_better else -1
@@ -35,24 +33,24 @@ def negative_map(subject: Subject) -> Finding:
     return verdict("its negative", _against(value, expected) + blind, fault)
 
 
-def random_maps(subject: Subject) -> Finding:
+def random_maps(subject: MetricUnderTest) -> CheckResult:
     """Maps of random numbers, whose mean must be what chance says."""
     world, exact = ladder(N_RANDOM)
     found = subject.against(0.0).score(_case(subject, world, normal(N_RANDOM, 8, seed=11), exact))
     found = found[~found.isnan()]
     if not len(found):
-        return Finding("random maps", "NaN")
+        return CheckResult("random maps", "NaN")
     error = found.std(correction=0).item() / len(found) ** 0.5
     shown = f"{number(found.mean().item())} ± {number(error)}"
     chance = subject.expected.chance
     if chance is None:
-        return Finding("random maps", shown)
+        return CheckResult("random maps", shown)
     wrong = abs(found.mean().item() - chance) > 4 * error + 1e-9
     fault = f"{subject.name}: random maps score {shown}, but chance is {number(chance)}"
     return verdict("random maps", f"{shown}; chance {number(chance)}", fault if wrong else "")
 
 
-def order(subject: Subject) -> Finding:
+def order(subject: MetricUnderTest) -> CheckResult:
     """Exact beats noisy beats random; the power is how often 16 samples tell it."""
     trials = _ranked(subject, *_noisy())
     if (trials == trials[0]).all():  # nothing to tell where every unit matters
@@ -66,7 +64,7 @@ def order(subject: Subject) -> Finding:
     return verdict("exact > noisy > random", shown, "" if told_apart else fault)
 
 
-def rivals(subject: Subject) -> Finding | None:
+def rivals(subject: MetricUnderTest) -> CheckResult | None:
     """Nothing beats the exact map: neither random maps nor answers to other questions.
 
     The baseline lies far off, at 2, so that x, x less the baseline and their negatives differ.
@@ -87,7 +85,7 @@ def rivals(subject: Subject) -> Finding | None:
     return verdict("no map beats the exact one", "yes", fault if wrong else "")
 
 
-def zero_map(subject: Subject) -> Finding:
+def zero_map(subject: MetricUnderTest) -> CheckResult:
     """A map of zeros is never best."""
     value, best = _on_ladder(subject, 0.0), _on_ladder(subject, 1.0)
     way = 1 if subject.metric.higher_is_better else -1
@@ -95,7 +93,7 @@ def zero_map(subject: Subject) -> Finding:
     return verdict("map of zeros", number(value), fault if way * value >= way * best else "")
 
 
-def constant_model(subject: Subject) -> Finding:
+def constant_model(subject: MetricUnderTest) -> CheckResult:
     """A model that ignores x, with ten units and with twenty: their number is no merit."""
     small, large = (_flat(subject, n_units) for n_units in (10, 20))
     alike = (small.isnan() == large.isnan()).all() and torch.allclose(
@@ -106,7 +104,7 @@ def constant_model(subject: Subject) -> Finding:
     return verdict("model that ignores x", number(small.mean().item()), "" if alike else fault)
 
 
-def nothing_to_find(subject: Subject) -> Finding | None:
+def nothing_to_find(subject: MetricUnderTest) -> CheckResult | None:
     """Without evidence there is nothing to find: no explanation may be called right."""
     if not subject.reads_truth:
         return None
@@ -120,7 +118,7 @@ def nothing_to_find(subject: Subject) -> Finding | None:
     return verdict("nothing to find", value, fault if wrong else "")
 
 
-def _on_ladder(subject: Subject, factor: float) -> float:
+def _on_ladder(subject: MetricUnderTest, factor: float) -> float:
     """The mean score of `factor` times the exact map."""
     world, exact = ladder(20)
     found = subject.against(0.0).score(_case(subject, world, exact, exact, factor))
@@ -128,7 +126,7 @@ def _on_ladder(subject: Subject, factor: float) -> float:
 
 
 def _case(
-    subject: Subject, world: World, attribution: Tensor, exact: Tensor, factor: float = 1.0
+    subject: MetricUnderTest, world: World, attribution: Tensor, exact: Tensor, factor: float = 1.0
 ) -> Case:
     """With a truth that the metric can score: all contributions, or those that are large."""
     case = told(world.case(factor * attribution), exact)
@@ -136,10 +134,10 @@ def _case(
         return case
     sparse = torch.where(exact > SPARSE, exact, 0)
     wanted = sparse if attribution is exact else attribution
-    return replace(told(case, sparse), attribution=factor * wanted)
+    return told(case, sparse).with_attribution(factor * wanted)
 
 
-def _flat(subject: Subject, n_units: int) -> Tensor:
+def _flat(subject: MetricUnderTest, n_units: int) -> Tensor:
     world = flat(36.0, n_units)
     attribution = torch.full_like(world.inputs.x, 1 / n_units)
     return subject.against(0.0).score(told(world.case(attribution), attribution))
@@ -162,14 +160,16 @@ def _dead() -> tuple[World, Tensor, Tensor, Tensor]:
     return roomy(linear(weight.tolist(), x=x)), exact, seventh, exact + unused
 
 
-def _ranked(subject: Subject, world: World, exact: Tensor, noise: Tensor, random: Tensor) -> Tensor:
+def _ranked(
+    subject: MetricUnderTest, world: World, exact: Tensor, noise: Tensor, random: Tensor
+) -> Tensor:
     """`[3, trials]`: mean goodness of the exact map, the noisy one and the random one."""
-    n_true = 2 if "rationale" in subject.metric.needs else 6
+    n_true = 2 if "rationale" in tags_of(subject.metric).needs else 6
     truth = torch.where(torch.arange(8) < n_true, exact, 0)
     right = truth if subject.reads_truth else exact
     metric = subject.against(0.1)
     maps = [right, right + noise, random]
-    if "rationale" in subject.metric.needs:  # evidence has no sign
+    if "rationale" in tags_of(subject.metric).needs:  # evidence has no sign
         maps = [a.abs() for a in maps]
     scores = [metric.goodness(told(world.case(a), truth)) for a in maps]
     return torch.stack([s.view(N_TRIALS, PER_TRIAL).nanmean(1) for s in scores])
@@ -190,7 +190,7 @@ def _against(value: float, expected: float | None) -> str:
     return number(value) if expected is None else f"{number(value)}; by hand {number(expected)}"
 
 
-def _unlike(subject: Subject, value: float, expected: float | None) -> str:
+def _unlike(subject: MetricUnderTest, value: float, expected: float | None) -> str:
     if expected is None or abs(value - expected) <= 1e-9 * max(1, abs(expected)):
         return ""
     return f"{subject.name} is {number(value)}, but by hand {number(expected)}"

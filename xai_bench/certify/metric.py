@@ -6,21 +6,21 @@ from collections.abc import Callable, Sequence
 
 from xai_bench.certify import counterfactual, invariance, linear, randomised, retraining
 from xai_bench.certify.expected import EXPECTED, TAUGHT, Expected
-from xai_bench.certify.finding import Finding, tried, verdict
-from xai_bench.certify.metric_under_test import Subject
-from xai_bench.types import Metric
+from xai_bench.certify.finding import CheckResult, tried, verdict
+from xai_bench.certify.metric_under_test import MetricUnderTest
+from xai_bench.types import Metric, tags_of
 
-Property = Callable[[Subject], Finding | None]
+Property = Callable[[MetricUnderTest], CheckResult | None]
 
 
-def form(subject: Subject) -> Finding:
+def form(subject: MetricUnderTest) -> CheckResult:
     """A metric says what it is."""
     metric, problems = subject.metric, []
     if not metric.category.isidentifier():
         problems.append(f"its category '{metric.category}' is not one word")
     if not isinstance(metric.higher_is_better, bool):
         problems.append("higher_is_better is neither True nor False")
-    if not metric.__doc__ or not (metric.paper or metric.category == "cost"):
+    if not metric.__doc__ or not (tags_of(metric).paper or metric.category == "cost"):
         problems.append("it has no docstring or names no paper")
     if hash(metric) != hash(subject.with_fields({}).metric):
         problems.append("it is not equal by value: make it a frozen dataclass")
@@ -65,10 +65,10 @@ BY_CATEGORY: dict[str, Sequence[Property]] = {
 """What a category must show beside the rest."""
 
 
-def certificate(name: str, metric: Metric, expected: Expected | None = None) -> list[Finding]:
+def certificate(name: str, metric: Metric, expected: Expected | None = None) -> list[CheckResult]:
     """One finding per property; `expected` left out, what is written down for this name."""
     known = expected or EXPECTED.get(name, Expected())
-    subject = Subject(name, metric, known, TAUGHT.get(name))
+    subject = MetricUnderTest(name, metric, known, TAUGHT.get(name))
     found = []
     for prove in (*ALWAYS, *BY_CATEGORY.get(metric.category, ())):
         title = prove.__name__.replace("_", " ")

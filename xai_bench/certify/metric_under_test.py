@@ -13,7 +13,7 @@ from xai_bench.certify.expected import Expected
 from xai_bench.certify.toy_worlds import Linear, World, linear, world
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.types import Case, Inputs, Metric, Model, Rng
+from xai_bench.types import Case, Explanation, Inputs, Metric, Model, Rng, tags_of
 
 SMALL = {"n_draws": 4, "n_repeats": 2, "n_models": 2, "baseline": Marginal(2)}
 """Smaller settings for metrics that have them: invariances hold at any size."""
@@ -29,14 +29,14 @@ class Cubes:
     factor: float = 1.0
     noise: float = 0.1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         x = inputs.x / inputs.domain.scale
         found = self.factor * (x * x * x + self.noise * rng.normal(*x.shape[1:]))
-        return torch.where(inputs.units < 0, 0, found)
+        return Explanation(torch.where(inputs.units < 0, 0, found))
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class MetricUnderTest:
     """Attributes: `expected`, what is known of its scores by mathematics; `taught`, the same where
     it needs a laboratory.
     """
@@ -46,7 +46,7 @@ class Subject:
     expected: Expected = field(default_factory=Expected)
     taught: Expected | None = None
 
-    def with_fields(self, changes: Mapping[str, Any]) -> Subject:
+    def with_fields(self, changes: Mapping[str, Any]) -> MetricUnderTest:
         """The same metric but for these of its fields; those it does not have are left out."""
         known = getattr(self.metric, "__dataclass_fields__", {})
         found = {name: value for name, value in changes.items() if name in known}
@@ -54,16 +54,16 @@ class Subject:
         return replace(self, metric=replace(metric, **found)) if found else self
 
     @property
-    def small(self) -> Subject:
+    def small(self) -> MetricUnderTest:
         return self.with_fields(SMALL)
 
-    def against(self, value: float) -> Subject:
+    def against(self, value: float) -> MetricUnderTest:
         """Measured against one constant baseline."""
         return self.with_fields({"baseline": Constant(value)})
 
     @property
     def reads_truth(self) -> bool:
-        return bool({"truth", "rationale"} & set(self.metric.needs))
+        return bool({"truth", "rationale"} & set(tags_of(self.metric).needs))
 
     def score(self, case: Case) -> Tensor:
         return self.metric.score(case)

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_bench.certify.finding import Finding, number, verdict
-from xai_bench.certify.metric_under_test import Subject
+from xai_bench.certify.finding import CheckResult, number, verdict
+from xai_bench.certify.metric_under_test import MetricUnderTest
 from xai_bench.certify.toy_worlds import Linear, World, normal, world
 from xai_bench.certify.variants import equipped
-from xai_bench.types import Case, Inputs, Model, Rng, Unsupported
+from xai_bench.types import Case, Explanation, Inputs, Model, Rng, Unsupported
 
 WEIGHT = (12.0, 5.0, 3.0, 2.0, 1.0, 0.5)
 """The first outweighs all others, so that it decides the class."""
@@ -24,27 +24,27 @@ class Exact:
 
     power: int = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         x = inputs.x.detach().clone().requires_grad_()
         with torch.enable_grad():
             out = model.target_output(inputs.with_x(x), targets).sum()
         found = torch.autograd.grad(out, x)[0] * inputs.x
         size = torch.where(found == 0, 1, found.abs()) ** self.power
-        return torch.where(found == 0, 0, found.sign() * size)
+        return Explanation(torch.where(found == 0, 0, found.sign() * size))
 
 
 @dataclass(frozen=True)
 class Chance:
     """Random numbers, others for every model."""
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         out = model.target_output(inputs, targets).detach().double()
         place = torch.arange(1, inputs.x[0].numel() + 1, dtype=torch.float64).sqrt()
         turn = 2 * torch.pi * rng.uniform(len(place)) + 1e6 * out[:, None] * place
-        return turn.sin().view(inputs.x.shape)
+        return Explanation(turn.sin().view(inputs.x.shape))
 
 
-def anew(subject: Subject) -> Finding | None:
+def anew(subject: MetricUnderTest) -> CheckResult | None:
     """Metrics with a laboratory: the exact map, its reverse order, and random numbers."""
     expected, way = subject.taught, 1 if subject.metric.higher_is_better else -1
     if expected is None:
@@ -68,7 +68,7 @@ def anew(subject: Subject) -> Finding | None:
     return verdict("taught anew: exact map, reverse order, random", shown, fault * (not right))
 
 
-def _score(subject: Subject, explainer: Any) -> Tensor:
+def _score(subject: MetricUnderTest, explainer: Any) -> Tensor:
     """`[B]`, in the first world in which the metric can score."""
     reasons = []
     for build in (values, classes, colours):

@@ -21,10 +21,11 @@ from xai_bench.types import (
     Cost,
     Domain,
     Explainer,
+    Explanation,
     Inputs,
     Kind,
-    Lab,
     Model,
+    ModelVariants,
     Rng,
     Unsupported,
 )
@@ -32,25 +33,25 @@ from xai_bench.types import (
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """A model, inputs and targets; `case` builds what a metric sees, with other models if `lab`."""
+    """A model, inputs and targets; `case` makes what a metric sees, `variants` other models."""
 
     model: Explained
     inputs: Inputs
     targets: Tensor
-    lab: Lab | None = None
+    variants: ModelVariants | None = None
 
     @property
     def rng(self) -> Rng:
         return Seeds(0).stream("explain", samples=self.inputs.index)
 
     def take(self, rows: Tensor) -> World:
-        return World(self.model, self.inputs.take(rows), self.targets[rows], self.lab)
+        return World(self.model, self.inputs.take(rows), self.targets[rows], self.variants)
 
     def background(self) -> Inputs:
         return background(self.inputs)
 
     def explain(self, explainer: Explainer) -> Tensor:
-        return explainer.explain(self.model, self.inputs, self.targets, rng=self.rng)
+        return explainer.explain(self.model, self.inputs, self.targets, rng=self.rng).attribution
 
     def alternatives(self) -> Tensor:
         """`[B, M, *S]`: up to three background rows, some of which have another class.
@@ -94,23 +95,25 @@ class World:
             rng = rng.child("repeat", repeat) if repeat else rng
             if targets is None:
                 targets = self.targets[inputs.index[:, None].eq(self.inputs.index).int().argmax(1)]
-            return explainer.explain(model or self.model, inputs, targets, rng=rng)
+            return explainer.explain(model or self.model, inputs, targets, rng=rng).attribution
 
         return Case(
             model=self.model,
             inputs=self.inputs,
             targets=self.targets,
-            attribution=attribution,
-            standard_error=torch.ones_like(attribution),
+            explanation=Explanation(
+                attribution,
+                standard_error=torch.ones_like(attribution),
+                counterfactuals=self.alternatives() if counterfactuals is None else counterfactuals,
+            ),
             kind=kind,
             rng=Seeds(0).stream("metric", samples=self.inputs.index),
             explain=explain,
             cost=Cost(nothing, nothing, nothing, nothing),
-            counterfactuals=self.alternatives() if counterfactuals is None else counterfactuals,
             truth=truth,
             labels=self.targets,
             groups={"group": torch.arange(n) % 2},
-            lab=self.lab,
+            variants=self.variants,
             shared={} if shared is None else shared,
         )
 

@@ -31,7 +31,7 @@ class Affine(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
-    """A `Lab` whose models are affine least squares fits, of least norm where that is not unique.
+    """Variants of a model that are affine least squares fits, of least norm where several are.
 
     All three parts are the background of the world; what its own model says of them is their label.
     Models of other members differ a little, by noise of 0.001 on what they are fitted to.
@@ -90,4 +90,4 @@ class LeastSquares:
 
 def equipped(world: World) -> World:
     """The same world with a laboratory."""
-    return replace(world, lab=LeastSquares(world))
+    return replace(world, variants=LeastSquares(world))

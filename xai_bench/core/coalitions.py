@@ -49,7 +49,7 @@ def _select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return (whole & (ours ^ theirs)).bitwise_xor_(theirs).view(one.dtype)
 
 
-class Renamed:
+class PermutedDesign:
     """One design for many samples, in which each sample's units go by names of their own.
 
     Stands for `kept [B, K, U]`, of which a part is made when it is asked for.
@@ -92,14 +92,14 @@ def values(
 
     Takes `K * R` forward rows per sample, at most `model.max_rows` at a time.
     """
-    return Game(model, inputs, targets, baseline, rng=rng).values(kept)
+    return CoalitionGame(model, inputs, targets, baseline, rng=rng).values(kept)
 
 
 def values_each(
     model: Model, inputs: Inputs, targets: Tensor, kept: Tensor, baseline: Baseline, *, rng: Rng
 ) -> Tensor:
     """`kept [B, K, U]` bool `-> [B, K, R]` float64: the same before the mean over references."""
-    return Game(model, inputs, targets, baseline, rng=rng).values_each(kept)
+    return CoalitionGame(model, inputs, targets, baseline, rng=rng).values_each(kept)
 
 
 @torch.no_grad()
@@ -117,14 +117,14 @@ def points(inputs: Inputs, kept: Tensor, baseline: Baseline, *, rng: Rng) -> Ten
     return _Absent(inputs, baseline, rng).fill(inputs, slice(None), kept)
 
 
-def departure(inputs: Inputs, baseline: Baseline, *, rng: Rng) -> Tensor | None:
+def difference_from_reference(inputs: Inputs, baseline: Baseline, *, rng: Rng) -> Tensor | None:
     """`[B, *S]`: x less its mean reference; None where that depends on what else is removed."""
     if isinstance(baseline, Imputer):
         return None
     return inputs.x - baseline.references(inputs, rng=rng).mean(1)
 
 
-class Game:
+class CoalitionGame:
     """A model's value at any coalition of the units of some samples.
 
     What stands in for absent units is drawn once, so that the same coalition has the same value
@@ -142,7 +142,7 @@ class Game:
         """Rows that one coalition takes per sample."""
         return self.absent.n_references
 
-    def values(self, kept: Tensor | Renamed) -> Tensor:
+    def values(self, kept: Tensor | PermutedDesign) -> Tensor:
         """`kept [B, K, U]` bool `-> [B, K]` float64; see `values`."""
         out = torch.empty(kept.shape[:2], dtype=torch.float64)
         for samples, columns, found in self._valued(kept):
@@ -158,7 +158,7 @@ class Game:
         return out
 
     @torch.no_grad()
-    def _valued(self, kept: Tensor | Renamed) -> Iterator[tuple[slice, slice, Tensor]]:
+    def _valued(self, kept: Tensor | PermutedDesign) -> Iterator[tuple[slice, slice, Tensor]]:
         """Block by block, the target output `[b, k, R]` of each coalition and reference."""
         n_samples, per_call = len(self.inputs), self.n_references
         for samples, columns in _blocks(n_samples, kept.shape[1], self.model.max_rows // per_call):

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core import memory
-from xai_bench.types import Form, Inputs, Model, Readable, Rows
+from xai_bench.types import Inputs, Model, ReadableStructure, Rows, Structure
 
 
 @dataclass
-class Bill:
+class Usage:
     """What was spent inside `timed`. `forward`, `gradient`: whose rows they were, call by call.
 
     `started`, `resident`: the clock and the memory when it began.
@@ -30,11 +30,11 @@ class Bill:
     started: float = 0.0
     resident: float = float("nan")
 
-    def so_far(self) -> Bill:
+    def so_far(self) -> Usage:
         """What was spent since `timed` began; the rows that follow are not on this copy."""
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
-        return Bill(
+        return Usage(
             forward=list(self.forward),
             gradient=list(self.gradient),
             seconds=time.perf_counter() - self.started,
@@ -57,13 +57,13 @@ class Bill:
 
 @dataclass(frozen=True)
 class Metered:
-    """A model that writes every row it is asked for onto a bill.
+    """A model that writes every row it is asked for onto a usage.
 
     A gradient row is a row of an output through which a backward pass flowed.
     """
 
     model: Model
-    bill: Bill = field(default_factory=Bill)
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def differentiable(self) -> bool:
@@ -87,13 +87,13 @@ class Metered:
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         return self._count(self.model.target_output(inputs, targets), inputs.index)
 
-    def form(self) -> Form | None:
-        return self.model.form() if isinstance(self.model, Readable) else None
+    def form(self) -> Structure | None:
+        return self.model.form() if isinstance(self.model, ReadableStructure) else None
 
     def _count(self, out: Tensor, index: Tensor) -> Tensor:
-        self.bill.forward.append(index)
+        self.usage.forward.append(index)
         if out.requires_grad:
-            out.register_hook(lambda _: self.bill.gradient.append(index))
+            out.register_hook(lambda _: self.usage.gradient.append(index))
         return out
 
 
@@ -101,14 +101,14 @@ class Metered:
 def timed(model: Model) -> Iterator[Metered]:
     """Meter, time and watch the memory of what is done with the model inside the block."""
     metered = Metered(model)
-    bill = metered.bill
-    bill.resident = _reset_peak()
-    bill.started = time.perf_counter()
+    usage = metered.usage
+    usage.resident = _reset_peak()
+    usage.started = time.perf_counter()
     try:
         yield metered
     finally:
-        whole = bill.so_far()
-        bill.seconds, bill.peak_bytes = whole.seconds, whole.peak_bytes
+        total = usage.so_far()
+        usage.seconds, usage.peak_bytes = total.seconds, total.peak_bytes
 
 
 def _reset_peak() -> float:

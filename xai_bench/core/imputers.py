@@ -67,8 +67,8 @@ class ConditionalGaussian:
 
     def _law(self, domain: Domain) -> tuple[Tensor, Tensor]:
         """`mean [F]`, `covariance [F, F]`."""
-        if domain.law is not None:
-            return domain.law.mean.double(), domain.law.covariance.double()
+        if domain.distribution is not None:
+            return domain.distribution.mean.double(), domain.distribution.covariance.double()
         rows = domain.background.flatten(1).double()
         centred = rows - rows.mean(0)
         covariance = centred.T @ centred / len(rows)

@@ -13,7 +13,7 @@ def near(word: str, options: Iterable[str], n: int = 3) -> list[str]:
     return [lowered[name] for name in close]
 
 
-def instead(word: str, options: Iterable[str]) -> str:
+def suggest(word: str, options: Iterable[str]) -> str:
     """The near misses of `word` among `options`, or else all of them."""
     known = sorted({str(option) for option in options})
     close = near(word, known)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from xai_bench.types import Actionability, Domain, Element, Inputs, Law
+from xai_bench.types import Actionability, Distribution, Domain, Element, Inputs
 
 Task = Literal["classification", "regression"]
 Modality = Literal["tabular", "image", "text", "series"]
@@ -66,7 +66,7 @@ class Bundle:
     group_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     oracle: nn.Module | None = None
     truth: Callable[[Inputs, Tensor], Tensor] | None = None
-    law: Law | None = None
+    distribution: Distribution | None = None
     sensitive: Tensor | None = None
     actionability: Actionability | None = None
     elements: tuple[Element, ...] = ()
@@ -88,7 +88,7 @@ class Bundle:
             scale=torch.where(scale > 0, scale, 1.0),
             labels=self.train.y[:n_background],
             truth=self.truth,
-            law=self.law,
+            distribution=self.distribution,
             sensitive=self.sensitive,
             actionability=self.actionability,
             context={name: value[:n_background] for name, value in self.train.context.items()},

@@ -1,84 +1,98 @@
-"""One explainer at several budgets from one run: the answers that a curve is made of."""
+"""One explainer at several budgets from one run: the explanations that a curve is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
 
 from xai_bench.core.cost import Metered, timed
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.failures import attempt
-from xai_bench.evaluation.loop import Course, OnStep, checked, cost_of, prepare
-from xai_bench.results.values import Explanation
-from xai_bench.types import Answer, Anytime, Cost, Inputs
+from xai_bench.evaluation.loop import ExplainerEvaluation, OnStep, checked, cost_of, prepare
+from xai_bench.results.values import ExplainerResult
+from xai_bench.types import Anytime, Cost, Explanation, Inputs
 
 
-def climb(
-    bench: Bench, candidates: Sequence[Candidate], judges: Sequence[Judge], *, on_step: OnStep
-) -> list[Explanation]:
+def evaluate_at_budgets(
+    context: EvaluationContext,
+    explainers: Sequence[ConfiguredExplainer],
+    metrics: Sequence[ConfiguredMetric],
+    *,
+    on_step: OnStep,
+) -> list[ExplainerResult]:
     """The same explainer at rising budgets, every batch explained once, at the largest.
 
-    Each explanation is what a run at its budget alone gives, and costs what had been spent when it
-    was given. A budget that cannot be had is left out, for a run of its own to tell why.
-    `on_step` hears of every finished answer and judgement.
+    Each result is that of a run at its budget alone, and costs what had been spent when it was
+    given. A budget that cannot be had is left out, for a run of its own to state the reason.
+    `on_step` is called after every explanation and every scoring.
     """
-    courses = [one for one in (_ready(bench, c, judges, on_step) for c in candidates) if one]
-    for number, rows in enumerate(bench.batches()):
-        inputs, targets = bench.inputs.take(rows), bench.targets[rows]
+    prepared = [_prepared(context, one, metrics, on_step) for one in explainers]
+    evaluations = [one for one in prepared if one is not None]
+    for number, rows in enumerate(context.batches()):
+        inputs, targets = context.inputs.take(rows), context.targets[rows]
         reached = []
-        for course, answer, cost in list(_answers(bench, courses, inputs, targets)):
-            course.judged(number, rows, answer, cost)
+        for evaluation, explanation, cost in list(
+            _explanations(context, evaluations, inputs, targets)
+        ):
+            evaluation.score_batch(number, rows, explanation, cost)
             on_step(1)
-            reached.append(course)
-        courses = reached
-    return [course.result() for course in courses]
+            reached.append(evaluation)
+        evaluations = reached
+    return [evaluation.result() for evaluation in evaluations]
 
 
-def _ready(
-    bench: Bench, candidate: Candidate, judges: Sequence[Judge], on_step: OnStep
-) -> Course | None:
-    """Fitted and warmed up; None where that fails or the explainer knows no `anytime`."""
-    ready, outcome = attempt(bench.strict, lambda: prepare(bench, candidate, True))
+def _prepared(
+    context: EvaluationContext,
+    configured: ConfiguredExplainer,
+    metrics: Sequence[ConfiguredMetric],
+    on_step: OnStep,
+) -> ExplainerEvaluation | None:
+    """Fitted and warmed up; None where that fails or the explainer has no `anytime`."""
+    ready, outcome = attempt(context.strict, lambda: prepare(context, configured, True))
     if ready is None or not isinstance(ready[0], Anytime):
         return None
-    course = Course(bench, candidate, tuple(judges), on_step, outcome)
-    course.explainer, course.fit = ready
-    return course
+    evaluation = ExplainerEvaluation(context, configured, tuple(metrics), on_step, outcome)
+    evaluation.explainer, evaluation.fit = ready
+    return evaluation
 
 
-def _answers(
-    bench: Bench, courses: Sequence[Course], inputs: Inputs, targets: Tensor
-) -> Iterator[tuple[Course, Answer, Cost]]:
+def _explanations(
+    context: EvaluationContext,
+    evaluations: Sequence[ExplainerEvaluation],
+    inputs: Inputs,
+    targets: Tensor,
+) -> Iterator[tuple[ExplainerEvaluation, Explanation, Cost]]:
     """One run over all budgets; where one of them breaks, another over those above it."""
-    left = list(courses)
+    left = list(evaluations)
     while left:
         explainer = left[-1].explainer
-        assert isinstance(explainer, Anytime), "only such are made ready"
-        budgets = [int(course.candidate.config["budget"]) for course in left]
-        rng = bench.stream("explain", inputs=inputs)
-        with timed(bench.model) as metered:
+        assert isinstance(explainer, Anytime), "only such are prepared"
+        budgets = [int(evaluation.configured.config["budget"]) for evaluation in left]
+        rng = context.stream("explain", inputs=inputs)
+        with timed(context.model) as metered:
             steps = explainer.anytime(metered, inputs, targets, budgets, rng=rng)
             n_tried = 0
-            for course in left:
+            for evaluation in left:
                 n_tried += 1
-                step = partial(_next, steps, metered, inputs, course)
-                found, _ = attempt(bench.strict, step)
-                if found is None:
+                step = partial(_next, steps, metered, inputs, evaluation)
+                explained, _ = attempt(context.strict, step)
+                if explained is None:
                     break
-                yield course, *found
+                yield evaluation, *explained
         left = left[n_tried:]
 
 
 def _next(
-    steps: Iterator[Answer], metered: Metered, inputs: Inputs, course: Course
-) -> tuple[Answer, Cost]:
-    answer = next(steps, None)
-    bill = metered.bill.so_far()
-    name = course.candidate.name
-    if answer is None:
-        raise ValueError(f"explainer '{name}' gave fewer answers than there are budgets")
-    attribution = checked(answer.attribution, inputs, name)
-    return replace(answer, attribution=attribution), cost_of(bill, inputs, course.fit)
+    steps: Iterator[Explanation],
+    metered: Metered,
+    inputs: Inputs,
+    evaluation: ExplainerEvaluation,
+) -> tuple[Explanation, Cost]:
+    explanation = next(steps, None)
+    usage = metered.usage.so_far()
+    name = evaluation.configured.name
+    if explanation is None:
+        raise ValueError(f"explainer '{name}' gave fewer explanations than there are budgets")
+    return checked(explanation, inputs, name), cost_of(usage, inputs, evaluation.fit)

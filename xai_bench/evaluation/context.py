@@ -10,27 +10,30 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.seeds import Seeds
-from xai_bench.types import Explainer, Inputs, Lab, Metric, Model, Rng
+from xai_bench.types import Explainer, Inputs, Metric, Model, ModelVariants, Rng
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
-    """An explainer to be judged; `key` is the content address of its configuration and version.
+class ConfiguredExplainer:
+    """An explainer under its name.
 
-    `terms` and `tuning` are told of the explanation as they are.
+    Attributes:
+        key: the content address of its configuration and version.
+        config: its resolved configuration.
+        regime, tuning: as in `ExplainerResult`.
     """
 
     name: str
     explainer: Explainer
     key: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
-    terms: str = ""
+    regime: str = ""
     tuning: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """A metric to judge by."""
+class ConfiguredMetric:
+    """A metric under its name; `key` is the content address of its configuration and version."""
 
     name: str
     metric: Metric
@@ -38,7 +41,7 @@ class Judge:
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class EvaluationContext:
     """What all explainers of a cell share.
 
     Attributes:
@@ -46,9 +49,10 @@ class Bench:
         targets: `[N]`, what `model.target_output` needs to know of each sample.
         groups: sensitive column -> `[N]` long codes.
         labels: `[N]` true labels; rationale: `[N, *S]` bool, where people see the evidence.
-        lab: other models, for metrics that retrain or randomise.
+        variants: other models, for metrics that retrain or randomise.
         batch_size: rows explained at a time; changes speed and memory only.
         strict: let the first failure through with its traceback.
+        shared: batch number -> what its shared probes measured.
     """
 
     model: Model
@@ -58,13 +62,15 @@ class Bench:
     groups: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
     rationale: Tensor | None = None
-    lab: Lab | None = None
+    variants: ModelVariants | None = None
     batch_size: int = 64
     strict: bool = False
     shared: dict[int, dict[Any, Any]] = field(default_factory=dict)
 
     def batches(self) -> tuple[Tensor, ...]:
+        """The rows of each batch."""
         return tuple(torch.arange(len(self.inputs)).split(self.batch_size))
 
     def stream(self, *names: str | int, inputs: Inputs) -> Rng:
+        """The random numbers of a purpose, one row for each sample of `inputs`."""
         return self.seeds.stream(*names, samples=inputs.index)

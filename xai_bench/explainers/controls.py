@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,10 @@ class Random:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "controls"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         noise = rng.child("control").normal(units.width(inputs.units))
-        return units.spread(noise, inputs.units).to(inputs.x.dtype)
+        return Explanation(units.spread(noise, inputs.units).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
@@ -36,13 +33,10 @@ class ConstantMap:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "controls"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         ones = torch.ones(len(inputs), units.width(inputs.units), dtype=torch.float64)
-        return units.spread(ones, inputs.units)
+        return Explanation(units.spread(ones, inputs.units))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
@@ -54,12 +48,9 @@ class InputMagnitude:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "controls"
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return torch.where(inputs.units < 0, 0, inputs.x.detach().abs())
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(torch.where(inputs.units < 0, 0, inputs.x.detach().abs()))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
@@ -72,13 +63,11 @@ class Oracle:
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "controls"
     needs: ClassVar[tuple[str, ...]] = ("truth",)
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if inputs.domain.truth is None:
             raise Unsupported("nobody has written down the true attributions of this data")
-        return inputs.domain.truth(inputs, targets).detach().to(inputs.x.dtype)
+        return Explanation(inputs.domain.truth(inputs, targets).detach().to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,13 +11,31 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.types import Answer, Inputs, Unsupported
+from xai_bench.types import Explanation, Inputs, Model, Rng, Unsupported
 
 Draws = Callable[[range], Iterator[Tensor]]
 """The draws `[B, *S]` that the numbers of a range name, in order; later ranges follow on."""
 
 
-def running(draws: Draws, inputs: Inputs, counts: Sequence[int]) -> Iterator[Answer]:
+class BudgetedExplainer(ABC):
+    """Base of explainers that give an explanation at any budget: `explain` gives that of their own.
+
+    See `Anytime`.
+    """
+
+    budget: int
+
+    @abstractmethod
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Explanation]:
+        """One explanation per budget, ascending, in one run."""
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
+
+
+def running(draws: Draws, inputs: Inputs, counts: Sequence[int]) -> Iterator[Explanation]:
     """The mean over the first `n` draws for each `n` of `counts`, ascending, in one run."""
     require_ascending(counts)
     moments, done = Moments(inputs), 0
@@ -69,12 +88,12 @@ class Moments:
         self.centre = self.centre + before / self.count
         self.squares = self.squares + before * (credit - self.centre)
 
-    def answer(self) -> Answer:
+    def answer(self) -> Explanation:
         variance = self.squares / (self.count - 1) if self.count > 1 else self.squares * torch.nan
         error = units.spread((variance / self.count).sqrt(), self.inputs.units)
         x = self.inputs.x
-        return Answer(
+        return Explanation(
             (self.total / self.count).to(x.dtype),
             standard_error=error.to(x.dtype),
-            freedom=torch.full((len(x),), self.count - 1, dtype=torch.float64),
+            degrees_of_freedom=torch.full((len(x),), self.count - 1, dtype=torch.float64),
         )

@@ -32,21 +32,21 @@ def pooled(case: Case) -> Tensor:
     return units.pool(case.attribution.double(), case.inputs.units)
 
 
-def contributions(case: Case, departure: Tensor | None) -> Tensor:
+def contributions(case: Case, difference_from_reference: Tensor | None) -> Tensor:
     """`[B, U]`: attributions in units of the target output.
 
-    A contribution is one already; a sensitivity times `departure [B, *S]`, x less its mean
-    reference, is one. Raises `Unsupported` for scores that have no unit.
+    A contribution is one already; a sensitivity times `difference_from_reference [B, *S]`, x less
+    its mean reference, is one. Raises `Unsupported` for scores that have no unit.
     """
     if case.kind == "contribution":
         return pooled(case)
-    if case.kind == "sensitivity" and departure is None:
+    if case.kind == "sensitivity" and difference_from_reference is None:
         raise Unsupported(
             "a sensitivity needs to know how far each element is moved by its removal; with this "
             "baseline that depends on what else is removed"
         )
-    if case.kind == "sensitivity" and departure is not None:
-        return units.pool(case.attribution.double() * departure, case.inputs.units)
+    if case.kind == "sensitivity" and difference_from_reference is not None:
+        return units.pool(case.attribution.double() * difference_from_reference, case.inputs.units)
     raise Unsupported(
         f"attributions of kind '{case.kind}' are not in units of the model's output; this metric "
         "compares them with output changes"

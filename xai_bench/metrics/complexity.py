@@ -23,10 +23,7 @@ class Entropy:
 
     category: ClassVar[str] = "complexity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Bhatt+ 2020, arXiv:2005.00631"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         size = pooled(case).abs()
@@ -42,10 +39,7 @@ class Gini:
 
     category: ClassVar[str] = "complexity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Chalasani+ 2020, arXiv:1810.06583"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         largest_first = pooled(case).abs().sort(dim=1, descending=True).values
@@ -66,10 +60,7 @@ class EffectiveComplexity:
 
     category: ClassVar[str] = "complexity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Nguyen & Martinez 2020, arXiv:2007.07584"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     tolerance: float = 0.1
     fractions: tuple[float, ...] = FRACTIONS

@@ -18,9 +18,6 @@ class Seconds:
 
     category: ClassVar[str] = "cost"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
     reproducible: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
@@ -33,10 +30,6 @@ class ForwardRows:
 
     category: ClassVar[str] = "cost"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         return case.cost.forward_rows
@@ -48,10 +41,6 @@ class GradientRows:
 
     category: ClassVar[str] = "cost"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         return case.cost.gradient_rows
@@ -63,9 +52,6 @@ class PeakMemory:
 
     category: ClassVar[str] = "cost"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
     reproducible: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
@@ -78,9 +64,6 @@ class FitSeconds:
 
     category: ClassVar[str] = "cost"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
     reproducible: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
@@ -98,10 +81,6 @@ class ModelFlops:
 
     category: ClassVar[str] = "cost"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-    paper: ClassVar[str] = ""
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         row, cost = case.measure(RowFlops()), case.cost

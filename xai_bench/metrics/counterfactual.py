@@ -28,10 +28,7 @@ class CounterfactualValidity:
 
     category: ClassVar[str] = "counterfactual"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         valid = case.measure(Alternatives()).valid
@@ -48,10 +45,7 @@ class CounterfactualProximity:
 
     category: ClassVar[str] = "counterfactual"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Wachter+ 2017, arXiv:1711.00399"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         judged = case.measure(Alternatives())
@@ -64,10 +58,7 @@ class CounterfactualSparsity:
 
     category: ClassVar[str] = "counterfactual"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697 (the number, not the share)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         judged = case.measure(Alternatives())
@@ -87,10 +78,7 @@ class CounterfactualPlausibility:
 
     category: ClassVar[str] = "counterfactual"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Pawelczyk+ 2021, arXiv:2108.00783 (yNN; here a ratio of distances)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     k: int = 5
 
     def score(self, case: Case) -> Tensor:
@@ -130,10 +118,7 @@ class CounterfactualDiversity:
 
     category: ClassVar[str] = "counterfactual"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         judged = case.measure(Alternatives())
@@ -160,10 +145,7 @@ class CounterfactualActionability:
 
     category: ClassVar[str] = "counterfactual"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ustun+ 2019, arXiv:1809.06514"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         if case.inputs.domain.actionability is None:

@@ -28,10 +28,7 @@ class OodKnnRatio:
 
     category: ClassVar[str] = "distribution"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Hase+ 2021, arXiv:2106.00786 (the question, not the ratio)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     k: int = 5
 
@@ -53,12 +50,9 @@ class OodDiscriminator:
 
     category: ClassVar[str] = "distribution"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = (
         "Lopez-Paz & Oquab 2017, arXiv:1610.06545 (two-sample test by classifier)"
     )
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     k: int = 3
     n_rows: int = 64

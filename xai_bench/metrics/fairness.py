@@ -24,8 +24,6 @@ class SensitiveShare:
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("groups",)
     paper: ClassVar[str] = "Dai+ 2022, arXiv:2205.07277"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         sensitive = case.inputs.domain.sensitive

@@ -35,10 +35,7 @@ class GlobalTreeAccuracy:
 
     category: ClassVar[str] = "surrogate"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Craven & Shavlik 1996 (fidelity)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     depth: int = 4
 
     def score(self, case: Case) -> Tensor:
@@ -56,10 +53,7 @@ class GlobalTreeR2:
 
     category: ClassVar[str] = "surrogate"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Craven & Shavlik 1996 (fidelity)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     depth: int = 4
 
     def score(self, case: Case) -> Tensor:
@@ -74,10 +68,7 @@ class GlobalLinearAccuracy:
 
     category: ClassVar[str] = "surrogate"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Craven & Shavlik 1996 (fidelity)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         return _agreement(case, case.measure(LineSays("outputs")))
@@ -91,10 +82,7 @@ class GlobalLinearR2:
 
     category: ClassVar[str] = "surrogate"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Craven & Shavlik 1996 (fidelity)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         return _explained(case, _of_target(case, case.measure(LineSays("target"))))
@@ -112,10 +100,7 @@ class OwnSurrogateR2:
 
     category: ClassVar[str] = "surrogate"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Craven & Shavlik 1996 (fidelity); Lundberg & Lee 2017"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         if case.kind != "contribution":

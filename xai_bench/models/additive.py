@@ -26,10 +26,8 @@ class Additive:
     Tibshirani 1986.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
-    version: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ("glass_box",)
     n_knots: int = 8
     l2: float = 1.0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xai_bench.data.bundle import Bundle, Task
 from xai_bench.models.structure import read
-from xai_bench.types import ROW_BLOCK, Column, Form, Inputs, Unsupported
+from xai_bench.types import ROW_BLOCK, Column, Inputs, Structure, Unsupported
 
 
 class Predictor(Protocol):
@@ -34,7 +34,7 @@ class Predictor(Protocol):
 class ReadablePredictor(Protocol):
     """A predictor whose inside can be read."""
 
-    def form(self, column: Column) -> Form | None:
+    def form(self, column: Column) -> Structure | None:
         """How its outputs or probabilities come about; None where there is nothing to read.
 
         Raises `Unsupported` where it is told of the other of the two only.
@@ -78,15 +78,14 @@ class Recipe(Protocol):
     """One class and one YAML make a model.
 
     Class attributes: `differentiable`, whether its predictors have gradients; `trains`, False where
-    there is nothing to train and so nothing to keep; `needs`, what the data must have; `version`,
-    raised whenever the same configuration yields other weights; `gives`, optional, which of
-    `linear`, `trees` and `glass_box` explainers find inside, so that others are told beforehand.
+    there is nothing to train and so nothing to keep. Optional: `gives`, which of `linear`, `trees`
+    and `glass_box` explainers find inside, so that others are known beforehand to be skipped; and
+    those of `Tags`, of which `version` is raised whenever the same configuration yields other
+    weights.
     """
 
     differentiable: ClassVar[bool]
     trains: ClassVar[bool]
-    needs: ClassVar[tuple[str, ...]]
-    version: ClassVar[int]
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
         """Fit on `bundle.train`. Raises `Unsupported` where the model cannot take such data."""
@@ -116,7 +115,7 @@ class TorchPredictor:
         out: Tensor = self.module(x, **context)
         return out[:, None] if out.dim() == 1 else out
 
-    def form(self, column: Column) -> Form | None:
+    def form(self, column: Column) -> Structure | None:
         form = read(self.module)
         if form is not None and column == "probabilities":
             raise Unsupported(
@@ -156,7 +155,7 @@ class Explained:
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         return self.target.select(self.outputs(inputs), targets)
 
-    def form(self) -> Form | None:
+    def form(self) -> Structure | None:
         if not isinstance(self.predictor, ReadablePredictor):
             return None
         column: Column | None = getattr(self.target, "column_of", None)

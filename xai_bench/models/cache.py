@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Recipe, Trained
+from xai_bench.types import tags_of
 
 _LOG = logging.getLogger(__name__)
 _META = "meta.json"
@@ -44,7 +45,7 @@ def key(recipe: Recipe, config: Mapping[str, Any], bundle: Bundle, *, seed: int)
         "seed": seed,
         "source": _own_source(recipe),
         "torch": str(torch.__version__),
-        "version": recipe.version,
+        "version": tags_of(recipe).version,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 

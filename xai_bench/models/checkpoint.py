@@ -33,10 +33,8 @@ class Checkpoint:
         kwargs: arguments of the factory.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = False
-    version: ClassVar[int] = 1
     factory: str
     weights: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)

@@ -27,10 +27,8 @@ from xai_bench.types import Unsupported
 class MLP:
     """Fully connected layers with ReLU between them; any input is flattened."""
 
-    needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
-    version: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ()
     hidden: Sequence[int] = (64, 64)
     training: Training = field(default_factory=Training)
@@ -64,7 +62,6 @@ class CNN:
     needs: ClassVar[tuple[str, ...]] = ("image",)
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
-    version: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ()
     channels: Sequence[int] = (16, 32)
     training: Training = field(default_factory=Training)

@@ -18,7 +18,6 @@ class Oracle:
     needs: ClassVar[tuple[str, ...]] = ("oracle",)
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = False
-    version: ClassVar[int] = 1
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
         return Trained(_predictor(bundle))

@@ -49,4 +49,4 @@ def _quiet(row: Mapping[str, float]) -> None:
 
 def _bare(bundle: Bundle) -> Bundle:
     """Without what cannot travel to another process, and no training asks for."""
-    return replace(bundle, oracle=None, truth=None, law=None)
+    return replace(bundle, oracle=None, truth=None, distribution=None)

@@ -23,13 +23,13 @@ from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
 from xai_bench.models.tree_nodes import nodes_of, stacked
 from xai_bench.models.weights import allocate, read_weights, write_weights
-from xai_bench.types import Column, Form, Unsupported
+from xai_bench.types import Column, Structure, Unsupported
 
 Floats = npt.NDArray[np.float64]
 _FILE = "estimator.skops"
 
 
-def unread(estimator: Any, column: Column) -> Form | None:
+def unread(estimator: Any, column: Column) -> Structure | None:
     """Nothing inside can be read."""
     return None
 
@@ -44,14 +44,14 @@ class SklearnPredictor:
     estimator: Any
     read: Callable[[Any, Floats], Floats]
     n_outputs: int
-    inside: Callable[[Any, Column], Form | None] = unread
+    inside: Callable[[Any, Column], Structure | None] = unread
     differentiable: bool = False
     module: None = None
 
     def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         return torch.from_numpy(self.read(self.estimator, _rows(x))).to(x.dtype)
 
-    def form(self, column: Column) -> Form | None:
+    def form(self, column: Column) -> Structure | None:
         return self.inside(self.estimator, column)
 
 
@@ -62,10 +62,8 @@ class Linear:
     A binary score `z` becomes the logits `[-z/2, z/2]`.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
-    version: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ("linear", "glass_box")
     l2: float = 1.0
 
@@ -97,7 +95,6 @@ class RandomForest:
     up to the probability, `floor + (1 - C * floor) * vote`. Breiman 2001.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = False
     trains: ClassVar[bool] = True
     version: ClassVar[int] = 2
@@ -145,10 +142,8 @@ class SVM:
     regressor is fitted to standardised values. Cortes & Vapnik 1995.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = False
     trains: ClassVar[bool] = True
-    version: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ()
     C: float = 1.0
     gamma: float | str = "scale"
@@ -237,13 +232,13 @@ def log_votes(estimator: Any, rows: Floats, floor: float) -> Floats:
         return np.log(mixed(estimator.predict_proba(rows), floor))
 
 
-def forest_of_values(estimator: Any, column: Column) -> Form:
+def forest_of_values(estimator: Any, column: Column) -> Structure:
     """Of a regressor: the mean of its trees."""
     trees = [nodes_of(tree.tree_) for tree in estimator.estimators_]
     return stacked(trees, 1 / len(trees))
 
 
-def forest_of_votes(estimator: Any, column: Column, floor: float) -> Form:
+def forest_of_votes(estimator: Any, column: Column, floor: float) -> Structure:
     """Of a classifier: the trees add up to probabilities."""
     if column == "outputs":
         raise Unsupported(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xai_bench.types import AdditiveForm, Form, LinearForm
+from xai_bench.types import AdditiveStructure, LinearStructure, Structure
 
 
 @torch.no_grad()
-def read(module: nn.Module) -> Form | None:
+def read(module: nn.Module) -> Structure | None:
     """The form of a module that is linear, or whose hidden units listen to one element each.
 
     Known are sequences of `Flatten`, `Linear` and at most one `ReLU`.
@@ -19,9 +19,9 @@ def read(module: nn.Module) -> Form | None:
     layers = _chain(module)
     match layers:
         case [nn.Linear() as head]:
-            return LinearForm(head.weight.double())
+            return LinearStructure(head.weight.double())
         case [nn.Linear() as hidden, nn.ReLU(), nn.Linear() as head] if _one_each(hidden):
-            return AdditiveForm(_Terms(hidden, head))
+            return AdditiveStructure(_Terms(hidden, head))
     return None
 
 

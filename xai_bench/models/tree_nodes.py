@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_bench.types import TreesForm
+from xai_bench.types import TreeStructure
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ def boosted_nodes_of(found: Any, loading: Tensor) -> Nodes:
 
 def stacked(
     trees: Sequence[Nodes], share: float = 1.0, precision: torch.dtype = torch.float32
-) -> TreesForm:
+) -> TreeStructure:
     """All trees in one row, `share` of each."""
     sizes = torch.tensor([len(tree.element) for tree in trees])
     roots = sizes.cumsum(0) - sizes
@@ -65,7 +65,7 @@ def stacked(
         torch.where(child < 0, itself, child + first)
         for child in (torch.cat([t.left for t in trees]), torch.cat([t.right for t in trees]))
     )
-    return TreesForm(
+    return TreeStructure(
         element=torch.cat([tree.element for tree in trees]),
         threshold=torch.cat([tree.threshold for tree in trees]),
         left=left,

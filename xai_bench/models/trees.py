@@ -24,7 +24,7 @@ from xai_bench.models.sklearn import (
     write_estimator,
 )
 from xai_bench.models.tree_nodes import boosted_nodes_of, nodes_of, stacked
-from xai_bench.types import Column, Form, Unsupported
+from xai_bench.types import Column, Structure, Unsupported
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,8 @@ class Tree:
     minus infinity. Breiman+ 1984.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = False
     trains: ClassVar[bool] = True
-    version: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ("trees", "glass_box")
     max_depth: int | None = 4
     min_samples_leaf: int = 5
@@ -78,10 +76,8 @@ class GradientBoosting:
     A binary score `z` becomes the logits `[-z/2, z/2]`. Friedman 2001; Ke+ 2017.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = False
     trains: ClassVar[bool] = True
-    version: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ("trees",)
     n_rounds: int = 100
     learning_rate: float = 0.1
@@ -116,18 +112,18 @@ class GradientBoosting:
         return SklearnPredictor(estimator, read, bundle.n_outputs, _rounds)
 
 
-def _one_tree(estimator: Any, column: Column) -> Form:
+def _one_tree(estimator: Any, column: Column) -> Structure:
     return stacked([nodes_of(estimator.tree_)])
 
 
-def _one_tree_of_votes(estimator: Any, column: Column, floor: float) -> Form:
+def _one_tree_of_votes(estimator: Any, column: Column, floor: float) -> Structure:
     """A tree of logarithms is a tree, too."""
     nodes = nodes_of(estimator.tree_)
     shares = torch.from_numpy(mixed(nodes.value.numpy(), floor))
     return stacked([replace(nodes, value=shares.log() if column == "outputs" else shares)])
 
 
-def _rounds(estimator: Any, column: Column) -> Form:
+def _rounds(estimator: Any, column: Column) -> Structure:
     """One tree per round and class; two classes share one."""
     if column == "probabilities":
         raise Unsupported(

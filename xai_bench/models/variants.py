@@ -25,8 +25,8 @@ _PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, eq=False)
-class RecipeLab:
-    """A `Lab` where the data and the recipe of the explained model are at hand.
+class TrainedVariants:
+    """A `ModelVariants` where the data and the recipe of the explained model are at hand.
 
     Attributes:
         config: the recipe's resolved configuration; folder: where trained models are kept.

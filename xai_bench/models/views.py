@@ -18,8 +18,6 @@ from xai_bench.types import ROW_BLOCK, Domain, Inputs, Unsupported
 class View(Protocol):
     """One class and one YAML make a view. `needs`, out of `module`, as for explainers."""
 
-    needs: ClassVar[tuple[str, ...]]
-
     def look(self, predictor: Predictor, inputs: Inputs) -> tuple[Predictor, Inputs]:
         """The same samples with another `x`, and a predictor that takes it."""
         ...
@@ -28,8 +26,6 @@ class View(Protocol):
 @dataclass(frozen=True)
 class InputView:
     """The input itself."""
-
-    needs: ClassVar[tuple[str, ...]] = ()
 
     def look(self, predictor: Predictor, inputs: Inputs) -> tuple[Predictor, Inputs]:
         return predictor, inputs

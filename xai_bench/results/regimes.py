@@ -1,4 +1,4 @@
-"""The terms on which an explainer competes: as in its paper, at a given budget, or tuned.
+"""The regime under which an explainer competes: paper defaults, an equal budget, or tuned.
 
 They are read off the configuration that was run, so that no flag can claim otherwise.
 """
@@ -21,20 +21,20 @@ def at_budgets(config: Mapping[str, Any], budgets: Sequence[int]) -> list[dict[s
     return [{**config, "budget": budget} for budget in budgets]
 
 
-def told(config: Mapping[str, Any], shipped: Mapping[str, Any], *, equal: bool = False) -> str:
-    """What sets a configuration apart from the one its YAML ships.
+def describe(config: Mapping[str, Any], shipped: Mapping[str, Any], *, equal: bool = False) -> str:
+    """The settings by which a configuration differs from the one its YAML ships.
 
-    `equal` says that the budget was asked of all, so it is told even where it is the shipped one.
+    `equal` says that the budget was set for all, so it is named even where it is the shipped one.
     """
     if not shipped:
         return OWN
-    apart = dict(departures(config, shipped))
+    apart = dict(_differences(config, shipped))
     budget = apart.pop("budget", config.get("budget") if equal else None)
     parts = [] if budget is None else [f"budget {budget} rows"]
     return ", ".join([*parts, *(f"{name}={value}" for name, value in apart.items())]) or PAPER
 
 
-def departures(config: Any, shipped: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _differences(config: Any, shipped: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Path and value of each setting that is not as shipped."""
     if not isinstance(config, Mapping) or not isinstance(shipped, Mapping):
         if config != shipped:
@@ -42,4 +42,4 @@ def departures(config: Any, shipped: Any, prefix: str = "") -> Iterator[tuple[st
         return
     for key in dict.fromkeys([*config, *shipped]):
         mine, theirs = config.get(key, _ABSENT), shipped.get(key, _ABSENT)
-        yield from departures(mine, theirs, f"{prefix}{key}.")
+        yield from _differences(mine, theirs, f"{prefix}{key}.")

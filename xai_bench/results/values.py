@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from xai_bench.types import Answer, Kind
+from xai_bench.types import Explanation, Kind
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -39,19 +39,17 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Explanation:
-    """One explainer in one cell: its attributions and all their scores.
+class ExplainerResult:
+    """One explainer in one cell: its explanation of all samples, and all their scores.
 
     Attributes:
         explainer: its name, the YAML key.
         key: the content address of the explanation: the explainer's configuration and version.
         config: the explainer's resolved configuration.
-        attribution: `[N, *S]`, or None unless ok.
-        standard_error, counterfactuals, layers, pairs, freedom: as in `Answer`, for all `N`
-            samples.
         index: `[N]` long, the join key of the per-sample scores.
+        explanation: of all `N` samples, or None unless ok.
         scores: by metric name.
-        terms: on which it competes in a study, e.g. `paper defaults` or `budget 100 rows`.
+        regime: under which it competes in a study, e.g. `paper defaults` or `budget 100 rows`.
         tuning: how its settings were found, where they were tuned.
     """
 
@@ -61,24 +59,11 @@ class Explanation:
     category: str
     config: Mapping[str, Any]
     index: Tensor
-    attribution: Tensor | None = None
-    standard_error: Tensor | None = None
-    counterfactuals: Tensor | None = None
-    layers: Mapping[str, Tensor] = field(default_factory=dict)
-    pairs: Tensor | None = None
-    freedom: Tensor | None = None
+    explanation: Explanation | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     outcome: Outcome = Outcome()
-    terms: str = ""
+    regime: str = ""
     tuning: Mapping[str, Any] | None = None
-
-    @property
-    def answer(self) -> Answer | None:
-        """What the explainer said of all samples; None unless ok."""
-        if self.attribution is None:
-            return None
-        said = (self.standard_error, self.counterfactuals, self.layers, self.pairs, self.freedom)
-        return Answer(self.attribution, *said)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
-from xai_bench.evaluation.context import Bench
+from xai_bench.evaluation.context import EvaluationContext
 from xai_bench.explainers.glassbox.glassbox import GlassBox
 from xai_bench.explainers.glassbox.structure import is_glass
 from xai_bench.models.base import Explained, Predictor
 from xai_bench.models.cache import trained
 from xai_bench.models.training import scores as quality
-from xai_bench.models.variants import RecipeLab
+from xai_bench.models.variants import TrainedVariants
 from xai_bench.results.values import Cell, Outcome
 from xai_bench.runner import provenance
 from xai_bench.runner.plan import Plan
@@ -25,7 +25,9 @@ from xai_bench.runner.progress import Progress
 from xai_bench.types import Inputs, Unsupported
 
 
-def opened(plan: Plan, cell: Cell, bundle: Bundle, progress: Progress) -> tuple[Cell, Bench | None]:
+def prepare_cell(
+    plan: Plan, cell: Cell, bundle: Bundle, progress: Progress
+) -> tuple[Cell, EvaluationContext | None]:
     """Train or load the model and look at it as configured; a mismatch skips the whole cell."""
     cell = replace(cell, environment=provenance.environment())
     try:
@@ -38,7 +40,7 @@ def opened(plan: Plan, cell: Cell, bundle: Bundle, progress: Progress) -> tuple[
 
 def _bench(
     plan: Plan, bundle: Bundle, progress: Progress
-) -> tuple[Bench, tuple[Mapping[str, float], ...], Mapping[str, float]]:
+) -> tuple[EvaluationContext, tuple[Mapping[str, float], ...], Mapping[str, float]]:
     recipe, target = plan.component("model"), plan.component("target")
     model = trained(
         recipe,
@@ -54,7 +56,7 @@ def _bench(
     explained = Explained(predictor, target, settings["max_rows"])
     with torch.no_grad():
         outputs = explained.outputs(inputs)
-    bench = Bench(
+    bench = EvaluationContext(
         model=explained,
         inputs=_told(explained, inputs) if target.follows_output else inputs.without_truth(),
         targets=target.choose(outputs, bundle.test.y[: len(inputs)], bundle.task),
@@ -62,7 +64,7 @@ def _bench(
         groups={name: codes[: len(inputs)] for name, codes in bundle.test.groups.items()},
         labels=bundle.test.y[: len(inputs)],
         rationale=None if bundle.test.rationale is None else bundle.test.rationale[: len(inputs)],
-        lab=_lab(plan, bundle, model.predictor),
+        variants=_lab(plan, bundle, model.predictor),
         batch_size=settings["batch_size"],
         strict=plan.strict,
     )
@@ -74,16 +76,16 @@ def _told(model: Explained, inputs: Inputs) -> Inputs:
 
     def own(inputs: Inputs, targets: Tensor) -> Tensor:
         rng = Seeds(0).stream("truth", samples=inputs.index)
-        return GlassBox().explain(model, inputs, targets, rng=rng)
+        return GlassBox().explain(model, inputs, targets, rng=rng).attribution
 
     if inputs.domain.truth is not None or not is_glass(model):
         return inputs
     return replace(inputs, domain=replace(inputs.domain, truth=own))
 
 
-def _lab(plan: Plan, bundle: Bundle, predictor: Predictor) -> RecipeLab:
+def _lab(plan: Plan, bundle: Bundle, predictor: Predictor) -> TrainedVariants:
     settings = plan.config["evaluation"]
-    return RecipeLab(
+    return TrainedVariants(
         recipe=plan.component("model"),
         config=plan.config["model"],
         bundle=bundle,

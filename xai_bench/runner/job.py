@@ -14,16 +14,16 @@ from omegaconf import DictConfig
 
 from xai_bench.core.determinism import canonical
 from xai_bench.data.bundle import Bundle
-from xai_bench.evaluation.budgets import climb
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.budgets import evaluate_at_budgets
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.failures import attempt
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Cell, Explanation, Status
-from xai_bench.runner.cell import opened
+from xai_bench.results.values import Cell, ExplainerResult, Status
+from xai_bench.runner.cell import prepare_cell
 from xai_bench.runner.plan import Plan
 from xai_bench.runner.progress import Progress
-from xai_bench.runner.tuning import Contest, tuned, validation
+from xai_bench.runner.tuning import TuningJob, tuned, validation
 from xai_bench.types import Anytime
 
 log = logging.getLogger(__name__)
@@ -50,9 +50,9 @@ def job(cfg: DictConfig, names: Mapping[str, str] | None = None) -> Status:
 class _Task:
     """An explainer, what the store knows of it already, and the metrics still to be had."""
 
-    candidate: Candidate
-    judges: Sequence[Judge]
-    earlier: Explanation | None
+    candidate: ConfiguredExplainer
+    judges: Sequence[ConfiguredMetric]
+    earlier: ExplainerResult | None
 
 
 def _run(plan: Plan, progress: Progress) -> Status:
@@ -86,12 +86,12 @@ class _Room:
     bundle: Bundle
     progress: Progress
     cell: Cell
-    bench: Bench | None = None
+    bench: EvaluationContext | None = None
 
     def open(self) -> None:
         if self.bench is not None:
             return
-        self.cell, self.bench = opened(self.plan, self.cell, self.bundle, self.progress)
+        self.cell, self.bench = prepare_cell(self.plan, self.cell, self.bundle, self.progress)
         self.store.write_cell(self.cell)
         if self.bench is not None:
             told = (self.bundle.unit_names, self.bundle.elements)
@@ -99,7 +99,7 @@ class _Room:
             self.store.write_inputs(self.cell.key, self.bench.inputs, *of_x)
 
 
-def _candidates(plan: Plan, room: _Room) -> list[Candidate]:
+def _candidates(plan: Plan, room: _Room) -> list[ConfiguredExplainer]:
     """The explainers, with settings of their own making where the plan says so."""
     candidates = plan.candidates()
     if not plan.config["tune"]:
@@ -108,15 +108,15 @@ def _candidates(plan: Plan, room: _Room) -> list[Candidate]:
     return tuned(groups, _contest(plan, room), room.progress)
 
 
-def _contest(plan: Plan, room: _Room) -> Contest:
+def _contest(plan: Plan, room: _Room) -> TuningJob:
     settings = plan.config["tuning"]
 
-    def bench() -> Bench:
+    def bench() -> EvaluationContext:
         room.open()
         assert room.bench is not None, "the cell has been opened before"
         return validation(room.bench, settings["n_samples"])
 
-    return Contest(
+    return TuningJob(
         cell=room.cell.key,
         judge=plan.judge(settings["metric"]),
         n_trials=settings["n_trials"],
@@ -128,7 +128,7 @@ def _contest(plan: Plan, room: _Room) -> Contest:
     )
 
 
-def _tasks(plan: Plan, room: _Room, candidates: Sequence[Candidate]) -> list[_Task]:
+def _tasks(plan: Plan, room: _Room, candidates: Sequence[ConfiguredExplainer]) -> list[_Task]:
     judges, wanted = plan.judges(), plan.metric_keys
     tasks = []
     for candidate in candidates:
@@ -137,7 +137,9 @@ def _tasks(plan: Plan, room: _Room, candidates: Sequence[Candidate]) -> list[_Ta
     return tasks
 
 
-def _missing(judges: Sequence[Judge], earlier: Explanation | None) -> list[Judge]:
+def _missing(
+    judges: Sequence[ConfiguredMetric], earlier: ExplainerResult | None
+) -> list[ConfiguredMetric]:
     """The metrics without a lasting outcome: what failed is tried again, a skip stands."""
     if earlier is None or earlier.outcome.status == "failed":
         return list(judges)
@@ -146,15 +148,19 @@ def _missing(judges: Sequence[Judge], earlier: Explanation | None) -> list[Judge
 
 
 def _explanations(
-    store: Store, cell: Cell, bench: Bench | None, tasks: Sequence[_Task], progress: Progress
-) -> list[Explanation]:
+    store: Store,
+    cell: Cell,
+    bench: EvaluationContext | None,
+    tasks: Sequence[_Task],
+    progress: Progress,
+) -> list[ExplainerResult]:
     """Every explainer's results, each written as soon as it is there."""
     climbs = _climbs(tasks)
     if bench is not None:
         n_steps = sum(map(len, climbs)) + sum(1 + len(t.judges) for t in tasks if t.judges)
         progress.expect(len(bench.batches()) * n_steps)
     explanations, ahead = [], {group[0].candidate.key: group for group in climbs}
-    answered: dict[str, Explanation] = {}
+    answered: dict[str, ExplainerResult] = {}
     for task in tasks:
         explanation = task.earlier
         if task.judges and bench is not None:
@@ -167,7 +173,7 @@ def _explanations(
                 explanation = _explained(store, cell, bench, rest, progress)
         assert explanation is not None, "a task without judges has been done before"
         candidate = task.candidate
-        explanation = replace(explanation, terms=candidate.terms, tuning=candidate.tuning)
+        explanation = replace(explanation, regime=candidate.regime, tuning=candidate.tuning)
         explanations.append(explanation)
         progress.finished(explanation, reused=not task.judges)
     return explanations
@@ -182,18 +188,18 @@ def _climbs(tasks: Sequence[_Task]) -> list[list[_Task]]:
 
 
 def _answered(
-    store: Store, cell: Cell, bench: Bench, tasks: Sequence[_Task], progress: Progress
-) -> dict[str, Explanation]:
+    store: Store, cell: Cell, bench: EvaluationContext, tasks: Sequence[_Task], progress: Progress
+) -> dict[str, ExplainerResult]:
     """The answers of one run at all its budgets by content address, kept with what they cost."""
     candidates = [task.candidate for task in tasks]
     costs = [j for task in tasks[:1] for j in task.judges if j.metric.category == "cost"]
-    found = climb(bench, candidates, costs, on_step=progress.step)
+    found = evaluate_at_budgets(bench, candidates, costs, on_step=progress.step)
     for one in found:
         store.write(cell.key, one)
     return {one.key: one for one in found}
 
 
-def _after(task: _Task, answer: Explanation | None) -> _Task:
+def _after(task: _Task, answer: ExplainerResult | None) -> _Task:
     """What is left of a task when its answer is there."""
     if answer is None:
         return task
@@ -201,11 +207,11 @@ def _after(task: _Task, answer: Explanation | None) -> _Task:
 
 
 def _explained(
-    store: Store, cell: Cell, bench: Bench, task: _Task, progress: Progress
-) -> Explanation:
+    store: Store, cell: Cell, bench: EvaluationContext, task: _Task, progress: Progress
+) -> ExplainerResult:
     """Evaluate what is missing, write it, and put it beside what was there."""
     earlier = task.earlier
-    given = None if earlier is None else earlier.answer
+    given = None if earlier is None else earlier.explanation
     found = evaluate(bench, task.candidate, task.judges, given=given, on_step=progress.step)
     store.write(cell.key, found)
     log.info("%s %s %s", found.explainer, found.outcome.status, found.outcome.reason)
@@ -215,17 +221,17 @@ def _explained(
     return found if earlier is None else replace(found, scores={**earlier.scores, **found.scores})
 
 
-def _record(plan: Plan, store: Store, cell: Cell, explanations: Sequence[Explanation]) -> None:
+def _record(plan: Plan, store: Store, cell: Cell, explanations: Sequence[ExplainerResult]) -> None:
     """List the cell in its study, then show it in MLflow or wherever the recorder writes."""
     study = plan.config["study"]
     command = shlex.join(["xai-bench", "run", *sys.argv[1:]])
     if cell.outcome.status == "failed":
         store.write_cell(cell)
-    store.enlist(study, cell, explanations, command, plan.metric_keys)
+    store.add_to_study(study, cell, explanations, command, plan.metric_keys)
     plan.component("recorder").record(store, study, cell.key)
 
 
-def _status(cell: Cell, explanations: Sequence[Explanation]) -> Status:
+def _status(cell: Cell, explanations: Sequence[ExplainerResult]) -> Status:
     outcomes = [e.outcome for e in explanations]
     outcomes += [s.outcome for e in explanations for s in e.scores.values()]
     if any(outcome.status == "failed" for outcome in outcomes):

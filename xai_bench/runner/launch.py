@@ -15,13 +15,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from xai_bench.runner.config.compose import Command, configurations, parse
-from xai_bench.runner.config.messages import Mistake
+from xai_bench.runner.config.messages import UsageError
 
 log = logging.getLogger(__name__)
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Check the configuration of every job, then run them. Raises `Mistake` before any work."""
+    """Check the configuration of every job, then run them. Raises `UsageError` before any work."""
     command = parse(arguments)
     if not command.parsed.shell_completion:
         _check(command)
@@ -38,7 +38,7 @@ def job(cfg: DictConfig) -> str:
     return run_cell(cfg)
 
 
-class Ending(Callback):
+class JobStatusCallback(Callback):
     """Writes the status of each job beside its log; `run` reads them for the summary at the end.
 
     A job that raises would keep Hydra from calling the end of a sweep, so its traceback is logged
@@ -55,13 +55,13 @@ class Ending(Callback):
         file.write_text(f"{status}\n", encoding="utf-8")
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
-        raise Ended(config, Path(config.hydra.runtime.output_dir))
+        raise JobsFinished(config, Path(config.hydra.runtime.output_dir))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        raise Ended(config, Path(config.hydra.sweep.dir))
+        raise JobsFinished(config, Path(config.hydra.sweep.dir))
 
 
-class Ended(SystemExit):
+class JobsFinished(SystemExit):
     """All jobs are done. The one kind of exception that Hydra lets out of a callback."""
 
     def __init__(self, config: DictConfig, folder: Path) -> None:
@@ -69,7 +69,7 @@ class Ended(SystemExit):
         self.config, self.folder = config, folder
 
 
-def _start(command: Command) -> Ended | None:
+def _start(command: Command) -> JobsFinished | None:
     """Hand over to Hydra; None where it only had to show something."""
     sys.argv = ["xai-bench run", *command.flags, *command.overrides]
     start = hydra.main(
@@ -77,12 +77,12 @@ def _start(command: Command) -> Ended | None:
     )
     try:
         start(job)()
-    except Ended as end:
+    except JobsFinished as end:
         return end
     return None
 
 
-def _finish(end: Ended) -> int:
+def _finish(end: JobsFinished) -> int:
     from xai_bench.runner import exit_summary
 
     statuses = [file.read_text(encoding="utf-8").strip() for file in end.folder.glob("**/status")]
@@ -90,7 +90,7 @@ def _finish(end: Ended) -> int:
 
 
 def _check(command: Command) -> None:
-    """Raises `Mistake` with everything that is wrong, once."""
+    """Raises `UsageError` with everything that is wrong, once."""
     problems: dict[str, None] = {}
     notes: dict[str, None] = {}
     for cfg in configurations(command):
@@ -102,7 +102,7 @@ def _check(command: Command) -> None:
             problems.update(dict.fromkeys(found))
             notes.update(dict.fromkeys([] if found else preflight.notes(cfg)))
     if problems:
-        raise Mistake("\n".join(problems))
+        raise UsageError("\n".join(problems))
     for note in notes:
         sys.stderr.write(f"note: {note}\n")
 

@@ -10,12 +10,13 @@ from typing import Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from xai_bench.evaluation.context import Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric
 from xai_bench.models.cache import Fingerprinted
 from xai_bench.results import regimes
 from xai_bench.results.values import Cell
 from xai_bench.runner import provenance
 from xai_bench.runner.config.catalogue import SETS, conf_dir, options
+from xai_bench.types import tags_of
 
 GROUPS = ("data", "model", "view", "target")
 
@@ -70,7 +71,7 @@ class Plan:
         budget = self.config.get("budget")
         return tuple(self.config.get("anytime") or ()) if budget is None else (budget,)
 
-    def candidates(self) -> list[Candidate]:
+    def candidates(self) -> list[ConfiguredExplainer]:
         """The explainers, once per budget where they have one and one is asked for."""
         return [
             self.candidate(name, at_budget)
@@ -78,23 +79,23 @@ class Plan:
             for at_budget in regimes.at_budgets(config, self.budgets)
         ]
 
-    def candidate(self, name: str, config: Mapping[str, Any]) -> Candidate:
+    def candidate(self, name: str, config: Mapping[str, Any]) -> ConfiguredExplainer:
         """One explainer; one by one, for Hydra would turn a map of dataclasses into configs."""
         made = instantiate(config, _convert_="all")
-        key = provenance.component(config, made.version)
+        key = provenance.component(config, tags_of(made).version)
         shipped = self.shipped("explainer", name)
-        told = regimes.told(config, shipped, equal=bool(self.budgets))
-        return Candidate(name, made, key, config, told)
+        regime = regimes.describe(config, shipped, equal=bool(self.budgets))
+        return ConfiguredExplainer(name, made, key, config, regime)
 
-    def judges(self) -> list[Judge]:
+    def judges(self) -> list[ConfiguredMetric]:
         """The metrics."""
         return [self.judge(name) for name in self.config["metric"]]
 
-    def judge(self, name: str) -> Judge:
+    def judge(self, name: str) -> ConfiguredMetric:
         """One metric; as it ships where it is not among the study's."""
         config = self.config["metric"].get(name) or self.shipped("metric", name)
         made = instantiate(config, _convert_="all")
-        return Judge(name, made, provenance.component(config, made.version))
+        return ConfiguredMetric(name, made, provenance.component(config, tags_of(made).version))
 
     def shipped(self, group: str, name: str) -> dict[str, Any]:
         """What an option's YAML says, with this cell's baselines; empty where there is none."""

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from xai_bench.results.regimes import PAPER
-from xai_bench.results.values import Cell, Explanation, Outcome
+from xai_bench.results.values import Cell, ExplainerResult, Outcome
 
 _MARK = {"ok": "[green]✓[/]", "skipped": "[yellow]–[/]", "failed": "[red]✗[/]"}
 
@@ -90,15 +90,15 @@ class Progress:
         quality = "  ".join(f"{name} {value:.3f}" for name, value in cell.model_scores.items())
         self._say(f"[bold]{self.title}[/]  {quality}")
 
-    def finished(self, explanation: Explanation, *, reused: bool = False) -> None:
+    def finished(self, explanation: ExplainerResult, *, reused: bool = False) -> None:
         """One line for one explainer, with every reason worth reading."""
         failures = {
             f"{scores.metric}: {scores.outcome.reason}"
             for scores in explanation.scores.values()
             if scores.outcome.status == "failed" and explanation.outcome.status == "ok"
         }
-        terms = "" if explanation.terms == PAPER else explanation.terms
-        notes = [terms, "already in the store" if reused else explanation.outcome.reason]
+        regime = "" if explanation.regime == PAPER else explanation.regime
+        notes = [regime, "already in the store" if reused else explanation.outcome.reason]
         told = escape(", ".join(filter(None, notes)))
         self._say(f"  {_MARK[explanation.outcome.status]} {explanation.explainer}  [dim]{told}[/]")
         for failure in sorted(failures):

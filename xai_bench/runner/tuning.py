@@ -16,18 +16,18 @@ from typing import Any, Protocol
 import torch
 
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluation.context import Bench, Candidate, Judge
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.results.regimes import PAPER, TUNED
 from xai_bench.results.store import files
 from xai_bench.runner import provenance
-from xai_bench.types import Choice, Range, Unsupported
+from xai_bench.types import Choice, Range, Unsupported, tags_of
 
 VERSION = 1
 """Raised whenever the same request would find other settings."""
 
 Space = Mapping[str, Range | Choice]
-Make = Callable[[str, Mapping[str, Any]], Candidate]
+Make = Callable[[str, Mapping[str, Any]], ConfiguredExplainer]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
+class TuningJob:
     """What is the same for every explainer that is tuned.
 
     Attributes:
@@ -54,15 +54,15 @@ class Contest:
     """
 
     cell: str
-    judge: Judge
+    judge: ConfiguredMetric
     n_trials: int
     n_samples: int
-    bench: Callable[[], Bench]
+    bench: Callable[[], EvaluationContext]
     make: Make
     folder: Path
     on_trial: Callable[[str, int, float | None], None]
 
-    def tuned(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def tuned(self, candidates: Sequence[ConfiguredExplainer]) -> list[ConfiguredExplainer]:
         """One explainer, at one budget or more, with the settings found at the largest.
 
         Raises `Unsupported` where there is nothing to tune, or nothing to tune by.
@@ -74,11 +74,11 @@ class Contest:
         )
         made = [self.make(c.name, {**c.config, **found["best"]}) for c in candidates]
         return [
-            replace(new, terms=_joined(old.terms, told), tuning=found)
+            replace(new, regime=_joined(old.regime, told), tuning=found)
             for new, old in zip(made, candidates, strict=True)
         ]
 
-    def _found(self, candidate: Candidate) -> dict[str, Any]:
+    def _found(self, candidate: ConfiguredExplainer) -> dict[str, Any]:
         """What the trials say; from the cache where the same was asked before."""
         space = spaces(candidate)
         if not space:
@@ -92,7 +92,7 @@ class Contest:
                 files.write(path, files.dumps(known))
         return known
 
-    def _key(self, candidate: Candidate, space: Space) -> str:
+    def _key(self, candidate: ConfiguredExplainer, space: Space) -> str:
         content = {
             "cell": self.cell,
             "explainer": candidate.key,
@@ -105,7 +105,7 @@ class Contest:
         }
         return provenance.digest(content)
 
-    def _trials(self, candidate: Candidate, space: Space) -> list[Trial]:
+    def _trials(self, candidate: ConfiguredExplainer, space: Space) -> list[Trial]:
         bench = self.bench()
         shipped = {name: candidate.config[name] for name in space}
         trials: list[Trial] = []
@@ -125,7 +125,7 @@ class Contest:
         search(space, shipped, tried, n_trials=self.n_trials, higher=higher, seed=seed)
         return trials
 
-    def _summary(self, candidate: Candidate, trials: Sequence[Trial]) -> dict[str, Any]:
+    def _summary(self, candidate: ConfiguredExplainer, trials: Sequence[Trial]) -> dict[str, Any]:
         best = trials[best_of(trials, self.judge.metric.higher_is_better)]
         budget = candidate.config.get("budget")
         return {
@@ -160,11 +160,11 @@ class Told(Protocol):
 
 
 def tuned(
-    groups: Sequence[Sequence[Candidate]], contest: Contest, progress: Told
-) -> list[Candidate]:
+    groups: Sequence[Sequence[ConfiguredExplainer]], contest: TuningJob, progress: Told
+) -> list[ConfiguredExplainer]:
     """All explainers, each group one of them; those that cannot be tuned compete as they are."""
     progress.expect(contest.n_trials * sum(bool(spaces(group[-1])) for group in groups))
-    found: list[Candidate] = []
+    found: list[ConfiguredExplainer] = []
     left: dict[str, list[str]] = {}
     for group in groups:
         try:
@@ -181,11 +181,11 @@ def tuned(
     return found
 
 
-def validation(bench: Bench, n_samples: int) -> Bench:
+def validation(bench: EvaluationContext, n_samples: int) -> EvaluationContext:
     """The same model on the first validation rows, with random draws of their own."""
-    if bench.lab is None:
+    if bench.variants is None:
         raise Unsupported("tuning needs the validation part of the data")
-    inputs, targets, labels = bench.lab.split("valid")
+    inputs, targets, labels = bench.variants.split("valid")
     rows = torch.arange(min(n_samples, len(inputs)))
     return replace(
         bench,
@@ -199,9 +199,9 @@ def validation(bench: Bench, n_samples: int) -> Bench:
     )
 
 
-def spaces(candidate: Candidate) -> Space:
+def spaces(candidate: ConfiguredExplainer) -> Space:
     """What of an explainer may be tuned: its `search`, but never its budget."""
-    found: Space = getattr(candidate.explainer, "search", {})
+    found: Space = tags_of(candidate.explainer).search
     return {name: one for name, one in found.items() if name != "budget"}
 
 
@@ -265,7 +265,12 @@ def _short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def _trial(bench: Bench, candidate: Candidate, judge: Judge, settings: Mapping[str, Any]) -> Trial:
+def _trial(
+    bench: EvaluationContext,
+    candidate: ConfiguredExplainer,
+    judge: ConfiguredMetric,
+    settings: Mapping[str, Any],
+) -> Trial:
     found = evaluate(bench, candidate, [judge]).scores[judge.name]
     finite = found.values[found.values.isfinite()]
     if not len(finite):
@@ -273,9 +278,9 @@ def _trial(bench: Bench, candidate: Candidate, judge: Judge, settings: Mapping[s
     return Trial(settings, finite.mean().item(), len(finite))
 
 
-def _joined(terms: str, told: str) -> str:
-    """Terms besides the tuning, such as an equal budget, are told too."""
-    return told if terms == PAPER else f"{terms}, {told}"
+def _joined(regime: str, told: str) -> str:
+    """A regime besides the tuning, such as an equal budget, is named too."""
+    return told if regime == PAPER else f"{regime}, {told}"
 
 
 @contextmanager

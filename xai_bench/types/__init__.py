@@ -5,52 +5,68 @@ Letters used for shapes everywhere: `B` samples in a batch, `*S` the shape of on
 """
 
 from xai_bench.types.explainers import (
-    Answer,
     Anytime,
     Cost,
-    Detailed,
     Explainer,
+    Explanation,
     Fitted,
     Kind,
     Rows,
 )
-from xai_bench.types.inputs import Actionability, Domain, Element, Inputs, Law, Rng, Unsupported
-from xai_bench.types.metrics import Case, Explain, Lab, Metric, Probe
+from xai_bench.types.inputs import (
+    Actionability,
+    Distribution,
+    Domain,
+    Element,
+    Inputs,
+    Rng,
+    Unsupported,
+)
+from xai_bench.types.metrics import Case, Explain, Metric, ModelVariants, Probe
 from xai_bench.types.models import ROW_BLOCK, Baseline, Imputer, Model
 from xai_bench.types.search import Choice, Range
-from xai_bench.types.structure import AdditiveForm, Column, Form, LinearForm, Readable, TreesForm
+from xai_bench.types.structure import (
+    AdditiveStructure,
+    Column,
+    LinearStructure,
+    ReadableStructure,
+    Structure,
+    TreeStructure,
+)
+from xai_bench.types.tags import Tags, tags_of
 
 __all__ = [
     "ROW_BLOCK",
     "Actionability",
-    "AdditiveForm",
-    "Answer",
+    "AdditiveStructure",
     "Anytime",
     "Baseline",
     "Case",
     "Choice",
     "Column",
     "Cost",
-    "Detailed",
+    "Distribution",
     "Domain",
     "Element",
     "Explain",
     "Explainer",
+    "Explanation",
     "Fitted",
-    "Form",
     "Imputer",
     "Inputs",
     "Kind",
-    "Lab",
-    "Law",
-    "LinearForm",
+    "LinearStructure",
     "Metric",
     "Model",
+    "ModelVariants",
     "Probe",
     "Range",
-    "Readable",
+    "ReadableStructure",
     "Rng",
     "Rows",
-    "TreesForm",
+    "Structure",
+    "Tags",
+    "TreeStructure",
     "Unsupported",
+    "tags_of",
 ]

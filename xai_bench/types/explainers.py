@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xai_bench.types.inputs import Inputs, Rng
 from xai_bench.types.models import Model
@@ -47,51 +49,88 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """All that an explainer has to say of a batch, where that is more than an attribution.
+class Explanation:
+    """What an explainer returns for a batch.
 
     Attributes:
         attribution: `[B, *S]`, signed, detached and finite.
         standard_error: `[B, *S]`, of an attribution that is an estimate from random draws; pooled
-            over a unit like the attribution, it is the standard error of the unit's credit.
+            over a unit like the attribution, it is the standard error of the unit's attribution.
         counterfactuals: `[B, M, *S]`, up to `M` inputs with another prediction; NaN where fewer
             were found.
         layers: layer name -> `[B, ...]`, one explanation per layer.
-        pairs: `[B, U, U]`, what pairs of units do together; NaN beyond a sample's own units.
-        freedom: `[B]` degrees of freedom of the standard error, of which Student's quantile makes
-            an interval; None where there are enough draws for the normal one.
+        interactions: `[B, U, U]`, what pairs of units do together; NaN beyond a sample's own units.
+        degrees_of_freedom: `[B]`, of the standard error, whose Student quantile makes an interval;
+            None where there are enough draws for the normal one.
     """
 
     attribution: Tensor
     standard_error: Tensor | None = None
     counterfactuals: Tensor | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
-    pairs: Tensor | None = None
-    freedom: Tensor | None = None
+    interactions: Tensor | None = None
+    degrees_of_freedom: Tensor | None = None
+
+    def take(self, rows: Tensor) -> Explanation:
+        """The explanation of the samples at `rows` (long `[M]`)."""
+        return Explanation.from_tensors({k: v[rows] for k, v in self.tensors().items()})
+
+    @staticmethod
+    def cat(parts: Sequence[Explanation]) -> Explanation:
+        """The explanations of all batches as one; what one of them lacks is left out.
+
+        Samples of one batch may have fewer units than those of another: what is missing is NaN.
+        """
+        named = [part.tensors() for part in parts]
+        shared = [name for name in named[0] if all(name in one for one in named)]
+        return Explanation.from_tensors({k: _cat([one[k] for one in named]) for k in shared})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name -> `[B, ...]` of all that is there; each layer under `layers/<name>`."""
+        single = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "layers"}
+        layers = {f"{_LAYERS}{name}": values for name, values in self.layers.items()}
+        return {name: v for name, v in {**single, **layers}.items() if v is not None}
+
+    @staticmethod
+    def from_tensors(named: Mapping[str, Tensor]) -> Explanation:
+        """The explanation whose `tensors` these are. Raises TypeError for other names."""
+        layers = {k.removeprefix(_LAYERS): v for k, v in named.items() if k.startswith(_LAYERS)}
+        single = {k: v for k, v in named.items() if not k.startswith(_LAYERS)}
+        return Explanation(**single, layers=layers)
+
+
+_LAYERS = "layers/"
+
+
+def _cat(parts: Sequence[Tensor]) -> Tensor:
+    """Along the samples, all other axes filled up with NaN to the longest."""
+    shape = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    return torch.cat([_filled(part, shape) for part in parts])
+
+
+def _filled(part: Tensor, shape: Sequence[int]) -> Tensor:
+    spare = [n - have for n, have in zip(shape, part.shape[1:], strict=True)]
+    if not any(spare):
+        return part
+    padding = [amount for n in reversed(spare) for amount in (0, n)]
+    return functional.pad(part, padding, value=torch.nan)
 
 
 class Explainer(Protocol):
     """One class and one YAML make an explainer; the YAML key is its name.
 
-    Class attributes: `kind`; `category`, its family; `needs`, out of `gradient` (a differentiable
-    model), `module` (a torch module to hook), `truth`, and of what can be read of the model
-    (`Readable`): `linear`, `trees`, or `glass_box`, which is either, terms of single elements or
-    one tree; `paper`. Optional methods:
+    Class attributes: `kind`; `category`, its family. What they say beyond that is optional, with
+    the defaults of `Tags`: `needs`, `paper`, `version` and `search` among them. Optional methods:
     `fit(model, background, *, rng) -> Explainer`, called once before the first explanation and
-    timed apart (`Fitted`); `answer`, for those that have more to say (`Detailed`); `anytime`, for
-    those that have a budget (`Anytime`); `rows(n_units, n_references=1) -> Rows | None`, the
-    closed-form cost per sample. Optional class attribute: `search: Mapping[str, Range | Choice]`,
-    the settings that may be tuned, never the budget.
+    timed apart (`Fitted`); `anytime`, for those that have a budget (`Anytime`);
+    `rows(n_units, n_references=1) -> Rows | None`, the closed-form cost per sample.
     """
 
     kind: ClassVar[Kind]
     category: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]]
-    paper: ClassVar[str]
-    version: ClassVar[int]
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        """`[B, *S]`: signed, detached and finite attributions of `target_output`."""
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Signed, detached and finite attributions of `target_output`, and what else is known."""
         ...
 
 
@@ -105,18 +144,8 @@ class Fitted(Protocol):
 
 
 @runtime_checkable
-class Detailed(Protocol):
-    """An explainer with more to say than an attribution; its `explain` is `answer().attribution`.
-
-    Who asks for an answer need not ask `explain`: both take the same rows.
-    """
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer: ...
-
-
-@runtime_checkable
 class Anytime(Protocol):
-    """An explainer whose answer at a small budget is a first part of the work for a larger one."""
+    """An explainer whose result at a small budget is a first part of the work for a larger one."""
 
     @property
     def budget(self) -> int:
@@ -125,9 +154,9 @@ class Anytime(Protocol):
 
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
-        """One answer per budget (ascending), in one run: each as if its budget were the only one.
+    ) -> Iterator[Explanation]:
+        """One explanation per budget (ascending), in one run: each as if its budget were the only.
 
-        When an answer is given, no more rows were spent than its budget.
+        When an explanation is given, no more rows were spent than its budget.
         """
         ...

@@ -43,7 +43,7 @@ class Rng(Protocol):
         ...
 
 
-class Law(Protocol):
+class Distribution(Protocol):
     """A normal distribution that `x` is known to follow."""
 
     @property
@@ -95,7 +95,7 @@ class Domain:
     labels: Tensor | None = None
     truth: Callable[[Inputs, Tensor], Tensor] | None = None
     context: Mapping[str, Tensor] = field(default_factory=dict)
-    law: Law | None = None
+    distribution: Distribution | None = None
     sensitive: Tensor | None = None
     actionability: Actionability | None = None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
-from xai_bench.types.explainers import Cost, Kind
+from xai_bench.types.explainers import Cost, Explanation, Kind
 from xai_bench.types.inputs import Inputs, Rng
 from xai_bench.types.models import Model
 
@@ -40,7 +40,7 @@ class Explain(Protocol):
     ) -> Tensor: ...
 
 
-class Lab(Protocol):
+class ModelVariants(Protocol):
     """Other models than the one explained, for metrics that retrain or randomise.
 
     Models are made once per cell, whatever asks for them and in whatever order.
@@ -77,12 +77,12 @@ class Case:
     """All that a metric may look at for one batch and one explainer.
 
     Attributes:
-        attribution: `[B, *S]`, of the declared `kind`.
+        explanation: what the explainer returned, its attribution of the declared `kind`.
         rng: the metrics' stream. It does not know the explainer, so all face the same draws.
         explain: the same explainer at other inputs, `explain(inputs)`, with the random numbers of
             the explanation under test; `explain(inputs, repeat=1)` draws afresh, `model=other`
             explains another model, `targets=other` another scalar or samples of another split.
-        standard_error, freedom, counterfactuals: as in `Answer`, or None.
+        standard_error, freedom, counterfactuals: as in `Explanation`, or None.
         truth: `[B, *S]` written-down attributions, or None.
         rationale: `[B, *S]` bool, where people or the task's maker say that the evidence lies.
         labels: `[B]` true labels, where known.
@@ -95,22 +95,29 @@ class Case:
     model: Model
     inputs: Inputs
     targets: Tensor
-    attribution: Tensor
+    explanation: Explanation
     kind: Kind
     rng: Rng
     explain: Explain
     cost: Cost
-    standard_error: Tensor | None = None
-    freedom: Tensor | None = None
-    counterfactuals: Tensor | None = None
     truth: Tensor | None = None
     rationale: Tensor | None = None
     labels: Tensor | None = None
     groups: Mapping[str, Tensor] = field(default_factory=dict)
-    lab: Lab | None = None
+    variants: ModelVariants | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
     own: dict[Any, Any] = field(default_factory=dict)
     cell: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def attribution(self) -> Tensor:
+        """`[B, *S]`, of the declared `kind`."""
+        return self.explanation.attribution
+
+    def with_attribution(self, attribution: Tensor) -> Case:
+        """The same case with another attribution `[B, *S]`, and nothing measured of it yet."""
+        explanation = replace(self.explanation, attribution=attribution)
+        return replace(self, explanation=explanation, own={})
 
     def measure(self, probe: Probe[T]) -> T:
         """The probe's result, measured once: for all explainers where it is shared."""
@@ -124,17 +131,13 @@ class Case:
 class Metric(Protocol):
     """One class and one YAML make a metric; the YAML key is its name.
 
-    Class attributes: `category` (the section in MLflow and in tables); `higher_is_better`; `needs`,
-    out of `truth` and `groups`; `paper`; `version`, raised whenever numbers change; `reproducible`,
-    False for what a clock or the operating system says.
+    Class attributes: `category` (the section in MLflow and in tables) and `higher_is_better`. What
+    it says beyond that is optional, with the defaults of `Tags`: `needs`, `paper`, `version` and
+    `reproducible` among them.
     """
 
     category: ClassVar[str]
     higher_is_better: ClassVar[bool]
-    needs: ClassVar[tuple[str, ...]]
-    paper: ClassVar[str]
-    version: ClassVar[int]
-    reproducible: ClassVar[bool]
 
     def score(self, case: Case) -> Tensor:
         """`[B]` float; NaN says that a sample cannot be scored. Never silently the best value."""

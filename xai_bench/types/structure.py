@@ -14,14 +14,14 @@ Column = Literal["outputs", "probabilities"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LinearForm:
+class LinearStructure:
     """`weight[c] . x` and a constant; `weight [C, F]` float64, `x` flattened."""
 
     weight: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AdditiveForm:
+class AdditiveStructure:
     """A sum of functions of one element each, and a constant.
 
     Attributes:
@@ -32,7 +32,7 @@ class AdditiveForm:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TreesForm:
+class TreeStructure:
     """A sum of decision trees and a constant; the nodes of all trees stand in one row, `[n]` each.
 
     A sample goes left where `x.to(precision) <= threshold`. A leaf is its own child on both sides.
@@ -56,14 +56,14 @@ class TreesForm:
     precision: torch.dtype = torch.float32
 
 
-Form = LinearForm | AdditiveForm | TreesForm
+Structure = LinearStructure | AdditiveStructure | TreeStructure
 
 
 @runtime_checkable
-class Readable(Protocol):
+class ReadableStructure(Protocol):
     """A model, the inside of whose explained scalar can be read."""
 
-    def form(self) -> Form | None:
+    def form(self) -> Structure | None:
         """None where there is nothing to read.
 
         Raises `Unsupported` where what can be read is not what is explained.

@@ -20,7 +20,7 @@ MAX_COLUMNS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianLaw:
+class GaussianDistribution:
     """A normal law with `mean [F]` and `covariance [F, F]`, float64."""
 
     mean: Tensor
@@ -50,7 +50,7 @@ class GaussianLaw:
         return self.mean + (x - self.mean) @ gain.to(x).T
 
 
-def conditional_shapley(law: GaussianLaw, weights: Tensor) -> Tensor:
+def conditional_shapley(distribution: GaussianDistribution, weights: Tensor) -> Tensor:
     """`weights [F] -> [F, F]`: row i times `x - mean` is feature i's Shapley value.
 
     The game is `v(S) = E[weights . x | x_S]` (Lundberg & Lee 2017; Aas+ 2021), linear in x for a
@@ -63,7 +63,7 @@ def conditional_shapley(law: GaussianLaw, weights: Tensor) -> Tensor:
             f"found {n}; give fewer data.weights or set data.game=interventional"
         )
     kept = (torch.arange(2**n)[:, None] >> torch.arange(n)) % 2 == 1
-    values = torch.stack([weights @ law.conditional(row)[0] for row in kept])
+    values = torch.stack([weights @ distribution.conditional(row)[0] for row in kept])
     rows = []
     for feature in range(n):
         without = torch.nonzero(~kept[:, feature])[:, 0]
@@ -80,7 +80,7 @@ class CorrelatedGaussian:
     Mean 0, variance 1, correlation `rho ** |i - j|`. `interventional`: absent columns are 0, so
     truth is weight times value and a column that is not read gets 0. `conditional`: absent columns
     are averaged given the present ones, so a column that is not read gets its share of what it
-    tells about those that are. `law()` is the exact law.
+    tells about those that are. `distribution()` is the exact law.
     """
 
     modality: ClassVar[Modality] = "tabular"
@@ -92,23 +92,29 @@ class CorrelatedGaussian:
     noise: float = 0.1
     seed: int = 0
 
-    def law(self) -> GaussianLaw:
+    def distribution(self) -> GaussianDistribution:
         if not -1 < self.rho < 1:
             raise ValueError(f"data.rho must lie between -1 and 1; found {self.rho}")
         n = len(self.weights)
         lag = (torch.arange(n)[:, None] - torch.arange(n)).abs().double()
-        return GaussianLaw(torch.zeros(n, dtype=torch.float64), self.rho**lag)
+        return GaussianDistribution(torch.zeros(n, dtype=torch.float64), self.rho**lag)
 
     def load(self) -> Bundle:
-        n, law = len(self.weights), self.law()
+        n, distribution = len(self.weights), self.distribution()
         score = Multilinear(n, linear_terms(self.weights))
-        generator = Generator(law.draw, score, self.task, self.n_rows, self.seed, self.noise)
-        bundle = replace(generator.table([f"x{k + 1}" for k in range(n)]), law=law)
+        generator = Generator(
+            distribution.draw, score, self.task, self.n_rows, self.seed, self.noise
+        )
+        bundle = replace(
+            generator.table([f"x{k + 1}" for k in range(n)]), distribution=distribution
+        )
         if self.game == "interventional":
             return bundle
         if self.game != "conditional":
             raise ValueError(
                 f"data.game must be interventional or conditional; found {self.game!r}"
             )
-        matrix = conditional_shapley(law, torch.tensor(list(self.weights), dtype=torch.float64))
+        matrix = conditional_shapley(
+            distribution, torch.tensor(list(self.weights), dtype=torch.float64)
+        )
         return replace(bundle, truth=Truth(lambda x: x @ matrix.to(x).T, self.task))

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from xai_bench.core.baselines import references
 from xai_bench.explainers.backprop.layer_types import ELEMENTWISE, MAX_POOLS, hooked, module_of
-from xai_bench.explainers.estimates import require, running
+from xai_bench.explainers.estimates import BudgetedExplainer, require, running
 from xai_bench.explainers.gradient.engine import value_and_gradient
-from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -31,24 +31,23 @@ class DeepLIFT:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Shrikumar+ 2017, arXiv:1704.02685"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     tolerance: float = 1e-3
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         module = module_of(model.module, "DeepLIFT")
         starts = references(self.baseline, inputs, rng=rng).unbind(1)
         with rescaled(module):
             parts = [_against(s, model, inputs, targets, self.tolerance) for s in starts]
-        return sum(parts[1:], start=parts[0]) / len(parts)
+        return Explanation(sum(parts[1:], start=parts[0]) / len(parts))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(2 * n_references, 2 * n_references)
 
 
 @dataclass(frozen=True)
-class DeepLiftShap:
+class DeepLiftShap(BudgetedExplainer):
     """DeepLIFT averaged over background rows drawn at random: for networks of linear layers and
     nonlinearities, an approximation of Shapley values. Lundberg & Lee 2017.
 
@@ -59,20 +58,13 @@ class DeepLiftShap:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
 
     budget: int = 200
     tolerance: float = 1e-3
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
-
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         require(budgets, 2)
         module = module_of(model.module, "DeepLIFT")
         background = inputs.domain.background.to(inputs.x)

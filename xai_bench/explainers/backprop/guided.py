@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xai_bench.explainers.backprop.layer_types import functions, hooked, module_of
 from xai_bench.explainers.gradient.engine import gradient
 from xai_bench.explainers.layerwise.cam import GradCAM
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 Pass = Callable[[Tensor], Tensor]
 """What a ReLU layer multiplies the gradient by, from its output."""
@@ -28,10 +28,9 @@ class GuidedBackprop:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Springenberg+ 2015, arXiv:1412.6806"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return _rectified(model, inputs, targets, lambda out: (out > 0).to(out))
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(_rectified(model, inputs, targets, lambda out: (out > 0).to(out)))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -48,10 +47,9 @@ class DeconvNet:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return _rectified(model, inputs, targets, lambda out: out.new_ones(()))
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(_rectified(model, inputs, targets, lambda out: out.new_ones(())))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -68,14 +66,15 @@ class GuidedGradCAM:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
-    version: ClassVar[int] = 1
 
     layer: str | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        heat = GradCAM(self.layer).explain(model, inputs, targets, rng=rng)
-        guided = GuidedBackprop().explain(model, inputs, targets, rng=rng)
-        return heat * heat.shape[1] * guided  # a place's heat is whole in every channel
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        heat = GradCAM(self.layer).explain(model, inputs, targets, rng=rng).attribution
+        guided = GuidedBackprop().explain(model, inputs, targets, rng=rng).attribution
+        return Explanation(
+            heat * heat.shape[1] * guided
+        )  # a place's heat is whole in every channel
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(2, 2)

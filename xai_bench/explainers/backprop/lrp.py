@@ -25,7 +25,7 @@ from xai_bench.explainers.backprop.layer_types import (
 )
 from xai_bench.explainers.backprop.lrp_rules import Affine, Rule, Shares
 from xai_bench.explainers.gradient.engine import value_and_gradient
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 First = Literal["same", "flat", "z_box"]
 KNOWN = {*AVERAGE_POOLS, *ELEMENTWISE, *LINEAR, *MAX_POOLS, *NORMS, *SHAPES, nn.Sequential}
@@ -52,7 +52,6 @@ class LRP:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Bach+ 2015, doi:10.1371/journal.pone.0130140; Montavon+ 2019"
-    version: ClassVar[int] = 1
 
     dense: Rule = "epsilon"
     convolution: Rule = "epsilon"
@@ -61,12 +60,12 @@ class LRP:
     gamma: float = 0.25
     tolerance: float = 1e-3
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         module = module_of(model.module, "LRP")
         require_known(module)
         batches = torch.arange(len(inputs)).split(model.max_rows)
         parts = [self._batch(module, model, inputs.take(r), targets[r]) for r in batches]
-        return torch.where(inputs.units < 0, 0, torch.cat(parts))
+        return Explanation(torch.where(inputs.units < 0, 0, torch.cat(parts)))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)

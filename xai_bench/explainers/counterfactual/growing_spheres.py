@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai_bench.core import actionability, counterfactuals, units
 from xai_bench.explainers.counterfactual.wachter import answered, require_middle
-from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 BLOCK = 16
 """Draws made at a time: a number that depends on nothing, so that draws do not either."""
@@ -35,9 +35,7 @@ class GrowingSpheres:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "counterfactual"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Laugel+ 2018, arXiv:1712.08443"
-    version: ClassVar[int] = 1
 
     budget: int = 2000
     n_draws: int = 100
@@ -48,10 +46,7 @@ class GrowingSpheres:
         """Takes `N` rows of a regressor and none of a classifier."""
         return replace(self, middle=counterfactuals.middle(model, background))
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         n_units = int(units.count(inputs.units).max())
         if self.budget < n_units + 2:
             raise Unsupported(

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import actionability, counterfactuals
-from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
-def answered(inputs: Inputs, found: Tensor) -> Answer:
+def answered(inputs: Inputs, found: Tensor) -> Explanation:
     """`found [B, M, *S]`, NaN where none was; attributed is what the nearest one changes.
 
     Every element gets its share of the distance, and 0 where no counterfactual was found.
@@ -21,7 +21,7 @@ def answered(inputs: Inputs, found: Tensor) -> Answer:
     size = counterfactuals.changes(inputs, found, counterfactuals.prices(inputs))
     total = size.flatten(2).cumsum(2)[..., -1].nan_to_num(nan=torch.inf)
     nearest = size[torch.arange(len(size)), total.argmin(1)]
-    return Answer(nearest.nan_to_num(nan=0.0).to(inputs.x.dtype), counterfactuals=found)
+    return Explanation(nearest.nan_to_num(nan=0.0).to(inputs.x.dtype), counterfactuals=found)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,6 @@ class Wachter:
     category: ClassVar[str] = "counterfactual"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Wachter+ 2017, arXiv:1711.00399"
-    version: ClassVar[int] = 1
 
     budget: int = 500
     growth: float = 1.05
@@ -59,16 +58,13 @@ class Wachter:
         """Takes `N` rows of a regressor and none of a classifier."""
         return replace(self, middle=counterfactuals.middle(model, background))
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         (last,) = self.anytime(model, inputs, targets, [self.budget], rng=rng)
         return last
 
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         search = _Descent(self, model, inputs, targets)
         for budget in budgets:
             while search.n_steps < budget:
@@ -190,9 +186,7 @@ class NearestUnlikeNeighbour:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "counterfactual"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Keane & Smyth 2020, arXiv:2005.13997"
-    version: ClassVar[int] = 1
 
     n_counterfactuals: int = 1
     labels: Tensor | None = field(default=None, compare=False, repr=False)
@@ -204,10 +198,7 @@ class NearestUnlikeNeighbour:
         middle = outputs.quantile(0.5) if model.n_outputs == 1 else None
         return replace(self, labels=counterfactuals.classes(outputs, middle), middle=middle)
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if self.labels is None:
             raise ValueError("nearest unlike neighbours are unknown before fit; call fit first")
         if inputs.context:

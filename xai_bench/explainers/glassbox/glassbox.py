@@ -11,7 +11,16 @@ from torch import Tensor
 from xai_bench.core.baselines import Background
 from xai_bench.explainers.glassbox.structure import glass_of, linear_of
 from xai_bench.explainers.glassbox.treeshap import TreeSHAPInterventional
-from xai_bench.types import AdditiveForm, Inputs, Kind, LinearForm, Model, Rng, Rows
+from xai_bench.types import (
+    AdditiveStructure,
+    Explanation,
+    Inputs,
+    Kind,
+    LinearStructure,
+    Model,
+    Rng,
+    Rows,
+)
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,9 @@ class LinearSHAP:
     category: ClassVar[str] = "glassbox"
     needs: ClassVar[tuple[str, ...]] = ("linear",)
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874 (linear SHAP)"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return _linear(linear_of(model), inputs, targets)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(_linear(linear_of(model), inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
@@ -49,28 +57,27 @@ class GlassBox:
     category: ClassVar[str] = "glassbox"
     needs: ClassVar[tuple[str, ...]] = ("glass_box",)
     paper: ClassVar[str] = "Rudin 2019, arXiv:1811.10154; Hastie & Tibshirani 1986"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         form = glass_of(model)
-        if isinstance(form, LinearForm):
-            return _linear(form, inputs, targets)
-        if isinstance(form, AdditiveForm):
-            return _additive(form, inputs, targets)
+        if isinstance(form, LinearStructure):
+            return Explanation(_linear(form, inputs, targets))
+        if isinstance(form, AdditiveStructure):
+            return Explanation(_additive(form, inputs, targets))
         return TreeSHAPInterventional(Background()).explain(model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
 
 
-def _linear(form: LinearForm, inputs: Inputs, targets: Tensor) -> Tensor:
+def _linear(form: LinearStructure, inputs: Inputs, targets: Tensor) -> Tensor:
     """`[B, *S]`."""
     distance = inputs.x.double() - inputs.domain.background.double().mean(0)
     credits = form.weight[targets].view(inputs.x.shape) * distance
     return torch.where(inputs.units < 0, 0, credits).to(inputs.x.dtype)
 
 
-def _additive(form: AdditiveForm, inputs: Inputs, targets: Tensor) -> Tensor:
+def _additive(form: AdditiveStructure, inputs: Inputs, targets: Tensor) -> Tensor:
     """`[B, *S]`."""
     background = inputs.domain.background
     means = torch.zeros_like(inputs.x, dtype=torch.float64)

@@ -8,25 +8,25 @@ import torch
 from torch import Tensor
 
 from xai_bench.types import (
-    AdditiveForm,
-    Form,
+    AdditiveStructure,
     Inputs,
-    LinearForm,
+    LinearStructure,
     Model,
-    Readable,
-    TreesForm,
+    ReadableStructure,
+    Structure,
+    TreeStructure,
     Unsupported,
 )
 
 
-def form_of(model: Model) -> Form | None:
-    return model.form() if isinstance(model, Readable) else None
+def form_of(model: Model) -> Structure | None:
+    return model.form() if isinstance(model, ReadableStructure) else None
 
 
-def trees_of(model: Model) -> TreesForm:
+def trees_of(model: Model) -> TreeStructure:
     """The trees of the model, or `Unsupported`."""
     form = form_of(model)
-    if isinstance(form, TreesForm):
+    if isinstance(form, TreeStructure):
         return form
     raise Unsupported(
         "this needs a model made of trees; "
@@ -34,10 +34,10 @@ def trees_of(model: Model) -> TreesForm:
     )
 
 
-def linear_of(model: Model) -> LinearForm:
+def linear_of(model: Model) -> LinearStructure:
     """The weights of the model, or `Unsupported`."""
     form = form_of(model)
-    if isinstance(form, LinearForm):
+    if isinstance(form, LinearStructure):
         return form
     raise Unsupported("this needs a model that is linear in x; use model=linear")
 
@@ -45,11 +45,11 @@ def linear_of(model: Model) -> LinearForm:
 def is_glass(model: Model) -> bool:
     """Whether the model is its own explanation: linear, additive or a single tree."""
     form = form_of(model)
-    single = isinstance(form, TreesForm) and len(form.roots) == 1
-    return single or isinstance(form, LinearForm | AdditiveForm)
+    single = isinstance(form, TreeStructure) and len(form.roots) == 1
+    return single or isinstance(form, LinearStructure | AdditiveStructure)
 
 
-def glass_of(model: Model) -> Form:
+def glass_of(model: Model) -> Structure:
     """The form of a model that is its own explanation, or `Unsupported`."""
     form = form_of(model)
     if form is not None and is_glass(model):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xai_bench.types import TreesForm
+from xai_bench.types import TreeStructure
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Leaves:
         always: `[L, D]` bool, where the first question is of an element that is never removed.
     """
 
-    form: TreesForm
+    form: TreeStructure
     node: Tensor
     row: Tensor
     element: Tensor
@@ -51,7 +51,7 @@ class Leaves:
         return all_of.scatter_reduce(-1, slot, goes.to(torch.uint8), "amin").bool()
 
 
-def leaves_of(form: TreesForm, layout: Tensor) -> Leaves:
+def leaves_of(form: TreeStructure, layout: Tensor) -> Leaves:
     """`layout [F]`: the unit of each element, -1 for those that are never removed."""
     node = (form.left == torch.arange(len(form.left))).nonzero()[:, 0]
     row = torch.zeros_like(form.left)
@@ -82,7 +82,7 @@ def _first_place(unit: Tensor) -> Tensor:
     return (unit[:, :, None] == unit[:, None]).int().argmax(2)
 
 
-def _upwards(form: TreesForm, node: Tensor) -> Tensor:
+def _upwards(form: TreeStructure, node: Tensor) -> Tensor:
     """`[L, D + 1]`: a leaf, its parent and so on; the root again and again at the end."""
     inner = (form.left != torch.arange(len(form.left))).nonzero()[:, 0]
     parent = torch.arange(len(form.left))

@@ -18,7 +18,17 @@ from torch import Tensor
 from xai_bench.core import units
 from xai_bench.explainers.glassbox.structure import layouts, trees_of
 from xai_bench.explainers.glassbox.tree_paths import Leaves, leaves_of
-from xai_bench.types import Baseline, Imputer, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import (
+    Baseline,
+    Explanation,
+    Imputer,
+    Inputs,
+    Kind,
+    Model,
+    Rng,
+    Rows,
+    Unsupported,
+)
 
 _CELLS = 1 << 20
 """Numbers that are held at once, roughly."""
@@ -36,11 +46,10 @@ class TreeSHAPInterventional:
     category: ClassVar[str] = "glassbox"
     needs: ClassVar[tuple[str, ...]] = ("trees",)
     paper: ClassVar[str] = "Lundberg+ 2020, doi:10.1038/s42256-019-0138-9"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         form = trees_of(model)
         if isinstance(self.baseline, Imputer):
             raise Unsupported(
@@ -57,7 +66,7 @@ class TreeSHAPInterventional:
                     for t in (inputs.x, references)
                 )
                 out[some, :n_units] = interventional(leaves, x, absent, targets[some], n_units)
-        return units.spread(out, inputs.units).to(inputs.x.dtype)
+        return Explanation(units.spread(out, inputs.units).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
@@ -76,16 +85,15 @@ class TreeSHAPPathDependent:
     category: ClassVar[str] = "glassbox"
     needs: ClassVar[tuple[str, ...]] = ("trees",)
     paper: ClassVar[str] = "Lundberg+ 2020, doi:10.1038/s42256-019-0138-9"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         form = trees_of(model)
         out = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
         for rows, layout in layouts(inputs):
             leaves, n_units = leaves_of(form, layout), int(layout.max()) + 1
             x = inputs.x[rows].flatten(1).to(form.precision)
             out[rows, :n_units] = path_dependent(leaves, x, targets[rows], n_units)
-        return units.spread(out, inputs.units).to(inputs.x.dtype)
+        return Explanation(units.spread(out, inputs.units).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)

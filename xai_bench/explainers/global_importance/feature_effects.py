@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_bench.core import units
 from xai_bench.explainers.global_importance.class_outputs import answers, of_layout, require_classes
 from xai_bench.explainers.global_importance.permutation import require_variation
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,7 @@ class PDPImportance:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "global_importance"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Greenwell+ 2018, arXiv:1805.04755; Friedman 2001"
-    version: ClassVar[int] = 1
 
     n_grid: int = 10
     n_rows: int = 64
@@ -52,8 +50,8 @@ class PDPImportance:
         curves = _curves(model, background, self.n_grid, self.n_rows)
         return replace(self, learnt=_learnt(background, (_spread(c.mean(0)) for c in curves)))
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return _ready(self.learnt).of(inputs, targets)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(_ready(self.learnt).of(inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
@@ -69,9 +67,7 @@ class ICEImportance:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "global_importance"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Greenwell+ 2018, arXiv:1805.04755; Goldstein+ 2015, arXiv:1309.6392"
-    version: ClassVar[int] = 1
 
     n_grid: int = 10
     n_rows: int = 64
@@ -82,8 +78,8 @@ class ICEImportance:
         curves = _curves(model, background, self.n_grid, self.n_rows)
         return replace(self, learnt=_learnt(background, (_spread(c).mean(0) for c in curves)))
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return _ready(self.learnt).of(inputs, targets)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(_ready(self.learnt).of(inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
@@ -101,9 +97,7 @@ class ALEImportance:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "global_importance"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Apley & Zhu 2020, arXiv:1612.08468"
-    version: ClassVar[int] = 1
 
     n_bins: int = 20
     learnt: Learnt | None = field(default=None, compare=False, repr=False)
@@ -138,8 +132,8 @@ class ALEImportance:
         effect: Tensor = mean.cumsum(0)[upper - 1] + part * mean[upper]
         return effect
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return _ready(self.learnt).of(inputs, targets)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(_ready(self.learnt).of(inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from xai_bench.core import units
 from xai_bench.explainers.global_importance.class_outputs import of_layout
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,7 @@ class PermutationImportance:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "global_importance"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Breiman 2001, doi:10.1023/A:1010933404324"
-    version: ClassVar[int] = 1
 
     n_repeats: int = 5
     importance: Tensor | None = field(default=None, compare=False, repr=False)
@@ -54,12 +52,12 @@ class PermutationImportance:
         spread = units.spread(mean, background.units[:1])[0]
         return replace(self, importance=spread, layout=background.units[0])
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if self.importance is None or self.layout is None:
             raise ValueError(
                 "permutation importance has nothing to tell before fit; call fit first"
             )
-        return of_layout(self.importance, self.layout, inputs)
+        return Explanation(of_layout(self.importance, self.layout, inputs))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from xai_bench.core import units
 from xai_bench.explainers.global_importance.class_outputs import of_layout
 from xai_bench.explainers.global_importance.permutation import require_variation
-from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,7 @@ class SAGE:
 
     kind: ClassVar[Kind] = "ranking"
     category: ClassVar[str] = "global_importance"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Covert+ 2020, arXiv:2004.00668"
-    version: ClassVar[int] = 1
 
     n_orders: int = 256
     n_references: int = 32
@@ -61,14 +59,11 @@ class SAGE:
         spread = [units.spread(g[None], background.units[:1])[0] for g in (gain.mean(0), error)]
         return replace(self, importance=spread[0], error=spread[1], layout=background.units[0])
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if self.importance is None or self.error is None or self.layout is None:
             raise ValueError("SAGE has nothing to tell before fit; call fit first")
         importance = of_layout(self.importance, self.layout, inputs)
-        return Answer(importance, of_layout(self.error, self.layout, inputs))
+        return Explanation(importance, of_layout(self.error, self.layout, inputs))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)

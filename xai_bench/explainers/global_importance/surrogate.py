@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai_bench.explainers.global_importance.class_outputs import answers, require_classes
 from xai_bench.explainers.global_importance.permutation import require_variation
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,7 @@ class LinearSurrogate:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "global_importance"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874 (linear SHAP, on a surrogate)"
-    version: ClassVar[int] = 1
 
     ridge: float = 1e-3
     coefficients: Tensor | None = field(default=None, compare=False, repr=False)
@@ -42,13 +40,13 @@ class LinearSurrogate:
         slopes = (rows.T @ (inverse @ (found - found.mean(0)))).T
         return replace(self, coefficients=slopes.view(-1, *scale.shape) / scale)
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if self.coefficients is None:
             raise ValueError("a linear surrogate has nothing to tell before fit; call fit first")
         require_classes(targets)
         centred = inputs.x - inputs.domain.background.mean(0)
         credits = self.coefficients[targets] * centred
-        return torch.where(inputs.units < 0, 0, credits).to(inputs.x.dtype)
+        return Explanation(torch.where(inputs.units < 0, 0, credits).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
@@ -64,9 +62,7 @@ class TreeSurrogate:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "global_importance"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Craven & Shavlik 1996; Saabas 2014"
-    version: ClassVar[int] = 1
 
     max_depth: int = 4
     min_samples_leaf: int = 2
@@ -85,7 +81,7 @@ class TreeSurrogate:
         found = answers(model, background).numpy()
         return replace(self, trees=tuple(_tree(regressor.fit(rows, a).tree_) for a in found.T))
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if not self.trees:
             raise ValueError("a tree surrogate has nothing to tell before fit; call fit first")
         require_classes(targets)
@@ -95,7 +91,7 @@ class TreeSurrogate:
             of_class = targets == k
             credits[of_class] = tree.credits(x[of_class])
         out = credits.view(inputs.x.shape).to(inputs.x.dtype)
-        return torch.where(inputs.units < 0, 0, out)
+        return Explanation(torch.where(inputs.units < 0, 0, out))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,19 @@ class SensitivityAnalysis:
 
     kind: ClassVar[Kind] = "sensitivity"
     category: ClassVar[str] = "gradient"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Saltelli+ 2008, ISBN 978-0-470-05997-5"
-    version: ClassVar[int] = 1
 
     step: float = 0.1
 
     @torch.no_grad()
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if self.step <= 0:
             raise ValueError(f"a finite difference needs a step above 0; found step={self.step}")
         slopes = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
         for sample, unit in _pieces(inputs, model.max_rows // 2):
             slopes[sample, unit] = self._slopes(model, inputs.take(sample), targets[sample], unit)
         each = units.lookup(slopes[:, None], inputs.units)[:, 0]
-        return torch.where(inputs.units < 0, 0, each).to(inputs.x.dtype)
+        return Explanation(torch.where(inputs.units < 0, 0, each).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(2 * n_units)

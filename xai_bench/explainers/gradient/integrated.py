@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai_bench.core.baselines import references
 from xai_bench.explainers.gradient.engine import weighted_gradients
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 Quadrature = Literal["gauss_legendre", "left", "right", "middle", "trapezoid"]
 
@@ -35,7 +35,7 @@ class IntegratedGradients:
     budget: int = 32
     quadrature: Quadrature = "gauss_legendre"
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         starts = references(self.baseline, inputs, rng=rng)
         n_references = starts.shape[1]
         n_steps = steps(self.budget, n_references, 2 if self.quadrature == "trapezoid" else 1)
@@ -46,7 +46,9 @@ class IntegratedGradients:
             way = inputs.x - start
             return start + nodes[step] * way, shares[step] / n_references * way
 
-        return weighted_gradients(model, inputs, targets, n_references * n_steps, point)
+        return Explanation(
+            weighted_gradients(model, inputs, targets, n_references * n_steps, point)
+        )
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         spent = self.budget // n_references * n_references

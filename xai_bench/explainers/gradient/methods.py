@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_bench.explainers.gradient.engine import gradient, value_and_gradient
-from xai_bench.types import Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,9 @@ class Gradient:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Baehrens+ 2010, arXiv:0912.1128"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return gradient(model, inputs, targets)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(gradient(model, inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -37,10 +36,9 @@ class Saliency:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Simonyan+ 2014, arXiv:1312.6034"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return gradient(model, inputs, targets).abs()
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(gradient(model, inputs, targets).abs())
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -54,10 +52,9 @@ class InputXGradient:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Shrikumar+ 2016, arXiv:1605.01713"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return inputs.x.detach() * gradient(model, inputs, targets)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(inputs.x.detach() * gradient(model, inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -73,9 +70,8 @@ class LossInfluence:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Goodfellow+ 2015, arXiv:1412.6572"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if model.n_outputs < 2 or targets.is_floating_point():
             raise Unsupported(
                 "the loss of a regressor needs the true value, which targets do not hold; "
@@ -85,7 +81,7 @@ class LossInfluence:
         def loss(there: Inputs, classes: Tensor) -> Tensor:
             return functional.cross_entropy(model.outputs(there), classes, reduction="none")
 
-        return value_and_gradient(model, inputs, targets, loss)[1]
+        return Explanation(value_and_gradient(model, inputs, targets, loss)[1])
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from xai_bench.core.baselines import references
 from xai_bench.explainers.gradient.engine import gradient, weighted_gradients
 from xai_bench.explainers.gradient.integrated import nodes_of, steps
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,11 @@ class BlurIntegratedGradients:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Xu+ 2020, arXiv:2004.03383"
-    version: ClassVar[int] = 1
 
     budget: int = 100
     max_sigma: float = 0.17
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if self.max_sigma <= 0:
             raise ValueError(f"a blur needs a width above 0; found max_sigma={self.max_sigma}")
         nodes, shares = nodes_of("gauss_legendre", steps(self.budget, 1))
@@ -47,7 +46,7 @@ class BlurIntegratedGradients:
             there, slope = blurred(inputs, widest * nodes[k], widest)
             return there, -widest * shares[k] * slope
 
-        return weighted_gradients(model, inputs, targets, self.budget, point)
+        return Explanation(weighted_gradients(model, inputs, targets, self.budget, point))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(self.budget, self.budget)
@@ -75,18 +74,17 @@ class GuidedIntegratedGradients:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Kapishnikov+ 2021, arXiv:2106.09788"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int = 201
     fraction: float = 0.1
     anchors: int = 20
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         starts = references(self.baseline, inputs, rng=rng).unbind(1)
         n_steps = steps(self.budget, len(starts), 2) - 1
         parts = [self._from(start, n_steps, model, inputs, targets) for start in starts]
-        return sum(parts[1:], start=parts[0]) / len(parts)
+        return Explanation(sum(parts[1:], start=parts[0]) / len(parts))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         spent = self.budget // n_references * n_references

@@ -9,15 +9,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.explainers.estimates import Draws, require, running
+from xai_bench.explainers.estimates import BudgetedExplainer, Draws, require, running
 from xai_bench.explainers.gradient.engine import gradients_at
-from xai_bench.types import Answer, Inputs, Kind, Model, Range, Rng, Rows
+from xai_bench.types import Explanation, Inputs, Kind, Model, Range, Rng, Rows
 
 NOISE = {"noise": Range(0.01, 1.0, log=True)}
 
 
 @dataclass(frozen=True)
-class SmoothGrad:
+class SmoothGrad(BudgetedExplainer):
     """The mean gradient over copies of the input with normal noise. Smilkov+ 2017.
 
     `noise` is the standard deviation, in standard deviations of each element in the data; `budget`
@@ -34,15 +34,9 @@ class SmoothGrad:
     budget: int = 50
     noise: float = 0.15
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
-
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         require(budgets, 1)
         return running(_noisy(self.noise, model, inputs, targets, rng), inputs, budgets)
 
@@ -51,7 +45,7 @@ class SmoothGrad:
 
 
 @dataclass(frozen=True)
-class SmoothGradSquared:
+class SmoothGradSquared(BudgetedExplainer):
     """The mean squared gradient over copies of the input with normal noise. Hooker+ 2019.
 
     `noise` and `budget` as for SmoothGrad, with the same draws.
@@ -61,21 +55,14 @@ class SmoothGradSquared:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Hooker+ 2019, arXiv:1806.10758"
-    version: ClassVar[int] = 1
     search: ClassVar[Mapping[str, Range]] = NOISE
 
     budget: int = 50
     noise: float = 0.15
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
-
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         require(budgets, 1)
         noisy = _noisy(self.noise, model, inputs, targets, rng)
         return running(lambda numbers: (g.square() for g in noisy(numbers)), inputs, budgets)
@@ -85,7 +72,7 @@ class SmoothGradSquared:
 
 
 @dataclass(frozen=True)
-class VarGrad:
+class VarGrad(BudgetedExplainer):
     """The variance of the gradient over copies of the input with normal noise, unbiased.
 
     `noise` and `budget` as for SmoothGrad, with the same draws. Adebayo+ 2018.
@@ -95,21 +82,14 @@ class VarGrad:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Adebayo+ 2018, arXiv:1810.03307"
-    version: ClassVar[int] = 1
     search: ClassVar[Mapping[str, Range]] = NOISE
 
     budget: int = 50
     noise: float = 0.15
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
-
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         require(budgets, 2)
         noisy = _noisy(self.noise, model, inputs, targets, rng)
         deviations = _Deviations(torch.zeros_like(inputs.x, dtype=torch.float64))
@@ -120,7 +100,7 @@ class VarGrad:
 
 
 @dataclass(frozen=True)
-class ExpectedGradients:
+class ExpectedGradients(BudgetedExplainer):
     """Integrated gradients averaged over the background: every draw takes a random background row
     and a random place on the line from it to the input. Erion+ 2021.
     """
@@ -133,15 +113,9 @@ class ExpectedGradients:
 
     budget: int = 64
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, [self.budget], rng=rng))
-
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         require(budgets, 1)
         background = inputs.domain.background.to(inputs.x)
         row = rng.child("background").integers(len(background), max(budgets))

@@ -12,7 +12,7 @@ from xai_bench.core import coalitions
 from xai_bench.core.baselines import references
 from xai_bench.explainers.layerwise.recording import forward, observe
 from xai_bench.explainers.layerwise.spatial import enlarged, laid_over, spatial_layer
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,12 @@ class GradCAM:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
-    version: ClassVar[int] = 1
 
     layer: str | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         maps, slopes = _maps(model, inputs, targets, self.layer)
-        return _heat(slopes.flatten(2).mean(2).view(_weights(maps)), maps, inputs)
+        return Explanation(_heat(slopes.flatten(2).mean(2).view(_weights(maps)), maps, inputs))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -52,17 +51,16 @@ class GradCAMPlusPlus:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Chattopadhay+ 2018, arXiv:1710.11063"
-    version: ClassVar[int] = 1
 
     layer: str | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         maps, slopes = _maps(model, inputs, targets, self.layer)
         mass = maps.flatten(2).sum(2).view(_weights(maps))
         below = 2 * slopes**2 + mass * slopes**3
         share = torch.where(below == 0, 0, slopes**2 / torch.where(below == 0, 1, below))
         weights = (share * slopes.relu()).flatten(2).sum(2)
-        return _heat(weights.view(_weights(maps)), maps, inputs)
+        return Explanation(_heat(weights.view(_weights(maps)), maps, inputs))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -76,13 +74,12 @@ class LayerCAM:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Jiang+ 2021, doi:10.1109/TIP.2021.3089943"
-    version: ClassVar[int] = 1
 
     layer: str | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         maps, slopes = _maps(model, inputs, targets, self.layer)
-        return _heat(slopes.relu(), maps, inputs)
+        return Explanation(_heat(slopes.relu(), maps, inputs))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -100,23 +97,22 @@ class ScoreCAM:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("module",)
     paper: ClassVar[str] = "Wang+ 2020, arXiv:1910.01279"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     layer: str | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         seen = forward(model, inputs, targets, layer=self.layer)
         maps = seen.layers[spatial_layer(seen, inputs, self.layer)]
         starts = references(self.baseline, inputs, rng=rng)
         scores = torch.zeros(maps.shape[:2], dtype=torch.float64)
         for some in torch.arange(maps.shape[1]).split(max(model.max_rows // len(inputs), 1)):
-            opened = _opened(maps[:, some], inputs.x)
+            prepare_cell = _opened(maps[:, some], inputs.x)
             for behind in starts.unbind(1):
-                points = behind[:, None] + opened * (inputs.x - behind)[:, None]
+                points = behind[:, None] + prepare_cell * (inputs.x - behind)[:, None]
                 scores[:, some] += coalitions.values_at(model, inputs, targets, points)
         scores = scores / starts.shape[1]
-        return _heat(scores.softmax(1).to(maps).view(_weights(maps)), maps, inputs)
+        return Explanation(_heat(scores.softmax(1).to(maps).view(_weights(maps)), maps, inputs))
 
 
 def _maps(
@@ -143,5 +139,5 @@ def _opened(maps: Tensor, x: Tensor) -> Tensor:
     ends = (end(large.flatten(1), 1) for end in (torch.amin, torch.amax))
     low, high = (end.view(-1, *[1] * (large.dim() - 1)) for end in ends)
     # A channel that is the same everywhere lets nothing through.
-    opened = (large - low) / torch.where(high > low, high - low, 1)
-    return opened.view(*maps.shape[:2], 1, *x.shape[2:])
+    prepare_cell = (large - low) / torch.where(high > low, high - low, 1)
+    return prepare_cell.view(*maps.shape[:2], 1, *x.shape[2:])

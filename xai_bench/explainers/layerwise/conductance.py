@@ -14,7 +14,7 @@ from xai_bench.explainers.layerwise.layer_gradients import slopes_through
 from xai_bench.explainers.layerwise.layers import over_x
 from xai_bench.explainers.layerwise.quadrature import added, nodes, steps
 from xai_bench.explainers.layerwise.recording import Seen, observe
-from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,15 @@ class Layerwise:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Sundararajan+ 2017; Dhamdhere+ 2018, arXiv:1805.12233"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int = 32
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`layers`: name -> `[B, *L]`."""
         starts = references(self.baseline, inputs, rng=rng)
         flow = _flow(model, inputs, targets, starts, steps(self.budget, starts.shape[1]))
-        return Answer(flow.credits, layers=flow.layers)
+        return Explanation(flow.credits, layers=flow.layers)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         n_rows = self.budget // n_references * n_references
@@ -63,16 +59,12 @@ class LayerConductance:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Dhamdhere+ 2018, arXiv:1805.12233"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     layer: str | None = None
     budget: int = 32
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`layers`: name -> `[B, *L]`."""
         starts = references(self.baseline, inputs, rng=rng)
         n_steps = steps(self.budget, starts.shape[1])
@@ -99,17 +91,13 @@ class NeuronConductance:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Dhamdhere+ 2018, arXiv:1805.12233"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     layer: str | None = None
     neuron: Sequence[int] | None = None
     budget: int = 64
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`layers`: name -> `[B, *L]`, what each neuron of each hidden layer conducts."""
         starts = references(self.baseline, inputs, rng=rng)
         n_steps = steps(self.budget, 2 * starts.shape[1])
@@ -127,7 +115,7 @@ class NeuronConductance:
                 neurons.repeat_interleave(k, dim=0),
             )
             found = added(found, weights, slopes * ways.flatten(0, 1))
-        return Answer(found, layers=flow.layers)
+        return Explanation(found, layers=flow.layers)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         n_rows = self.budget // (2 * n_references) * 2 * n_references

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xai_bench.explainers.layerwise.recording import Seen, differentiable, observe
 from xai_bench.explainers.layerwise.spatial import enlarged, laid_over, spatial_layer
-from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 INPUT = "(input)"
 """The name of the term of x itself, which no layer can have."""
@@ -30,14 +30,10 @@ class FullGrad:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Srinivas & Fleuret 2019, arXiv:1905.00780"
-    version: ClassVar[int] = 1
 
     tolerance: float = 1e-3
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`layers` holds the signed terms: `(input)` of x itself, and one per layer with a bias."""
         module = differentiable(model)
         seen = observe(model, inputs, targets)
@@ -48,7 +44,7 @@ class FullGrad:
         for name in _over_x(seen, inputs):
             if name in terms:
                 heat = heat + _heat(terms[name], inputs)
-        return Answer(laid_over(heat, inputs), layers=terms)
+        return Explanation(laid_over(heat, inputs), layers=terms)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)

@@ -13,7 +13,7 @@ from xai_bench.explainers.layerwise.layer_gradients import slopes_at
 from xai_bench.explainers.layerwise.quadrature import added, nodes, steps
 from xai_bench.explainers.layerwise.recording import Seen, forward, observe
 from xai_bench.explainers.layerwise.spatial import shared_out, spatial_layer
-from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,10 @@ class LayerActivation:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Shrikumar+ 2016, arXiv:1605.01713 (at a hidden layer)"
-    version: ClassVar[int] = 1
 
     layer: str | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`layers`: name -> `[B, *L]`."""
         seen = observe(model, inputs, targets, layer=self.layer)
         layers = {name: seen.layers[name] * seen.slopes[name] for name in seen.hidden()}
@@ -60,16 +56,12 @@ class LayerIntegratedGradients:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365 (at a hidden layer)"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     layer: str | None = None
     budget: int = 256
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`layers`: name -> `[B, *L]`, which add up to the change of the output along the line."""
         seen = observe(model, inputs, targets, layer=self.layer)
         there = references(self.baseline, inputs, rng=rng).unbind(1)
@@ -83,10 +75,10 @@ class LayerIntegratedGradients:
         return over_x(layers, seen, inputs, self.layer)
 
 
-def over_x(layers: dict[str, Tensor], seen: Seen, inputs: Inputs, layer: str | None) -> Answer:
+def over_x(layers: dict[str, Tensor], seen: Seen, inputs: Inputs, layer: str | None) -> Explanation:
     """The layers, and that of a convolutional network which is laid over x, channels added up."""
     name = spatial_layer(seen, inputs, layer)
-    return Answer(shared_out(layers[name].sum(1), inputs), layers=layers)
+    return Explanation(shared_out(layers[name].sum(1), inputs), layers=layers)
 
 
 def _along(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from xai_bench.core.spelling import instead
+from xai_bench.core.spelling import suggest
 from xai_bench.types import Inputs, Model, Unsupported
 
 _RESHAPING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
@@ -92,7 +92,7 @@ def network(model: Model, layer: str | None = None) -> nn.Module:
         raise Unsupported("layers can be seen in a torch module only, and this model has none")
     names = [name for name, _ in model.module.named_modules() if name]
     if layer is not None and layer not in names:
-        raise Unsupported(f"the network has no layer {layer!r}; {instead(layer, names)}")
+        raise Unsupported(f"the network has no layer {layer!r}; {suggest(layer, names)}")
     return model.module
 
 

@@ -1,8 +1,13 @@
-"""From values of coalitions to credits of units, for samples with any number of units."""
+"""The engine of removal explainers: from values of coalitions to attributions of units.
+
+A method says which coalitions it needs and what to make of their values; the engine evaluates them
+for samples with any number of units and spreads the results over the elements of `x`.
+"""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -12,32 +17,32 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_bench.core import units
-from xai_bench.core.coalitions import Game, Renamed
-from xai_bench.explainers.estimates import require_ascending
-from xai_bench.types import Answer, Baseline, Inputs, Model, Rng, Rows, Unsupported
+from xai_bench.core.coalitions import CoalitionGame, PermutedDesign
+from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending
+from xai_bench.types import Baseline, Explanation, Inputs, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Credits:
-    """What the units of samples with the same number of units get.
+class UnitAttributions:
+    """Attributions of the units of samples that have the same number of units.
 
     Attributes:
         values: `[b, u]`.
         errors: `[b, u]` standard errors of `values`, NaN where there are too few draws to tell, or
             None where nothing is drawn.
-        pairs: `[b, u, u]`, what units do in pairs, for schemes that tell.
-        freedom: degrees of freedom of the errors, infinite where nothing is drawn, for schemes that
-            tell, whatever the sample.
+        interactions: `[b, u, u]`, of pairs of units, from methods that compute them.
+        degrees_of_freedom: of the errors, the same for all samples; infinite where nothing is
+            drawn, None where the method does not state them.
     """
 
     values: Tensor
     errors: Tensor | None = None
-    pairs: Tensor | None = None
-    freedom: float | None = None
+    interactions: Tensor | None = None
+    degrees_of_freedom: float | None = None
 
 
-class Scheme(Protocol):
-    """Which coalitions to ask for, the same for all samples, and what to make of the answers.
+class Solver(Protocol):
+    """A method that turns values of coalitions into attributions.
 
     Every method sees samples with the same number of units `u`, so there is no padding.
     """
@@ -45,133 +50,133 @@ class Scheme(Protocol):
     @property
     def baseline(self) -> Baseline: ...
 
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """`kept [K, u], values [b, K]` float64 to attributions of the units."""
+        ...
+
+
+class CoalitionDesign(Solver, Protocol):
+    """A method whose coalitions are fixed, the same for all samples."""
+
     def coalitions(self, n_units: int) -> Tensor:
         """`kept [K, u]` bool."""
         ...
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        """`kept [K, u], values [b, K]` float64 to the credits of the units."""
-        ...
 
+@dataclass(frozen=True)
+class CoalitionSampler(BudgetedExplainer):
+    """Base of explainers whose coalitions are drawn; a subclass states the design and the solution.
 
-class Sampler(Protocol):
-    """A scheme whose coalitions are drawn: those for few are the first of those for more.
+    `budget` bounds the model rows per sample; a coalition costs one row per reference. The
+    coalitions of a small budget are the first of those of a large one.
 
     One design serves all samples, so that what depends on it alone is computed once. For each
-    sample its units are shuffled first: which of them go together is drawn anew, and a draw that
+    sample its units are permuted first: which of them go together is drawn anew, and a draw that
     is bad for one unit of one sample says nothing about the next. So no unit may have a place of
-    its own in a design: any renaming of the units must be as likely.
+    its own in a design: any permutation of the units must be as likely.
     """
 
-    @property
-    def baseline(self) -> Baseline: ...
+    baseline: Baseline
+    budget: int = 512
 
+    @abstractmethod
     def least(self, n_units: int) -> int:
-        """How many coalitions it takes at the least."""
-        ...
+        """The smallest number of coalitions that determines the attributions."""
 
+    @abstractmethod
     def n_coalitions(self, n_units: int, most: int) -> int:
-        """How many it asks for where it may ask for `most`, which are enough."""
-        ...
+        """How many coalitions are evaluated where `most >= least` are allowed."""
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    @abstractmethod
+    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         """`kept [K, u]` bool, or the shares that stay; `rng` has one row, `K = n_coalitions`."""
-        ...
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits: ...
+    @abstractmethod
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """As in `Solver`."""
+
+    def anytime(
+        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
+    ) -> Iterator[Explanation]:
+        """One explanation per budget; what a smaller one evaluated is not evaluated again.
+
+        Each has the bits that it has on its own. Raises `Unsupported` at a budget with which the
+        units cannot be told apart.
+        """
+        require_ascending(budgets)
+        groups = _groups(self.baseline, model, inputs, targets, rng)
+        sizes = [[_affordable(self, budget, group) for budget in budgets] for group in groups]
+        designs = [_drawn(self, g, size[-1]) for g, size in zip(groups, sizes, strict=True)]
+        for number in range(len(budgets)):
+            each = zip(designs, sizes, strict=True)
+            yield _explanation(inputs, [one.solve(self, size[number]) for one, size in each])
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        return Rows(self.n_coalitions(n_units, self.budget // n_references) * n_references)
 
 
-def explained(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-    """`[B, *S]`: each unit's credit, over its elements."""
-    return answered(scheme, model, inputs, targets, rng=rng).attribution
+def explain_by_design(
+    design: CoalitionDesign, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng
+) -> Explanation:
+    """The explanation of a method with fixed coalitions; 0 in padding.
 
-
-def answered(scheme: Scheme, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-    """All that a scheme has to say.
-
-    Samples with as many units are solved together, so that nothing is asked for padding and what a
-    sample's coalitions are depends on its own units only. 0 in padding.
+    Samples with as many units are solved together, so that nothing is evaluated for padding and a
+    sample's coalitions depend on its own units only.
     """
-    groups = _groups(scheme.baseline, model, inputs, targets, rng)
-    asked = [_Asked(group, scheme.coalitions(group.n_units)) for group in groups]
-    return _answer(inputs, [one.credits(scheme, len(one.design)) for one in asked])
-
-
-def answers(
-    scheme: Sampler,
-    model: Model,
-    inputs: Inputs,
-    targets: Tensor,
-    budgets: Sequence[int],
-    *,
-    rng: Rng,
-) -> Iterator[Answer]:
-    """One answer per budget (ascending, in model rows per sample), in one run.
-
-    A coalition costs a row per reference. What a smaller budget asked for is not asked for again,
-    and each answer has the bits that it has on its own. Raises `Unsupported` at a budget with which
-    the units cannot be told apart.
-    """
-    require_ascending(budgets)
-    groups = _groups(scheme.baseline, model, inputs, targets, rng)
-    sizes = [[_affordable(scheme, budget, group) for budget in budgets] for group in groups]
-    asked = [_drawn(scheme, g, size[-1]) for g, size in zip(groups, sizes, strict=True)]
-    for number in range(len(budgets)):
-        each = zip(asked, sizes, strict=True)
-        yield _answer(inputs, [one.credits(scheme, size[number]) for one, size in each])
-
-
-def sampled_rows(scheme: Sampler, budget: int, n_units: int, n_references: int) -> Rows:
-    """What `answers` takes per sample at one budget."""
-    return Rows(scheme.n_coalitions(n_units, budget // n_references) * n_references)
+    groups = _groups(design.baseline, model, inputs, targets, rng)
+    asked = [_EvaluatedDesign(group, design.coalitions(group.n_units)) for group in groups]
+    return _explanation(inputs, [one.solve(design, len(one.design)) for one in asked])
 
 
 @dataclass(frozen=True, eq=False)
 class _Group:
     """Samples with the same number of units; `rows [b]` is where they stand in the batch."""
 
-    game: Game
+    game: CoalitionGame
     rows: Tensor
     n_units: int
     rng: Rng
 
 
-class _Asked:
-    """A group and its design `[K, u]`; `names [b, u]` is the column that is each sample's unit.
+class _EvaluatedDesign:
+    """A group, its design `[K, u]`, and the values `[b, k]` of the first coalitions.
 
-    Without names, a unit's column is its own. Values `[b, k]` of the first coalitions are kept.
+    `columns [b, u]` is the column of the design that stands for each unit of each sample; without
+    it, a unit's column is its own.
     """
 
-    def __init__(self, group: _Group, design: Tensor, names: Tensor | None = None) -> None:
-        self.group, self.design, self.names = group, design, names
+    def __init__(self, group: _Group, design: Tensor, columns: Tensor | None = None) -> None:
+        self.group, self.design, self.columns = group, design, columns
         self.values = torch.zeros(len(group.rows), 0, dtype=torch.float64)
 
-    def credits(self, scheme: Scheme | Sampler, n_coalitions: int) -> tuple[Tensor, Credits]:
-        """Whose, and from the first of the design, of which those not yet known are asked for."""
+    def solve(self, solver: Solver, n_coalitions: int) -> tuple[Tensor, UnitAttributions]:
+        """The rows of the group, and their attributions from the first coalitions of the design."""
         fresh = self.design[self.values.shape[1] : n_coalitions]
         alike = fresh.expand(len(self.values), -1, -1)
-        kept = alike if self.names is None else Renamed(fresh, self.names)
+        kept = alike if self.columns is None else PermutedDesign(fresh, self.columns)
         self.values = torch.cat([self.values, self.group.game.values(kept)], dim=1)
-        found = scheme.solve(self.design[:n_coalitions], self.values)
-        return self.group.rows, found if self.names is None else _renamed(found, self.names)
+        solved = solver.solve(self.design[:n_coalitions], self.values)
+        return self.group.rows, solved if self.columns is None else _by_unit(solved, self.columns)
 
 
-def _drawn(scheme: Sampler, group: _Group, n_coalitions: int) -> _Asked:
-    """A design from the stream that all samples share, under each sample's own names."""
-    drawn = group.rng.child("coalitions").shared()
-    design = scheme.plan(group.n_units, n_coalitions, rng=drawn)
-    return _Asked(group, design, group.rng.child("names").uniform(group.n_units).argsort(1))
+def _drawn(sampler: CoalitionSampler, group: _Group, n_coalitions: int) -> _EvaluatedDesign:
+    """A design from the stream that all samples share, permuted by each sample's own."""
+    shared = group.rng.child("coalitions").shared()
+    design = sampler.design(group.n_units, n_coalitions, rng=shared)
+    columns = group.rng.child("names").uniform(group.n_units).argsort(1)
+    return _EvaluatedDesign(group, design, columns)
 
 
-def _renamed(credits: Credits, names: Tensor) -> Credits:
+def _by_unit(attributions: UnitAttributions, columns: Tensor) -> UnitAttributions:
     """From columns of the design to each sample's units."""
-    errors, pairs = credits.errors, credits.pairs
+    errors, interactions = attributions.errors, attributions.interactions
     if errors is not None:
-        errors = errors.gather(1, names)
-    if pairs is not None:
-        across = names[:, :, None].expand_as(pairs)
-        pairs = pairs.gather(1, across).gather(2, across.mT)
-    return replace(credits, values=credits.values.gather(1, names), errors=errors, pairs=pairs)
+        errors = errors.gather(1, columns)
+    if interactions is not None:
+        across = columns[:, :, None].expand_as(interactions)
+        interactions = interactions.gather(1, across).gather(2, across.mT)
+    values = attributions.values.gather(1, columns)
+    return replace(attributions, values=values, errors=errors, interactions=interactions)
 
 
 def _groups(
@@ -183,21 +188,21 @@ def _groups(
         rows = (counts == n).nonzero()[:, 0]
         own = rng.take(rows)
         some = inputs if len(rows) == len(inputs) else inputs.take(rows)
-        game = Game(model, some, targets[rows], baseline, rng=own)
+        game = CoalitionGame(model, some, targets[rows], baseline, rng=own)
         groups.append(_Group(game, rows, n, own))
     return groups
 
 
-def _affordable(scheme: Sampler, budget: int, group: _Group) -> int:
-    """How many coalitions the scheme takes for a budget, which must be enough."""
+def _affordable(sampler: CoalitionSampler, budget: int, group: _Group) -> int:
+    """How many coalitions a budget pays for. Raises `Unsupported` where they are too few."""
     n_units, n_references = group.n_units, group.game.n_references
-    least = scheme.least(n_units)
+    least = sampler.least(n_units)
     if budget // n_references < least:
-        raise too_small(budget, least, n_units, n_references)
-    return scheme.n_coalitions(n_units, budget // n_references)
+        raise budget_too_small(budget, least, n_units, n_references)
+    return sampler.n_coalitions(n_units, budget // n_references)
 
 
-def too_small(budget: int, least: int, n_units: int, n_references: int = 1) -> Unsupported:
+def budget_too_small(budget: int, least: int, n_units: int, n_references: int = 1) -> Unsupported:
     """The reason why a budget is not enough for `least` coalitions."""
     against = f" against {n_references} references each" if n_references > 1 else ""
     return Unsupported(
@@ -206,50 +211,54 @@ def too_small(budget: int, least: int, n_units: int, n_references: int = 1) -> U
     )
 
 
-def _answer(inputs: Inputs, parts: Sequence[tuple[Tensor, Credits]]) -> Answer:
-    """The credits of all samples, spread over the elements of their units."""
+def _explanation(inputs: Inputs, parts: Sequence[tuple[Tensor, UnitAttributions]]) -> Explanation:
+    """The attributions of all samples, spread over the elements of their units."""
     values = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
     errors = torch.zeros_like(values)
-    freedom = torch.full((len(inputs),), math.inf, dtype=torch.float64)
-    for rows, credits in parts:
-        freedom[rows] = math.inf if credits.freedom is None else credits.freedom
-        n_units = credits.values.shape[1]
-        values[rows, :n_units] = credits.values
-        if credits.errors is not None:
-            errors[rows, :n_units] = credits.errors
-    drawn = any(credits.errors is not None for _, credits in parts)
-    told = any(credits.freedom is not None for _, credits in parts)
+    degrees = torch.full((len(inputs),), math.inf, dtype=torch.float64)
+    for rows, part in parts:
+        n_units = part.values.shape[1]
+        values[rows, :n_units] = part.values
+        if part.errors is not None:
+            errors[rows, :n_units] = part.errors
+        if part.degrees_of_freedom is not None:
+            degrees[rows] = part.degrees_of_freedom
+    drawn = any(part.errors is not None for _, part in parts)
+    stated = any(part.degrees_of_freedom is not None for _, part in parts)
     spread = [units.spread(v, inputs.units).to(inputs.x.dtype) for v in (values, errors)]
-    return Answer(
+    return Explanation(
         spread[0],
         spread[1] if drawn else None,
-        pairs=_pairs(values, parts),
-        freedom=freedom if told else None,
+        interactions=_interactions(values, parts),
+        degrees_of_freedom=degrees if stated else None,
     )
 
 
-def _pairs(values: Tensor, parts: Sequence[tuple[Tensor, Credits]]) -> Tensor | None:
-    """`[B, U, U]`, NaN beyond a sample's own units; None for schemes that do not tell."""
+def _interactions(
+    values: Tensor, parts: Sequence[tuple[Tensor, UnitAttributions]]
+) -> Tensor | None:
+    """`[B, U, U]`, NaN beyond a sample's own units; None from methods that compute none."""
+    if not parts or any(part.interactions is None for _, part in parts):
+        return None
     out = values.new_full((*values.shape, values.shape[1]), torch.nan)
-    for rows, credits in parts:
-        if credits.pairs is None:
-            return None
-        n_units = credits.pairs.shape[1]
-        out[rows, :n_units, :n_units] = credits.pairs
-    return out if parts else None
+    for rows, part in parts:
+        assert part.interactions is not None
+        n_units = part.interactions.shape[1]
+        out[rows, :n_units, :n_units] = part.interactions
+    return out
 
 
 _CELLS = 1 << 19
-"""How many numbers are held at a time, so that what is made of them is cached."""
+"""How many numbers are held at a time, so that what is computed from them stays in the cache."""
 
 
-def in_parts(n_samples: int, cells: int) -> list[slice]:
-    """Some samples at a time, where each takes so many cells."""
+def in_chunks(n_samples: int, cells: int) -> list[slice]:
+    """Slices of the samples, where each sample takes so many numbers."""
     height = max(_CELLS // max(cells, 1), 1)
     return [slice(start, start + height) for start in range(0, n_samples, height)]
 
 
-def combined(values: Tensor, weights: Tensor) -> Tensor:
+def row_matmul(values: Tensor, weights: Tensor) -> Tensor:
     """`values [b, K] @ weights [K, u] -> [b, u]`, with the same bits in every batch.
 
     That takes one product per sample, whose result starts on a cache line: hence a width that is a
@@ -260,6 +269,6 @@ def combined(values: Tensor, weights: Tensor) -> Tensor:
     return (values[:, None] @ wide.expand(len(values), -1, -1))[:, 0, :n_units]
 
 
-def ends(n_units: int) -> Tensor:
+def full_and_empty(n_units: int) -> Tensor:
     """`[2, u]` bool: the full coalition, then the empty one."""
     return torch.tensor([[True], [False]]).expand(2, n_units)

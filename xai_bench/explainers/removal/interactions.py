@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,46 +12,40 @@ from torch import Tensor
 from xai_bench.core import cooperative_games, units
 from xai_bench.explainers.removal import paired_sampling
 from xai_bench.explainers.removal.engine import (
-    Credits,
-    answered,
-    answers,
-    combined,
-    ends,
-    in_parts,
-    sampled_rows,
+    CoalitionSampler,
+    UnitAttributions,
+    explain_by_design,
+    full_and_empty,
+    in_chunks,
+    row_matmul,
 )
-from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
 class ExactInteractions:
     """Shapley values split into what a unit does alone and its half of what it does in each pair.
 
-    `Answer.pairs` holds half the Shapley interaction index of each pair, and on its diagonal what
-    is left of the unit's Shapley value, which is the attribution: rows add up to it. From all `2^U`
-    coalitions; for at most `max_units` units. Grabisch & Roubens 1999; Lundberg+ 2020.
+    `Explanation.interactions` holds half the Shapley interaction index of each pair, and on its
+    diagonal the rest of the unit's Shapley value, which is the attribution: rows add up to it. From
+    all `2^U` coalitions; for at most `max_units` units. Grabisch & Roubens 1999; Lundberg+ 2020.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Grabisch & Roubens 1999; Lundberg+ 2020, arXiv:1905.04610"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     max_units: int = 15
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         n_units = units.width(inputs.units)
         if n_units > self.max_units:
             raise Unsupported(
                 f"exact interactions of {n_units} units need 2^{n_units} coalitions; at most "
                 f"{self.max_units} units are allowed: take shapley_interactions"
             )
-        return answered(self, model, inputs, targets, rng=rng)
+        return explain_by_design(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows((1 << n_units) * n_references)
@@ -60,13 +53,15 @@ class ExactInteractions:
     def coalitions(self, n_units: int) -> Tensor:
         return cooperative_games.all_coalitions(n_units)
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         credit = cooperative_games.shapley_values(values)
-        return Credits(credit, None, _split(credit, cooperative_games.shapley_interactions(values)))
+        return UnitAttributions(
+            credit, None, _split(credit, cooperative_games.shapley_interactions(values))
+        )
 
 
 @dataclass(frozen=True)
-class ShapleyInteractions:
+class ShapleyInteractions(CoalitionSampler):
     """The same from some coalitions: unbiased, and with a standard error of each Shapley value.
 
     Coalitions are drawn with their complements, sizes by the Shapley kernel; every one of them says
@@ -76,26 +71,10 @@ class ShapleyInteractions:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Fumagalli+ 2023, arXiv:2303.01179"
     version: ClassVar[int] = 2
 
-    baseline: Baseline
     budget: int = 2048
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
-
-    def anytime(
-        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
-        return answers(self, model, inputs, targets, budgets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return sampled_rows(self, self.budget, n_units, n_references)
 
     def least(self, n_units: int) -> int:
         return 6 if n_units > 1 else 2
@@ -103,17 +82,19 @@ class ShapleyInteractions:
     def n_coalitions(self, n_units: int, most: int) -> int:
         return most - most % 2 if n_units > 1 else 2
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         if n_units == 1:
-            return ends(n_units)
+            return full_and_empty(n_units)
         # With replacement, however few units: what is drawn is weighed by its chance.
         one = paired_sampling.again_by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
-        return torch.cat([ends(n_units), paired_sampling.both(one)])
+        return torch.cat([full_and_empty(n_units), paired_sampling.both(one)])
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         n_units, whole = kept.shape[1], values[:, :1] - values[:, 1:2]
         if n_units == 1:
-            return Credits(whole, torch.zeros_like(whole), whole[..., None], freedom=math.inf)
+            return UnitAttributions(
+                whole, torch.zeros_like(whole), whole[..., None], degrees_of_freedom=math.inf
+            )
         member, size = kept[2:], kept[2:].sum(1)
         # Equal shares of the whole change have no part in any correction and no interactions.
         surplus = values[:, 2:] - values[:, 1:2] - whole * size / n_units
@@ -122,15 +103,17 @@ class ShapleyInteractions:
         mean, errors = _mean_of_pairs(surplus, counts)
         index = _interactions(member, surplus, of_two[size])
         credit = whole / n_units + mean
-        return Credits(credit, errors, _split(credit, index), freedom=len(member) // 2 - 1)
+        return UnitAttributions(
+            credit, errors, _split(credit, index), degrees_of_freedom=len(member) // 2 - 1
+        )
 
 
 def _mean_of_pairs(surplus: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """`[b, 2 n], [2 n, u] -> [b, u]` twice: the mean of the products, and its error by pairs."""
     n_pairs = len(weight) // 2
-    mean = combined(surplus, weight) / (2 * n_pairs)
-    crossed = combined(surplus[:, ::2] * surplus[:, 1::2], weight[::2] * weight[1::2])
-    squares = combined(surplus.square(), weight.square()) + 2 * crossed
+    mean = row_matmul(surplus, weight) / (2 * n_pairs)
+    crossed = row_matmul(surplus[:, ::2] * surplus[:, 1::2], weight[::2] * weight[1::2])
+    squares = row_matmul(surplus.square(), weight.square()) + 2 * crossed
     variance = (squares / (4 * n_pairs) - mean.square()).clamp(min=0) / max(n_pairs - 1, 1)
     return mean, variance.sqrt()
 
@@ -148,9 +131,9 @@ def _interactions(member: Tensor, surplus: Tensor, weight: Tensor) -> Tensor:
     """
     none, one, two = (surplus[..., None] * weight).unbind(2)
     z = member.double()
-    either = combined(one - none, z)
+    either = row_matmul(one - none, z)
     curve = two - 2 * one + none
-    parts = [curve[some] for some in in_parts(len(curve), member.numel())]
+    parts = [curve[some] for some in in_chunks(len(curve), member.numel())]
     both = torch.cat([(z * c[..., None]).mT @ z.expand(len(c), -1, -1) for c in parts])
     total = none.sum(1)[:, None, None] + either[:, :, None] + either[:, None, :] + both
     return total / len(member)

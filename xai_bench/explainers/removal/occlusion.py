@@ -10,8 +10,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.explainers.removal.engine import Credits, combined, explained
-from xai_bench.types import Baseline, Inputs, Kind, Model, Range, Rng, Rows, Unsupported
+from xai_bench.explainers.removal.engine import UnitAttributions, explain_by_design, row_matmul
+from xai_bench.types import (
+    Baseline,
+    Explanation,
+    Inputs,
+    Kind,
+    Model,
+    Range,
+    Rng,
+    Rows,
+    Unsupported,
+)
 
 
 @dataclass(frozen=True)
@@ -20,14 +30,12 @@ class LeaveOneOut:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Li+ 2016, arXiv:1612.08220"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return explained(self, model, inputs, targets, rng=rng)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return explain_by_design(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows((n_units + 1) * n_references)
@@ -35,8 +43,8 @@ class LeaveOneOut:
     def coalitions(self, n_units: int) -> Tensor:
         return all_but(torch.eye(n_units, dtype=torch.bool))
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        return Credits(values[:, :1] - values[:, 1:])
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        return UnitAttributions(values[:, :1] - values[:, 1:])
 
 
 @dataclass(frozen=True)
@@ -50,18 +58,16 @@ class Occlusion:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
-    version: ClassVar[int] = 1
     search: ClassVar[Mapping[str, Range]] = {"window": Range(1, 8, whole=True)}
 
     baseline: Baseline
     window: int = 3
     stride: int = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_cover("occlusion", "window", self.window, self.stride)
-        return explained(self, model, inputs, targets, rng=rng)
+        return explain_by_design(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows((1 + n_windows(n_units, self.window, self.stride)) * n_references)
@@ -69,7 +75,7 @@ class Occlusion:
     def coalitions(self, n_units: int) -> Tensor:
         return all_but(windows(n_units, self.window, self.stride))
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         return shared_drops(kept, values)
 
 
@@ -100,13 +106,13 @@ def all_but(dropped: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(dropped[:1]), ~dropped])
 
 
-def shared_drops(kept: Tensor, values: Tensor) -> Credits:
+def shared_drops(kept: Tensor, values: Tensor) -> UnitAttributions:
     """Of the full coalition and windows: a window's drop is shared evenly by its units, and a unit
     gets the mean over the windows that cover it.
     """
     dropped = (~kept[1:]).double()
     share = dropped / dropped.sum(1, keepdim=True) / dropped.sum(0)
-    return Credits(combined(values[:, :1] - values[:, 1:], share))
+    return UnitAttributions(row_matmul(values[:, :1] - values[:, 1:], share))
 
 
 @dataclass(frozen=True)
@@ -120,16 +126,14 @@ class PatchOcclusion:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
-    version: ClassVar[int] = 1
     search: ClassVar[Mapping[str, Range]] = {"patch": Range(1, 8, whole=True)}
 
     baseline: Baseline
     patch: int = 3
     stride: int = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_cover("occlusion_patches", "patch", self.patch, self.stride)
         if inputs.x.dim() != 4:
             raise Unsupported(
@@ -138,8 +142,8 @@ class PatchOcclusion:
             )
         height, width = inputs.x.shape[2:]
         pixels = torch.arange(height * width).view(height, width).expand_as(inputs.x)
-        scheme = _Patches(self.baseline, height, width, self.patch, self.stride)
-        return explained(scheme, model, replace(inputs, units=pixels), targets, rng=rng)
+        patches = _Patches(self.baseline, height, width, self.patch, self.stride)
+        return explain_by_design(patches, model, replace(inputs, units=pixels), targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return None  # the number of units does not tell height and width
@@ -159,5 +163,5 @@ class _Patches:
         down, across = (windows(n, self.patch, self.stride) for n in (self.height, self.width))
         return all_but((down[:, None, :, None] & across[None, :, None, :]).flatten(2).flatten(0, 1))
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         return shared_drops(kept, values)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import cooperative_games
-from xai_bench.explainers.removal.engine import Credits
+from xai_bench.explainers.removal.engine import UnitAttributions
 from xai_bench.explainers.removal.regression import Regression
 from xai_bench.types import Rng
 
@@ -70,7 +70,9 @@ def coins(n_units: int, n_draws: int, *, rng: Rng) -> Tensor:
     return rng.uniform(n_draws, n_units)[0] < 0.5
 
 
-def linear_game(kept: Tensor, values: Tensor, chances: Tensor, total: Tensor | None) -> Credits:
+def linear_game(
+    kept: Tensor, values: Tensor, chances: Tensor, total: Tensor | None
+) -> UnitAttributions:
     """The credits of the linear game closest to the pairs `kept [2 n, u], values [b, 2 n]`.
 
     Each pair counts by its `chances [u + 1]`. With a `total [b, 1]` to be shared, credits are what
@@ -90,7 +92,7 @@ def linear_game(kept: Tensor, values: Tensor, chances: Tensor, total: Tensor | N
         side, weight[size], spare=1 - drawn[size], n_free=n_units - (total is not None)
     ).credits(change)
     if (drawn[chances > 0] == 1).all():
-        return Credits(found.values, torch.zeros_like(found.values))
+        return UnitAttributions(found.values, torch.zeros_like(found.values))
     return found
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench.explainers.removal.engine import Credits, combined
+from xai_bench.explainers.removal.engine import UnitAttributions, row_matmul
 
 _SINGULAR = 1e-9
 """Below this share of the largest, a pivot or an eigenvalue says that the design does not cover a
@@ -42,22 +42,24 @@ class Regression:
         covered = size > _SINGULAR * size[-1:].clamp(min=1e-300)
         inverse = (direction * torch.where(covered, 1 / size, 0)) @ direction.mT
         self.solution = weighted @ inverse
-        self.freedom = len(design) - float((inverse * gram).sum())
+        self.degrees_of_freedom = len(design) - float((inverse * gram).sum())
         enough = int(covered.sum()) >= (len(gram) if n_free is None else n_free)
-        self.told = self.freedom > 0.5 and enough
+        self.told = self.degrees_of_freedom > 0.5 and enough
         self.spread = self.solution.square() * (1 if spare is None else spare[:, None])
 
-    def credits(self, response: Tensor) -> Credits:
+    def credits(self, response: Tensor) -> UnitAttributions:
         """`[b, K]` to coefficients and their errors."""
-        values = combined(response, self.solution)
+        values = row_matmul(response, self.solution)
         if not self.told:
-            return Credits(values, torch.full_like(values, torch.nan))
-        residual = response - combined(values, self.design.mT)
-        errors = combined(residual.square(), self.spread).clamp(min=0).sqrt()
-        return Credits(values, errors * (len(self.design) / self.freedom))
+            return UnitAttributions(values, torch.full_like(values, torch.nan))
+        residual = response - row_matmul(values, self.design.mT)
+        errors = row_matmul(residual.square(), self.spread).clamp(min=0).sqrt()
+        return UnitAttributions(values, errors * (len(self.design) / self.degrees_of_freedom))
 
 
-def regress_on_members(kept: Tensor, values: Tensor, weight: Tensor, ridge: float) -> Credits:
+def regress_on_members(
+    kept: Tensor, values: Tensor, weight: Tensor, ridge: float
+) -> UnitAttributions:
     """As `Regression`, of `values [b, K]` on membership `kept [b, K, u]` bool, each sample's own.
 
     With a free intercept. The design is never centred: sums of products are, afterwards. Those for
@@ -80,7 +82,7 @@ def regress_on_members(kept: Tensor, values: Tensor, weight: Tensor, ridge: floa
     residual = values - centre - (member @ found[..., None])[..., 0]
     residual = residual + (mean * found).sum(1, keepdim=True)
     meat = _scatter(kept.float(), (weight * residual).float(), mean)
-    return Credits(found, normal.errors(meat, kept.shape[1]))
+    return UnitAttributions(found, normal.errors(meat, kept.shape[1]))
 
 
 def _scatter(member: Tensor, miss: Tensor, mean: Tensor) -> Tensor:
@@ -112,9 +114,11 @@ class Normal:
     def errors(self, meat: Tensor, n_rows: int) -> Tensor:
         """`[b, u]` from `meat [b, u, u]`, the scatter of the rows' residuals; see `Regression`."""
         variance = ((self.inverse @ meat) * self.inverse).sum(2)
-        freedom = (n_rows - (self.inverse * self.gram).sum((1, 2)))[:, None]
-        told = (freedom > 0.5) & self.regular[:, None]
-        return torch.where(told, variance.clamp(min=0).sqrt() * n_rows / freedom, torch.nan)
+        degrees_of_freedom = (n_rows - (self.inverse * self.gram).sum((1, 2)))[:, None]
+        told = (degrees_of_freedom > 0.5) & self.regular[:, None]
+        return torch.where(
+            told, variance.clamp(min=0).sqrt() * n_rows / degrees_of_freedom, torch.nan
+        )
 
 
 def _factor(gram: Tensor) -> tuple[Tensor, Tensor]:

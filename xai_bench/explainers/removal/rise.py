@@ -12,13 +12,13 @@ from torch import Tensor
 
 from xai_bench.core import coalitions
 from xai_bench.core.baselines import references
-from xai_bench.explainers.estimates import require_ascending
-from xai_bench.explainers.removal.engine import Credits, answers, combined, sampled_rows
-from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending
+from xai_bench.explainers.removal.engine import CoalitionSampler, UnitAttributions, row_matmul
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
-class RISE:
+class RISE(BudgetedExplainer):
     """The mean of output times mask over smooth random masks, divided by `keep`.
 
     A grid of `cells` per axis of space or time is on or off at random, enlarged linearly to the
@@ -28,24 +28,16 @@ class RISE:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int = 4000
     cells: int = 7
     keep: float = 0.5
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
-
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         if inputs.x.dim() - 2 not in (1, 2):
             raise Unsupported(
                 "rise needs inputs [channels, time] or [channels, height, width]; these have shape "
@@ -93,7 +85,7 @@ class RISE:
             mask = enlarged.view(-1, size, *across.shape[2:]).movedim(1, 1 + axis)
         return mask
 
-    def _answer(self, inputs: Inputs, mean: Tensor, square: Tensor, n_draws: int) -> Answer:
+    def _answer(self, inputs: Inputs, mean: Tensor, square: Tensor, n_draws: int) -> Explanation:
         variance = (square - mean.square()).clamp(min=0) / max(n_draws - 1, 1)
         found = [v / self.keep for v in (mean, variance.sqrt())]
         n_channels = inputs.x.shape[1]
@@ -101,7 +93,7 @@ class RISE:
             torch.where(inputs.units < 0, 0, v[:, None] / n_channels).to(inputs.x.dtype)
             for v in found
         )
-        return Answer(value, error)
+        return Explanation(value, error)
 
 
 def _enlarge(size: int, cells: int, shift: Tensor) -> Tensor:
@@ -113,7 +105,7 @@ def _enlarge(size: int, cells: int, shift: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class UnitRISE:
+class UnitRISE(CoalitionSampler):
     """RISE with units in place of a grid: each stays with chance `keep`, apart from the others.
 
     For inputs without space: columns, tokens, gates. `budget` bounds the model rows per sample, of
@@ -122,27 +114,11 @@ class UnitRISE:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
     version: ClassVar[int] = 2
 
-    baseline: Baseline
     budget: int = 4000
     keep: float = 0.5
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
-
-    def anytime(
-        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
-        return answers(self, model, inputs, targets, budgets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return sampled_rows(self, self.budget, n_units, n_references)
 
     def least(self, n_units: int) -> int:
         return 2
@@ -150,12 +126,12 @@ class UnitRISE:
     def n_coalitions(self, n_units: int, most: int) -> int:
         return most
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         return rng.uniform(n_coalitions, n_units)[0] < self.keep
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         n_draws, values = len(kept), values / self.keep
-        mean = combined(values, kept) / n_draws
-        square = combined(values.square(), kept) / n_draws
+        mean = row_matmul(values, kept) / n_draws
+        square = row_matmul(values.square(), kept) / n_draws
         variance = (square - mean.square()).clamp(min=0) / max(n_draws - 1, 1)
-        return Credits(mean, variance.sqrt())
+        return UnitAttributions(mean, variance.sqrt())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,8 +11,13 @@ from torch import Tensor
 
 from xai_bench.core import cooperative_games
 from xai_bench.explainers.removal import paired_sampling
-from xai_bench.explainers.removal.engine import Credits, answers, ends, explained, sampled_rows
-from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.explainers.removal.engine import (
+    CoalitionSampler,
+    UnitAttributions,
+    explain_by_design,
+    full_and_empty,
+)
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
 @dataclass(frozen=True)
@@ -22,21 +26,19 @@ class ExactShapley:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     max_units: int = 15
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         n_units = int(inputs.units.max()) + 1
         if n_units > self.max_units:
             raise Unsupported(
                 f"exact Shapley values of {n_units} units need 2^{n_units} coalitions; "
                 f"at most {self.max_units} units are allowed"
             )
-        return explained(self, model, inputs, targets, rng=rng)
+        return explain_by_design(self, model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows((1 << n_units) * n_references)
@@ -44,12 +46,12 @@ class ExactShapley:
     def coalitions(self, n_units: int) -> Tensor:
         return cooperative_games.all_coalitions(n_units)
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
-        return Credits(cooperative_games.shapley_values(values))
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        return UnitAttributions(cooperative_games.shapley_values(values))
 
 
 @dataclass(frozen=True)
-class PermutationShapley:
+class PermutationShapley(CoalitionSampler):
     """The mean gain of a unit when units join in random order, each order also run backwards.
 
     `budget` bounds the model rows per sample, of which a coalition costs one per reference. The
@@ -59,26 +61,8 @@ class PermutationShapley:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Castro+ 2009; Mitchell+ 2022, arXiv:2104.12199"
     version: ClassVar[int] = 3
-
-    baseline: Baseline
-    budget: int = 512
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
-
-    def anytime(
-        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
-        return answers(self, model, inputs, targets, budgets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return sampled_rows(self, self.budget, n_units, n_references)
 
     def least(self, n_units: int) -> int:
         return 2 * n_units
@@ -88,18 +72,18 @@ class PermutationShapley:
         per_pair = 2 * n_units - 2
         return 2 + ((most - 2) // per_pair * per_pair if per_pair else 0)
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         n_pairs = (n_coalitions - 2) // (2 * n_units - 2) if n_units > 1 else 0
         rank = rng.uniform(n_pairs, n_units)[0].argsort(1)
         orders = torch.stack([rank, n_units - 1 - rank], dim=1).flatten(0, 1)
         joined = orders[:, None] < torch.arange(1, n_units)[:, None]
-        return torch.cat([ends(n_units), joined.flatten(0, 1)])
+        return torch.cat([full_and_empty(n_units), joined.flatten(0, 1)])
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         n_units = kept.shape[1]
         if n_units == 1:
             alone = values[:, :1] - values[:, 1:]
-            return Credits(alone, torch.zeros_like(alone), freedom=math.inf)
+            return UnitAttributions(alone, torch.zeros_like(alone), degrees_of_freedom=math.inf)
         rank = n_units - 1 - kept[2:].unflatten(0, (-1, n_units - 1)).sum(1)
         between = values[:, 2:].unflatten(1, (-1, n_units - 1))
         full, empty = (values[:, k, None, None].expand(-1, len(rank), 1) for k in (0, 1))
@@ -108,13 +92,13 @@ class PermutationShapley:
         by_pair = gain[:, place].unflatten(1, (-1, 2)).mean(2)
         mean, n_pairs = by_pair.mean(1), by_pair.shape[1]
         if n_units == 2:  # both orders there are
-            return Credits(mean, torch.zeros_like(mean), freedom=math.inf)
+            return UnitAttributions(mean, torch.zeros_like(mean), degrees_of_freedom=math.inf)
         variance = (by_pair - mean[:, None]).square().sum(1) / (n_pairs * max(n_pairs - 1, 0))
-        return Credits(mean, variance.sqrt(), freedom=n_pairs - 1)
+        return UnitAttributions(mean, variance.sqrt(), degrees_of_freedom=n_pairs - 1)
 
 
 @dataclass(frozen=True)
-class KernelSHAP:
+class KernelSHAP(CoalitionSampler):
     """Shapley values as the additive game closest to the model's, by constrained least squares.
 
     Coalitions are drawn with their complements, sizes by the Shapley kernel. `budget` bounds the
@@ -126,26 +110,8 @@ class KernelSHAP:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536"
     version: ClassVar[int] = 3
-
-    baseline: Baseline
-    budget: int = 512
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
-
-    def anytime(
-        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
-        return answers(self, model, inputs, targets, budgets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return sampled_rows(self, self.budget, n_units, n_references)
 
     def least(self, n_units: int) -> int:
         return 2 * n_units
@@ -153,15 +119,15 @@ class KernelSHAP:
     def n_coalitions(self, n_units: int, most: int) -> int:
         return paired_sampling.n_coalitions(n_units, most)
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         one = paired_sampling.by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
-        return torch.cat([ends(n_units), paired_sampling.both(one)])
+        return torch.cat([full_and_empty(n_units), paired_sampling.both(one)])
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         """Equal shares of the whole change, and a correction that is orthogonal to equal shares."""
         n_units = kept.shape[1]
         whole = values[:, :1] - values[:, 1:2]
         correction = paired_sampling.linear_game(
             kept[2:], values[:, 2:], paired_sampling.kernel(n_units), whole
         )
-        return Credits(whole / n_units + correction.values, correction.errors)
+        return UnitAttributions(whole / n_units + correction.values, correction.errors)

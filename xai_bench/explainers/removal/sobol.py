@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from xai_bench.explainers.removal.engine import Credits, answers, sampled_rows
-from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Rng, Rows
+from xai_bench.explainers.removal.engine import CoalitionSampler, UnitAttributions
+from xai_bench.types import Kind, Rng
 
 
 @dataclass(frozen=True)
-class Sobol:
+class Sobol(CoalitionSampler):
     """Total indices: the share of the output's variance that is due to a unit, alone or with
     others, when every unit fades to its reference by a share that is uniform on 0..1.
 
@@ -26,26 +25,10 @@ class Sobol:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Fel+ 2021, arXiv:2111.04138"
     version: ClassVar[int] = 2
 
-    baseline: Baseline
     budget: int = 4000
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
-
-    def anytime(
-        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
-        return answers(self, model, inputs, targets, budgets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return sampled_rows(self, self.budget, n_units, n_references)
 
     def least(self, n_units: int) -> int:
         return 2 * (n_units + 2)
@@ -53,13 +36,13 @@ class Sobol:
     def n_coalitions(self, n_units: int, most: int) -> int:
         return most - most % (n_units + 2)
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         """`[n designs * (u + 2), u]` float32: the share of each unit that stays."""
         ends = rng.uniform(n_coalitions // (n_units + 2), 2, n_units)[0].float()
         mixed = torch.where(torch.eye(n_units, dtype=torch.bool), ends[:, 1:], ends[:, :1])
         return torch.cat([ends, mixed], dim=1).flatten(0, 1)
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         by_design = values.unflatten(1, (-1, kept.shape[1] + 2))
         ends, mixed = by_design[:, :, :2], by_design[:, :, 2:]
         centre = ends.mean((1, 2), keepdim=True)
@@ -72,4 +55,4 @@ class Sobol:
         # Of a ratio of means: the spread of what each design does to it.
         pull = (lost - index * spread) / scale
         n_designs = pull.shape[1]
-        return Credits(index[:, 0], pull.std(1, correction=1) / n_designs**0.5)
+        return UnitAttributions(index[:, 0], pull.std(1, correction=1) / n_designs**0.5)

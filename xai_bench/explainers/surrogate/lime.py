@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,13 +10,18 @@ import torch
 from torch import Tensor
 
 from xai_bench.explainers.removal import paired_sampling
-from xai_bench.explainers.removal.engine import Credits, answers, combined, in_parts, sampled_rows
+from xai_bench.explainers.removal.engine import (
+    CoalitionSampler,
+    UnitAttributions,
+    in_chunks,
+    row_matmul,
+)
 from xai_bench.explainers.removal.regression import Normal, Regression, lasso
-from xai_bench.types import Answer, Baseline, Inputs, Kind, Model, Range, Rng, Rows
+from xai_bench.types import Kind, Range, Rng
 
 
 @dataclass(frozen=True)
-class LIME:
+class LIME(CoalitionSampler):
     """Coefficients of a ridge regression of the output on which units are present.
 
     Every unit is kept with chance 1/2; the first coalition keeps all. A coalition weighs
@@ -26,7 +31,6 @@ class LIME:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
     version: ClassVar[int] = 3
     search: ClassVar[Mapping[str, Range]] = {
@@ -34,24 +38,8 @@ class LIME:
         "ridge": Range(1e-4, 100.0, log=True),
     }
 
-    baseline: Baseline
-    budget: int = 512
     width: float = 0.25
     ridge: float = 1.0
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
-
-    def anytime(
-        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
-        return answers(self, model, inputs, targets, budgets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return sampled_rows(self, self.budget, n_units, n_references)
 
     def least(self, n_units: int) -> int:
         return n_units + 1
@@ -59,17 +47,17 @@ class LIME:
     def n_coalitions(self, n_units: int, most: int) -> int:
         return most
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         return full_and_fair(n_units, n_coalitions, rng=rng)
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         weight = cosine_kernel(kept, self.width)
         design, response = centred(kept, values, weight)
         return Regression(design, weight, ridge=self.ridge).credits(response)
 
 
 @dataclass(frozen=True)
-class LassoLIME:
+class LassoLIME(CoalitionSampler):
     """LIME whose regression punishes the sum of the sizes of the coefficients: few units remain.
 
     `alpha` is that of `sum(w * (y - Z b)^2) / (2 sum w) + alpha |b|_1`, in units of the output.
@@ -78,28 +66,11 @@ class LassoLIME:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938; Tibshirani 1996"
     version: ClassVar[int] = 2
 
-    baseline: Baseline
-    budget: int = 512
     width: float = 0.25
     alpha: float = 0.01
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
-
-    def anytime(
-        self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
-        return answers(self, model, inputs, targets, budgets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return sampled_rows(self, self.budget, n_units, n_references)
 
     def least(self, n_units: int) -> int:
         return n_units + 1
@@ -107,21 +78,21 @@ class LassoLIME:
     def n_coalitions(self, n_units: int, most: int) -> int:
         return most
 
-    def plan(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         return full_and_fair(n_units, n_coalitions, rng=rng)
 
-    def solve(self, kept: Tensor, values: Tensor) -> Credits:
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         weight = cosine_kernel(kept, self.width)
         weight = weight / weight.sum()
         design, response = centred(kept, values, weight)
         weighted = design * weight[:, None]
         gram = (weighted.mT @ design).expand(len(values), -1, -1)
-        right = combined(response, weighted)
+        right = row_matmul(response, weighted)
         found = lasso(gram, right, self.alpha)
-        missed = response - combined(found, design.mT)
-        parts = in_parts(len(values), design.numel())
+        missed = response - row_matmul(found, design.mT)
+        parts = in_chunks(len(values), design.numel())
         errors = [self._errors(weighted, gram[s], right[s], found[s], missed[s]) for s in parts]
-        return Credits(found, torch.cat(errors))
+        return UnitAttributions(found, torch.cat(errors))
 
     def _errors(
         self, weighted: Tensor, gram: Tensor, right: Tensor, found: Tensor, missed: Tensor
@@ -153,4 +124,4 @@ def centred(kept: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tenso
     """`[K, u], [b, K]`: membership and values less their weighted means: a free intercept."""
     share = (weight / weight.sum())[:, None]
     member = kept.double()
-    return member - (share * member).sum(0), values - combined(values, share)
+    return member - (share * member).sum(0), values - row_matmul(values, share)

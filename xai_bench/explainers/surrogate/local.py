@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
-from xai_bench.explainers.estimates import require, require_ascending
+from xai_bench.explainers.estimates import BudgetedExplainer, require, require_ascending
 from xai_bench.explainers.removal.regression import least_squares
-from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows
 
 _CELLS = 1 << 22
 """Numbers that are held at once, roughly."""
 
 
 @dataclass(frozen=True)
-class LocalLinearSurrogate:
+class LocalLinearSurrogate(BudgetedExplainer):
     """A ridge regression of the output on draws around the sample: its coefficient times the
     distance from the background's mean, as of the global linear surrogate.
 
@@ -31,20 +31,15 @@ class LocalLinearSurrogate:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938; Laugel+ 2018, arXiv:1806.07498"
-    version: ClassVar[int] = 1
 
     budget: int = 512
     width: float = 0.5
     ridge: float = 1e-3
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng)).attribution
-
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         return _learnt(self, model, inputs, targets, budgets, rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
@@ -70,7 +65,7 @@ class LocalLinearSurrogate:
 
 
 @dataclass(frozen=True)
-class LocalTreeSurrogate:
+class LocalTreeSurrogate(BudgetedExplainer):
     """A regression tree of the output on draws around the sample. On the sample's way down, every
     change of the node's mean is credited to the element that was asked about.
 
@@ -83,20 +78,15 @@ class LocalTreeSurrogate:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Breiman+ 1984; Saabas 2014; Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 1
 
     budget: int = 512
     max_depth: int = 4
     min_samples_leaf: int = 5
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng)).attribution
-
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         return _learnt(self, model, inputs, targets, budgets, rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
@@ -134,7 +124,7 @@ def _learnt(
     targets: Tensor,
     budgets: Sequence[int],
     rng: Rng,
-) -> Iterator[Answer]:
+) -> Iterator[Explanation]:
     """One answer per budget (ascending): values are kept, and draws made again when needed."""
     require_ascending(budgets)
     require(budgets, 2)
@@ -149,7 +139,7 @@ def _learnt(
             values.append(torch.cat([known[rows], found], dim=1))
             credits.append(local.credits(part, draws, values[-1]))
         known = torch.cat(values)
-        yield Answer(torch.cat(credits).to(inputs.x.dtype))
+        yield Explanation(torch.cat(credits).to(inputs.x.dtype))
 
 
 def path_credits(draws: Tensor, values: Tensor, x: Tensor, max_depth: int, min_leaf: int) -> Tensor:

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
-from xai_bench.explainers.estimates import require_ascending
-from xai_bench.explainers.removal.engine import too_small
+from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending
+from xai_bench.explainers.removal.engine import budget_too_small
 from xai_bench.explainers.removal.regression import regress_on_members
-from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows
 
 _FEW = 4
 """An element with no more values than quarters keeps them as they are."""
 
 
 @dataclass(frozen=True)
-class TabularLIME:
+class TabularLIME(BudgetedExplainer):
     """Coefficients of a ridge regression of the output on which units stay in the sample's bin.
 
     Each unit is replaced by that of a random background row; it counts as kept where every element
@@ -31,28 +31,20 @@ class TabularLIME:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 1
 
     budget: int = 5000
     width: float = 0.75
     ridge: float = 1.0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
-        return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
-
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Explanation]:
         require_ascending(budgets)
         (same, values), n_units = _nothing(inputs), units.width(inputs.units)
         for budget in budgets:
             if budget <= n_units:
-                raise too_small(budget, n_units + 1, n_units)
+                raise budget_too_small(budget, n_units + 1, n_units)
             kept, found = _drawn(model, inputs, targets, (values.shape[1], budget), rng)
             same, values = torch.cat([same, kept], dim=1), torch.cat([values, found], dim=1)
             yield self._fitted(inputs, same, values)
@@ -60,13 +52,13 @@ class TabularLIME:
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(self.budget)
 
-    def _fitted(self, inputs: Inputs, same: Tensor, values: Tensor) -> Answer:
+    def _fitted(self, inputs: Inputs, same: Tensor, values: Tensor) -> Explanation:
         counts = units.count(inputs.units)[:, None].double()
         weight = torch.exp(-(~same).sum(2) / (self.width**2 * counts))
         found = regress_on_members(same, values, weight, self.ridge)
         assert found.errors is not None
         spread = [units.spread(v, inputs.units) for v in (found.values, found.errors)]
-        return Answer(spread[0].to(inputs.x.dtype), spread[1].to(inputs.x.dtype))
+        return Explanation(spread[0].to(inputs.x.dtype), spread[1].to(inputs.x.dtype))
 
 
 def _nothing(inputs: Inputs) -> tuple[Tensor, Tensor]:

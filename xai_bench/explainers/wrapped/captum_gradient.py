@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xai_bench.explainers.wrapped import captum_library as captum
 from xai_bench.explainers.wrapped.common import Halves, Sample, filled, one_by_one
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 LIBRARY = "captum"
 
@@ -37,11 +37,10 @@ class CaptumSaliency:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Simonyan+ 2014, arXiv:1312.6034"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_gradient(model)
-        return captum.at_once("Saliency", model, inputs, targets)
+        return Explanation(captum.at_once("Saliency", model, inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -55,11 +54,10 @@ class CaptumInputXGradient:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Shrikumar+ 2016, arXiv:1605.01713"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_gradient(model)
-        return captum.at_once("InputXGradient", model, inputs, targets)
+        return Explanation(captum.at_once("InputXGradient", model, inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -76,14 +74,13 @@ class CaptumIntegratedGradients:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int = 50
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_gradient(model)
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         made = captum.method("IntegratedGradients")(sample.scalar)
@@ -110,14 +107,13 @@ class CaptumGradientShap:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Lundberg & Lee 2017; Erion+ 2021, arXiv:1906.10670"
-    version: ClassVar[int] = 1
 
     budget: int = 5
     noise: float = 0.0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_gradient(model)
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         made = captum.method("GradientShap")(sample.scalar)
@@ -141,13 +137,12 @@ class CaptumDeepLIFT:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Shrikumar+ 2017, arXiv:1704.02685"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_module(model)
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         made = captum.method("DeepLift")(Halves(sample.scalar))
@@ -169,15 +164,14 @@ class CaptumDeepLIFTShap:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
 
     n_samples: int = 32
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_module(model)
         if self.n_samples < 2:
             raise ValueError(f"found n_samples {self.n_samples}; captum wants at least 2 baselines")
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         made = captum.method("DeepLiftShap")(Halves(sample.scalar))
@@ -199,11 +193,10 @@ class CaptumGuidedBackprop:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Springenberg+ 2015, arXiv:1412.6806"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_module(model)
-        return captum.at_once("GuidedBackprop", model, inputs, targets)
+        return Explanation(captum.at_once("GuidedBackprop", model, inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -220,11 +213,10 @@ class CaptumDeconvolution:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_module(model)
-        return captum.at_once("Deconvolution", model, inputs, targets)
+        return Explanation(captum.at_once("Deconvolution", model, inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(1, 1)
@@ -241,13 +233,12 @@ class CaptumGuidedGradCAM:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         layers = [m for m in require_module(model).modules() if isinstance(m, CONVOLUTIONS)]
         if not layers or inputs.x.dim() < 3:
             raise Unsupported("Grad-CAM needs a convolution of an input that has axes in space")
-        return captum.guided_gradcam(model, inputs, targets, layers[-1])
+        return Explanation(captum.guided_gradcam(model, inputs, targets, layers[-1]))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(2, 2)
@@ -264,11 +255,10 @@ class CaptumLRP:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Bach+ 2015, doi:10.1371/journal.pone.0130140"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_module(model)
-        return captum.lrp(model, inputs, targets)
+        return Explanation(captum.lrp(model, inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(2, 1)
@@ -282,14 +272,13 @@ class CaptumNoiseTunnel:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Smilkov+ 2017, arXiv:1706.03825"
-    version: ClassVar[int] = 1
 
     budget: int = 5
     noise: float = 1.0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_gradient(model)
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         made = captum.method("NoiseTunnel")(captum.method("Saliency")(sample.scalar))

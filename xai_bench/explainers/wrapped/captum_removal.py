@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xai_bench.explainers.wrapped import captum_library as captum
 from xai_bench.explainers.wrapped.common import Sample, one_by_one
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 LIBRARY = "captum"
 
@@ -30,15 +30,13 @@ class CaptumOcclusion:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     window: int = 3
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         made, shape = captum.method("Occlusion")(sample.scalar), self._shape(sample.inputs.units[0])
@@ -64,14 +62,12 @@ class CaptumFeatureAblation:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Li+ 2016, arXiv:1612.08220"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         return captum.masked("FeatureAblation", sample, sample.references(self.baseline))
@@ -90,14 +86,12 @@ class CaptumFeaturePermutation:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Breiman 2001, doi:10.1023/A:1010933404324"
-    version: ClassVar[int] = 1
 
     n_samples: int = 8
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         return captum.permuted(sample, sample.drawn(self.n_samples))
@@ -115,15 +109,13 @@ class CaptumShapleyValueSampling:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Castro+ 2009, doi:10.1016/j.cor.2008.04.004"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         starts = sample.references(self.baseline)
@@ -153,21 +145,19 @@ class CaptumShapleyValues:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Shapley 1953; Castro+ 2009"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     max_units: int = 5
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         n_units = int(inputs.units.max()) + 1
         if n_units > self.max_units:
             raise Unsupported(
                 f"captum goes through all {n_units}! orders of {n_units} units; "
                 f"at most {self.max_units} units are allowed"
             )
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         return captum.masked("ShapleyValues", sample, sample.references(self.baseline))
@@ -186,16 +176,14 @@ class CaptumLime:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         ask = partial(_sampled, "Lime", self.baseline, self.budget)
-        return one_by_one(ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(ask, model, inputs, targets, rng=rng))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(_coalitions(self.budget, n_references) * n_references)
@@ -210,16 +198,14 @@ class CaptumKernelShap:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         ask = partial(_sampled, "KernelShap", self.baseline, self.budget)
-        return one_by_one(ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(ask, model, inputs, targets, rng=rng))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(_coalitions(self.budget, n_references) * n_references)

@@ -11,7 +11,7 @@ from torch import Tensor
 from xai_bench.core import actionability, counterfactuals
 from xai_bench.explainers.counterfactual.wachter import answered, require_middle
 from xai_bench.explainers.wrapped.common import missing, undisturbed
-from xai_bench.types import Answer, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +40,7 @@ class DiCE:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "counterfactual"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697"
-    version: ClassVar[int] = 1
 
     n_counterfactuals: int = 4
     method: str = "random"
@@ -53,10 +51,7 @@ class DiCE:
         """Takes `N` rows of a regressor and none of a classifier."""
         return replace(self, middle=counterfactuals.middle(model, background))
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return self.answer(model, inputs, targets, rng=rng).attribution
-
-    def answer(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Answer:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         self._check(model, inputs)
         seeds = rng.child("dice").integers(1 << 31).tolist()
         found = [

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xai_bench.core import units
 from xai_bench.explainers.wrapped.common import Floats, Sample, missing, one_by_one
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 LIBRARY = "lime"
 
@@ -35,17 +35,15 @@ class LimeTabular:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 1
 
     budget: int = 5000
     n_features: int = 10
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         if inputs.x.dim() != 2 or len(inputs.domain.background) < 2:
             raise Unsupported("lime's tabular explainer takes rows of columns, and a background")
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         table = _Table(sample)
@@ -106,19 +104,17 @@ class LimeImage:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 1
 
     budget: int = 1000
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         shape, layout = inputs.x.shape[1:], inputs.units
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise Unsupported(f"lime takes images of one or three colours; found {list(shape)}")
         if not bool((layout == layout[:, :1]).all()):
             raise Unsupported("lime's segments are the same in all colours, and these units differ")
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         colours = sample.x.shape[1]
@@ -154,19 +150,17 @@ class LimeText:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int = 5000
     n_features: int = 10
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         layout = inputs.units
         if layout.dim() != 3 or not bool((layout == layout[..., :1]).all()):
             raise Unsupported("lime's text explainer takes tokens: inputs [token, feature]")
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         starts, n_units = sample.references(self.baseline), sample.n_units

@@ -28,7 +28,17 @@ from xai_bench.explainers.wrapped.common import (
     one_by_one,
     undisturbed,
 )
-from xai_bench.types import Baseline, Inputs, Kind, Model, Rng, Rows, TreesForm, Unsupported
+from xai_bench.types import (
+    Baseline,
+    Explanation,
+    Inputs,
+    Kind,
+    Model,
+    Rng,
+    Rows,
+    TreeStructure,
+    Unsupported,
+)
 
 LIBRARY = "shap"
 
@@ -42,7 +52,7 @@ def library() -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Game:
+class CoalitionGame:
     """What shap is given: `x [1, U]`, `background [R, U]` and `play: [n, U] -> [n]`."""
 
     x: Floats
@@ -50,7 +60,7 @@ class Game:
     play: Callable[[Floats], Floats]
 
     @staticmethod
-    def of(sample: Sample, baseline: Baseline) -> Game:
+    def of(sample: Sample, baseline: Baseline) -> CoalitionGame:
         references = sample.references(baseline)
         sources = torch.cat([references, sample.x])
         n, layout = len(references), sample.inputs.units
@@ -63,7 +73,7 @@ class Game:
             found = sources.gather(0, source)
             return sample.values(torch.where(layout < 0, sample.x, found))
 
-        return Game(np.full((1, codes.shape[1]), float(n)), codes, play)
+        return CoalitionGame(np.full((1, codes.shape[1]), float(n)), codes, play)
 
 
 @dataclass(frozen=True)
@@ -75,19 +85,17 @@ class ShapKernel:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int | None = None
     l1_reg: str | float = "num_features(10)"
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
-        game = Game.of(sample, self.baseline)
+        game = CoalitionGame.of(sample, self.baseline)
         made = library().KernelExplainer(game.play, game.background)
         found = made.shap_values(
             game.x, nsamples=self._n_samples(len(game.background)), l1_reg=self.l1_reg, silent=True
@@ -116,18 +124,16 @@ class ShapPermutation:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Castro+ 2009; Mitchell+ 2022, arXiv:2104.12199"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
-        game, shap = Game.of(sample, self.baseline), library()
+        game, shap = CoalitionGame.of(sample, self.baseline), library()
         n_evals, least = evaluations(self.budget, game), 2 * sample.n_units + 1
         if n_evals < least:
             raise Unsupported(
@@ -152,18 +158,16 @@ class ShapPartition:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Owen 1977; Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
     budget: int | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
-        game, shap = Game.of(sample, self.baseline), library()
+        game, shap = CoalitionGame.of(sample, self.baseline), library()
         rows = sample.inputs.domain.background
         pooled = units.pool(rows.double(), sample.inputs.units.expand(rows.shape)).numpy()
         if len(rows) < 2 or sample.n_units < 2:
@@ -180,7 +184,7 @@ class ShapPartition:
         return None  # shap stops where a part of the tree has no more to tell
 
 
-def evaluations(budget: int | None, game: Game) -> int:
+def evaluations(budget: int | None, game: CoalitionGame) -> int:
     """Coalitions within the budget, or shap's default."""
     return 500 if budget is None else budget // len(game.background)
 
@@ -193,13 +197,12 @@ class ShapGradient:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Erion+ 2021, arXiv:1906.10670"
-    version: ClassVar[int] = 1
 
     budget: int = 200
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_gradient(model)
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         column = Column(sample.scalar, awake=False)
@@ -223,13 +226,12 @@ class ShapDeep:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
 
     n_samples: int = 32
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         require_module(model)
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         column = Column(Halves(sample.scalar))
@@ -255,13 +257,12 @@ class ShapLinear:
     category: ClassVar[str] = "glassbox"
     needs: ClassVar[tuple[str, ...]] = ("linear",)
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
 
     baseline: Baseline
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         linear_of(model)
-        return one_by_one(self._ask, model, inputs, targets, rng=rng)
+        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
 
     def _ask(self, sample: Sample) -> Tensor:
         weight = linear_of(sample.model).weight[sample.targets[0]].double().numpy()
@@ -285,21 +286,20 @@ class ShapTree:
     category: ClassVar[str] = "glassbox"
     needs: ClassVar[tuple[str, ...]] = ("trees",)
     paper: ClassVar[str] = "Lundberg+ 2020, doi:10.1038/s42256-019-0138-9"
-    version: ClassVar[int] = 1
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Tensor:
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         made = library().TreeExplainer({"trees": _shap_trees(trees_of(model))})
         with undisturbed(model.module):
             found = made.shap_values(inputs.x.flatten(1).double().numpy(), check_additivity=False)
         credits = torch.from_numpy(np.asarray(found)).view(*inputs.x.flatten(1).shape, -1)
         own = credits[torch.arange(len(inputs)), :, targets].view(inputs.x.shape)
-        return torch.where(inputs.units < 0, 0, own).to(inputs.x.dtype)
+        return Explanation(torch.where(inputs.units < 0, 0, own).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
 
 
-def _shap_trees(form: TreesForm) -> list[dict[str, Any]]:
+def _shap_trees(form: TreeStructure) -> list[dict[str, Any]]:
     """Trees as shap takes them from users; in ours a leaf is its own child, in theirs it has -1."""
     ends = [*form.roots.tolist()[1:], len(form.element)]
     found = []

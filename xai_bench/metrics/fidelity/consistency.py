@@ -30,10 +30,7 @@ class Consistency:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Dasgupta+ 2022, arXiv:2202.00734"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     n_top: int = 2
     n_companions: int = 100
 
@@ -61,10 +58,7 @@ class SufficiencyDasgupta:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Dasgupta+ 2022, arXiv:2202.00734"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     similarity: float = 0.6
     n_companions: int = 100
 

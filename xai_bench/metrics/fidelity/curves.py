@@ -30,10 +30,7 @@ class AOPC:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Samek+ 2017, arXiv:1509.06321"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -51,10 +48,7 @@ class RegionPerturbation:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Samek+ 2017, arXiv:1509.06321"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     fraction: float = 0.3
 
@@ -76,10 +70,7 @@ class IROF:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Rieger & Hansen 2020, arXiv:2003.08747"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     floor: float = 0.01
 
@@ -100,10 +91,7 @@ class Selectivity:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Montavon+ 2018, arXiv:1706.07979"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     max_steps: int = 64
 
@@ -124,10 +112,7 @@ class NormalisedAOPC:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Edin+ 2024, arXiv:2408.08137"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     max_units: int = 12
 
@@ -151,10 +136,7 @@ class NormalisedAOPCBeam:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Edin+ 2024, arXiv:2408.08137"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     width: int = 5
     max_units: int = 64

@@ -22,10 +22,7 @@ class Deletion:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -42,10 +39,7 @@ class Insertion:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -63,10 +57,7 @@ class AbPC:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Blücher+ 2024, arXiv:2401.06654"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -80,10 +71,7 @@ class Comprehensiveness:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -97,10 +85,7 @@ class Sufficiency:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:

@@ -30,10 +30,7 @@ class PGI:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Dai+ 2022, arXiv:2205.07277; Agarwal+ 2022, arXiv:2206.11104"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     sigma: float = 0.1
     n_draws: int = 20
 
@@ -52,10 +49,7 @@ class PGU:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Dai+ 2022, arXiv:2205.07277; Agarwal+ 2022, arXiv:2206.11104"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     sigma: float = 0.1
     n_draws: int = 20
 

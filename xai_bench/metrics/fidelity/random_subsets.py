@@ -24,10 +24,7 @@ class InfidelityScaled:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     n_draws: int = 100
     fraction: float = 0.2
@@ -51,10 +48,7 @@ class SurrogateR2:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938 (local fidelity)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     n_draws: int = 100
     fraction: float = 0.2
@@ -78,10 +72,7 @@ class SensitivityN:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ancona+ 2018, arXiv:1711.06104"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     n_draws: int = 100
     n_sizes: int = 4
@@ -95,7 +86,7 @@ class SensitivityN:
 
 def _predicted(case: Case, drops: Drops) -> Tensor:
     """`[B, K]`: the drop that the map says each set makes."""
-    return total(drops.removed * contributions(case, drops.departure)[:, None])
+    return total(drops.removed * contributions(case, drops.difference_from_reference)[:, None])
 
 
 @dataclass(frozen=True)
@@ -107,10 +98,7 @@ class FaithfulnessCorrelation:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Bhatt+ 2020, arXiv:2005.00631"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     n_draws: int = 100
     fraction: float = 0.2
@@ -131,15 +119,14 @@ class Infidelity:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     n_draws: int = 100
     fraction: float = 0.2
 
     def score(self, case: Case) -> Tensor:
         drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
-        predicted = total(drops.removed * contributions(case, drops.departure)[:, None])
+        predicted = total(
+            drops.removed * contributions(case, drops.difference_from_reference)[:, None]
+        )
         return mean((predicted - drops.drop).square())

@@ -28,10 +28,7 @@ class RemoveAndRetrain:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Hooker+ 2019, arXiv:1806.10758"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -48,10 +45,7 @@ class KeepAndRetrain:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Hooker+ 2019, arXiv:1806.10758"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:

@@ -29,10 +29,7 @@ class Road:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Rong+ 2022, arXiv:2202.00449"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     noise: float = 0.1
     fractions: tuple[float, ...] = FRACTIONS
 

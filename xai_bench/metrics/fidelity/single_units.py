@@ -28,10 +28,7 @@ class FaithfulnessEstimate:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Alvarez-Melis & Jaakkola 2018, arXiv:1806.07538"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -51,10 +48,7 @@ class TauLOO:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Jain & Wallace 2019, arXiv:1902.10186"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -74,10 +68,7 @@ class MonotonicityCorrelation:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Nguyen & Martínez 2020, arXiv:2007.07584"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -99,10 +90,7 @@ class NonSensitivity:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Nguyen & Martínez 2020, arXiv:2007.07584"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     tolerance: float = 1e-5
 
@@ -127,10 +115,7 @@ class Monotonicity:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Arya+ 2019, arXiv:1909.03012; Luss+ 2019, arXiv:1905.12698"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     max_steps: int = 32
 
@@ -155,10 +140,7 @@ class CompletenessGap:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:

@@ -25,10 +25,7 @@ class SoftComprehensiveness:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Zhao & Aletras 2023, arXiv:2305.10496"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     n_draws: int = 20
 
@@ -47,10 +44,7 @@ class SoftSufficiency:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Zhao & Aletras 2023, arXiv:2305.10496"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     n_draws: int = 20
 
@@ -68,10 +62,7 @@ class AverageDrop:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Chattopadhyay+ 2018, arXiv:1710.11063"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -89,10 +80,7 @@ class AverageIncrease:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Chattopadhyay+ 2018, arXiv:1710.11063"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -111,10 +99,7 @@ class AverageGain:
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Zhang+ 2024, arXiv:2301.07002"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:

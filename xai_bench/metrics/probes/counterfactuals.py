@@ -88,7 +88,7 @@ class Alternatives:
     shared: ClassVar[bool] = False
 
     def measure(self, case: Case) -> Judged:
-        given, inputs = case.counterfactuals, case.inputs
+        given, inputs = case.explanation.counterfactuals, case.inputs
         if given is None:
             raise Unsupported("this explainer names no counterfactuals")
         found = ~given.flatten(2).isnan().any(2)

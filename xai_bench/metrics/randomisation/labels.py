@@ -22,10 +22,7 @@ class LabelRandomisation:
 
     category: ClassVar[str] = "randomisation"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Adebayo+ 2018, arXiv:1810.03292"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         other = case.explain(case.inputs, model=lab_of(case).mislabelled())

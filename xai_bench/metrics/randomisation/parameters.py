@@ -35,10 +35,7 @@ class ParameterRandomisation:
 
     category: ClassVar[str] = "randomisation"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Adebayo+ 2018, arXiv:1810.03292"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     order: Order = "top_down"
 
     def score(self, case: Case) -> Tensor:
@@ -59,10 +56,7 @@ class SmoothParameterRandomisation:
 
     category: ClassVar[str] = "randomisation"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Hedström+ 2023, arXiv:2401.06465"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     order: Order = "top_down"
     radius: float = 0.1
     n_draws: int = 10
@@ -95,10 +89,7 @@ class EfficientParameterRandomisation:
 
     category: ClassVar[str] = "randomisation"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Hedström+ 2023, arXiv:2401.06465"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         inputs = case.inputs
@@ -118,10 +109,7 @@ class RandomLogit:
 
     category: ClassVar[str] = "randomisation"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Sixt+ 2020, arXiv:1912.09818"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         n_classes = case.model.n_outputs

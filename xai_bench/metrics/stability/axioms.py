@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.metrics.common import norm, total
-from xai_bench.metrics.probes.other_models.axioms import Difference, Ignoring, Symmetric
+from xai_bench.metrics.probes.other_models.axioms import Difference, Symmetric, WithoutUnit
 from xai_bench.metrics.probes.other_models.equivalent import Shifted, split_units
 from xai_bench.metrics.probes.other_models.retrained import once
 from xai_bench.types import Case, Unsupported
@@ -27,10 +27,7 @@ class ImplementationInvariance:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         return _change(case, case.explain(case.inputs, model=split_units(case)))
@@ -48,10 +45,7 @@ class InputInvariance:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Kindermans+ 2017, arXiv:1711.00867"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     shift: float = 1.0
 
     def score(self, case: Case) -> Tensor:
@@ -73,14 +67,11 @@ class Dummy:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Shapley 1953; Sundararajan+ 2017, arXiv:1703.01365"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         mean = case.inputs.domain.background.double().mean(0)
-        model = once(case, Dummy, lambda: Ignoring(case.model, mean, 0.5))
+        model = once(case, Dummy, lambda: WithoutUnit(case.model, mean, 0.5))
         found = case.explain(case.inputs, model=model).double().abs()
         whole = total(found.flatten(1))
         part = total((found * model.ignored(case.inputs)).flatten(1))
@@ -99,10 +90,7 @@ class Linearity:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Shapley 1953; Sundararajan+ 2017, arXiv:1703.01365"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         if case.model.n_outputs < 2 or case.targets.is_floating_point():
@@ -127,10 +115,7 @@ class Symmetry:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Shapley 1953; Sundararajan+ 2017, arXiv:1703.01365"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         model = once(case, Symmetry, lambda: Symmetric.of(case.model, case.inputs))

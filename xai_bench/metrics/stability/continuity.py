@@ -25,10 +25,7 @@ class Continuity:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Montavon+ 2018, arXiv:1706.07979 (made unit-free)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     max_shift: int = 2
 
     def score(self, case: Case) -> Tensor:

@@ -24,10 +24,7 @@ class ModelAgreement:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Fel+ 2022, arXiv:2009.04521 (the question, not the index)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     n_models: int = 3
 
     def score(self, case: Case) -> Tensor:

@@ -36,10 +36,7 @@ class RelativeOutputStability:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Agarwal+ 2022, arXiv:2203.06877"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
     floor: float = 0.01
@@ -65,10 +62,7 @@ class RelativeRepresentationStability:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Agarwal+ 2022, arXiv:2203.06877"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
     floor: float = 0.01
@@ -94,10 +88,7 @@ class OutputNormalisedSensitivity:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Kiourti+ 2025, arXiv:2512.06665 (the question, not the index)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
     epsilon_min: float = 0.01
@@ -122,10 +113,7 @@ class AdversarialFragility:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Ghorbani+ 2019, arXiv:1710.10547"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
     fraction: float = 0.25

@@ -25,10 +25,7 @@ class MaxSensitivity:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
 
@@ -46,10 +43,7 @@ class AverageSensitivity:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Bhatt+ 2020, arXiv:2005.00631"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
 
@@ -68,10 +62,7 @@ class LocalLipschitz:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Alvarez-Melis & Jaakkola 2018, arXiv:1806.08049 (made unit-free)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
 
@@ -95,10 +86,7 @@ class RelativeInputStability:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Agarwal+ 2022, arXiv:2203.06877"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
     floor: float = 0.01
@@ -123,10 +111,7 @@ class Repeatability:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Visani+ 2022, arXiv:2001.11757 (the question, not the index)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     n_repeats: int = 5
 
     def score(self, case: Case) -> Tensor:

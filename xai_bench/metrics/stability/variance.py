@@ -29,10 +29,7 @@ class InputSensitivity:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Searle+ 1992, Variance Components (one-way random effects)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
     n_repeats: int = 2
@@ -53,10 +50,7 @@ class NoiseShare:
 
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Searle+ 1992, Variance Components (one less intraclass correlation)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
     n_repeats: int = 2

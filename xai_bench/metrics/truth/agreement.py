@@ -32,8 +32,6 @@ class FeatureAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -53,8 +51,6 @@ class SignAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -73,8 +69,6 @@ class RankAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -93,8 +87,6 @@ class SignedRankAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -115,8 +107,6 @@ class TopKPrecision:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Arras+ 2022, arXiv:2003.07258 (relevance rank accuracy)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         matters = units.pool(known(case).abs(), case.inputs.units) > 0
@@ -134,16 +124,13 @@ class CosineToShapley:
 
     category: ClassVar[str] = "truth"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     max_units: int = 12
 
     def score(self, case: Case) -> Tensor:
         exact = case.measure(ExactShapley(self.baseline, self.max_units))
-        found = contributions(case, exact.departure)
+        found = contributions(case, exact.difference_from_reference)
         sizes = total(found.square()).sqrt() * total(exact.values.square()).sqrt()
         return total(found * exact.values) / sizes
 
@@ -159,16 +146,13 @@ class ShapleyDistance:
 
     category: ClassVar[str] = "truth"
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     max_units: int = 12
 
     def score(self, case: Case) -> Tensor:
         exact = case.measure(ExactShapley(self.baseline, self.max_units))
-        gap = contributions(case, exact.departure) - exact.values
+        gap = contributions(case, exact.difference_from_reference) - exact.values
         size = total(exact.values.square())
         return (total(gap.square()) / torch.where(size > 0, size, torch.nan)).sqrt()
 

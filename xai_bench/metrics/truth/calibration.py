@@ -31,31 +31,34 @@ class IntervalCoverage:
 
     category: ClassVar[str] = "truth"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536 (the errors); Student 1908"
     version: ClassVar[int] = 2
-    reproducible: ClassVar[bool] = True
     baseline: Baseline
     confidence: float = 0.95
     max_units: int = 12
 
     def score(self, case: Case) -> Tensor:
-        if case.standard_error is None:
+        stated = case.explanation.standard_error
+        if stated is None:
             raise Unsupported("the explainer states no standard error")
         if case.kind != "contribution":
             raise Unsupported(f"attributions of kind '{case.kind}' do not estimate Shapley values")
         exact = case.measure(ExactShapley(self.baseline, self.max_units)).values
-        error = units.pool(case.standard_error.double(), case.inputs.units)
-        half = _quantile((1 + self.confidence) / 2, case.freedom)
+        error = units.pool(stated.double(), case.inputs.units)
+        half = _quantile((1 + self.confidence) / 2, case.explanation.degrees_of_freedom)
         rounding = _ROUNDING * exact.abs().amax(1, keepdim=True)
         covered = (pooled(case) - exact).abs() <= half * error + rounding
         known = units.present(case.inputs.units) & ~error.isnan()
         return total((covered & known).double()) / total(known.double())
 
 
-def _quantile(chance: float, freedom: Tensor | None) -> Tensor:
+def _quantile(chance: float, degrees_of_freedom: Tensor | None) -> Tensor:
     """`[B] -> [B, 1]` of Student's distribution; of the normal one where nobody says how many."""
     from scipy.special import stdtrit
 
-    known = torch.tensor([torch.inf], dtype=torch.float64) if freedom is None else freedom
+    known = (
+        torch.tensor([torch.inf], dtype=torch.float64)
+        if degrees_of_freedom is None
+        else degrees_of_freedom
+    )
     return torch.as_tensor(stdtrit(known.numpy(), chance))[:, None]

@@ -34,8 +34,6 @@ class PointingGame:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Zhang+ 2018, arXiv:1608.00507 (no tolerance around the mask)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
@@ -55,8 +53,6 @@ class RelevanceMass:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Arras+ 2022, arXiv:2003.07258"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
@@ -75,8 +71,6 @@ class AttributionLocalisation:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Kohlbrenner+ 2020, arXiv:1910.09840 (weighted by size)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
@@ -95,8 +89,6 @@ class RelevanceRank:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Arras+ 2022, arXiv:2003.07258"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
@@ -117,8 +109,6 @@ class TopKIntersection:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Theiner+ 2022, arXiv:2104.14995"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     fraction: float = 0.1
     space: Space = "unit"
 

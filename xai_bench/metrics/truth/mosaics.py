@@ -27,10 +27,7 @@ class Focus:
 
     category: ClassVar[str] = "truth"
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = "Arias-Duart+ 2022, arXiv:2109.15035"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     n_others: int = 256
 
     def score(self, case: Case) -> Tensor:

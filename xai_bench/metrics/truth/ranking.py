@@ -35,8 +35,6 @@ class PairwiseRankAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         found, truth = pooled(case).abs(), units.pool(known(case), case.inputs.units).abs()
@@ -62,8 +60,6 @@ class RankCorrelation:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Spearman 1904; Krishna+ 2022, arXiv:2202.01602"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         real = units.present(case.inputs.units)
@@ -88,8 +84,6 @@ class RecallAtK:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Manning+ 2008, Introduction to Information Retrieval, ch. 8"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -110,8 +104,6 @@ class AUROC:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Hanley & McNeil 1982; Mann & Whitney 1947"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         real, relevant = units.present(case.inputs.units), matters(case)
@@ -132,8 +124,6 @@ class AUPRC:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Davis & Goadrich 2006; McSherry & Najork 2008 (ties)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         relevant = matters(case)
@@ -157,8 +147,6 @@ class FirstHitRank:
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Voorhees 1999 (reciprocal rank; here the rank itself, from 0 to 1)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         relevant = matters(case)
@@ -181,8 +169,6 @@ class MassOnIrrelevant:
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Arras+ 2022, arXiv:2003.07258 (one less relevance mass accuracy)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
 
     def score(self, case: Case) -> Tensor:
         size, relevant = pooled(case).abs(), matters(case)

@@ -31,8 +31,6 @@ class TokenF1:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -56,8 +54,6 @@ class TokenIOUF1:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429 (IOU F1, sample by sample)"
-    version: ClassVar[int] = 1
-    reproducible: ClassVar[bool] = True
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from xai_bench.results.values import Cell, Explanation
+from xai_bench.results.values import Cell, ExplainerResult
 
 NAMES = ("data", "model", "view", "target", "baseline_explain", "baseline_measure")
 _CODE = ("code_version", "torch", "numpy", "scipy", "scikit-learn", "pandas")
 
-Listing = list[tuple[Cell, list[Explanation]]]
+Listing = list[tuple[Cell, list[ExplainerResult]]]
 
 
 def comparable(listing: Listing) -> list[tuple[str, Listing]]:
@@ -72,11 +72,11 @@ def _told_apart(listing: Listing) -> Listing:
     ]
 
 
-def _contender(one: Explanation) -> tuple[str, str]:
-    return one.explainer, one.key if one.tuning is None else one.terms
+def _contender(one: ExplainerResult) -> tuple[str, str]:
+    return one.explainer, one.key if one.tuning is None else one.regime
 
 
-def settled(one: Explanation) -> dict[str, Any]:
+def settled(one: ExplainerResult) -> dict[str, Any]:
     """Its settings; of those that were tuned, only that they were."""
     return {**one.config, **dict.fromkeys((one.tuning or {}).get("best", ()), "tuned")}
 

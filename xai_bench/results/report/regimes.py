@@ -1,4 +1,4 @@
-"""On what terms the explainers of a table compete, in one sentence."""
+"""Under which regimes the explainers of a table compete, in one sentence."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _BUDGET = re.compile(r"budget (\d+) rows(.*)", re.DOTALL)
 _FEW = 4
 
 
-def sentence(terms: Mapping[str, Sequence[str]]) -> str:
-    """Name -> its terms, as "Settings: ...", the same terms told once; empty where none is."""
+def sentence(regimes: Mapping[str, Sequence[str]]) -> str:
+    """Name -> its regimes, as "Settings: ...", each named once; empty where there is none."""
     groups: dict[str, list[str]] = {}
-    for name, known in terms.items():
+    for name, known in regimes.items():
         if any(known):
             groups.setdefault(" and ".join(_merged(filter(None, known))), []).append(name)
     ordered = sorted(groups.items(), key=lambda group: (group[0] == PAPER, natural(group[0])))
     if len(ordered) < 2:
         return f"Settings: {ordered[0][0]}." if ordered else ""
-    return f"Settings: {'; '.join(_told(*group) for group in ordered)}."
+    return f"Settings: {'; '.join(_named(*group) for group in ordered)}."
 
 
 def base(label: str) -> str:
@@ -34,11 +34,11 @@ def natural(text: str) -> tuple[tuple[float, str], ...]:
     return tuple((float(number or -1), letter) for number, letter in parts)
 
 
-def _merged(terms: Iterable[str]) -> list[str]:
+def _merged(regimes: Iterable[str]) -> list[str]:
     """`budget 10 rows`, `budget 100 rows` -> `budget 10 and 100 rows`."""
     budgets: dict[str, list[str]] = {}
     others = []
-    for one in sorted(dict.fromkeys(terms), key=natural):
+    for one in sorted(dict.fromkeys(regimes), key=natural):
         found = _BUDGET.fullmatch(one)
         if found:
             budgets.setdefault(found[2], []).append(found[1])
@@ -52,6 +52,6 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def _told(terms: str, names: Sequence[str]) -> str:
-    who = "all others" if terms == PAPER and len(names) > _FEW else ", ".join(names)
-    return f"{terms} ({who})"
+def _named(regime: str, names: Sequence[str]) -> str:
+    who = "all others" if regime == PAPER and len(names) > _FEW else ", ".join(names)
+    return f"{regime} ({who})"

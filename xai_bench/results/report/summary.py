@@ -14,7 +14,7 @@ from xai_bench.results.report import comparability, stats
 from xai_bench.results.report.comparability import NAMES, Listing
 from xai_bench.results.report.regimes import natural
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Cell, Explanation, Outcome, Scores
+from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -90,9 +90,9 @@ class Block:
         return {name: getattr(self.cells[0], name) for name in NAMES}
 
     @cached_property
-    def terms(self) -> dict[str, tuple[str, ...]]:
-        """Explainer -> the terms on which it competes."""
-        known = [(e.explainer, e.terms) for _, explanations in self.listing for e in explanations]
+    def regimes(self) -> dict[str, tuple[str, ...]]:
+        """Explainer -> the regimes under which it competes."""
+        known = [(e.explainer, e.regime) for _, explanations in self.listing for e in explanations]
         return {
             name: tuple(dict.fromkeys(one for other, one in known if other == name))
             for name in self.explainers
@@ -142,7 +142,7 @@ def _row(study: str, block: Block, number: Number) -> dict[str, Any]:
         "variant": block.variant,
         "seeds": " ".join(str(cell.seed) for cell in block.cells),
         "explainer": values.pop("explainer"),
-        "terms": "; ".join(filter(None, block.terms[number.explainer])),
+        "regime": "; ".join(filter(None, block.regimes[number.explainer])),
         "category": column.category,
         "metric": column.metric,
         "higher_is_better": column.higher_is_better,
@@ -167,7 +167,7 @@ def _block(listing: Listing, variant: str) -> Block:
     return Block(cells, variant, tuple(order), int((~candidates).sum()), columns, numbers, listing)
 
 
-def _columns(explanations: Sequence[Explanation]) -> tuple[Column, ...]:
+def _columns(explanations: Sequence[ExplainerResult]) -> tuple[Column, ...]:
     """Settings of one metric that changed between cells get a column each."""
     found = {(s.metric, s.key): s for e in explanations for s in e.scores.values()}
     names = Counter(metric for metric, _ in found)
@@ -227,7 +227,7 @@ class Share:
 
 
 def share(
-    cell: Cell, explanations: Sequence[Explanation], explainers: list[str], column: Column
+    cell: Cell, explanations: Sequence[ExplainerResult], explainers: list[str], column: Column
 ) -> Share:
     known = {e.explainer: e for e in explanations}
     rows = np.unique(np.concatenate([[], *(e.index.numpy() for e in explanations)])).astype(int)
@@ -244,7 +244,7 @@ def share(
     return Share(scores, np.full(len(rows), cell.seed), rows, outcomes, keys)
 
 
-def _outcome(one: Explanation | None, found: Scores | None) -> Outcome | None:
+def _outcome(one: ExplainerResult | None, found: Scores | None) -> Outcome | None:
     if found is not None:
         return found.outcome
     return one.outcome if one is not None and one.outcome.status != "ok" else None

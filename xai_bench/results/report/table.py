@@ -169,7 +169,7 @@ def _caption(block: Block) -> str:
     seeds = ", ".join(str(cell.seed) for cell in block.cells)
     known: dict[str, list[str]] = {}
     for name in block.methods:
-        known.setdefault(base(name), []).extend(block.terms[name])
+        known.setdefault(base(name), []).extend(block.regimes[name])
     n_samples = max((n.n_samples for n in block.numbers.values()), default=0) // len(block.cells)
     return (
         f"Model {names['model']}{_quality(block)} on {names['data']} "

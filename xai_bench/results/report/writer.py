@@ -89,4 +89,4 @@ def _slug(place: int, block: Block) -> str:
 
 def _commands(store: Store, study: str, found: Sequence[Block]) -> list[str]:
     keys = [cell.key for block in found for cell in block.cells]
-    return list(dict.fromkeys(c for key in keys for c in store.enlisted(study, key).commands))
+    return list(dict.fromkeys(c for key in keys for c in store.study_manifest(study, key).commands))

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from xai_bench.results.values import Cell, Explanation, Outcome, Scores
+from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
+from xai_bench.types import Explanation
 
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -32,8 +33,8 @@ SCHEMA = pa.schema(
         "score": pa.float64(),
     }
 )
-_ANSWER = ("attribution", "standard_error", "counterfactuals", "pairs", "freedom")
-_LAYERS = "layers/"
+_RENAMED = {"pairs": "interactions", "freedom": "degrees_of_freedom"}
+"""Names of tensors in stores of version 0.1.0 -> names now."""
 _NAMES = ("key", "data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
 
 
@@ -66,10 +67,32 @@ def cell_from(
     )
 
 
-def explanation_fields(explanation: Explanation) -> dict[str, Any]:
+def result_fields(result: ExplainerResult) -> dict[str, Any]:
+    """What identifies a result and repeats exactly; not its tensors and scores."""
     names = ("explainer", "key", "kind", "category", "config")
-    fields = {name: getattr(explanation, name) for name in names}
-    return {**fields, "outcome": asdict(explanation.outcome)}
+    fields = {name: getattr(result, name) for name in names}
+    return {**fields, "outcome": asdict(result.outcome)}
+
+
+def result_tensors(result: ExplainerResult) -> dict[str, Tensor]:
+    """The samples' index, and the explanation where there is one."""
+    explanation = {} if result.explanation is None else result.explanation.tensors()
+    return {"index": result.index, **explanation}
+
+
+def result_from(
+    fields: Mapping[str, Any], values: Mapping[str, Tensor], scores: Mapping[str, Scores]
+) -> ExplainerResult:
+    """What `result_fields` and `result_tensors` wrote; `values` may hold the index alone."""
+    named = {_RENAMED.get(name, name): value for name, value in values.items()}
+    index = named.pop("index")
+    return ExplainerResult(
+        **{name: value for name, value in fields.items() if name != "outcome"},
+        index=index,
+        explanation=Explanation.from_tensors(named) if named else None,
+        scores=scores,
+        outcome=Outcome(**fields["outcome"]),
+    )
 
 
 def tensors(values: Mapping[str, Tensor], names: Iterable[str] = ()) -> bytes:
@@ -77,19 +100,6 @@ def tensors(values: Mapping[str, Tensor], names: Iterable[str] = ()) -> bytes:
     packed = {name: value.detach().contiguous().clone() for name, value in values.items()}
     metadata = {"names": json.dumps(list(names))}
     return bytes(save(packed, metadata))
-
-
-def answer_tensors(explanation: Explanation) -> dict[str, Tensor]:
-    """What an explainer said, by name; each layer under `layers/<name>`."""
-    named = {name: getattr(explanation, name) for name in _ANSWER}
-    layers = {f"{_LAYERS}{name}": value for name, value in explanation.layers.items()}
-    return {name: value for name, value in {**named, **layers}.items() if value is not None}
-
-
-def answer_fields(values: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What `answer_tensors` wrote, as fields of an explanation."""
-    layers = {k.removeprefix(_LAYERS): v for k, v in values.items() if k.startswith(_LAYERS)}
-    return {**{name: values.get(name) for name in _ANSWER}, "layers": layers}
 
 
 def parquet(scores: Iterable[Scores], index: Tensor) -> bytes:

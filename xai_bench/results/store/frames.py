@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from xai_bench.results.values import Cell, Explanation, Outcome, Scores
+from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
 
-Listing = Sequence[tuple[Cell, Sequence[Explanation]]]
+Listing = Sequence[tuple[Cell, Sequence[ExplainerResult]]]
 
 _CELL = ("data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
 _WHO = [*_CELL, "explainer", "kind", "category", "metric"]
-_SAMPLES = [*_WHO, "higher_is_better", "index", "score", "cell", "explanation", "terms"]
-_OUTCOMES = [*_WHO, "status", "reason", "n_scored", "n_samples", "cell", "explanation", "terms"]
+_SAMPLES = [*_WHO, "higher_is_better", "index", "score", "cell", "explanation", "regime"]
+_OUTCOMES = [*_WHO, "status", "reason", "n_scored", "n_samples", "cell", "explanation", "regime"]
 
 
 def samples(listing: Listing) -> pd.DataFrame:
@@ -48,7 +48,9 @@ def outcomes(listing: Listing) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_OUTCOMES)
 
 
-def _outcome_rows(cell: Cell, explanations: Iterable[Explanation]) -> Iterable[dict[str, object]]:
+def _outcome_rows(
+    cell: Cell, explanations: Iterable[ExplainerResult]
+) -> Iterable[dict[str, object]]:
     if cell.outcome.status != "ok":
         yield {**_who(cell, None, None), **_told(cell.outcome, 0, 0)}
     for one in explanations:
@@ -61,7 +63,7 @@ def _outcome_rows(cell: Cell, explanations: Iterable[Explanation]) -> Iterable[d
 
 
 def _who(
-    cell: Cell, explanation: Explanation | None, scores: Scores | None
+    cell: Cell, explanation: ExplainerResult | None, scores: Scores | None
 ) -> Mapping[str, object]:
     return {
         **{name: getattr(cell, name) for name in _CELL},
@@ -71,7 +73,7 @@ def _who(
         "metric": scores.metric if scores else "",
         "cell": cell.key,
         "explanation": explanation.key if explanation else "",
-        "terms": explanation.terms if explanation else "",
+        "regime": explanation.regime if explanation else "",
     }
 
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from torch import Tensor
 
-from xai_bench.core.spelling import instead
+from xai_bench.core.spelling import suggest
 from xai_bench.results.regimes import TUNED
 from xai_bench.results.store import codec, files
-from xai_bench.results.values import Cell, Explanation, Outcome, Scores
+from xai_bench.results.values import Cell, ExplainerResult, Scores
 from xai_bench.types import Element, Inputs
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ _SCORES = {True: "scores.parquet", False: "costs.parquet"}
 
 
 @dataclass(frozen=True)
-class Enlisted:
+class StudyManifest:
     """What one study asks of one cell, and the commands that asked.
 
     Attributes:
-        explanations: name -> terms -> content address.
+        explanations: name -> regime -> content address.
         metrics: name -> content address.
         tuning: content address -> how the settings were found, where they were tuned.
     """
@@ -49,23 +49,23 @@ class Enlisted:
     tuning: Mapping[str, Mapping[str, Any]]
 
     def wanted(self) -> Iterator[tuple[str, str, str, bool]]:
-        """Name, content address, terms, and whether the settings were tuned.
+        """Name, content address, regime, and whether the settings were tuned.
 
-        Settings that were tuned to what ships compete on both terms.
+        Settings that were tuned to what ships compete under both regimes.
         """
         for name, keys in self.explanations.items():
-            on_terms: dict[tuple[str, bool], list[str]] = {}
-            for terms, key in keys.items():
-                on_terms.setdefault((key, TUNED in terms and key in self.tuning), []).append(terms)
-            for (key, tuned), told in on_terms.items():
-                yield name, key, "; ".join(told), tuned
+            regimes: dict[tuple[str, bool], list[str]] = {}
+            for regime, key in keys.items():
+                regimes.setdefault((key, TUNED in regime and key in self.tuning), []).append(regime)
+            for (key, tuned), names in regimes.items():
+                yield name, key, "; ".join(names), tuned
 
-    def with_(self, found: Sequence[Explanation]) -> Enlisted:
-        """With more explanations; the same name on the same terms is replaced."""
+    def with_(self, found: Sequence[ExplainerResult]) -> StudyManifest:
+        """With more explanations; the same name under the same regime is replaced."""
         explanations = {name: dict(keys) for name, keys in self.explanations.items()}
         for one in found:
             explanations.setdefault(one.explainer, {}).pop("", None)
-            explanations[one.explainer][one.terms] = one.key
+            explanations[one.explainer][one.regime] = one.key
         tuned = {one.key: one.tuning for one in found if one.tuning is not None}
         return replace(self, explanations=explanations, tuning={**self.tuning, **tuned})
 
@@ -125,18 +125,18 @@ class Store:
         found = files.loads(self.folder(cell_key) / "elements.json")
         return [Element(**fields) for fields in found or []]
 
-    def write(self, cell_key: str, explanation: Explanation) -> None:
+    def write(self, cell_key: str, result: ExplainerResult) -> None:
         """Add an explanation; scores already there under other content addresses stay."""
-        folder = self.folder(cell_key, explanation.key)
-        values = {"index": explanation.index, **codec.answer_tensors(explanation)}
-        fields = codec.explanation_fields(explanation)
+        folder = self.folder(cell_key, result.key)
+        values = codec.result_tensors(result)
+        fields = codec.result_fields(result)
         with self._writing(self.folder(cell_key)):
             files.write(folder / "attribution.safetensors", codec.tensors(values))
             for reproducible, name in _SCORES.items():
-                new = [s for s in explanation.scores.values() if s.reproducible == reproducible]
-                old = _stored(folder / name, explanation.index)
+                new = [s for s in result.scores.values() if s.reproducible == reproducible]
+                old = _stored(folder / name, result.index)
                 merged = {(one.metric, one.key): one for one in [*old, *new]}
-                files.write(folder / name, codec.parquet(merged.values(), explanation.index))
+                files.write(folder / name, codec.parquet(merged.values(), result.index))
             files.write(folder / "explanation.json", files.dumps(fields))
 
     def read(
@@ -146,7 +146,7 @@ class Store:
         metrics: Mapping[str, str] | None = None,
         *,
         attribution: bool = True,
-    ) -> Explanation | None:
+    ) -> ExplainerResult | None:
         """One explanation with the scores of `metrics` (name -> key); all scores without.
 
         Of several settings of one metric that are stored, only `metrics` tells which is meant.
@@ -159,30 +159,23 @@ class Store:
             return None
         found = [s for name in _SCORES.values() for s in _stored(folder / name, values["index"])]
         try:
-            outcome = Outcome(**fields.pop("outcome"))
-            return Explanation(
-                **fields,
-                index=values["index"],
-                **codec.answer_fields(values),
-                scores=_wanted(found, metrics),
-                outcome=outcome,
-            )
+            return codec.result_from(fields, values, _wanted(found, metrics))
         except files.TORN as error:
             files.torn(folder / "explanation.json", error)
             return None
 
-    def enlist(
+    def add_to_study(
         self,
         study: str,
         cell: Cell,
-        explanations: Sequence[Explanation],
+        explanations: Sequence[ExplainerResult],
         command: str,
         metrics: Mapping[str, str],
     ) -> None:
         """Say which explanations and metrics (name -> key) a study is about, besides earlier ones.
 
-        An explainer may be there on several terms, such as budgets; on the same terms the later one
-        counts.
+        An explainer may be there under several regimes, such as budgets; of one regime the later
+        one counts.
 
         A cell of the same configuration, from older code, data or libraries, leaves the study; its
         results stay in the store.
@@ -194,7 +187,7 @@ class Store:
             raise ValueError(f"study '{study}' must be letters, digits, '_', '-' and '.' only")
         path = self.root / "studies" / study / f"{cell.key}.json"
         with self._writing(path.parent):
-            earlier = self.enlisted(study, cell.key)
+            earlier = self.study_manifest(study, cell.key)
             asked = earlier.with_(explanations)
             fields = {
                 "cell": cell.key,
@@ -212,11 +205,11 @@ class Store:
             if older is not None and older.config == cell.config:
                 other.unlink()
 
-    def enlisted(self, study: str, cell_key: str) -> Enlisted:
+    def study_manifest(self, study: str, cell_key: str) -> StudyManifest:
         """What the study asks of a cell; nothing where it was never enlisted."""
         fields = files.loads(self.root / "studies" / study / f"{cell_key}.json") or {}
         known = fields.get("explanations", {})
-        return Enlisted(
+        return StudyManifest(
             {name: {"": keys} if isinstance(keys, str) else keys for name, keys in known.items()},
             fields.get("metrics", {}),
             tuple(fields.get("commands", ())),
@@ -225,12 +218,12 @@ class Store:
 
     def explanations(
         self, study: str, cell_key: str, *, attributions: bool = True
-    ) -> list[Explanation]:
+    ) -> list[ExplainerResult]:
         """What is known of the explanations that a study asks of one cell, under its names."""
-        asked = self.enlisted(study, cell_key)
+        asked = self.study_manifest(study, cell_key)
         return [
-            replace(one, explainer=name, terms=terms, tuning=asked.tuning[key] if tuned else None)
-            for name, key, terms, tuned in asked.wanted()
+            replace(one, explainer=name, regime=regime, tuning=asked.tuning[key] if tuned else None)
+            for name, key, regime, tuned in asked.wanted()
             if (one := self.read(cell_key, key, asked.metrics, attribution=attributions))
         ]
 
@@ -240,7 +233,7 @@ class Store:
 
     def cells(
         self, study: str, *, attributions: bool = True
-    ) -> list[tuple[Cell, list[Explanation]]]:
+    ) -> list[tuple[Cell, list[ExplainerResult]]]:
         """The study's cells by data, model and seed, each with what is known of its explanations.
 
         Raises:
@@ -300,5 +293,5 @@ def _wanted(found: Iterable[Scores], metrics: Mapping[str, str] | None) -> dict[
 
 
 def _no_study(study: str, known: list[str]) -> str:
-    there = instead(study, known) if known else "nothing has been recorded yet"
+    there = suggest(study, known) if known else "nothing has been recorded yet"
     return f"there is no study '{study}' in the results; {there}"

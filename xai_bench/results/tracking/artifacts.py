@@ -14,7 +14,7 @@ from xai_bench.results.store import files
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.counterfactual_table import what_to_change
 from xai_bench.results.tracking.heat_maps import heat_map, layer_report
-from xai_bench.results.values import Cell, Explanation
+from xai_bench.results.values import Cell, ExplainerResult
 
 TABLE = "tables/per_sample.json"
 """The same path in every run, so that the evaluation view shows runs side by side."""
@@ -23,7 +23,7 @@ _COPIED = ("attribution.safetensors", "scores.parquet", "costs.parquet", "explan
 
 
 def explanation_files(
-    folder: Path, store: Store, cell: Cell, one: Explanation, *, pictures: bool
+    folder: Path, store: Store, cell: Cell, one: ExplainerResult, *, pictures: bool
 ) -> None:
     """What the store has of an explanation, a table of scores, pictures, and what to change."""
     source = store.folder(cell.key, one.key)
@@ -60,7 +60,7 @@ def cell_files(folder: Path, cell: Cell, commands: Sequence[str]) -> None:
         (folder / "traceback.txt").write_text(cell.outcome.trace)
 
 
-def _table(one: Explanation) -> str:
+def _table(one: ExplainerResult) -> str:
     """One row per sample, in the layout of `mlflow.log_table`; unscored is null."""
     ok = {s.metric: s.values.numpy() for s in one.scores.values() if s.outcome.status == "ok"}
     table = pd.DataFrame({"sample": one.index.numpy(), **ok})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from xai_bench.results.values import Explanation
+from xai_bench.results.values import ExplainerResult
 from xai_bench.types import Element
 
 N_SAMPLES = 10
@@ -14,7 +14,7 @@ N_CHANGES = 8
 
 
 def what_to_change(
-    one: Explanation,
+    one: ExplainerResult,
     inputs: Mapping[str, Tensor] | None,
     unit_names: Sequence[str],
     elements: Sequence[Element] = (),
@@ -23,7 +23,8 @@ def what_to_change(
 
     In the words of the data's file where its `elements` are known, else in the scale of x.
     """
-    if one.counterfactuals is None or inputs is None:
+    points = None if one.explanation is None else one.explanation.counterfactuals
+    if points is None or inputs is None:
         return None
     scale = "" if elements else ", in the scale of x (numbers: standard deviations)"
     lines = [f"| sample | what would have to change{scale} |", "| ---: | --- |"]
@@ -32,7 +33,7 @@ def what_to_change(
     lines += [
         f"| {one.index[b]} | {_changes(inputs['x'][b], point, inputs['units'][b], *names)} |"
         for b in range(n)
-        for point in one.counterfactuals[b]
+        for point in points[b]
     ]
     return "\n".join(lines) + "\n"
 

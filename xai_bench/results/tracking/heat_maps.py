@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.results.values import Explanation
+from xai_bench.results.values import ExplainerResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,15 +24,15 @@ _N_PLACES = 3
 
 
 def heat_map(
-    one: Explanation, inputs: Mapping[str, Tensor] | None, unit_names: Sequence[str]
+    one: ExplainerResult, inputs: Mapping[str, Tensor] | None, unit_names: Sequence[str]
 ) -> bytes | None:
     """A PNG: maps beside the inputs for `[C, H, W]` and `[C, T]`, mean sizes per unit otherwise.
 
     `inputs` are `x` and `units` where the store has them. None without an attribution.
     """
-    if one.attribution is None:
+    if one.explanation is None:
         return None
-    maps = one.attribution.double()
+    maps = one.explanation.attribution.double()
     if maps.dim() == 4:
         return _png(_images(maps, None if inputs is None else inputs["x"]))
     if maps.dim() == 3 and not unit_names and _shared(inputs):
@@ -41,23 +41,24 @@ def heat_map(
     return _png(_bars(sizes.abs().mean(0), unit_names, one.explainer))
 
 
-def layer_report(one: Explanation) -> bytes | None:
+def layer_report(one: ExplainerResult) -> bytes | None:
     """A PNG with a row per layer, from input to output: its most important units, all units of all
     samples, and where the layer has places, the first samples' maps. None without layers.
     """
     from matplotlib.figure import Figure
 
-    if not one.layers:
+    layers = {} if one.explanation is None else one.explanation.layers
+    if not layers:
         return None
-    names = list(one.layers)
+    names = list(layers)
     shown = [names[i] for i in _spread(len(names), _N_LAYERS)]
-    n_maps = _N_PLACES if any(one.layers[name].dim() > 2 for name in shown) else 0
+    n_maps = _N_PLACES if any(layers[name].dim() > 2 for name in shown) else 0
     figure = Figure(figsize=(6 + 1.5 * n_maps, 0.7 + 1.75 * len(shown)), layout="constrained")
     axes = figure.subplots(
         len(shown), 2 + n_maps, squeeze=False, width_ratios=[2, 3, *[1] * n_maps]
     )
     for row, name in zip(axes, shown, strict=True):
-        _layer(row, name, one.layers[name].double())
+        _layer(row, name, layers[name].double())
     axes[-1, 0].set_xlabel("mean absolute credit", fontsize=7)
     axes[-1, 1].set_xlabel("unit", fontsize=7)
     some = "" if len(shown) == len(names) else f", {len(shown)} of {len(names)} layers"

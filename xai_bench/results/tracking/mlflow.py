@@ -24,7 +24,7 @@ from xai_bench.results.store import files
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.artifacts import TABLE, cell_files, explanation_files
 from xai_bench.results.tracking.runs import Run, explanation_run, training_run
-from xai_bench.results.values import Cell, Explanation
+from xai_bench.results.values import Cell, ExplainerResult
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,7 +52,7 @@ class MlflowRecorder:
         cell = store.read_cell(cell_key)
         if cell is None:
             raise ValueError(f"cell {cell_key} is not in {store.root}; write it before recording")
-        commands = store.enlisted(study, cell_key).commands
+        commands = store.study_manifest(study, cell_key).commands
         client = self._client(store.root)
         experiment = self._experiment(client, store.root, study)
         with FileLock(store.folder(cell_key) / ".mlflow.lock"):
@@ -124,7 +124,7 @@ class _Files:
 
     store: Store
     cell: Cell
-    explanation: Explanation | None
+    explanation: ExplainerResult | None
     commands: Sequence[str]
     pictures: bool
 

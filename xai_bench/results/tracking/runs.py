@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_bench.results.values import Cell, Explanation, Outcome, Scores
+from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
 
 _GROUPS = ("data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
 _TAG_LIMIT = 4000
@@ -41,7 +41,7 @@ class Run:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def explanation_run(cell: Cell, one: Explanation) -> Run:
+def explanation_run(cell: Cell, one: ExplainerResult) -> Run:
     """The run of one explainer in one cell."""
     ok = [s for s in one.scores.values() if s.outcome.status == "ok"]
     means = {f"{s.category}/{s.metric}": _mean(s.values) for s in ok}
@@ -58,7 +58,7 @@ def explanation_run(cell: Cell, one: Explanation) -> Run:
             **_told(one.outcome),
             "family": one.category,
             "attribution": one.kind,
-            **({"terms": one.terms[:_TAG_LIMIT]} if one.terms else {}),
+            **({"regime": one.regime[:_TAG_LIMIT]} if one.regime else {}),
             **(_tuning(one.tuning) if one.tuning else {}),
             **{name: value for s in one.scores.values() for name, value in _score_tags(s)},
         },
@@ -81,9 +81,9 @@ def training_run(cell: Cell) -> Run:
     )
 
 
-def _mark(one: Explanation) -> str:
+def _mark(one: ExplainerResult) -> str:
     """What tells the runs of one explainer apart in a chart, short: names are cut there."""
-    budget = f"@{one.config['budget']}" if "budget " in one.terms else ""
+    budget = f"@{one.config['budget']}" if "budget " in one.regime else ""
     return budget + ("-tuned" if one.tuning else "")
 
 

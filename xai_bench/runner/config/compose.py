@@ -20,10 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from xai_bench.core.spelling import instead
+from xai_bench.core.spelling import suggest
 from xai_bench.runner.config import messages
 from xai_bench.runner.config.catalogue import GROUPS, SETS, conf_dir, options
-from xai_bench.runner.config.messages import Mistake
+from xai_bench.runner.config.messages import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str]) -> Command:
         if not stop.code:
             raise
         reason = said.getvalue().strip().rpartition("error: ")[2]
-        raise Mistake(f"{reason}; `xai-bench run --help` shows what can be written") from None
+        raise UsageError(f"{reason}; `xai-bench run --help` shows what can be written") from None
     flags = list(arguments)
     for override in parsed.overrides:
         flags.remove(override)
@@ -68,12 +68,12 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def configurations(command: Command) -> Iterator[DictConfig]:
-    """Compose the jobs, so that every value of a sweep occurs in one of them. Raises `Mistake`."""
+    """Compose jobs, so that every value of a sweep occurs in one of them. Raises `UsageError`."""
     if not (command.conf / f"{command.config_name}.yaml").is_file():
         names = [path.stem for path in command.conf.glob("*.yaml")]
-        raise Mistake(
+        raise UsageError(
             f"--config-name {command.config_name}: there is no such file in {command.conf}; "
-            f"{instead(command.config_name, names)}"
+            f"{suggest(command.config_name, names)}"
         )
     extra = _searchpath(command)
     with initialize_config_dir(str(command.conf), version_base="1.3"):
@@ -89,9 +89,9 @@ def _searchpath(command: Command) -> list[str]:
     if folder is None:
         return []
     if not Path(folder).is_dir():
-        raise Mistake(f"--config-dir {folder}: there is no such folder")
+        raise UsageError(f"--config-dir {folder}: there is no such folder")
     if any(override.startswith("hydra.searchpath=") for override in command.overrides):
-        raise Mistake("both --config-dir and hydra.searchpath are given: put all in one of them")
+        raise UsageError("both --config-dir and hydra.searchpath are given: put all in one of them")
     return [f"hydra.searchpath=['file://{Path(folder).absolute()}']"]
 
 
@@ -101,7 +101,7 @@ def _values(overrides: Sequence[str]) -> dict[str, list[str]]:
     try:
         parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
     except OverrideParseException as error:
-        raise Mistake(messages.not_understood(error.override)) from None
+        raise UsageError(messages.not_understood(error.override)) from None
     found = {}
     for one in parsed:
         key = one.get_key_element()
@@ -113,11 +113,11 @@ def _values(overrides: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _swept(command: Command, cfg: DictConfig, typed: Mapping[str, list[str]]) -> list[str]:
-    """The sweep that an experiment brings along. Raises `Mistake` for values without a sweep."""
+    """The sweep that an experiment brings along. Raises `UsageError` for values without a sweep."""
     if not command.parsed.multirun and cfg.hydra.mode is not RunMode.MULTIRUN:
         for override in command.overrides:
             if len(typed.get(override.partition("=")[0], ())) > 1:
-                raise Mistake(messages.several_values(override, sets=SETS))
+                raise UsageError(messages.several_values(override, sets=SETS))
         return []
     params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
     return [f"{key}={value}" for key, value in params.items()]
@@ -135,9 +135,9 @@ def _compose(command: Command, overrides: list[str]) -> DictConfig:
     try:
         return compose(command.config_name, overrides, return_hydra_config=True)
     except YAMLError as error:
-        raise Mistake(f"a YAML file cannot be read: {messages.one_line(error)}") from None
+        raise UsageError(f"a YAML file cannot be read: {messages.one_line(error)}") from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise Mistake(_sentence(error, command, overrides)) from None
+        raise UsageError(_sentence(error, command, overrides)) from None
 
 
 def _sentence(error: Exception, command: Command, overrides: list[str]) -> str:

@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from xai_bench.core.spelling import instead
+from xai_bench.core.spelling import suggest
 from xai_bench.runner.config.catalogue import GROUPS, Entry, entries
-from xai_bench.runner.config.messages import Mistake
+from xai_bench.runner.config.messages import UsageError
 
 WIDE = 120
 """Columns of a terminal from which on everything fits into a table."""
@@ -52,12 +52,12 @@ Examples
 
 
 def groups_of(kinds: Sequence[str]) -> list[str]:
-    """`explainers` or `explainer` -> `explainer`; nothing means all. Raises `Mistake`."""
+    """`explainers` or `explainer` -> `explainer`; nothing means all. Raises `UsageError`."""
     names = {plural: group for group, plural in GROUPS.items()} | {group: group for group in GROUPS}
     for kind in kinds:
         if kind not in names:
-            near = instead(kind, GROUPS.values())
-            raise Mistake(f"list {kind}: there is no such list; {near}")
+            near = suggest(kind, GROUPS.values())
+            raise UsageError(f"list {kind}: there is no such list; {near}")
     return [names[kind] for kind in kinds] or list(GROUPS)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from xai_bench.core.spelling import instead
+from xai_bench.core.spelling import suggest
 
 
-class Mistake(Exception):
+class UsageError(Exception):
     """What the user got wrong, in one sentence. Told without a traceback; exit code 2."""
 
 
 def no_option(group: str, name: str, options: Iterable[str]) -> str:
     """A group has no such option."""
-    return f"{group}={name}: there is no {group} '{name}'; {instead(name, options)}"
+    return f"{group}={name}: there is no {group} '{name}'; {suggest(name, options)}"
 
 
 def no_key(key: str, siblings: Iterable[str]) -> str:
@@ -23,7 +23,7 @@ def no_key(key: str, siblings: Iterable[str]) -> str:
     known = [sibling for sibling in siblings if not sibling.startswith("_")]
     if parent and not known:
         return f"unknown setting '{key}': {parent} has no settings"
-    return f"unknown setting '{key}': {f'under {parent}, ' if parent else ''}{instead(last, known)}"
+    return f"unknown setting '{key}': {f'under {parent}, ' if parent else ''}{suggest(last, known)}"
 
 
 def not_selected(
@@ -31,7 +31,7 @@ def not_selected(
 ) -> str:
     """A field of a component is set that is not part of the run."""
     if name not in options:
-        return f"{key}: there is no {group} '{name}'; {instead(name, options)}"
+        return f"{key}: there is no {group} '{name}'; {suggest(name, options)}"
     choice = ",".join([*selected, name])
     return f"{key}: '{name}' is not part of this run; select it too: '{group}=[{choice}]'"
 

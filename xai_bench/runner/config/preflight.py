@@ -13,10 +13,11 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xai_bench.core.spelling import instead
+from xai_bench.core.spelling import suggest
 from xai_bench.runner.config.catalogue import SETS, conf_dir, options
 from xai_bench.runner.config.messages import no_key, one_line
 from xai_bench.runner.config.signatures import WORDS, accepts, arguments, locate
+from xai_bench.types import tags_of
 
 SETTINGS: Mapping[str, type] = {
     "study": str,
@@ -92,7 +93,7 @@ def folders(cfg: DictConfig) -> list[Path]:
 def _unable(cfg: DictConfig) -> list[str]:
     model = locate(cfg.model._target_)
     targets = {str(name): locate(node._target_) for name, node in cfg.explainer.items()}
-    needs = {name: set(getattr(target, "needs", ())) for name, target in targets.items()}
+    needs = {name: set(tags_of(target).needs) for name, target in targets.items()}
     found = []
     if getattr(model, "differentiable", True) is False:
         names = [name for name, words in needs.items() if "gradient" in words]
@@ -162,7 +163,7 @@ def _terms(cfg: DictConfig) -> Iterator[str]:
         known = options("metric", [conf_dir(), *folders(cfg)])
         single = [name for name, path in known.items() if "_target_" in path.read_text("utf-8")]
         if cfg.tuning.metric not in single:
-            near = instead(cfg.tuning.metric, single)
+            near = suggest(cfg.tuning.metric, single)
             yield f"tuning.metric={cfg.tuning.metric}: there is no such metric; {near}"
         if find_spec("optuna") is None:
             yield "tune=true needs Optuna: pip install 'xai-bench[tune]'"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from pkgutil import iter_modules
 from types import UnionType
 from typing import Any
 
-from xai_bench.core.spelling import instead
+from xai_bench.core.spelling import suggest
 from xai_bench.runner.config.messages import no_key
+
+PACKAGE = Path(__file__).resolve().parents[2]
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 """The plain types, as users call them."""
@@ -29,15 +33,30 @@ def locate(target: str, allow: Sequence[str] = ()) -> Any:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ImportError(_no_module(name, error)) from error
+        raise ImportError(_moved(target) or _no_module(name, error)) from error
     if not hasattr(module, parts[-1]):
+        if moved := _moved(target):
+            raise ImportError(moved)
         public = [
             k
             for k, v in vars(module).items()
             if getattr(v, "__module__", "") == name and k[0] != "_"
         ]
-        raise AttributeError(f"{name} has no '{parts[-1]}'; {instead(parts[-1], public)}")
+        raise AttributeError(f"{name} has no '{parts[-1]}'; {suggest(parts[-1], public)}")
     return getattr(module, parts[-1])
+
+
+def _moved(target: str) -> str:
+    """Where a class of ours is now, if it was found under this path in an earlier version."""
+    top, name = target.partition(".")[0], target.rpartition(".")[2]
+    if top != "xai_bench":
+        return ""
+    now = [
+        ".".join(("xai_bench", *path.relative_to(PACKAGE).with_suffix("").parts, name))
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if re.search(rf"^class {re.escape(name)}\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    return f"{target} is now {' or '.join(now)}: write that in _target_" if now else ""
 
 
 def _no_module(name: str, error: ModuleNotFoundError) -> str:
@@ -48,7 +67,7 @@ def _no_module(name: str, error: ModuleNotFoundError) -> str:
     if not parent:
         return f"there is no package '{missing}'; install it or put its folder on PYTHONPATH"
     known = [found.name for found in iter_modules(importlib.import_module(parent).__path__)]
-    return f"there is no module {missing}; {instead(last, known)}"
+    return f"there is no module {missing}; {suggest(last, known)}"
 
 
 def arguments(path: str, target: Any, given: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from xai_bench.types import Domain, Inputs, Model, Unsupported
 
 
 @dataclass(frozen=True, eq=False)
-class Ignoring:
+class WithoutUnit:
     """The model without ears for one unit: it always hears the mean of the background there.
 
     The unit lies at `place`, from 0 to 1, among those of each sample.
@@ -125,7 +125,7 @@ class Symmetric:
             labels=None if known.labels is None else known.labels.repeat(2),
             context={name: torch.cat([v, v]) for name, v in known.context.items()},
             truth=None,
-            law=None,
+            distribution=None,
         )
         return cls(model, left, right, domain)
 

@@ -101,7 +101,7 @@ class Shifted:
 
     @classmethod
     def of(cls, model: Model, domain: Domain, shift: float) -> Shifted:
-        step, law, truth = shift * domain.scale, domain.law, domain.truth
+        step, distribution, truth = shift * domain.scale, domain.distribution, domain.truth
 
         def moved_truth(inputs: Inputs, targets: Tensor) -> Tensor:
             assert truth is not None
@@ -110,9 +110,11 @@ class Shifted:
         moved = replace(
             domain,
             background=domain.background + step.to(domain.background),
-            law=None
-            if law is None
-            else _Law(law.mean + step.flatten().to(law.mean), law.covariance),
+            distribution=None
+            if distribution is None
+            else _Law(
+                distribution.mean + step.flatten().to(distribution.mean), distribution.covariance
+            ),
             truth=None if truth is None else moved_truth,
         )
         return cls(model, shift, moved)

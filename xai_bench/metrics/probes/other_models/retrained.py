@@ -13,7 +13,7 @@ from torch.nn import functional
 from xai_bench.core import coalitions, units
 from xai_bench.core.seeds import Seeds
 from xai_bench.metrics.probes.removal.curves import counts
-from xai_bench.types import Baseline, Case, Imputer, Inputs, Lab, Model, Rng, Unsupported
+from xai_bench.types import Baseline, Case, Imputer, Inputs, Model, ModelVariants, Rng, Unsupported
 
 T = TypeVar("T")
 _CHUNK = 256
@@ -36,29 +36,29 @@ class RetrainedLoss:
     keep: bool = False
 
     def measure(self, case: Case) -> Tensor:
-        lab, labels = lab_of(case), case.labels
+        variants, labels = lab_of(case), case.labels
         if labels is None:
             raise Unsupported("retraining is scored by the loss; these samples have no labels")
-        whole = _loss(case.model, case.inputs, labels, lab.n_classes)
+        whole = _loss(case.model, case.inputs, labels, variants.n_classes)
         rises = []
-        for fraction, model in zip(self.fractions, self._models(case, lab), strict=True):
+        for fraction, model in zip(self.fractions, self._models(case, variants), strict=True):
             rng = case.rng.child("retrained")
             x = self._degraded(case.inputs, case.attribution, fraction, rng)
-            rises.append(_loss(model, case.inputs.with_x(x), labels, lab.n_classes) - whole)
+            rises.append(_loss(model, case.inputs.with_x(x), labels, variants.n_classes) - whole)
         return torch.stack(rises, dim=1)
 
-    def _models(self, case: Case, lab: Lab) -> list[Model]:
+    def _models(self, case: Case, variants: ModelVariants) -> list[Model]:
         """One for each fraction."""
 
         def train() -> list[Model]:
             degraded = []
             for name in ("train", "valid"):
-                inputs, attribution = _explained(case, lab, name)
+                inputs, attribution = _explained(case, variants, name)
                 rng = Seeds(0).stream("retrained", name, samples=inputs.index)
                 degraded.append(
                     [self._degraded(inputs, attribution, f, rng) for f in self.fractions]
                 )
-            return lab.degraded_all(list(zip(*degraded, strict=True)))
+            return variants.degraded_all(list(zip(*degraded, strict=True)))
 
         return once(case, self, train)
 
@@ -80,15 +80,15 @@ class RetrainedLoss:
         return self.baseline.references(inputs, rng=rng).mean(1)
 
 
-def lab_of(case: Case) -> Lab:
+def lab_of(case: Case) -> ModelVariants:
     """The lab, or `Unsupported`."""
-    if case.lab is None:
+    if case.variants is None:
         raise Unsupported("this metric needs the data and the recipe of the model")
-    return case.lab
+    return case.variants
 
 
-def _explained(case: Case, lab: Lab, part: str) -> tuple[Inputs, Tensor]:
-    inputs, targets, _ = lab.split(part)
+def _explained(case: Case, variants: ModelVariants, part: str) -> tuple[Inputs, Tensor]:
+    inputs, targets, _ = variants.split(part)
     attribution = once(case, (RetrainedLoss, part), lambda: case.explain(inputs, targets=targets))
     return inputs, attribution
 

@@ -36,10 +36,10 @@ class AllCoalitions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shapley:
-    """Attributes: exact `values [B, U]`; `departure [B, *S]`, see `coalitions.departure`."""
+    """Exact `values [B, U]`, and `difference_from_reference [B, *S]` as in `core.coalitions`."""
 
     values: Tensor
-    departure: Tensor | None
+    difference_from_reference: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,10 @@ class ExactShapley:
     def measure(self, case: Case) -> Shapley:
         inputs, rng = case.inputs, case.rng.child("exact_shapley")
         table = case.measure(AllCoalitions(self.baseline, self.max_units))
-        departure = coalitions.departure(inputs, self.baseline, rng=rng)
-        return Shapley(_by_count(table, units.count(inputs.units)), departure)
+        difference_from_reference = coalitions.difference_from_reference(
+            inputs, self.baseline, rng=rng
+        )
+        return Shapley(_by_count(table, units.count(inputs.units)), difference_from_reference)
 
 
 def _by_count(table: Tensor, n_units: Tensor) -> Tensor:

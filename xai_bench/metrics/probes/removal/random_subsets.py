@@ -20,13 +20,13 @@ class Drops:
         removed: `[B, K, U]` bool.
         drop: `[B, K]` target output at x, less that without the removed units.
         intact: `[B]` target output at x.
-        departure: `[B, *S]` by how much removal moves each element, see `coalitions.departure`.
+        difference_from_reference: `[B, *S]`, as in `core.coalitions`.
     """
 
     removed: Tensor
     drop: Tensor
     intact: Tensor
-    departure: Tensor | None
+    difference_from_reference: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,10 @@ class CoalitionValues:
         removed = self._removed(inputs, rng)
         intact = coalitions.values_at(model, inputs, case.targets, inputs.x[:, None])
         values = coalitions.values(model, inputs, case.targets, ~removed, self.baseline, rng=rng)
-        departure = coalitions.departure(inputs, self.baseline, rng=rng)
-        return Drops(removed, intact - values, intact[:, 0], departure)
+        difference_from_reference = coalitions.difference_from_reference(
+            inputs, self.baseline, rng=rng
+        )
+        return Drops(removed, intact - values, intact[:, 0], difference_from_reference)
 
     def _removed(self, inputs: Inputs, rng: Rng) -> Tensor:
         real = units.present(inputs.units)

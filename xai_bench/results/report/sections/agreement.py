@@ -114,8 +114,8 @@ def _pooled(
     sizes = {}
     for one in found:
         stored = store.read(cell_key, one.key, {})
-        if stored is not None and stored.attribution is not None:
-            pooled = units.pool(stored.attribution.double(), inputs["units"])
+        if stored is not None and stored.explanation is not None:
+            pooled = units.pool(stored.explanation.attribution.double(), inputs["units"])
             sizes[one.explainer] = pooled.abs()
     return sizes, units.present(inputs["units"])
 

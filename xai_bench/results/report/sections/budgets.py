@@ -37,7 +37,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Climb:
+class BudgetCurve:
     """An explainer at rising budgets, all other settings equal."""
 
     name: str
@@ -48,7 +48,7 @@ class Climb:
 class Point:
     """One score of one step, and by how much it misses the one at the largest budget."""
 
-    climb: Climb
+    evaluate_at_budgets: BudgetCurve
     step: Step
     number: Number
     gap: float
@@ -80,7 +80,7 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
     return Section(tables, {"anytime.csv": frame}, figures)
 
 
-def climbs(block: Block) -> list[Climb]:
+def climbs(block: Block) -> list[BudgetCurve]:
     """The explainers that were run at two budgets or more."""
     configs = _configs(block)
     groups: dict[str, list[str]] = {}
@@ -92,7 +92,7 @@ def climbs(block: Block) -> list[Climb]:
     names = [base(labels[0]) for labels in several]
     apart = comparability.variants(names, [_but_budget(configs[labels[0]]) for labels in several])
     return [
-        Climb(
+        BudgetCurve(
             f"{name} ({told})" if told else name,
             tuple(
                 Step(label, int(configs[label]["budget"]), rows_of(block, label, configs[label]))
@@ -112,10 +112,15 @@ def rows_of(block: Block, label: str, config: Any) -> float:
     return float(config.get("budget", np.nan))
 
 
-def points_of(block: Block, found: Sequence[Climb]) -> list[Point]:
+def points_of(block: Block, found: Sequence[BudgetCurve]) -> list[Point]:
     """Every score of every step, in the order of metrics and explainers."""
     columns = _columns(block)
-    return [p for column in columns for climb in found for p in _points(block, climb, column)]
+    return [
+        p
+        for column in columns
+        for evaluate_at_budgets in found
+        for p in _points(block, evaluate_at_budgets, column)
+    ]
 
 
 def _configs(block: Block) -> dict[str, dict[str, Any]]:
@@ -132,8 +137,8 @@ def _columns(block: Block) -> list[Column]:
     return [column for column in block.scored if column.category in CATEGORIES]
 
 
-def _points(block: Block, climb: Climb, column: Column) -> Iterator[Point]:
-    scored = [s for s in climb.steps if block.numbers[s.label, column].status == "ok"]
+def _points(block: Block, evaluate_at_budgets: BudgetCurve, column: Column) -> Iterator[Point]:
+    scored = [s for s in evaluate_at_budgets.steps if block.numbers[s.label, column].status == "ok"]
     if len(scored) < 2:
         return
     labels = [step.label for step in scored]
@@ -147,12 +152,12 @@ def _points(block: Block, climb: Climb, column: Column) -> Iterator[Point]:
     )
     for place, step in enumerate(scored):
         gap = (found.difference[place], found.difference_low[place], found.difference_high[place])
-        yield Point(climb, step, block.numbers[step.label, column], *map(float, gap))
+        yield Point(evaluate_at_budgets, step, block.numbers[step.label, column], *map(float, gap))
 
 
 def _table(block: Block, points: Sequence[Point], figure: str, n_columns: int) -> Table:
     columns = list(dict.fromkeys(point.number.column for point in points))
-    names = list(dict.fromkeys(point.climb.name for point in points))
+    names = list(dict.fromkeys(point.evaluate_at_budgets.name for point in points))
     panels = tuple(
         Panel(
             tuple(Head(column.category, header(column)) for column in part),
@@ -189,8 +194,8 @@ def _row(study: str, block: Block, point: Point) -> dict[str, Any]:
         "variant": block.variant,
         "metric": column.label,
         "higher_is_better": column.higher_is_better,
-        "explainer": point.climb.name,
-        "terms": "; ".join(filter(None, block.terms[point.step.label])),
+        "explainer": point.evaluate_at_budgets.name,
+        "regime": "; ".join(filter(None, block.regimes[point.step.label])),
         "budget": point.step.budget,
         "rows": point.step.rows,
         **{name: getattr(number, name) for name in ("mean", "low", "high", "n_scored")},
@@ -201,9 +206,9 @@ def _row(study: str, block: Block, point: Point) -> dict[str, Any]:
 
 
 def _plots(block: Block, points: Sequence[Point]) -> list[Plot]:
-    climbing = {step.label for point in points for step in point.climb.steps}
+    climbing = {step.label for point in points for step in point.evaluate_at_budgets.steps}
     configs = _configs(block)
-    names = dict.fromkeys(point.climb.name for point in points)
+    names = dict.fromkeys(point.evaluate_at_budgets.name for point in points)
     once = {
         label: rows_of(block, label, configs[label])
         for label in block.methods
@@ -228,4 +233,4 @@ def _plots(block: Block, points: Sequence[Point]) -> list[Plot]:
 
 
 def _of(points: Sequence[Point], name: str, column: Column) -> list[Point]:
-    return [p for p in points if p.climb.name == name and p.number.column == column]
+    return [p for p in points if p.evaluate_at_budgets.name == name and p.number.column == column]

@@ -9,7 +9,7 @@ from typing import Any
 from xai_bench.results.report.regimes import base
 from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import Entry, Head, Panel, Section, Table, measured, title
-from xai_bench.results.values import Cell, Explanation
+from xai_bench.results.values import Cell, ExplainerResult
 
 LEGEND = (
     "Settings that were chosen on validation samples, which are no part of the scores above; the "
@@ -35,7 +35,7 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
     return Section(tables, {"tuning.csv": pd.DataFrame(rows)})
 
 
-def _tuned(block: Block) -> Iterator[tuple[Cell, Explanation, Mapping[str, Any]]]:
+def _tuned(block: Block) -> Iterator[tuple[Cell, ExplainerResult, Mapping[str, Any]]]:
     """Once per cell and search, however many budgets share what it found."""
     for cell, explanations in block.listing:
         met: list[Any] = []
@@ -45,7 +45,7 @@ def _tuned(block: Block) -> Iterator[tuple[Cell, Explanation, Mapping[str, Any]]
                 yield cell, one, one.tuning
 
 
-def _table(block: Block, known: Sequence[tuple[Cell, Explanation, Mapping[str, Any]]]) -> Table:
+def _table(block: Block, known: Sequence[tuple[Cell, ExplainerResult, Mapping[str, Any]]]) -> Table:
     heads = ("settings found", "by", "as shipped", "as found", "trials")
     rows = tuple(
         (_name(cell, one, tuning), tuple(Entry(text) for text in _told(tuning)))
@@ -59,7 +59,7 @@ def _table(block: Block, known: Sequence[tuple[Cell, Explanation, Mapping[str, A
     )
 
 
-def _name(cell: Cell, one: Explanation, tuning: Mapping[str, Any]) -> str:
+def _name(cell: Cell, one: ExplainerResult, tuning: Mapping[str, Any]) -> str:
     budget = f", budget {tuning['budget']}" if "budget" in tuning else ""
     return f"{base(one.explainer)}, seed {cell.seed}{budget}"
 
@@ -71,7 +71,9 @@ def _told(tuning: Mapping[str, Any]) -> tuple[str, ...]:
     return settings, f"{tuning['metric']} {arrow}", *scores, str(tuning["n_trials"])
 
 
-def _trials(cell: Cell, one: Explanation, tuning: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _trials(
+    cell: Cell, one: ExplainerResult, tuning: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     for place, trial in enumerate(tuning["trials"]):
         yield {
             "seed": cell.seed,
