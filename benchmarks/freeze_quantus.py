@@ -1,11 +1,11 @@
-"""Write down what Quantus 0.6.0 says of a few shared inputs: `tests/golden/quantus.json`.
+"""Write down what Quantus 0.6.0 says of a few shared inputs: `tests/certify/golden/quantus.json`.
 
 Quantus is not a dependency, and no code of it is here. In an environment of its own:
 
     pip install quantus==0.6.0 'numpy<2.5' torch==2.13.0
     python benchmarks/freeze_quantus.py
 
-`tests/test_conformance.py` compares our numbers with these.
+`tests/certify/test_conformance.py` compares our numbers with these.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import quantus
 import torch
 from torch import nn
 
-TARGET = Path(__file__).parents[1] / "tests" / "golden" / "quantus.json"
+TARGET = Path(__file__).parents[1] / "tests" / "certify" / "golden" / "quantus.json"
 N, SIDE, DRAWS = 6, 4, 5
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import xai_bench
-from tests import toys
+from tests.support import toy_worlds
 from xai_bench import Workbench
 from xai_bench.core.baselines import Constant
 from xai_bench.explainers.removal.occlusion import LeaveOneOut
@@ -24,9 +24,9 @@ def linear() -> nn.Module:
 
 @pytest.fixture
 def bench() -> Workbench:
-    background = toys.normal(50, 4, seed=1)
+    background = toy_worlds.normal(50, 4, seed=1)
     return xai_bench.workbench(
-        linear(), toys.normal(6, 4), background=background - background.mean(0),
+        linear(), toy_worlds.normal(6, 4), background=background - background.mean(0),
         baselines=("zero", "zero"),
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_units_and_plain_functions_are_welcome() -> None:
     def model(x: Tensor) -> Tensor:
         return x @ WEIGHT
 
-    x = toys.normal(3, 4)
+    x = toy_worlds.normal(3, 4)
     bench = xai_bench.workbench(
         model, x, background=torch.zeros(5, 4).double(), units=torch.tensor([0, 0, 1, 1])
     )
@@ -75,7 +75,7 @@ def test_mistakes_are_told_in_one_sentence(bench: Workbench) -> None:
     with pytest.raises(ValueError, match=r"attributions have shape \(6, 3\); expected"):
         bench.score(torch.ones(6, 3), ["abpc"])
     with pytest.raises(ValueError, match=r"background rows have shape \(3,\); expected"):
-        xai_bench.workbench(linear(), toys.normal(2, 4), background=toys.normal(2, 3))
+        xai_bench.workbench(linear(), toy_worlds.normal(2, 4), background=toy_worlds.normal(2, 3))
 
 
 def test_metrics_that_explain_anew_ask_for_an_explainer(bench: Workbench) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from xai_bench import cli
 from xai_bench.runner import exit_summary, job
 from xai_bench.runner.config.catalogue import conf_dir, options
 
-ROOT = Path(__file__).parent.parent
 SMALL = ["explainer=random", "metric=entropy", "recorder=none", "model=linear"]
 
 

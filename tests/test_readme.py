@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-README = Path(__file__).parents[1] / "README.md"
+from tests.support.paths import ROOT
+
+README = ROOT / "README.md"
 
 
 def block(language: str, containing: str) -> str:

@@ -6,11 +6,11 @@ import ast
 import functools
 import re
 import statistics
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "xai_bench"
+from tests.support.paths import PACKAGE
+
 FILES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = {str(path.relative_to(PACKAGE)): path.read_text() for path in FILES}
 Function = ast.FunctionDef | ast.AsyncFunctionDef

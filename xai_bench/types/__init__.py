@@ -4,15 +4,7 @@ Letters used for shapes everywhere: `B` samples in a batch, `*S` the shape of on
 `K` coalitions or perturbations, `R` references of a baseline, `C` model outputs, `N` rows of data.
 """
 
-from xai_bench.types.explainers import (
-    Anytime,
-    Cost,
-    Explainer,
-    Explanation,
-    Fitted,
-    Kind,
-    Rows,
-)
+from xai_bench.types.explainers import Anytime, Cost, Explainer, Explanation, Fitted, Kind, Rows
 from xai_bench.types.inputs import (
     Actionability,
     Distribution,

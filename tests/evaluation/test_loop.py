@@ -1,0 +1,242 @@
+"""The loop: invariance, outcomes, costs. Components are small and written here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support import toy_worlds
+from xai_bench.core.seeds import Seeds
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
+from xai_bench.evaluation.loop import evaluate
+from xai_bench.types import Case, Explanation, Inputs, Kind, Model, Rng, Unsupported
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Evaluates `calls` random points per sample and returns noise around x."""
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "test"
+    calls: int = 3
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        for _ in range(self.calls):
+            model.target_output(inputs, targets)
+        return Explanation(inputs.x + rng.normal(*inputs.x.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Broken(Noisy):
+    error: type[Exception] = RuntimeError
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        raise self.error("this\nis why")
+
+
+@dataclass(frozen=True)
+class Poisoned(Noisy):
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(torch.where(inputs.index[:, None] == 1, torch.nan, inputs.x))
+
+
+@dataclass(frozen=True)
+class Fit(Noisy):
+    def fit(self, model: Model, background: Inputs, *, rng: Rng) -> Noisy:
+        model.outputs(background)
+        return Noisy(self.calls)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Sum of attributions plus a random number, so that draws are tested too."""
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+
+    def score(self, case: Case) -> Tensor:
+        return case.attribution.flatten(1).sum(1) + case.rng.uniform()
+
+
+@dataclass(frozen=True)
+class Rows(Sum):
+    category: ClassVar[str] = "cost"
+
+    def score(self, case: Case) -> Tensor:
+        return case.cost.forward_rows
+
+
+@dataclass(frozen=True)
+class Again(Sum):
+    """Explains anew at the same points: zero distance, unless asked for fresh numbers."""
+
+    repeat: int = 0
+
+    def score(self, case: Case) -> Tensor:
+        stacked = case.inputs.stacked(case.inputs.x[:, None].expand(-1, 3, -1))
+        again = case.explain(stacked, repeat=self.repeat).unflatten(0, (-1, 3))
+        return (again - case.attribution[:, None]).abs().sum((1, 2))
+
+
+@dataclass(frozen=True)
+class Fails(Sum):
+    def score(self, case: Case) -> Tensor:
+        raise KeyError("lost")
+
+
+@dataclass(frozen=True)
+class Infinite(Sum):
+    def score(self, case: Case) -> Tensor:
+        return torch.where(case.inputs.index == 0, torch.inf, 1.0)
+
+
+@dataclass(frozen=True)
+class Scalar(Sum):
+    def score(self, case: Case) -> Tensor:
+        return torch.tensor(1.0)
+
+
+def bench(batch_size: int = 2, n: int = 5, **changes: Any) -> EvaluationContext:
+    world = toy_worlds.linear([1.0, 2.0, 3.0], toy_worlds.normal(n, 3))
+    made = EvaluationContext(
+        world.model, world.inputs, world.targets, Seeds(7), batch_size=batch_size
+    )
+    return replace(made, **changes)
+
+
+def judges(*metrics: Any) -> list[ConfiguredMetric]:
+    return [ConfiguredMetric(type(metric).__name__, metric) for metric in metrics]
+
+
+def scores(explainer: Any, metrics: Sequence[Any], **changes: Any) -> dict[str, Tensor]:
+    found = evaluate(bench(**changes), ConfiguredExplainer("it", explainer), judges(*metrics))
+    return {name: s.values for name, s in found.scores.items()}
+
+
+def test_scores_do_not_depend_on_the_batch_size_or_on_other_metrics() -> None:
+    alone = scores(Noisy(), [Sum()], batch_size=5)["Sum"]
+    for size in (1, 2, 3):
+        among = scores(Noisy(), [Again(), Sum(), Rows()], batch_size=size)["Sum"]
+        assert torch.equal(alone, among)
+
+
+def test_scores_do_not_depend_on_how_many_samples_follow() -> None:
+    assert torch.equal(
+        scores(Noisy(), [Sum()], n=3)["Sum"], scores(Noisy(), [Sum()], n=5)["Sum"][:3]
+    )
+
+
+def test_another_seed_gives_other_numbers() -> None:
+    first = scores(Noisy(), [Sum()])["Sum"]
+    assert not (first == scores(Noisy(), [Sum()], seeds=Seeds(8))["Sum"]).any()
+
+
+def test_explaining_anew_repeats_the_random_numbers_unless_asked_otherwise() -> None:
+    assert torch.equal(scores(Noisy(), [Again()])["Again"], torch.zeros(5, dtype=torch.float64))
+    assert (scores(Noisy(), [Again(repeat=1)])["Again"] > 0.1).all()
+
+
+def test_rows_are_counted_for_the_explanation_alone() -> None:
+    counted = scores(Noisy(calls=4), [Again(), Rows()])["Rows"]
+    assert counted.tolist() == [4.0] * 5
+
+
+def test_fitting_is_not_charged_to_the_explanation() -> None:
+    assert scores(Fit(calls=2), [Rows()])["Rows"].tolist() == [2.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (RuntimeError, "failed", "RuntimeError: this is why"),
+        (ValueError, "failed", "this is why"),
+        (Unsupported, "skipped", "this\nis why"),
+    ],
+)
+def test_a_broken_explainer_is_an_outcome(error: type[Exception], status: str, reason: str) -> None:
+    found = evaluate(bench(), ConfiguredExplainer("it", Broken(error=error)), judges(Sum()))
+    assert (found.outcome.status, found.outcome.reason) == (status, reason)
+    assert found.explanation is None
+    assert found.scores["Sum"].outcome == found.outcome
+
+
+def test_strict_lets_the_error_through() -> None:
+    with pytest.raises(RuntimeError, match="why"):
+        evaluate(bench(strict=True), ConfiguredExplainer("it", Broken()), judges(Sum()))
+
+
+def test_nan_in_an_attribution_is_told_and_never_repaired() -> None:
+    found = evaluate(bench(batch_size=5), ConfiguredExplainer("it", Poisoned()), judges(Sum()))
+    assert found.outcome.reason == "explainer 'it' returned NaN or infinity for 1 of 5 samples"
+
+
+def test_one_failing_metric_costs_only_itself() -> None:
+    found = evaluate(bench(), ConfiguredExplainer("it", Noisy()), judges(Fails(), Sum(), Scalar()))
+    assert found.outcome.status == "ok"
+    assert found.scores["Fails"].outcome.reason == "KeyError: 'lost'"
+    assert "one number per sample" in found.scores["Scalar"].outcome.reason
+    assert found.scores["Sum"].values.shape == (5,)
+
+
+def test_infinity_is_not_a_score() -> None:
+    assert scores(Noisy(), [Infinite()])["Infinite"].isnan().tolist() == [True] + [False] * 4
+
+
+def test_given_attributions_are_judged_as_they_are_unless_cost_is_asked_for() -> None:
+    given = torch.ones(5, 3, dtype=torch.float64)
+    candidate = ConfiguredExplainer("it", Broken())
+    found = evaluate(bench(), candidate, judges(Sum()), given=Explanation(given))
+    assert torch.equal(found.explanation.attribution, given)
+    again = evaluate(bench(), candidate, judges(Sum(), Rows()), given=Explanation(given))
+    assert again.outcome.status == "failed"
+
+
+def test_steps_add_up() -> None:
+    heard: list[int] = []
+    evaluate(
+        bench(), ConfiguredExplainer("it", Noisy()), judges(Sum(), Rows()), on_step=heard.append
+    )
+    assert sum(heard) == 3 * (1 + 2)
+
+
+@dataclass(frozen=True)
+class Estimates(Noisy):
+    """Says how sure it is of every number, and which inputs would change the prediction."""
+
+    def explain(self, model: Any, inputs: Inputs, targets: Tensor, *, rng: Any) -> Explanation:
+        found = Noisy().explain(model, inputs, targets, rng=rng).attribution
+        both, layers = torch.stack([found, -found], 1), {"first": inputs.x}
+        return Explanation(
+            found, found.abs(), both, layers, degrees_of_freedom=inputs.index.double()
+        )
+
+
+@dataclass(frozen=True)
+class Reads:
+    category = "fidelity"
+    higher_is_better = True
+    reproducible = True
+
+    def score(self, case: Case) -> Tensor:
+        stated = case.explanation
+        assert torch.equal(stated.degrees_of_freedom, case.inputs.index.double())
+        return stated.standard_error.sum(1) + stated.counterfactuals.sum((1, 2))
+
+
+def test_all_that_an_explainer_says_is_kept_and_shown_to_metrics() -> None:
+    found = evaluate(bench(), ConfiguredExplainer("it", Estimates()), judges(Reads()))
+    stated = found.explanation
+    assert torch.equal(stated.standard_error, stated.attribution.abs())
+    assert torch.equal(stated.degrees_of_freedom, found.index.double())
+    assert stated.counterfactuals.shape == (5, 2, 3)
+    assert torch.equal(stated.layers["first"], bench().inputs.x)
+    assert torch.equal(found.scores["Reads"].values, stated.standard_error.sum(1))
+    again = evaluate(
+        bench(), ConfiguredExplainer("it", Broken()), judges(Reads()), given=found.explanation
+    )
+    assert torch.equal(again.scores["Reads"].values, found.scores["Reads"].values)

@@ -1,0 +1,313 @@
+"""Axioms of attribution: as metrics, and as programs that every explainer of `conf/` goes through.
+
+Who must satisfy an axiom is written down; who is listed as not doing so must be seen to fail it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support import toy_worlds
+from tests.support.components import BlackBox, component, each_of, options, ready
+from xai_bench.core.baselines import Constant, Mean
+from xai_bench.core.seeds import Seeds
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
+from xai_bench.evaluation.loop import evaluate
+from xai_bench.metrics.probes.other_models.equivalent import Shifted, split_units
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
+
+explainers = each_of(options("explainer"))
+
+
+def network(weight: Tensor, n_hidden: int = 8, seed: int = 0) -> nn.Sequential:
+    """A network of one output, `weight` times a common factor into each hidden unit."""
+    net = nn.Sequential(nn.Linear(len(weight), n_hidden), nn.ReLU(), nn.Linear(n_hidden, 1))
+    into, out = (
+        toy_worlds.normal(n_hidden, len(weight), seed=seed),
+        toy_worlds.normal(1, n_hidden, seed=9),
+    )
+    net[0].weight.data, net[0].bias.data = into * weight, toy_worlds.normal(n_hidden, seed=seed + 1)
+    net[2].weight.data, net[2].bias.data = out, torch.zeros(1, dtype=torch.float64)
+    return net
+
+
+def world_of(module: nn.Module, x: Tensor) -> toy_worlds.World:
+    rows = toy_worlds.normal(24, x.shape[1], seed=2)
+    return toy_worlds.world(module, x, torch.arange(x.shape[1]), rows)
+
+
+def map_of(name: str, world: toy_worlds.World) -> Tensor:
+    try:
+        return world.explain(ready(name, world))
+    except Unsupported as reason:
+        pytest.skip(str(reason))
+
+
+def agree(left: Tensor, right: Tensor) -> bool:
+    return bool(((left - right).abs() <= 1e-9 * (1 + right.abs())).all())
+
+
+# Dummy: what the model does not use gets nothing
+
+BREAK_DUMMY = {
+    "constant", "random", "input_magnitude",
+    "lime", "linear_surrogate",  # fitted to drawn or given rows, where columns correlate by chance
+    "occlusion", "captum_occlusion",  # windows hold neighbours, too
+    # fitted to drawn or given rows, where columns correlate by chance
+    "lime_lasso", "lime_quartiles", "lime_tabular", "captum_lime", "captum_kernel_shap",
+    "local_linear_surrogate", "local_tree_surrogate",
+    "exact_shapley_conditional",  # what correlates with a column in use is of use
+    "shapley_interactions", "rise_units",  # a draw's value goes to all that it keeps
+    "nearest_unlike_neighbour", "dice",  # whole rows of the data; values drawn at random
+}  # fmt: skip
+
+
+@explainers
+def test_a_column_that_the_model_does_not_use_gets_nothing(name: str) -> None:
+    net = network(torch.tensor([1.0, -1.0, 2.0, 0.0]))
+    found = map_of(name, world_of(net, toy_worlds.normal(5, 4, seed=1)))
+    if name == "tree_surrogate":
+        pytest.skip("a threshold on an unused column is found by chance")
+    assert agree(found[:, 3], torch.zeros(5).double()) == (name not in BREAK_DUMMY)
+
+
+# Symmetry: two columns in the same role get the same
+
+BREAK_SYMMETRY = {
+    "random",
+    "expected_gradients", "lime", "permutation_importance", "permutation_shapley",  # draws
+    "linear_surrogate", "tree_surrogate",  # rows in which the two columns differ
+    "occlusion", "captum_occlusion",  # a window at the edge
+    # draws
+    "lime_lasso", "lime_quartiles", "lime_tabular", "captum_lime", "captum_kernel_shap", "sobol",
+    "rise_units", "shapley_interactions", "shap_permutation", "captum_shapley_value_sampling",
+    "growing_spheres", "dice", "local_linear_surrogate", "local_tree_surrogate",
+    # rows in which the two columns differ
+    "deeplift_shap", "captum_deeplift_shap", "captum_gradient_shap", "captum_feature_permutation",
+    "shap_deep", "shap_gradient", "exact_shapley_marginal", "exact_shapley_conditional",
+    "ale_importance", "ice_importance", "pdp_importance", "sage", "nearest_unlike_neighbour",
+    "sensitivity_analysis",  # steps follow the spread of each column, over kinks of the network
+    "shap_partition",  # columns that go together in the background stay together
+    "captum_shapley_values",  # single precision
+}  # fmt: skip
+
+
+@explainers
+def test_columns_in_the_same_role_get_the_same(name: str) -> None:
+    net = network(torch.ones(4))
+    into = net[0].get_parameter("weight")
+    into.data[:, 1] = into.data[:, 0]
+    x = toy_worlds.normal(5, 4, seed=1)
+    x[:, 1] = x[:, 0]
+    found = map_of(name, world_of(net, x))
+    assert agree(found[:, 0], found[:, 1]) == (name not in BREAK_SYMMETRY)
+
+
+# Linearity: the map of a sum is the sum of the maps
+
+BREAK_LINEARITY = {
+    "constant", "random", "input_magnitude",
+    "saliency", "permutation_importance", "tree_surrogate",  # magnitudes, losses, thresholds
+    "captum_saliency", "captum_noise_tunnel", "smoothgrad_squared", "pdp_importance",
+    "ice_importance", "ale_importance", "sage", "sobol", "local_tree_surrogate",
+    "lime_lasso", "captum_lime",  # what is small is left out
+    "guided_integrated_gradients", "neuron_conductance", "captum_lrp",  # each its own way through
+    "growing_spheres", "dice", "nearest_unlike_neighbour",  # where the prediction changes
+    # single precision
+    "captum_kernel_shap", "captum_occlusion", "captum_shapley_value_sampling",
+    "captum_shapley_values", "shap_gradient",
+}  # fmt: skip
+
+
+class Sum(nn.Module):
+    """Two networks, added."""
+
+    def __init__(self, left: nn.Module, right: nn.Module) -> None:
+        super().__init__()
+        self.left, self.right = left, right
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.left(x) + self.right(x)
+        return out
+
+
+@explainers
+def test_the_map_of_a_sum_is_the_sum_of_the_maps(name: str) -> None:
+    left = network(torch.tensor([1.0, -1.0, 2.0, 0.5]))
+    right = network(torch.tensor([0.5, 2.0, -1.0, 1.0]), seed=5)
+    x = toy_worlds.normal(5, 4, seed=1)
+    both, one, other = (map_of(name, world_of(net, x)) for net in (Sum(left, right), left, right))
+    assert agree(both, one + other) == (name not in BREAK_LINEARITY)
+
+
+# Implementation invariance
+
+
+@dataclass(frozen=True)
+class _Explainer:
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "gradient"
+
+
+@dataclass(frozen=True)
+class PositivePaths(_Explainer):
+    """`sum_h max(v_h, 0) |w_h|`: a rule that lets positive weights through alone."""
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        assert model.module is not None
+        first, last = model.module.get_submodule("0"), model.module.get_submodule("2")
+        out, into = last.get_parameter("weight"), first.get_parameter("weight")
+        return Explanation((out.clamp(min=0) @ into.abs()).expand_as(inputs.x).detach())
+
+
+def judged(name: str, world: toy_worlds.World, explainer: Any) -> Tensor:
+    made = component("explainer", explainer) if isinstance(explainer, str) else explainer
+    case = world.case(world.explain(made), made.kind, made)
+    found: Tensor = component("metric", name).score(case)
+    return found
+
+
+def test_positive_paths_alone_grow_by_half() -> None:
+    """Both weights out of the hidden layer are positive: 1.5 of them counts, and -0.5 does not."""
+    net = network(torch.tensor([1.0, -1.0, 2.0]), n_hidden=2)
+    net[2].weight.data = torch.tensor([[2.0, 0.5]]).double()
+    world = world_of(net, toy_worlds.normal(5, 3, seed=1))
+    found = judged("implementation_invariance", world, PositivePaths())
+    torch.testing.assert_close(found, torch.full((5,), 0.5).double())
+    net[2].weight.data = torch.tensor([[-2.0, -0.5]]).double()
+    # Nothing passed before; what passes now is 0.5 times the magnitude of the negative weights.
+    assert judged("implementation_invariance", world, PositivePaths()).isnan().all()
+
+
+@pytest.mark.parametrize("where", ["tabular", "image", "series", "text"])
+@pytest.mark.parametrize("name", ["gradient", "integrated_gradients", "leave_one_out", "deeplift"])
+def test_what_reads_the_function_does_not_change(where: str, name: str) -> None:
+    world = toy_worlds.WORLDS[where]()
+    found = judged("implementation_invariance", world, name)
+    assert found.nan_to_num().abs().max() < 1e-9
+
+
+def test_every_hidden_unit_is_there_twice_and_the_original_is_as_it_was() -> None:
+    world = toy_worlds.image()
+    module = world.model.module
+    assert module is not None
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    case = world.case(world.inputs.x, explainer=component("explainer", "gradient"))
+    made = split_units(case)
+    assert split_units(case) is made
+    assert made.module is not None
+    shapes = {k: tuple(v.shape) for k, v in made.module.state_dict().items()}
+    assert shapes == {
+        "0.weight": (8, 3, 3, 3), "0.bias": (8,),
+        "3.weight": (12, 8, 3, 3), "3.bias": (12,),
+        "7.weight": (3, 12), "7.bias": (3,),
+    }  # fmt: skip
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "two or more"),
+        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)), "two or more"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Softmax(1), nn.Linear(4, 2)), "changes this model"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (4, 1)), nn.Linear(1, 2),
+                       nn.Flatten()), "changes this model"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_split_is_declined(module: nn.Module, reason: str) -> None:
+    world = world_of(module, toy_worlds.normal(5, 4, seed=1))
+    with pytest.raises(Unsupported, match=reason):
+        judged("implementation_invariance", world, "gradient")
+
+
+def test_a_black_box_cannot_be_split() -> None:
+    world = toy_worlds.tabular()
+    case = world.case(world.inputs.x, explainer=component("explainer", "random"))
+    with pytest.raises(Unsupported, match="torch module"):
+        split_units(replace(case, model=BlackBox(world.model)))
+
+
+# Input invariance
+
+
+def test_a_gradient_does_not_see_where_inputs_are_measured_from() -> None:
+    for where in ("tabular", "image", "series", "text"):
+        assert judged("input_invariance", toy_worlds.WORLDS[where](), "gradient").max() < 1e-9
+
+
+def test_the_input_times_the_gradient_does_by_hand() -> None:
+    """`w x` becomes `w (x + s)`, where s is one standard deviation of each column."""
+    weight, x = torch.tensor([1.0, -2.0, 3.0]).double(), toy_worlds.normal(4, 3, seed=1)
+    world = toy_worlds.linear(weight.tolist(), x=x)
+    scale = world.inputs.domain.scale
+    expected = (weight * scale).norm() / (weight * x).norm(dim=1)
+    torch.testing.assert_close(judged("input_invariance", world, "input_x_gradient"), expected)
+
+
+@dataclass(frozen=True)
+class Departure(_Explainer):
+    """The input less its reference, times the gradient of a linear model."""
+
+    baseline: Constant | Mean = field(default_factory=Constant)
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        return Explanation(inputs.x - self.baseline.references(inputs, rng=rng)[:, 0])
+
+
+def test_a_baseline_taken_from_data_moves_along_and_a_constant_does_not() -> None:
+    world = toy_worlds.linear([1.0, -2.0, 3.0], x=toy_worlds.normal(4, 3, seed=1))
+    assert judged("input_invariance", world, Departure(Mean())).max() < 1e-12
+    scale = world.inputs.domain.scale
+    expected = scale.norm() / world.inputs.x.norm(dim=1)
+    torch.testing.assert_close(judged("input_invariance", world, Departure()), expected)
+
+
+@pytest.mark.parametrize("name", ["linear_surrogate", "tree_surrogate", "permutation_importance"])
+def test_what_is_fitted_is_fitted_to_the_shifted_background(name: str) -> None:
+    world = toy_worlds.tabular()
+    bench = EvaluationContext(
+        world.model, world.inputs, world.targets, Seeds(0), batch_size=4, strict=True
+    )
+    judge = ConfiguredMetric("it", component("metric", "input_invariance"))
+    found = evaluate(bench, ConfiguredExplainer(name, component("explainer", name)), [judge])
+    assert found.scores["it"].values.max() < 1e-6
+
+
+def test_truth_law_and_padding_move_as_they_must() -> None:
+    world = toy_worlds.text()
+
+    def truth(inputs: Inputs, targets: Tensor) -> Tensor:
+        return 2 * inputs.x
+
+    domain = replace(
+        world.inputs.domain,
+        truth=truth,
+        distribution=Distribution(torch.zeros(24).double(), torch.eye(24)),
+    )
+    inputs = replace(world.inputs, domain=domain)
+    shifted = Shifted.of(world.model, domain, 0.5)
+    moved = shifted.moved(inputs)
+    padding = inputs.units < 0
+    assert torch.equal(moved.x[padding], inputs.x[padding])
+    step = (moved.x - inputs.x)[~padding]
+    torch.testing.assert_close(step, (0.5 * domain.scale.expand_as(inputs.x))[~padding])
+    torch.testing.assert_close(shifted.outputs(moved), world.model.outputs(inputs))
+    assert moved.domain.truth is not None
+    torch.testing.assert_close(moved.domain.truth(moved, world.targets), 2 * inputs.x)
+    assert moved.domain.distribution is not None
+    torch.testing.assert_close(moved.domain.distribution.mean, 0.5 * domain.scale.flatten())
+    torch.testing.assert_close(moved.domain.background, domain.background + 0.5 * domain.scale)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Standard normal."""
+
+    mean: Tensor
+    covariance: Tensor

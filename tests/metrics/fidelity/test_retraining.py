@@ -1,0 +1,288 @@
+"""Retrained models, on a task with one informative column of four, where the losses are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, ClassVar
+
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tests.support import toy_worlds
+from tests.support.components import component
+from tests.support.model_bundles import bundle as bundle_of
+from tests.support.model_bundles import ignore, normal, two_classes
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant
+from xai_bench.core.seeds import Seeds
+from xai_bench.data.bundle import Bundle
+from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
+from xai_bench.evaluation.loop import evaluate
+from xai_bench.explainers.controls import InputMagnitude
+from xai_bench.explainers.gradient.methods import Saliency
+from xai_bench.metrics.probes.other_models.retrained import RetrainedLoss
+from xai_bench.models.base import Explained
+from xai_bench.models.cache import trained
+from xai_bench.models.networks import MLP
+from xai_bench.models.targets import PredictedLogit
+from xai_bench.models.training import Training
+from xai_bench.models.variants import TrainedVariants
+from xai_bench.models.views import InputView
+from xai_bench.results.values import Scores
+from xai_bench.types import Explainer, Explanation, Inputs, Kind, Model, Rng, Unsupported
+
+RECIPE = MLP(hidden=[8], training=Training(max_epochs=25, learning_rate=0.02))
+NAMES = ("label_randomisation", "model_agreement", "roar", "kar")
+
+
+@dataclass(frozen=True)
+class Column:
+    """All attribution on one column, with less and less on the others; counts the rows it saw."""
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "control"
+    order: tuple[int, ...] = (0, 1, 2, 3)
+    sign: float = 1.0
+    seen: list[tuple[int, Tensor]] = field(default_factory=list, compare=False)
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        self.seen.append((len(inputs), targets))
+        worth = torch.zeros(4, dtype=torch.float64)
+        worth[list(self.order)] = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
+        return Explanation((self.sign * worth).expand(len(inputs), 4))
+
+
+@cache
+def one_column() -> Bundle:
+    """The class is the sign of column 0, which is 1 or -1; the other three columns are noise."""
+    x = normal(500, 4, seed=3)
+    x[:, 0] = x[:, 0].sign()
+    return bundle_of(x, (x[:, 0] > 0).long(), n_classes=2)
+
+
+@cache
+def bench_on(made: Callable[[], Bundle] = one_column) -> EvaluationContext:
+    bundle, folder = made(), Path(mkdtemp())
+    explained = trained(RECIPE, {}, bundle, seed=0, folder=folder, on_epoch=ignore)
+    variants = TrainedVariants(
+        recipe=RECIPE,
+        config={},
+        bundle=bundle,
+        seed=0,
+        folder=folder,
+        view=InputView(),
+        target=PredictedLogit(),
+        predictor=explained.predictor,
+        n_background=64,
+        max_rows=512,
+    )
+    inputs, targets, labels = variants.split("test")
+    model = Explained(explained.predictor, PredictedLogit(), 512)
+    return EvaluationContext(
+        model,
+        inputs,
+        targets,
+        Seeds(0),
+        labels=labels,
+        variants=variants,
+        batch_size=64,
+        strict=True,
+    )
+
+
+def judged(
+    explainer: Any, *names: str, bench: EvaluationContext | None = None
+) -> dict[str, Scores]:
+    judges = [ConfiguredMetric(name, component("metric", name)) for name in names]
+    judges = [ConfiguredMetric(j.name, against_zero(j.metric)) for j in judges]
+    return dict(evaluate(bench or bench_on(), ConfiguredExplainer("it", explainer), judges).scores)
+
+
+def against_zero(metric: Any) -> Any:
+    return replace(metric, baseline=Constant(0.0)) if hasattr(metric, "baseline") else metric
+
+
+# Removing and keeping
+
+
+def test_without_the_informative_column_nothing_can_be_learned() -> None:
+    """10, 30 and 50 % of four columns are 1, 2 and 2: column 0 goes, or stays, in all three."""
+    right = judged(Column((0, 1, 2, 3)), "roar", "kar")
+    assert right["roar"].values.mean().item() == pytest.approx(math.log(2), abs=0.06)
+    assert right["kar"].values.mean().item() == pytest.approx(0, abs=0.06)
+    wrong = judged(Column((3, 2, 1, 0)), "roar", "kar")
+    assert wrong["roar"].values.mean().item() == pytest.approx(0, abs=0.06)
+    assert wrong["kar"].values.mean().item() == pytest.approx(math.log(2), abs=0.06)
+
+
+def test_the_right_column_beats_a_random_one_beats_the_wrong_one() -> None:
+    found = [
+        judged(explainer, "roar", "kar")
+        for explainer in (
+            Column((0, 1, 2, 3)),
+            component("explainer", "random"),
+            Column((3, 2, 1, 0)),
+        )
+    ]
+    roar = [scores["roar"].values.mean().item() for scores in found]
+    kar = [scores["kar"].values.mean().item() for scores in found]
+    assert roar[0] > roar[1] + 0.05 > roar[2] + 0.1
+    assert kar[0] < kar[1] - 0.05 < kar[2] - 0.1
+
+
+def test_magnitudes_rank() -> None:
+    plus, minus = (judged(Column(sign=sign), "roar", "kar") for sign in (1.0, -2.0))
+    for name in ("roar", "kar"):
+        assert torch.equal(plus[name].values, minus[name].values)
+
+
+def test_the_training_part_is_explained_once_with_its_own_targets() -> None:
+    explainer, bench = Column(), bench_on()
+    judged(explainer, "roar", "kar")
+    assert bench.variants is not None
+    _, train, _ = bench.variants.split("train")
+    _, valid, _ = bench.variants.split("valid")
+    _, test, _ = bench.variants.split("test")
+    rows = sum(n for n, _ in explainer.seen[1:])  # the first call warms up
+    assert rows == len(train) + len(valid) + len(test)
+    met = torch.cat([targets for _, targets in explainer.seen[1:]])
+    assert torch.equal(met[64 : 64 + len(train)], train), "after the first batch of the test part"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_loss_by_hand(keep: bool) -> None:
+    """A second way: explained, zeroed, trained and measured sample by sample."""
+    bench = bench_on()
+    variants, metric = bench.variants, "kar" if keep else "roar"
+    assert variants is not None
+    explainer = Saliency()
+    found = judged(explainer, metric)[metric].values
+    expected = torch.zeros(len(found), dtype=torch.float64)
+    for count in (1, 2, 2):
+        parts = []
+        for name in ("train", "valid", "test"):
+            inputs, targets, labels = variants.split(name)
+            rng = Seeds(0).stream("explain", samples=inputs.index)
+            maps = explainer.explain(bench.model, inputs, targets, rng=rng).attribution.abs()
+            x = inputs.x.clone()
+            for row, values in zip(x, maps, strict=True):
+                order = values.argsort(descending=True)
+                row[order[count:] if keep else order[:count]] = 0
+            parts.append(x)
+        model = variants.degraded(parts[0], parts[1])
+        outputs = model.outputs(inputs.with_x(parts[2])).double()
+        expected += functional.cross_entropy(outputs, labels, reduction="none") / 3
+    whole = bench.model.outputs(inputs).double()
+    expected -= functional.cross_entropy(whole, labels, reduction="none")
+    torch.testing.assert_close(found, expected)
+
+
+def test_absent_units_get_the_mean_of_the_stand_ins() -> None:
+    bench = bench_on()
+    inputs = bench.inputs.take(torch.arange(3))
+    rng = Seeds(0).stream("any", samples=inputs.index)
+    probe = RetrainedLoss(component("metric", "roar").baseline, (0.5,))
+    maps = torch.tensor([4.0, -3.0, 2.0, 1.0]).expand(3, 4)
+    x = probe._degraded(inputs, maps, 0.5, rng)
+    fill = probe.baseline.references(inputs, rng=rng).mean(1)
+    assert torch.equal(x[:, 2:], inputs.x[:, 2:])
+    assert torch.equal(x[:, :2], fill[:, :2])
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """An imputer: the number of kept units, and then twice that."""
+
+    n_references: int = 2
+
+    def impute(self, inputs: Inputs, kept: Tensor, *, rng: Rng) -> Tensor:
+        n = units.sizes(inputs.units).new_zeros(()) + kept.sum(2)
+        both = torch.stack([n, 2 * n], dim=2).to(inputs.x)[..., None]
+        return torch.where(kept[:, :, None], inputs.x[:, None, None], both)
+
+    def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        raise AssertionError("an imputer is asked for what depends on the kept units")
+
+
+def test_an_imputer_is_asked_with_what_is_kept() -> None:
+    inputs = bench_on().inputs.take(torch.arange(3))
+    rng = Seeds(0).stream("any", samples=inputs.index)
+    probe = RetrainedLoss(Conditional(), (0.25,))
+    x = probe._degraded(inputs, torch.tensor([1.0, 0, 0, 9.0]).expand(3, 4), 0.25, rng)
+    assert torch.equal(x[:, :3], inputs.x[:, :3])
+    assert x[:, 3].tolist() == [4.5] * 3
+
+
+# Other seeds, other labels
+
+
+def test_a_map_that_ignores_the_model_agrees_with_every_model() -> None:
+    found = judged(InputMagnitude(), "label_randomisation", "model_agreement")
+    for scores in found.values():
+        torch.testing.assert_close(scores.values, torch.ones_like(scores.values))
+
+
+def test_models_of_one_clear_task_agree_and_shuffled_labels_do_not() -> None:
+    gradient = component("explainer", "gradient")
+    found = judged(gradient, "label_randomisation", "model_agreement", bench=bench_on(two_classes))
+    agreement = found["model_agreement"].values.mean().item()
+    shuffled = judged(
+        component("explainer", "saliency"), "label_randomisation", bench=bench_on(two_classes)
+    )
+    assert agreement > 0.6
+    assert shuffled["label_randomisation"].values.mean().item() < agreement - 0.2
+
+
+def test_similarities_by_scipy() -> None:
+    bench, gradient = bench_on(), component("explainer", "gradient")
+    assert bench.variants is not None
+    found = judged(gradient, "label_randomisation", "model_agreement")
+    rng = Seeds(0).stream("explain", samples=bench.inputs.index)
+
+    def maps(model: Model) -> Tensor:
+        made: Tensor = gradient.explain(model, bench.inputs, bench.targets, rng=rng).attribution
+        return made
+
+    own, shuffled = maps(bench.model), maps(bench.variants.mislabelled())
+    others = [maps(bench.variants.retrained(member)) for member in (1, 2, 3)]
+    for row in range(8):
+        expected = scipy.stats.spearmanr(own[row].abs(), shuffled[row].abs()).statistic
+        assert found["label_randomisation"].values[row].item() == pytest.approx(expected)
+        three = [scipy.stats.spearmanr(own[row], other[row]).statistic for other in others]
+        assert found["model_agreement"].values[row].item() == pytest.approx(sum(three) / 3)
+
+
+# Form
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_the_same_in_every_batch(name: str) -> None:
+    bench = replace(bench_on(), shared={})
+    gradient = component("explainer", "gradient")
+    whole = judged(gradient, name, bench=bench)[name].values
+    parts = judged(gradient, name, bench=replace(bench, batch_size=7, shared={}))[name].values
+    torch.testing.assert_close(whole, parts, rtol=1e-6, atol=1e-6)
+    assert whole.dtype == torch.float64
+    assert len(whole) == 100
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_lab_there_is_nothing_to_retrain(name: str) -> None:
+    world = toy_worlds.tabular()
+    explainer: Explainer = component("explainer", "saliency")
+    with pytest.raises(Unsupported, match="the data and the recipe"):
+        component("metric", name).score(world.case(world.explain(explainer), explainer=explainer))
+
+
+def test_without_labels_there_is_no_loss() -> None:
+    found = judged(Saliency(), "roar", bench=replace(bench_on(), labels=None, strict=False))
+    assert found["roar"].outcome.status == "skipped"
+    assert "labels" in found["roar"].outcome.reason

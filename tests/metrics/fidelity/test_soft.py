@@ -1,0 +1,209 @@
+"""Fidelity by degrees: soft removal, fading inputs, noise; by hand and a second time."""
+
+from __future__ import annotations
+
+from math import isnan, pi, sqrt
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support import toy_worlds
+from xai_bench.core import units
+from xai_bench.core.baselines import Constant, Marginal
+from xai_bench.core.cost import Metered
+from xai_bench.metrics.fidelity import noise as noise
+from xai_bench.metrics.fidelity import soft as soft
+from xai_bench.types import Unsupported
+
+WEIGHT = [4.0, 3.0, 2.0, 1.0]
+ZERO = Constant(0.0)
+
+
+class TwoClasses(nn.Module):
+    """Logits `w . x` and 0."""
+
+    def __init__(self, weight: list[float]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight).double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = x @ self.weight
+        return torch.stack([first, torch.zeros_like(first)], dim=1)
+
+
+def score(metric: Any, attribution: list[float], weight: list[float] = WEIGHT) -> float:
+    """Of a linear regressor at x = 1."""
+    world = toy_worlds.linear(weight, n=1)
+    found: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
+    return found.item()
+
+
+def class_score(metric: Any, attribution: list[float], weight: list[float]) -> float:
+    """Of a classifier at x = 1 that explains its first class."""
+    x = torch.ones(1, len(weight)).double()
+    world = toy_worlds.world(TwoClasses(weight), x, torch.arange(len(weight)), x)
+    world = toy_worlds.World(world.model, world.inputs, torch.zeros(1, dtype=torch.long))
+    found: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
+    return found.item()
+
+
+def sigmoid(logit: float) -> float:
+    return torch.tensor(logit).double().sigmoid().item()
+
+
+# Soft removal
+
+
+def test_two_units_leave_nothing_to_chance() -> None:
+    """The higher one is always chosen, the lower one never."""
+    for attribution, drop in (([5.0, -1.0], 3.0), ([-1.0, 5.0], 1.0)):
+        assert score(soft.SoftComprehensiveness(ZERO), attribution, [3.0, 1.0]) == drop
+        assert score(soft.SoftSufficiency(ZERO), attribution, [3.0, 1.0]) == 4 - drop
+
+
+def test_soft_removal_of_a_linear_model_in_expectation() -> None:
+    """Chances 1, 2/3, 1/3 and 0 of dropping 4, 3, 2 and 1; the same of keeping them."""
+    mean = 4 + 3 * 2 / 3 + 2 / 3
+    spread = 3 * sqrt((9 + 4) * 2 / 9 / 4000)
+    found = score(soft.SoftComprehensiveness(ZERO, 4000), WEIGHT)
+    assert found == pytest.approx(mean, abs=spread)
+    assert score(soft.SoftSufficiency(ZERO, 4000), WEIGHT) == pytest.approx(10 - found)
+
+
+@pytest.mark.parametrize("kind", [soft.SoftComprehensiveness, soft.SoftSufficiency])
+def test_a_map_without_differences_has_no_chances(kind: Any) -> None:
+    assert isnan(score(kind(ZERO), [0.0] * 4))
+    assert isnan(score(kind(ZERO), [2.0] * 4))
+
+
+def test_soft_removal_a_second_time() -> None:
+    world = toy_worlds.text()
+    attribution = torch.where(world.inputs.units < 0, 0, toy_worlds.normal(4, 6, 4, seed=3).abs())
+    case = world.case(attribution)
+    found = soft.SoftComprehensiveness(ZERO, 5).score(case)
+    pooled = units.pool(attribution, world.inputs.units)
+    draws = case.rng.child("soft").uniform(5, 6)
+    for row, n_units in enumerate([6, 3, 4, 5]):
+        a = pooled[row, :n_units].tolist()
+        chance = [(value - min(a)) / (max(a) - min(a)) for value in a]
+        part, target = world.inputs.take(torch.tensor([row])), world.targets[row : row + 1]
+        at_x = world.model.target_output(part, target).item()
+        drops = []
+        for draw in draws[row].tolist():
+            x = part.x.clone()
+            for unit in range(n_units):
+                if draw[unit] < chance[unit]:
+                    x[0, unit] = 0
+            drops.append(at_x - world.model.target_output(part.with_x(x), target).item())
+        assert found[row].item() == pytest.approx(sum(drops) / 5)
+
+
+# Fading
+
+
+def test_fading_by_hand() -> None:
+    """The map 3 -2 1 keeps all of the first unit, half of the second, none of the third."""
+    weight, attribution = [1.0, -2.0, 3.0], [3.0, -2.0, 1.0]
+    full, faded = sigmoid(2.0), sigmoid(1.0 - 1.0)
+    drop = class_score(soft.AverageDrop(ZERO), attribution, weight)
+    assert drop == pytest.approx((full - faded) / full)
+    assert class_score(soft.AverageIncrease(ZERO), attribution, weight) == 0
+    assert class_score(soft.AverageGain(ZERO), attribution, weight) == 0
+
+
+def test_a_map_that_hides_what_speaks_against_the_class() -> None:
+    weight, attribution = [2.0, -2.0], [1.0, 0.1]
+    assert class_score(soft.AverageDrop(ZERO), attribution, weight) == 0
+    assert class_score(soft.AverageIncrease(ZERO), attribution, weight) == 1
+    gain = (sigmoid(2.0) - sigmoid(0.0)) / (1 - sigmoid(0.0))
+    assert class_score(soft.AverageGain(ZERO), attribution, weight) == pytest.approx(gain)
+
+
+def test_units_fade_to_the_baseline() -> None:
+    """The second unit goes from 1 to 5, which the class likes."""
+    gain = class_score(soft.AverageGain(Constant(5.0)), [2.0, 1.0], [1.0, 0.5])
+    assert gain == pytest.approx((sigmoid(3.5) - sigmoid(1.5)) / (1 - sigmoid(1.5)))
+
+
+@pytest.mark.parametrize("kind", [soft.AverageDrop, soft.AverageIncrease, soft.AverageGain])
+def test_fading_needs_differences_and_a_class(kind: Any) -> None:
+    assert isnan(class_score(kind(ZERO), [0.0, 0.0], [1.0, 2.0]))
+    assert isnan(class_score(kind(ZERO), [1.0, -1.0], [1.0, 2.0])), "one magnitude"
+    with pytest.raises(Unsupported, match="classifier"):
+        score(kind(ZERO), WEIGHT)
+
+
+def test_a_sure_class_has_nothing_to_gain() -> None:
+    assert isnan(class_score(soft.AverageGain(ZERO), [1.0, 2.0], [300.0, 300.0]))
+    assert class_score(soft.AverageIncrease(ZERO), [1.0, 2.0], [300.0, 300.0]) == 0
+
+
+def test_right_maps_fade_less_than_random_and_negative_information() -> None:
+    """Only the first two of eight units speak for the class: the map that knows loses nothing."""
+    weight = [2.0, 1.0, -0.5, -0.5, -0.5, 0.0, 0.0, 0.0]
+    right = [abs(w) if w > 0 else 0.0 for w in weight]
+    wrong = [0.0 if w > 0 else 1.0 for w in weight]
+    for kind, sign in ((soft.AverageDrop, -1), (soft.AverageGain, 1)):
+        best, worst = (class_score(kind(ZERO), map_, weight) for map_ in (right, wrong))
+        assert sign * best > sign * worst
+
+
+# Noise
+
+
+def test_noise_on_a_linear_model_in_expectation() -> None:
+    """Four units: the top 5 to 25 % are one. Mean size of a normal: sqrt(2 / pi) of its spread."""
+    draws = 1000
+    scale = toy_worlds.linear(WEIGHT).inputs.domain.scale
+    spread = (0.1 * scale * torch.tensor(WEIGHT)).tolist()
+    top, rest = spread[0], sqrt(sum(s * s for s in spread[1:]))
+    for metric, size in ((noise.PGI(n_draws=draws), top), (noise.PGU(n_draws=draws), rest)):
+        expected = sqrt(2 / pi) * size
+        assert score(metric, WEIGHT) == pytest.approx(expected, abs=4 * size / draws**0.5)
+
+
+def test_without_noise_or_weight_nothing_moves() -> None:
+    assert score(noise.PGI(sigma=0.0), WEIGHT) == 0
+    assert score(noise.PGI(), [0.0, 0, 0, 1], [1.0, 1, 1, 0]) == 0
+    assert score(noise.PGU(), [1.0, 0, 0, 0], [1.0, 0, 0, 0]) == 0
+
+
+@pytest.mark.parametrize("top", [[1, 2, 3, 4, 5], [1, 1, 2, 2, 2]], ids=["20", "8"])
+def test_noise_a_second_time(top: list[int]) -> None:
+    """5, 10, 15, 20 and 25 % of twenty units, and of eight."""
+    n_units = 4 * top[-1]
+    weight = toy_worlds.normal(n_units, seed=5)
+    world = toy_worlds.linear(weight.tolist(), n=2)
+    attribution = toy_worlds.normal(2, n_units, seed=6)
+    case = world.case(attribution)
+    draws = torch.stack([case.rng.child("noise", d).normal(n_units) for d in range(20)])
+    change = weight * 0.1 * world.inputs.domain.scale * draws
+    for row in range(2):
+        order = attribution[row].abs().argsort(descending=True)
+        of_top = [change[:, row, order[:k]].sum(1).abs().mean().item() for k in top]
+        of_rest = [change[:, row, order[k:]].sum(1).abs().mean().item() for k in top]
+        assert noise.PGI().score(case)[row].item() == pytest.approx(sum(of_top) / 5)
+        assert noise.PGU().score(case)[row].item() == pytest.approx(sum(of_rest) / 5)
+
+
+def test_what_they_cost() -> None:
+    world = toy_worlds.tabular()  # five units: the top 5 to 20 % are one, 25 % are two
+    metered = Metered(world.model)
+    case = toy_worlds.World(metered, world.inputs, world.targets).case(  # type: ignore[arg-type]
+        toy_worlds.normal(6, 7)
+    )
+    rows = 0
+    for metric, cost in (
+        (soft.SoftComprehensiveness(Marginal(3)), 1 + 20 * 3),
+        (soft.SoftSufficiency(Marginal(3)), 1 + 20 * 3),
+        (soft.AverageDrop(Marginal(3)), 1 + 3),
+        (soft.AverageIncrease(Marginal(3)), 0),
+        (soft.AverageGain(Marginal(3)), 0),
+        (noise.PGI(), 1 + 2 * 20),
+        (noise.PGU(), 1 + 2 * 20),
+    ):
+        metric.score(case)
+        rows += cost
+        assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [rows] * 6

@@ -1,0 +1,325 @@
+"""The store as MLflow runs, read back with the client from a real SQLite store."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import sqlite3
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.results.test_store import add_to_study, cell, explanation, scored
+from tests.support import toy_worlds
+from xai_bench.results.store.store import Store
+from xai_bench.results.tracking.heat_maps import _spread, layer_report
+from xai_bench.results.tracking.mlflow import MlflowRecorder
+from xai_bench.results.tracking.runs import explanation_run, training_run
+from xai_bench.results.values import Outcome
+
+NAN = math.nan
+PLAIN = MlflowRecorder(pictures=False)
+
+
+def runs(store: Store, study: str = "s") -> dict[str, Any]:
+    """All runs of a study, by name."""
+    client = PLAIN._client(store.root)
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {str(run.info.run_name): run for run in found}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A cell with one good, one skipped and one failed explainer, recorded with pictures."""
+    store = Store(tmp_path_factory.mktemp("results"))
+    skip, fail = (
+        Outcome("skipped", "needs a gradient"),
+        Outcome("failed", "ValueError: no", "Trace"),
+    )
+    good = explanation(
+        "lime",
+        scored("deletion", [1.0, NAN, 2.0]),
+        scored("blank", [NAN, NAN, NAN]),
+        scored("entropy", [], "complexity", outcome=Outcome("skipped", "needs two units")),
+        scored("seconds", [0.5, 0.5, 0.5], "cost", reproducible=False),
+    )
+    one = cell(history=({"loss": 2.0}, {"loss": 1.0}, {"loss": NAN}))
+    none = [
+        explanation("saliency", attribution=None, outcome=skip),
+        explanation("shap", attribution=None, outcome=fail),
+    ]
+    add_to_study(store, "s", one, [good, *none], "xai-bench run explainer=[lime]")
+    MlflowRecorder().record(store, "s", one.key)
+    return store
+
+
+def artifacts(recorded: Store, name: str, tmp_path: Path) -> Path:
+    run = runs(recorded)[name]
+    client = PLAIN._client(recorded.root)
+    tmp_path.mkdir(exist_ok=True)
+    return Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+
+
+def test_there_is_one_flat_run_per_explainer_and_one_of_the_training(recorded: Store) -> None:
+    found = runs(recorded)
+    assert set(found) == {
+        "lime-digits-cnn-s0", "saliency-digits-cnn-s0", "shap-digits-cnn-s0",
+        "training-digits-cnn-s0",
+    }  # fmt: skip
+    assert not any("mlflow.parentRunId" in run.data.tags for run in found.values())
+    training = found["training-digits-cnn-s0"].info.run_id
+    assert found["lime-digits-cnn-s0"].data.tags["training_run"] == training
+
+
+def test_metrics_are_means_of_what_is_scored_and_nothing_else(recorded: Store) -> None:
+    data = runs(recorded)["lime-digits-cnn-s0"].data
+    assert data.metrics == {"fidelity/deletion": 1.5, "cost/seconds": 0.5}
+    assert data.tags["scored.fidelity/deletion"] == "2 of 3"
+    assert data.tags["scored.fidelity/blank"] == "0 of 3"
+    assert data.tags["skipped.complexity/entropy"] == "needs two units"
+    half = 1.96 * math.sqrt(0.5) / math.sqrt(2)  # the deviation of {1, 2} is sqrt(1/2)
+    assert data.tags["interval.fidelity/deletion"] == f"1.5 ± {half:.3g}"
+
+
+def test_params_say_what_was_run(recorded: Store) -> None:
+    data = runs(recorded)["lime-digits-cnn-s0"].data
+    assert data.params == {
+        "explainer": "lime", "data": "digits", "model": "cnn", "seed": "0", "view": "inputs",
+        "target": "predicted_logit", "baseline_explain": "mean", "baseline_measure": "marginal",
+        "explainer.n_steps": "4",
+    }  # fmt: skip
+    tags = data.tags
+    assert (tags["cell"], tags["explanation"]) == ("cell0", "lime-key")
+    assert (tags["family"], tags["attribution"]) == ("gradient", "contribution")
+    assert (tags["fingerprint"], tags["git_commit"]) == ("f00d", "abc")
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "status"),
+    [
+        ("lime", ("ok", ""), "FINISHED"),
+        ("saliency", ("skipped", "needs a gradient"), "FINISHED"),
+        ("shap", ("failed", "ValueError: no"), "FAILED"),
+    ],
+)
+def test_every_explainer_has_a_stated_outcome(
+    recorded: Store, name: str, told: tuple[str, str], status: str
+) -> None:
+    run = runs(recorded)[f"{name}-digits-cnn-s0"]
+    assert (run.data.tags["status"], run.data.tags["status_reason"]) == told
+    assert run.info.status == status
+    assert bool(run.data.metrics) == (name == "lime")
+
+
+def test_training_is_a_curve(recorded: Store) -> None:
+    client = PLAIN._client(recorded.root)
+    run = runs(recorded)["training-digits-cnn-s0"]
+    history = client.get_metric_history(run.info.run_id, "training/loss")
+    assert [(m.step, m.value) for m in history] == [(1, 2.0), (2, 1.0)]
+    assert run.data.metrics["model/accuracy"] == 0.5
+    assert run.data.tags["kind"] == "training"
+
+
+def test_artifacts_hold_all_that_was_found(recorded: Store, tmp_path: Path) -> None:
+    folder = artifacts(recorded, "lime-digits-cnn-s0", tmp_path)
+    source = recorded.folder("cell0", "lime-key")
+    for name in ("attribution.safetensors", "scores.parquet", "costs.parquet"):
+        assert (folder / name).read_bytes() == (source / name).read_bytes()
+    table = json.loads((folder / "tables/per_sample.json").read_text())
+    assert table["columns"] == ["sample", "blank", "deletion", "seconds"]
+    assert table["data"][:2] == [[0, None, 1.0, 0.5], [1, None, None, 0.5]]
+    assert (folder / "command.txt").read_text() == "xai-bench run explainer=[lime]\n"
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["explainer"]["lime"]["n_steps"] == 4
+    assert config["cell"]["seed"] == 0
+    assert (folder / "attribution.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_failure_leaves_its_traceback(recorded: Store, tmp_path: Path) -> None:
+    folder = artifacts(recorded, "shap-digits-cnn-s0", tmp_path)
+    assert (folder / "traceback.txt").read_text() == "Trace"
+    assert not (folder / "attribution.png").exists()
+
+
+def test_the_store_lies_in_the_results_folder_and_lets_readers_in(recorded: Store) -> None:
+    mode = sqlite3.connect(recorded.root / "mlflow.db").execute("PRAGMA journal_mode").fetchone()
+    assert mode == ("wal",)
+    uri = runs(recorded)["lime-digits-cnn-s0"].info.artifact_uri
+    assert uri.startswith((recorded.root.resolve() / "mlartifacts").as_uri())
+
+
+def test_recording_again_changes_nothing(recorded: Store) -> None:
+    client = PLAIN._client(recorded.root)
+    before = {name: run.to_dictionary() for name, run in runs(recorded).items()}
+    MlflowRecorder().record(recorded, "s", "cell0")
+    after = {name: run.to_dictionary() for name, run in runs(recorded).items()}
+    assert after == before
+    run_id = before["lime-digits-cnn-s0"]["info"]["run_id"]
+    assert len(client.get_metric_history(run_id, "fidelity/deletion")) == 1
+
+
+def test_a_later_command_brings_the_same_run_up_to_date(recorded: Store) -> None:
+    store, one = recorded, cell(3)
+    sent = explanation("lime", scored("deletion", [1.0, 1.0, 1.0]))
+    add_to_study(store, "t", one, [replace(sent, explanation=None, outcome=Outcome("failed", "x"))])
+    PLAIN.record(store, "t", one.key)
+    first = runs(store, "t")["lime-digits-cnn-s3"]
+    more = explanation("lime", *sent.scores.values(), scored("insertion", [2.0, 2.0, 5.0]))
+    add_to_study(store, "t", one, [more])
+    PLAIN.record(store, "t", one.key)
+    second = runs(store, "t")["lime-digits-cnn-s3"]
+    assert second.info.run_id == first.info.run_id
+    assert (first.info.status, second.info.status) == ("FAILED", "FINISHED")
+    assert second.data.metrics == {"fidelity/deletion": 1.0, "fidelity/insertion": 3.0}
+    assert second.data.tags["status_reason"] == ""
+    client = PLAIN._client(store.root)
+    assert len(client.get_metric_history(second.info.run_id, "fidelity/deletion")) == 1
+
+
+def test_the_link_and_the_command_open_the_comparison(recorded: Store) -> None:
+    experiment = runs(recorded)["lime-digits-cnn-s0"].info.experiment_id
+    assert PLAIN.deep_link(recorded.root, "s", 5001) == (
+        f"http://127.0.0.1:5001/#/experiments/{experiment}/runs"
+        "?workflowType=machine_learning&compareRunsMode=CHART"
+    )
+    command = PLAIN.ui_command(recorded.root, 5001)
+    assert command[1:4] == ["-m", "mlflow", "ui"]
+    assert command[-6:] == ["--host", "127.0.0.1", "--port", "5001", "--workers", "1"]
+    assert f"sqlite:///{recorded.root.resolve()}/mlflow.db" in command
+
+
+def test_a_cell_must_be_stored_first(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cell nothing is not in"):
+        PLAIN.record(Store(tmp_path), "s", "nothing")
+
+
+def test_the_run_of_a_skipped_cell_says_so() -> None:
+    run = training_run(
+        cell(outcome=Outcome("skipped", "needs classes"), model_scores={}, history=())
+    )
+    assert run.tags["status_reason"] == "needs classes"
+    assert run.metrics == {}
+
+
+def test_the_digest_knows_what_matters() -> None:
+    one = explanation("lime", scored("a", [1.0, 2.0, 3.0]))
+    same = explanation_run(cell(), one).digest
+    assert explanation_run(cell(), replace(one)).digest == same
+    other = explanation("lime", scored("a", [1.0, 2.0, 3.5]))
+    assert explanation_run(cell(), other).digest != same
+
+
+def layered(**layers: torch.Tensor) -> Any:
+    return explanation("layerwise", stated={"layers": layers})
+
+
+@pytest.mark.slow
+def test_layers_have_a_picture_of_their_own(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), cell()
+    maps = {"features.0": torch.randn(3, 4, 6, 6), "head": torch.randn(3, 5)}
+    add_to_study(store, "s", one, [layered(**maps), explanation("lime")])
+    MlflowRecorder().record(store, "s", one.key)
+    folder = artifacts(store, "layerwise-digits-cnn-s0", tmp_path)
+    assert (folder / "layers.png").read_bytes().startswith(b"\x89PNG")
+    kept = load_file(folder / "attribution.safetensors")
+    for name, values in maps.items():
+        assert torch.equal(kept[f"layers/{name}"], values)
+    assert not (artifacts(store, "lime-digits-cnn-s0", tmp_path / "x") / "layers.png").exists()
+
+
+def test_a_picture_of_layers_repeats_and_tells_one_layer_from_another() -> None:
+    first, second = torch.arange(6.0).view(3, 2), torch.ones(3, 2)
+    assert layer_report(layered(a=first)) == layer_report(layered(a=first))
+    assert layer_report(layered(a=first)) != layer_report(layered(a=second))
+    assert layer_report(explanation("lime")) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (3, 300), (2, 3, 9), (1, 3, 4, 5), (2, 1, 2, 2)])
+def test_every_shape_of_layer_has_a_picture(shape: tuple[int, ...]) -> None:
+    assert layer_report(layered(first=torch.zeros(shape), second=torch.ones(shape))) is not None
+
+
+@pytest.mark.slow
+def test_a_picture_of_many_layers_fits_a_screen() -> None:
+    layers = {f"layer{k}": torch.zeros(2, 3, 9) for k in range(30)}
+    picture = layer_report(layered(**layers))
+    assert picture is not None
+    width, height = struct.unpack(">II", picture[16:24])
+    assert height < 2500, "a picture of a deep network still fits a screen that scrolls"
+    assert width < 1200
+
+
+def test_layers_are_left_out_evenly() -> None:
+    assert [_spread(n, 4) for n in (1, 2, 4, 5, 10)] == [
+        [0], [0, 1], [0, 1, 2, 3], [0, 1, 3, 4], [0, 3, 6, 9],
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_study_shows_one_explanation_per_layer(tmp_path: Path) -> None:
+    """From the command line to the artifact: the conductances of every layer add up alike."""
+    chosen = ["data=breast_cancer", "model=mlp", "explainer=[layerwise]", "metric=entropy"]
+    small = ["evaluation.n_samples=8", "study=s", f"results={tmp_path}", "recorder=mlflow"]
+    subprocess.run([sys.executable, "-m", "xai_bench", "run", *chosen, *small], check=True)
+    folder = artifacts(Store(tmp_path), "layerwise-breast_cancer-mlp-s0", tmp_path / "x")
+    assert (folder / "layers.png").read_bytes().startswith(b"\x89PNG")
+    kept = load_file(folder / "attribution.safetensors")
+    layers = {name: values for name, values in kept.items() if name.startswith("layers/")}
+    assert set(layers) == {f"layers/features.{k}" for k in range(4)}
+    expected = kept["attribution"].sum(1)
+    for values in layers.values():
+        torch.testing.assert_close(values.double().sum(1), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list(toy_worlds.WORLDS))
+def test_every_kind_of_input_has_a_picture(tmp_path: Path, name: str) -> None:
+    from xai_bench.results.tracking.heat_maps import heat_map
+
+    world, store = toy_worlds.WORLDS[name](), Store(tmp_path)
+    store.write_inputs("cell0", world.inputs)
+    one = explanation(
+        "lime", index=world.inputs.index, attribution=torch.randn_like(world.inputs.x)
+    )
+    picture = heat_map(one, store.read_inputs("cell0"), [])
+    assert picture is not None
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_a_picture_needs_no_inputs_and_repeats() -> None:
+    from xai_bench.results.tracking.heat_maps import heat_map
+
+    one = explanation("lime")
+    assert heat_map(one, None, []) == heat_map(one, None, [])
+    assert heat_map(one, None, []) != heat_map(one, None, ["age", "sex"])
+
+
+def _record(root: Path, seed: int, both: Any) -> None:
+    store = Store(root)
+    add_to_study(store, "s", cell(seed), [explanation("lime", scored("deletion", [1.0, 2.0, 3.0]))])
+    both.wait(120)
+    PLAIN.record(store, "s", f"cell{seed}")
+
+
+@pytest.mark.slow
+def test_two_processes_may_start_on_a_fresh_store(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    both = context.Barrier(2)
+    workers = [context.Process(target=_record, args=(tmp_path, s, both)) for s in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert len(runs(Store(tmp_path))) == 4

@@ -1,0 +1,160 @@
+"""Every option of every group composes, and every component can be called as it is written."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from tests.support.paths import ROOT
+from xai_bench.runner.config import preflight
+from xai_bench.runner.config.catalogue import GROUPS, SETS, conf_dir, entries, options
+from xai_bench.runner.config.signatures import locate
+from xai_bench.types import tags_of
+
+CONF = conf_dir()
+SINGLE = [
+    (entry.group, entry.name)
+    for group in SETS
+    for entry in entries(group, [CONF])
+    if not entry.members
+]
+
+OTHERS = [
+    (group, name)
+    for group in GROUPS
+    for name in options(group, [CONF])
+    if (group, name) not in SINGLE
+]
+
+
+def options_of(cases: list[tuple[str, str]]) -> pytest.MarkDecorator:
+    ids = ["-".join(case) for case in cases]
+    return pytest.mark.parametrize(("group", "name"), cases, ids=ids)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hydra() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def everything(_hydra: None) -> DictConfig:
+    """All explainers and metrics in one configuration: composing takes a while."""
+    names = {group: ",".join(name for g, name in SINGLE if g == group) for group in SETS}
+    return compose("config", [f"{group}=[{chosen}]" for group, chosen in names.items()])
+
+
+def small(group: str, name: str) -> DictConfig:
+    """One option, beside as little else as possible."""
+    chosen = {"explainer": "random", "metric": "entropy"}
+    chosen["baseline@baseline.explain" if group == "baseline" else group] = name
+    return compose("config", [f"{key}={value}" for key, value in chosen.items()])
+
+
+def problems(cfg: DictConfig) -> list[str]:
+    """What pre-flight says, but for values that every user has to give (a path)."""
+    return [p for p in preflight.check(cfg) if "has no value" not in p]
+
+
+def test_the_default_configuration_is_in_order() -> None:
+    assert preflight.check(compose("config")) == []
+
+
+def test_all_explainers_and_metrics_pass_the_preflight(everything: DictConfig) -> None:
+    assert {*everything.explainer, *everything.metric} == {name for _, name in SINGLE}
+    assert problems(everything) == []
+
+
+@options_of(OTHERS)
+def test_every_option_composes_and_passes_the_preflight(group: str, name: str) -> None:
+    assert problems(small(group, name)) == []
+
+
+@options_of(SINGLE)
+def test_the_key_is_the_name_and_the_only_one(group: str, name: str) -> None:
+    content = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    assert list(content) == [name]
+
+
+@options_of(SINGLE)
+def test_components_come_out_of_hydra_as_they_are(
+    group: str, name: str, everything: DictConfig
+) -> None:
+    """One by one: Hydra would turn a map of dataclasses into configs without methods."""
+    node = everything[group][name]
+    component = instantiate(node, _convert_="all")
+    assert type(component) is locate(node._target_)
+    assert callable(component.explain if group == "explainer" else component.score)
+
+
+@options_of(SINGLE)
+def test_components_say_what_they_are(group: str, name: str, everything: DictConfig) -> None:
+    node = everything[group][name]
+    target = locate(node._target_)
+    wanted = {"explainer": ("kind",), "metric": ("higher_is_better",)}[group]
+    for trait in ("category", *wanted):
+        assert hasattr(target, trait), trait
+    assert tags_of(target).version >= 1
+    assert inspect.getdoc(target)
+
+
+def test_two_options_are_never_the_same_thing() -> None:
+    """Aliases would be two rows with one content in every table."""
+    for group in SETS:
+        written = {}
+        for _, name in (single for single in SINGLE if single[0] == group):
+            content = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())[name]
+            assert written.setdefault(repr(content), name) == name
+
+
+@pytest.mark.parametrize("group", SETS)
+def test_sets_name_what_exists(group: str) -> None:
+    for entry in entries(group, [CONF]):
+        assert set(entry.members) <= set(options(group, [CONF]))
+
+
+@pytest.mark.parametrize("name", ["all", "default"])
+@pytest.mark.parametrize("group", SETS)
+def test_sets_merge(group: str, name: str) -> None:
+    one = compose("config", [f"{group}=[{name}]"])[group]
+    two = compose("config", [f"{group}=[{name},{next(iter(one))}]"])[group]
+    assert list(one) == list(two)
+
+
+def test_the_two_baselines_are_chosen_apart() -> None:
+    cfg = compose("config", ["baseline@baseline.measure=zero", "baseline@baseline.explain=blur"])
+    assert cfg.baseline.measure._target_.endswith("Constant")
+    assert cfg.baseline.explain._target_.endswith("Blur")
+    explain = compose("config", ["explainer=integrated_gradients"]).explainer
+    assert explain.integrated_gradients.baseline == compose("config").baseline.explain
+
+
+def test_every_class_with_a_name_of_its_own_has_a_yaml() -> None:
+    """A component that cannot be chosen on the command line does not exist for its users."""
+    for group, method in (("explainer", "explain"), ("metric", "score")):
+        used = {e.target for e in entries(group, [CONF]) if e.target}
+        modules = {target.rpartition(".")[0] for target in used}
+        for module, (name, value) in itertools.chain.from_iterable(
+            ((m, item) for item in vars(__import__(m, fromlist=["_"])).items()) for m in modules
+        ):
+            public = inspect.isclass(value) and value.__module__ == module and name[0] != "_"
+            if public and hasattr(value, method) and hasattr(value, "category"):
+                assert f"{module}.{name}" in used
+
+
+def test_no_yaml_is_left_out_by_git() -> None:
+    """An ignored file would work here and be missing for everybody else."""
+    listed = [str(path.relative_to(ROOT)) for path in CONF.rglob("*.yaml")]
+    done = subprocess.run(
+        ["git", "check-ignore", *listed], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""

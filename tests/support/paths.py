@@ -1,0 +1,7 @@
+"""Where the checkout is."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+PACKAGE = ROOT / "xai_bench"
