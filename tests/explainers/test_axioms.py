@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import toy_worlds
-from tests.support.components import BlackBox, component, each_of, options, ready
+from tests.support.components import component, each_of, options, ready
+from xai_bench.certify.explainer import BlackBox
 from xai_bench.core.baselines import Constant, Mean
 from xai_bench.core.seeds import Seeds
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext

@@ -16,7 +16,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 
 from tests.support import paths, toy_worlds
-from tests.support.components import LIBRARIES, BlackBox, each_of, options
+from tests.support.components import LIBRARIES, each_of, options
+from xai_bench.certify.explainer import BlackBox
 from xai_bench.core import units
 from xai_bench.core.baselines import Marginal
 from xai_bench.core.cost import Metered

@@ -11,11 +11,9 @@ import torch
 import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from torch import Tensor
 
 from tests.support.paths import CONF
 from tests.support.toy_worlds import World
-from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
 from xai_bench.types import Explainer, Fitted, Unsupported
 
@@ -76,22 +74,6 @@ def each_of(names: list[str]) -> pytest.MarkDecorator:
     """Explainers by name; those of libraries, which take half of the time, with the slow tests."""
     slow = {name: pytest.mark.slow for name in names if name.startswith(LIBRARIES)}
     return pytest.mark.parametrize("name", [pytest.param(n, marks=slow.get(n, ())) for n in names])
-
-
-class BlackBox(Metered):
-    """The same answers, no gradients, nothing to hook."""
-
-    differentiable = False  # type: ignore[assignment]
-    module = None  # type: ignore[assignment]
-
-    def form(self) -> None:
-        return None
-
-    def outputs(self, inputs: Any) -> Tensor:
-        return self.model.outputs(inputs).detach()
-
-    def target_output(self, inputs: Any, targets: Tensor) -> Tensor:
-        return self.model.target_output(inputs, targets).detach()
 
 
 @cache

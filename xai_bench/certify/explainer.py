@@ -52,7 +52,7 @@ class BlackBox(Metered):
     def module(self) -> None:
         return None
 
-    def form(self) -> None:
+    def structure(self) -> None:
         return None
 
     @torch.no_grad()

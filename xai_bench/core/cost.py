@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xai_bench.core import memory
+from xai_bench.core.model_wrapper import ModelWrapper
 from xai_bench.types import Inputs, Model, ReadableStructure, Rows, Structure
 
 
@@ -56,30 +57,13 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Metered:
+class Metered(ModelWrapper):
     """A model that writes every row it is asked for onto a usage.
 
     A gradient row is a row of an output through which a backward pass flowed.
     """
 
-    model: Model
     usage: Usage = field(default_factory=Usage)
-
-    @property
-    def differentiable(self) -> bool:
-        return self.model.differentiable
-
-    @property
-    def module(self) -> nn.Module | None:
-        return self.model.module
-
-    @property
-    def n_outputs(self) -> int:
-        return self.model.n_outputs
-
-    @property
-    def max_rows(self) -> int:
-        return self.model.max_rows
 
     def outputs(self, inputs: Inputs) -> Tensor:
         return self._count(self.model.outputs(inputs), inputs.index)
@@ -87,8 +71,8 @@ class Metered:
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         return self._count(self.model.target_output(inputs, targets), inputs.index)
 
-    def form(self) -> Structure | None:
-        return self.model.form() if isinstance(self.model, ReadableStructure) else None
+    def structure(self) -> Structure | None:
+        return self.model.structure() if isinstance(self.model, ReadableStructure) else None
 
     def _count(self, out: Tensor, index: Tensor) -> Tensor:
         self.usage.forward.append(index)

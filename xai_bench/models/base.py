@@ -34,7 +34,7 @@ class Predictor(Protocol):
 class ReadablePredictor(Protocol):
     """A predictor whose inside can be read."""
 
-    def form(self, column: Column) -> Structure | None:
+    def structure(self, column: Column) -> Structure | None:
         """How its outputs or probabilities come about; None where there is nothing to read.
 
         Raises `Unsupported` where it is told of the other of the two only.
@@ -115,14 +115,14 @@ class TorchPredictor:
         out: Tensor = self.module(x, **context)
         return out[:, None] if out.dim() == 1 else out
 
-    def form(self, column: Column) -> Structure | None:
-        form = read(self.module)
-        if form is not None and column == "probabilities":
+    def structure(self, column: Column) -> Structure | None:
+        structure = read(self.module)
+        if structure is not None and column == "probabilities":
             raise Unsupported(
                 "what this model adds up are logits, and a probability is explained: "
                 "use target=predicted_logit"
             )
-        return form
+        return structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ class Explained:
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         return self.target.select(self.outputs(inputs), targets)
 
-    def form(self) -> Structure | None:
+    def structure(self) -> Structure | None:
         if not isinstance(self.predictor, ReadablePredictor):
             return None
         column: Column | None = getattr(self.target, "column_of", None)
@@ -164,7 +164,7 @@ class Explained:
                 "what is read of a model tells its outputs or probabilities, and another scalar is "
                 "explained: use target=predicted_logit or target=predicted_probability"
             )
-        return self.predictor.form(column)
+        return self.predictor.structure(column)
 
 
 def _padded(rows: Tensor, spare: int) -> Tensor:

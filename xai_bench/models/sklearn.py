@@ -51,7 +51,7 @@ class SklearnPredictor:
     def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         return torch.from_numpy(self.read(self.estimator, _rows(x))).to(x.dtype)
 
-    def form(self, column: Column) -> Structure | None:
+    def structure(self, column: Column) -> Structure | None:
         return self.inside(self.estimator, column)
 
 

@@ -13,7 +13,7 @@ from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.context import EvaluationContext
 from xai_bench.explainers.glassbox.glassbox import GlassBox
-from xai_bench.explainers.glassbox.structure import is_glass
+from xai_bench.explainers.glassbox.structure import is_glass_box
 from xai_bench.models.base import Explained, Predictor
 from xai_bench.models.cache import trained
 from xai_bench.models.training import scores as quality
@@ -78,7 +78,7 @@ def _told(model: Explained, inputs: Inputs) -> Inputs:
         rng = Seeds(0).stream("truth", samples=inputs.index)
         return GlassBox().explain(model, inputs, targets, rng=rng).attribution
 
-    if inputs.domain.truth is not None or not is_glass(model):
+    if inputs.domain.truth is not None or not is_glass_box(model):
         return inputs
     return replace(inputs, domain=replace(inputs.domain, truth=own))
 

@@ -63,7 +63,7 @@ Structure = LinearStructure | AdditiveStructure | TreeStructure
 class ReadableStructure(Protocol):
     """A model, the inside of whose explained scalar can be read."""
 
-    def form(self) -> Structure | None:
+    def structure(self) -> Structure | None:
         """None where there is nothing to read.
 
         Raises `Unsupported` where what can be read is not what is explained.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import toy_worlds
-from tests.support.components import BlackBox
+from xai_bench.certify.explainer import BlackBox
 from xai_bench.core import units
 from xai_bench.explainers.backprop.guided import DeconvNet, GuidedBackprop, GuidedGradCAM
 from xai_bench.explainers.gradient.finite_differences import SensitivityAnalysis

@@ -153,8 +153,8 @@ def test_what_is_read_of_modules() -> None:
 
 def test_terms_add_up_to_the_output_but_for_a_constant() -> None:
     world = GLASS["additive_logit"]()
-    form = world.model.form()
-    total = form.terms(world.inputs.x, world.targets).sum(1)
+    structure = world.model.structure()
+    total = structure.terms(world.inputs.x, world.targets).sum(1)
     rest = world.model.target_output(world.inputs, world.targets) - total
     bias = world.model.module.head.bias[world.targets]
     torch.testing.assert_close(rest, bias, rtol=0, atol=1e-9)

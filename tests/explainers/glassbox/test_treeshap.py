@@ -39,20 +39,20 @@ def near(left: Tensor, right: Tensor) -> None:
     torch.testing.assert_close(left, right, rtol=0, atol=1e-9)
 
 
-def answers(form: TreeStructure, x: Tensor) -> Tensor:
+def answers(trees: TreeStructure, x: Tensor) -> Tensor:
     """`[N, F] -> [N, C]`: every tree walked down, node by node."""
-    node = form.roots.expand(len(x), -1)
-    for _ in range(form.depth):
-        goes = x.to(form.precision).gather(1, form.element[node]) <= form.threshold[node]
-        node = torch.where(goes, form.left[node], form.right[node])
-    return form.value[node].sum(1)
+    node = trees.roots.expand(len(x), -1)
+    for _ in range(trees.depth):
+        goes = x.to(trees.precision).gather(1, trees.element[node]) <= trees.threshold[node]
+        node = torch.where(goes, trees.left[node], trees.right[node])
+    return trees.value[node].sum(1)
 
 
 @worlds
 def test_what_is_read_is_the_explained_scalar_but_for_a_constant(name: str) -> None:
     world = TREES[name](n=40)
-    form = world.model.form()
-    own = answers(form, world.inputs.x).gather(1, world.targets[:, None])[:, 0]
+    trees = world.model.structure()
+    own = answers(trees, world.inputs.x).gather(1, world.targets[:, None])[:, 0]
     rest = world.model.target_output(world.inputs, world.targets) - own
     for k in world.targets.unique():
         near(
@@ -70,24 +70,24 @@ def test_interventional_values_are_those_of_all_coalitions(name: str, grouped: b
         near(found, world.explain(ExactShapley(baseline)))
 
 
-def by_hand(form: TreeStructure, x: Tensor, layout: Tensor, target: int) -> Tensor:
+def by_hand(trees: TreeStructure, x: Tensor, layout: Tensor, target: int) -> Tensor:
     """`x [F] -> [U]`: path-dependent values from the worth of every coalition, tree by tree."""
 
     def worth(node: int, kept: Tensor) -> float:
-        left, right = int(form.left[node]), int(form.right[node])
+        left, right = int(trees.left[node]), int(trees.right[node])
         if left == node:
-            return form.value[node, target].item()
-        element = int(form.element[node])
+            return trees.value[node, target].item()
+        element = int(trees.element[node])
         if layout[element] < 0 or kept[layout[element]]:
-            below = x[element].to(form.precision) <= form.threshold[node]
+            below = x[element].to(trees.precision) <= trees.threshold[node]
             return worth(left if below else right, kept)
-        shares = [form.cover[child] / form.cover[node] for child in (left, right)]
+        shares = [trees.cover[child] / trees.cover[node] for child in (left, right)]
         return sum(
             float(s) * worth(c, kept) for s, c in zip(shares, (left, right), strict=True) if s
         )
 
     table = [
-        sum(worth(int(root), kept) for root in form.roots)
+        sum(worth(int(root), kept) for root in trees.roots)
         for kept in cooperative_games.all_coalitions(int(layout.max()) + 1)
     ]
     return cooperative_games.shapley_values(torch.tensor(table, dtype=torch.float64)[None])[0]
@@ -97,10 +97,10 @@ def by_hand(form: TreeStructure, x: Tensor, layout: Tensor, target: int) -> Tens
 @pytest.mark.parametrize("grouped", [False, True])
 def test_path_dependent_values_are_those_of_all_coalitions(name: str, grouped: bool) -> None:
     world = TREES[name](grouped=grouped, n=3)
-    form, layout = world.model.form(), world.inputs.units[0]
+    trees, layout = world.model.structure(), world.inputs.units[0]
     found = units.pool(world.explain(TreeSHAPPathDependent()), world.inputs.units)
     for b, target in enumerate(world.targets.tolist()):
-        near(found[b], by_hand(form, world.inputs.x[b], layout, target))
+        near(found[b], by_hand(trees, world.inputs.x[b], layout, target))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_samples_may_differ_in_their_units() -> None:
             near(found[b : b + 1], alone)
     near(world.explain(BOTH[0]), world.explain(ExactShapley(Background())))
     pooled = units.pool(world.explain(BOTH[1]), mixed)
-    near(pooled[2, :3], by_hand(world.model.form(), world.inputs.x[2], layouts[2], 0))
+    near(pooled[2, :3], by_hand(world.model.structure(), world.inputs.x[2], layouts[2], 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +182,7 @@ class ByHand:
     def __call__(self, x: Tensor, context: Any) -> Tensor:
         return answers(self.trees, x)
 
-    def form(self, column: str) -> TreeStructure:
+    def structure(self, column: str) -> TreeStructure:
         return self.trees
 
 
@@ -216,7 +216,7 @@ def conditional(world: toy_worlds.World) -> Tensor:
     """`[U]` of the one sample (1, 1): the mean answer over rows that agree with what is kept."""
     rows, x = world.inputs.domain.background, world.inputs.x[0]
     table = [
-        answers(world.model.form(), rows[((rows == x) | ~kept).all(1)]).mean()
+        answers(world.model.structure(), rows[((rows == x) | ~kept).all(1)]).mean()
         for kept in cooperative_games.all_coalitions(2)
     ]
     return cooperative_games.shapley_values(torch.stack(table)[None])[0]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.baselines import Background
-from xai_bench.explainers.glassbox.structure import glass_of, linear_of
+from xai_bench.explainers.glassbox.structure import glass_box_of, linear_of
 from xai_bench.explainers.glassbox.treeshap import TreeSHAPInterventional
 from xai_bench.types import (
     AdditiveStructure,
@@ -59,30 +59,30 @@ class GlassBox:
     paper: ClassVar[str] = "Rudin 2019, arXiv:1811.10154; Hastie & Tibshirani 1986"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        form = glass_of(model)
-        if isinstance(form, LinearStructure):
-            return Explanation(_linear(form, inputs, targets))
-        if isinstance(form, AdditiveStructure):
-            return Explanation(_additive(form, inputs, targets))
+        structure = glass_box_of(model)
+        if isinstance(structure, LinearStructure):
+            return Explanation(_linear(structure, inputs, targets))
+        if isinstance(structure, AdditiveStructure):
+            return Explanation(_additive(structure, inputs, targets))
         return TreeSHAPInterventional(Background()).explain(model, inputs, targets, rng=rng)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
 
 
-def _linear(form: LinearStructure, inputs: Inputs, targets: Tensor) -> Tensor:
+def _linear(structure: LinearStructure, inputs: Inputs, targets: Tensor) -> Tensor:
     """`[B, *S]`."""
     distance = inputs.x.double() - inputs.domain.background.double().mean(0)
-    credits = form.weight[targets].view(inputs.x.shape) * distance
+    credits = structure.weight[targets].view(inputs.x.shape) * distance
     return torch.where(inputs.units < 0, 0, credits).to(inputs.x.dtype)
 
 
-def _additive(form: AdditiveStructure, inputs: Inputs, targets: Tensor) -> Tensor:
+def _additive(structure: AdditiveStructure, inputs: Inputs, targets: Tensor) -> Tensor:
     """`[B, *S]`."""
     background = inputs.domain.background
     means = torch.zeros_like(inputs.x, dtype=torch.float64)
     for k in targets.unique().tolist():
         own = torch.full((len(background),), k)
-        means[targets == k] = form.terms(background, own).mean(0)
-    credits = form.terms(inputs.x, targets) - means
+        means[targets == k] = structure.terms(background, own).mean(0)
+    credits = structure.terms(inputs.x, targets) - means
     return torch.where(inputs.units < 0, 0, credits).to(inputs.x.dtype)

@@ -19,15 +19,15 @@ from xai_bench.types import (
 )
 
 
-def form_of(model: Model) -> Structure | None:
-    return model.form() if isinstance(model, ReadableStructure) else None
+def structure_of(model: Model) -> Structure | None:
+    return model.structure() if isinstance(model, ReadableStructure) else None
 
 
 def trees_of(model: Model) -> TreeStructure:
     """The trees of the model, or `Unsupported`."""
-    form = form_of(model)
-    if isinstance(form, TreeStructure):
-        return form
+    structure = structure_of(model)
+    if isinstance(structure, TreeStructure):
+        return structure
     raise Unsupported(
         "this needs a model made of trees; "
         "use model=tree, model=random_forest or model=gradient_boosting"
@@ -36,24 +36,24 @@ def trees_of(model: Model) -> TreeStructure:
 
 def linear_of(model: Model) -> LinearStructure:
     """The weights of the model, or `Unsupported`."""
-    form = form_of(model)
-    if isinstance(form, LinearStructure):
-        return form
+    structure = structure_of(model)
+    if isinstance(structure, LinearStructure):
+        return structure
     raise Unsupported("this needs a model that is linear in x; use model=linear")
 
 
-def is_glass(model: Model) -> bool:
+def is_glass_box(model: Model) -> bool:
     """Whether the model is its own explanation: linear, additive or a single tree."""
-    form = form_of(model)
-    single = isinstance(form, TreeStructure) and len(form.roots) == 1
-    return single or isinstance(form, LinearStructure | AdditiveStructure)
+    structure = structure_of(model)
+    single = isinstance(structure, TreeStructure) and len(structure.roots) == 1
+    return single or isinstance(structure, LinearStructure | AdditiveStructure)
 
 
-def glass_of(model: Model) -> Structure:
-    """The form of a model that is its own explanation, or `Unsupported`."""
-    form = form_of(model)
-    if form is not None and is_glass(model):
-        return form
+def glass_box_of(model: Model) -> Structure:
+    """The structure of a model that is its own explanation, or `Unsupported`."""
+    structure = structure_of(model)
+    if structure is not None and is_glass_box(model):
+        return structure
     raise Unsupported(
         "a glass box is linear, additive or a single tree; "
         "use model=linear, model=additive or model=tree"

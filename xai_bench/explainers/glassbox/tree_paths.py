@@ -23,7 +23,7 @@ class Leaves:
         always: `[L, D]` bool, where the first question is of an element that is never removed.
     """
 
-    form: TreeStructure
+    trees: TreeStructure
     node: Tensor
     row: Tensor
     element: Tensor
@@ -51,26 +51,26 @@ class Leaves:
         return all_of.scatter_reduce(-1, slot, goes.to(torch.uint8), "amin").bool()
 
 
-def leaves_of(form: TreeStructure, layout: Tensor) -> Leaves:
+def leaves_of(trees: TreeStructure, layout: Tensor) -> Leaves:
     """`layout [F]`: the unit of each element, -1 for those that are never removed."""
-    node = (form.left == torch.arange(len(form.left))).nonzero()[:, 0]
-    row = torch.zeros_like(form.left)
+    node = (trees.left == torch.arange(len(trees.left))).nonzero()[:, 0]
+    row = torch.zeros_like(trees.left)
     row[node] = torch.arange(len(node))
-    way = _upwards(form, node)
+    way = _upwards(trees, node)
     parent, child = way[:, 1:], way[:, :-1]
     asked = parent != child
-    unit = torch.where(asked, layout[form.element[parent]], -2)
+    unit = torch.where(asked, layout[trees.element[parent]], -2)
     slot = torch.cat([_first_place(part) for part in unit.split(4096)])
     first = asked & (slot == torch.arange(slot.shape[1]))
     return Leaves(
-        form=form,
+        trees=trees,
         node=node,
         row=row,
-        element=form.element[parent],
-        threshold=form.threshold[parent],
-        left=form.left[parent] == child,
+        element=trees.element[parent],
+        threshold=trees.threshold[parent],
+        left=trees.left[parent] == child,
         asked=asked,
-        share=torch.where(asked, form.cover[child] / form.cover[parent], 1),
+        share=torch.where(asked, trees.cover[child] / trees.cover[parent], 1),
         unit=torch.where(first & (unit >= 0), unit, int(layout.max()) + 1),
         slot=slot,
         always=first & (unit == -1),
@@ -82,13 +82,13 @@ def _first_place(unit: Tensor) -> Tensor:
     return (unit[:, :, None] == unit[:, None]).int().argmax(2)
 
 
-def _upwards(form: TreeStructure, node: Tensor) -> Tensor:
+def _upwards(trees: TreeStructure, node: Tensor) -> Tensor:
     """`[L, D + 1]`: a leaf, its parent and so on; the root again and again at the end."""
-    inner = (form.left != torch.arange(len(form.left))).nonzero()[:, 0]
-    parent = torch.arange(len(form.left))
-    parent[form.left[inner]] = inner
-    parent[form.right[inner]] = inner
+    inner = (trees.left != torch.arange(len(trees.left))).nonzero()[:, 0]
+    parent = torch.arange(len(trees.left))
+    parent[trees.left[inner]] = inner
+    parent[trees.right[inner]] = inner
     way = [node]
-    for _ in range(max(form.depth, 1)):
+    for _ in range(max(trees.depth, 1)):
         way.append(parent[way[-1]])
     return torch.stack(way, dim=1)

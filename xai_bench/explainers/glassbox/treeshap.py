@@ -50,7 +50,7 @@ class TreeSHAPInterventional:
     baseline: Baseline
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        form = trees_of(model)
+        trees = trees_of(model)
         if isinstance(self.baseline, Imputer):
             raise Unsupported(
                 "interventional TreeSHAP needs references; "
@@ -59,10 +59,10 @@ class TreeSHAPInterventional:
         references = self.baseline.references(inputs, rng=rng)
         out = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
         for rows, layout in layouts(inputs):
-            leaves, n_units = leaves_of(form, layout), int(layout.max()) + 1
+            leaves, n_units = leaves_of(trees, layout), int(layout.max()) + 1
             for some in rows.split(max(_CELLS // (16 * references.shape[1]), 1)):
                 x, absent = (
-                    t[some].flatten(-inputs.x.dim() + 1).to(form.precision)
+                    t[some].flatten(-inputs.x.dim() + 1).to(trees.precision)
                     for t in (inputs.x, references)
                 )
                 out[some, :n_units] = interventional(leaves, x, absent, targets[some], n_units)
@@ -87,11 +87,11 @@ class TreeSHAPPathDependent:
     paper: ClassVar[str] = "Lundberg+ 2020, doi:10.1038/s42256-019-0138-9"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        form = trees_of(model)
+        trees = trees_of(model)
         out = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
         for rows, layout in layouts(inputs):
-            leaves, n_units = leaves_of(form, layout), int(layout.max()) + 1
-            x = inputs.x[rows].flatten(1).to(form.precision)
+            leaves, n_units = leaves_of(trees, layout), int(layout.max()) + 1
+            x = inputs.x[rows].flatten(1).to(trees.precision)
             out[rows, :n_units] = path_dependent(leaves, x, targets[rows], n_units)
         return Explanation(units.spread(out, inputs.units).to(inputs.x.dtype))
 
@@ -117,7 +117,7 @@ def path_dependent(leaves: Leaves, x: Tensor, targets: Tensor, n_units: int) -> 
         others = torch.zeros_like(there)
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
             others += weight * _product_of_others(absent + node * (there - absent))
-        value = leaves.form.value[leaves.node[some]].T[targets]
+        value = leaves.trees.value[leaves.node[some]].T[targets]
         credit = value[:, :, None] * (there - absent) * others
         out.scatter_add_(1, leaves.unit[some].flatten().expand(len(x), -1), credit.flatten(1))
     return out[:, :n_units]
@@ -143,7 +143,7 @@ def interventional(
     absent = references.flatten(0, 1)
     for_present, for_absent = _weights(leaves.slot.shape[1])
     out = torch.zeros(n_samples * (n_units + 1), dtype=torch.float64)
-    for root in leaves.form.roots:
+    for root in leaves.trees.roots:
         pair, leaf = _ways(leaves, x, absent, root)
         sample = pair // n_references
         ours, theirs = _both(leaves, x, absent, pair, leaf)
@@ -151,7 +151,7 @@ def interventional(
         sample, leaf, ours, theirs = (t[alive] for t in (sample, leaf, ours, theirs))
         only_ours, only_theirs = ours & ~theirs, theirs & ~ours
         sizes = only_ours.sum(1), only_theirs.sum(1)
-        value = leaves.form.value[leaves.node[leaf], targets[sample]][:, None]
+        value = leaves.trees.value[leaves.node[leaf], targets[sample]][:, None]
         credit = only_ours * for_present[sizes][:, None] - only_theirs * for_absent[sizes][:, None]
         place = sample[:, None] * (n_units + 1) + leaves.unit[leaf]
         out.index_add_(0, place.flatten(), (value * credit).flatten())
@@ -160,18 +160,18 @@ def interventional(
 
 def _ways(leaves: Leaves, x: Tensor, absent: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
     """`x [b, F], absent [b * R, F]`: pairs of both, and the leaves that they reach together."""
-    form, n_references = leaves.form, len(absent) // len(x)
+    trees, n_references = leaves.trees, len(absent) // len(x)
     pair = torch.arange(len(absent))
     node, ended = root.expand(len(pair)), []
     while len(pair):
-        inner = form.left[node] != node
+        inner = trees.left[node] != node
         ended.append((pair[~inner], leaves.row[node[~inner]]))
         pair, node = pair[inner], node[inner]
-        asked, threshold = form.element[node], form.threshold[node]
+        asked, threshold = trees.element[node], trees.threshold[node]
         ours = x[pair // n_references, asked] <= threshold
         theirs = absent[pair, asked] <= threshold
         to_left, to_right = ours | theirs, ~(ours & theirs)
-        node = torch.cat([form.left[node[to_left]], form.right[node[to_right]]])
+        node = torch.cat([trees.left[node[to_left]], trees.right[node[to_right]]])
         pair = torch.cat([pair[to_left], pair[to_right]])
     found, reached = (torch.cat(parts) for parts in zip(*ended, strict=True))
     return found, reached

@@ -299,22 +299,22 @@ class ShapTree:
         return Rows(0)
 
 
-def _shap_trees(form: TreeStructure) -> list[dict[str, Any]]:
+def _shap_trees(trees: TreeStructure) -> list[dict[str, Any]]:
     """Trees as shap takes them from users; in ours a leaf is its own child, in theirs it has -1."""
-    ends = [*form.roots.tolist()[1:], len(form.element)]
+    ends = [*trees.roots.tolist()[1:], len(trees.element)]
     found = []
-    for start, end in zip(form.roots.tolist(), ends, strict=True):
+    for start, end in zip(trees.roots.tolist(), ends, strict=True):
         at = torch.arange(start, end)
-        leaf = form.left[at] == at
-        left, right = (torch.where(leaf, -1, way[at] - start) for way in (form.left, form.right))
+        leaf = trees.left[at] == at
+        left, right = (torch.where(leaf, -1, way[at] - start) for way in (trees.left, trees.right))
         tree = {
             "children_left": left,
             "children_right": right,
             "children_default": left,
-            "features": torch.where(leaf, -2, form.element[at]),
-            "thresholds": form.threshold[at].double(),
-            "values": form.value[at],
-            "node_sample_weight": form.cover[at].double(),
+            "features": torch.where(leaf, -2, trees.element[at]),
+            "thresholds": trees.threshold[at].double(),
+            "values": trees.value[at],
+            "node_sample_weight": trees.cover[at].double(),
         }
         found.append({name: value.numpy() for name, value in tree.items()})
     return found

@@ -5,79 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.model_wrapper import ModelWrapper
 from xai_bench.types import Domain, Inputs, Model, Unsupported
 
 
 @dataclass(frozen=True, eq=False)
-class WithoutUnit:
-    """The model without ears for one unit: it always hears the mean of the background there.
+class WithoutUnit(ModelWrapper):
+    """The model, blind to one unit: there it is always given the mean of the background.
 
-    The unit lies at `place`, from 0 to 1, among those of each sample.
+    Attributes:
+        mean: `[*S]`, the mean of the background.
+        place: where the unit lies among those of each sample, from 0 to 1.
     """
 
-    model: Model
     mean: Tensor
     place: float
-
-    @property
-    def differentiable(self) -> bool:
-        return self.model.differentiable
-
-    @property
-    def module(self) -> nn.Module | None:
-        return self.model.module
-
-    @property
-    def n_outputs(self) -> int:
-        return self.model.n_outputs
-
-    @property
-    def max_rows(self) -> int:
-        return self.model.max_rows
 
     def ignored(self, inputs: Inputs) -> Tensor:
         """`[B, *S]` bool: the elements of the unit."""
         number = (units.count(inputs.units) * self.place).long()
         return inputs.units == number.view(-1, *[1] * (inputs.units.dim() - 1))
 
-    def outputs(self, inputs: Inputs) -> Tensor:
-        return self.model.outputs(self._heard(inputs))
-
-    def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
-        return self.model.target_output(self._heard(inputs), targets)
-
-    def _heard(self, inputs: Inputs) -> Inputs:
+    def inner_inputs(self, inputs: Inputs) -> Inputs:
+        """The same samples with the mean in place of the unit."""
         return inputs.with_x(torch.where(self.ignored(inputs), self.mean.to(inputs.x), inputs.x))
 
 
 @dataclass(frozen=True, eq=False)
-class Difference:
+class Difference(ModelWrapper):
     """The explained output less that of the class before it."""
 
-    model: Model
-
-    @property
-    def differentiable(self) -> bool:
-        return self.model.differentiable
-
-    @property
-    def module(self) -> nn.Module | None:
-        return self.model.module
-
-    @property
-    def n_outputs(self) -> int:
-        return self.model.n_outputs
-
-    @property
-    def max_rows(self) -> int:
-        return self.model.max_rows
-
     def outputs(self, inputs: Inputs) -> Tensor:
-        found = self.model.outputs(inputs)
-        return found - found.roll(1, 1)
+        outputs = self.model.outputs(inputs)
+        return outputs - outputs.roll(1, 1)
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         other = self.before(targets)
@@ -89,7 +52,7 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Symmetric:
+class Symmetric(ModelWrapper):
     """The mean of the model's answers before and after two units change places.
 
     Attributes:
@@ -97,7 +60,6 @@ class Symmetric:
         domain: what is known of the inputs, the same for both units.
     """
 
-    model: Model
     left: Tensor
     right: Tensor
     domain: Domain
@@ -128,22 +90,6 @@ class Symmetric:
             distribution=None,
         )
         return cls(model, left, right, domain)
-
-    @property
-    def differentiable(self) -> bool:
-        return self.model.differentiable
-
-    @property
-    def module(self) -> nn.Module | None:
-        return self.model.module
-
-    @property
-    def n_outputs(self) -> int:
-        return self.model.n_outputs
-
-    @property
-    def max_rows(self) -> int:
-        return self.model.max_rows
 
     def outputs(self, inputs: Inputs) -> Tensor:
         return (self.model.outputs(inputs) + self.model.outputs(self._turned(inputs))) / 2

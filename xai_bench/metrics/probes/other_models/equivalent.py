@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.model_wrapper import ModelWrapper
 from xai_bench.types import Case, Domain, Inputs, Model, Unsupported
 
 _SUMS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -87,7 +88,7 @@ def _require_equal(model: Model, made: Model, inputs: Inputs) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Shifted:
+class Shifted(ModelWrapper):
     """A model of inputs that were measured from another zero: it shifts them back first.
 
     Attributes:
@@ -95,7 +96,6 @@ class Shifted:
         domain: what is known of the shifted inputs.
     """
 
-    model: Model
     shift: float
     domain: Domain
 
@@ -119,27 +119,9 @@ class Shifted:
         )
         return cls(model, shift, moved)
 
-    @property
-    def differentiable(self) -> bool:
-        return self.model.differentiable
-
-    @property
-    def module(self) -> nn.Module | None:
-        return self.model.module
-
-    @property
-    def n_outputs(self) -> int:
-        return self.model.n_outputs
-
-    @property
-    def max_rows(self) -> int:
-        return self.model.max_rows
-
-    def outputs(self, inputs: Inputs) -> Tensor:
-        return self.model.outputs(inputs.with_x(_moved(inputs, -self.shift)))
-
-    def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
-        return self.model.target_output(inputs.with_x(_moved(inputs, -self.shift)), targets)
+    def inner_inputs(self, inputs: Inputs) -> Inputs:
+        """The same samples, measured from the model's own zero."""
+        return inputs.with_x(_moved(inputs, -self.shift))
 
     def moved(self, inputs: Inputs) -> Inputs:
         """The same samples, measured from the other zero."""

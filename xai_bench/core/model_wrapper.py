@@ -1,0 +1,52 @@
+"""Models made from another model: counted, blinded, shifted, or otherwise changed in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from xai_bench.types import Inputs, Model
+
+
+@dataclass(frozen=True, eq=False)
+class ModelWrapper:
+    """A model that passes everything on to another one; a subclass overrides what differs.
+
+    What can be read of the inner model (`ReadableStructure`) is not passed on: it describes the
+    inner function, and a wrapper is there to explain another one.
+    """
+
+    model: Model
+
+    def inner_inputs(self, inputs: Inputs) -> Inputs:
+        """What the inner model is given in place of `inputs`: the same, unless overridden."""
+        return inputs
+
+    @property
+    def differentiable(self) -> bool:
+        """As the inner model."""
+        return self.model.differentiable
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The torch module of the inner model, which hooks see."""
+        return self.model.module
+
+    @property
+    def n_outputs(self) -> int:
+        """As the inner model."""
+        return self.model.n_outputs
+
+    @property
+    def max_rows(self) -> int:
+        """As the inner model."""
+        return self.model.max_rows
+
+    def outputs(self, inputs: Inputs) -> Tensor:
+        """`[B, C]`: those of the inner model at `inner_inputs`."""
+        return self.model.outputs(self.inner_inputs(inputs))
+
+    def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        """`[B]`: that of the inner model at `inner_inputs`."""
+        return self.model.target_output(self.inner_inputs(inputs), targets)
