@@ -33,12 +33,12 @@ def bench() -> Workbench:
 
 def test_attributions_are_those_of_the_formula(bench: Workbench) -> None:
     found = bench.explain("input_x_gradient")
-    torch.testing.assert_close(found, WEIGHT * bench.bench.inputs.x)
+    torch.testing.assert_close(found, WEIGHT * bench.context.inputs.x)
     torch.testing.assert_close(bench.explain(LeaveOneOut(Constant(0.0))), found)
 
 
 def test_your_own_attributions_are_scored(bench: Workbench) -> None:
-    exact = WEIGHT * bench.bench.inputs.x
+    exact = WEIGHT * bench.context.inputs.x
     right = bench.score(exact, ["faithfulness_correlation", "infidelity", "abpc"])
     wrong = bench.score(-exact, ["faithfulness_correlation", "infidelity", "abpc"])
     torch.testing.assert_close(right["faithfulness_correlation"], torch.ones(6).double())

@@ -17,7 +17,7 @@ from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, 
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.models.base import Explained, Target, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
-from xai_bench.results.values import ExplainerResult
+from xai_bench.results import ExplainerResult
 from xai_bench.runner.config.catalogue import conf_dir
 from xai_bench.types import Domain, Explainer, Explanation, Inputs, Kind, Metric, Rng, Unsupported
 
@@ -27,9 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Workbench:
-    """A model and samples on which explanations are made and scored; made by `workbench`."""
+    """A model and samples on which explanations are made and scored; made by `workbench`.
 
-    bench: EvaluationContext
+    Attributes:
+        context: the model, the samples and the random seeds.
+        baselines: `explain` and `measure` -> the configuration of that baseline.
+    """
+
+    context: EvaluationContext
     baselines: Mapping[str, Any]
 
     def explain(
@@ -40,31 +45,32 @@ class Workbench:
         `options` override what its YAML says, such as `{"budget": 2000}`. Raises `Unsupported`
         where the explainer cannot work with this model.
         """
-        found = self._judged(self._explainer(explainer, options), [], None)
-        if found.explanation is None:
-            raise Unsupported(found.outcome.reason)
-        return found.explanation.attribution
+        result = self._evaluate(self._explainer(explainer, options), [], None)
+        if result.explanation is None:
+            raise Unsupported(result.outcome.reason)
+        return result.explanation.attribution
 
     def score(
         self, attribution: Tensor, metrics: Sequence[str | Metric], kind: Kind = "contribution"
     ) -> dict[str, Tensor]:
         """Metric name -> `[N]` scores of your own attributions `[N, *S]`; NaN is "not scored".
 
-        Metrics that explain anew, such as max_sensitivity, need `judge` and an explainer.
+        Metrics that explain other inputs, such as max_sensitivity, need `judge` and an explainer;
+        here they raise `Unsupported`. Raises ValueError for attributions of another shape.
         """
-        if attribution.shape != self.bench.inputs.x.shape:
+        if attribution.shape != self.context.inputs.x.shape:
             raise ValueError(
                 f"attributions have shape {tuple(attribution.shape)}; "
-                f"expected that of x, {tuple(self.bench.inputs.x.shape)}"
+                f"expected that of x, {tuple(self.context.inputs.x.shape)}"
             )
         given = cast(Explainer, _Given(kind))
-        return _values(self._judged(given, metrics, attribution.detach().double()))
+        return _values(self._evaluate(given, metrics, attribution.detach().double()))
 
     def judge(
         self, explainer: str | Explainer, metrics: Sequence[str | Metric]
     ) -> dict[str, Tensor]:
         """Metric name -> `[N]` scores of an explainer, by any metric."""
-        return _values(self._judged(self._explainer(explainer, None), metrics, None))
+        return _values(self._evaluate(self._explainer(explainer, None), metrics, None))
 
     def compare(self, explainers: Sequence[str], metrics: Sequence[str | Metric]) -> pd.DataFrame:
         """Mean scores, a row per explainer and a column per metric; all face the same draws."""
@@ -75,25 +81,24 @@ class Workbench:
             {name: {m: v.nanmean().item() for m, v in row.items()} for name, row in rows.items()}
         ).T
 
-    def _judged(
+    def _evaluate(
         self, explainer: Explainer, metrics: Sequence[str | Metric], attribution: Tensor | None
     ) -> ExplainerResult:
-        judges = [
+        configured_metrics = [
             ConfiguredMetric(m, self._component("metric", m, None))
             if isinstance(m, str)
             else ConfiguredMetric(type(m).__name__, m)
             for m in metrics
         ]
-        candidate = ConfiguredExplainer(type(explainer).__name__, explainer)
+        configured = ConfiguredExplainer(type(explainer).__name__, explainer)
         given = None if attribution is None else Explanation(attribution)
-        return evaluate(self.bench, candidate, judges, given=given)
+        return evaluate(self.context, configured, configured_metrics, given=given)
 
     def _explainer(
         self, explainer: str | Explainer, options: Mapping[str, Any] | None
     ) -> Explainer:
         if isinstance(explainer, str):
-            found: Explainer = self._component("explainer", explainer, options)
-            return found
+            return cast(Explainer, self._component("explainer", explainer, options))
         return explainer
 
     def _component(self, group: str, name: str, options: Mapping[str, Any] | None) -> Any:
@@ -138,11 +143,11 @@ def workbench(
         outputs = explained.outputs(inputs)
     task: Task = "classification" if n_outputs > 1 else "regression"
     labels = outputs.argmax(1) if labels is None else labels
-    bench = EvaluationContext(
+    context = EvaluationContext(
         explained, inputs, chosen.choose(outputs, labels, task), Seeds(0), strict=True
     )
     names = dict(zip(("explain", "measure"), baselines, strict=True))
-    return Workbench(bench, {slot: _load("baseline", name) for slot, name in names.items()})
+    return Workbench(context, {slot: _load("baseline", name) for slot, name in names.items()})
 
 
 def _inputs(x: Tensor, background: Tensor, units: Tensor | None) -> Inputs:
@@ -166,11 +171,11 @@ def _load(group: str, name: str) -> Any:
     return OmegaConf.load(folder / f"{name}.yaml")
 
 
-def _values(explanation: ExplainerResult) -> dict[str, Tensor]:
-    for scores in explanation.scores.values():
+def _values(result: ExplainerResult) -> dict[str, Tensor]:
+    for scores in result.scores.values():
         if scores.outcome.status == "skipped":
             raise Unsupported(f"{scores.metric}: {scores.outcome.reason}")
-    return {name: scores.values for name, scores in explanation.scores.items()}
+    return {name: scores.values for name, scores in result.scores.items()}
 
 
 class _Function(nn.Module):
@@ -186,7 +191,7 @@ class _Function(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """The maker of attributions that somebody brought along."""
+    """Stands in for the explainer of attributions that the user computed elsewhere."""
 
     kind: Kind
     category: str = "given"
@@ -195,6 +200,7 @@ class _Given:
     version: int = 1
 
     def explain(self, model: object, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Raises `Unsupported`: there is nothing here that could explain other inputs."""
         raise Unsupported(
-            "the metric explains anew; use judge(explainer, metrics) instead of score"
+            "the metric explains other inputs; use judge(explainer, metrics) instead of score"
         )

@@ -17,18 +17,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.evaluation.test_loop import Again, Noisy, Rows, Sum, bench, judges
+from tests.evaluation.test_loop import Again, Noisy, Rows, Sum, configured, context
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.runner.test_reproducible import assert_same_store
 from xai_bench.core.cost import timed
 from xai_bench.evaluation.budgets import evaluate_at_budgets
 from xai_bench.evaluation.context import ConfiguredExplainer
 from xai_bench.evaluation.loop import evaluate
+from xai_bench.results import ExplainerResult
 from xai_bench.results.report.sections import budgets
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import ExplainerResult
 from xai_bench.types import Anytime, Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 
@@ -70,25 +70,25 @@ def walkers(*budgets: int, **changes: Any) -> list[ConfiguredExplainer]:
     ]
 
 
-def climbed(
-    *candidates: ConfiguredExplainer, metrics: Sequence[Any] = (Rows(),)
+def at_budgets(
+    *explainers: ConfiguredExplainer, metrics: Sequence[Any] = (Rows(),)
 ) -> dict[str, ExplainerResult]:
-    heard: list[int] = []
-    found = evaluate_at_budgets(bench(), candidates, judges(*metrics), on_step=heard.append)
-    assert sum(heard) <= 3 * len(candidates) * (1 + len(metrics))
+    steps: list[int] = []
+    found = evaluate_at_budgets(context(), explainers, configured(*metrics), on_step=steps.append)
+    assert sum(steps) <= 3 * len(explainers) * (1 + len(metrics))
     return {one.key: one for one in found}
 
 
-def alone(candidate: ConfiguredExplainer, metrics: Sequence[Any] = (Rows(),)) -> ExplainerResult:
-    return evaluate(bench(), candidate, judges(*metrics))
+def alone(explainer: ConfiguredExplainer, metrics: Sequence[Any] = (Rows(),)) -> ExplainerResult:
+    return evaluate(context(), explainer, configured(*metrics))
 
 
 def test_each_answer_is_that_of_its_budget_alone_and_costs_as_much() -> None:
-    candidates = walkers(2, 3, 8)
-    found = climbed(*candidates, metrics=[Rows(), Sum(), Again()])
+    explainers = walkers(2, 3, 8)
+    found = at_budgets(*explainers, metrics=[Rows(), Sum(), Again()])
     assert list(found) == ["k2", "k3", "k8"]
-    for candidate in candidates:
-        one, other = found[candidate.key], alone(candidate, [Rows(), Sum(), Again()])
+    for explainer in explainers:
+        one, other = found[explainer.key], alone(explainer, [Rows(), Sum(), Again()])
         assert torch.equal(one.explanation.attribution, other.explanation.attribution)
         for name, scores in other.scores.items():
             assert torch.equal(one.scores[name].values, scores.values), name
@@ -96,32 +96,32 @@ def test_each_answer_is_that_of_its_budget_alone_and_costs_as_much() -> None:
 
 
 def test_the_model_is_asked_for_the_largest_budget_only() -> None:
-    there = bench(batch_size=5)
-    with timed(there.model) as metered:
+    shared = context(batch_size=5)
+    with timed(shared.model) as metered:
         evaluate_at_budgets(
-            replace(there, model=metered), walkers(2, 4, 8), [], on_step=lambda _: None
+            replace(shared, model=metered), walkers(2, 4, 8), [], on_step=lambda _: None
         )
     assert metered.usage.rows.forward == 5 * 8 + (2 + 4 + 8), "one run, and a warm-up of one sample"
 
 
 def test_a_budget_that_cannot_be_had_costs_no_other() -> None:
-    assert list(climbed(*walkers(2, 4, 8, least=3))) == ["k4", "k8"]
+    assert list(at_budgets(*walkers(2, 4, 8, least=3))) == ["k4", "k8"]
 
 
 def test_one_that_breaks_half_way_costs_no_other() -> None:
     """It breaks in the second of three batches; those above it run without it."""
-    found = climbed(*walkers(2, 4, 8, cracks_at=4))
+    found = at_budgets(*walkers(2, 4, 8, cracks_at=4))
     assert list(found) == ["k2", "k8"]
-    for candidate in walkers(2, 8):
-        one, budget = found[candidate.key], candidate.config["budget"]
-        assert torch.equal(one.explanation.attribution, alone(candidate).explanation.attribution)
+    for explainer in walkers(2, 8):
+        one, budget = found[explainer.key], explainer.config["budget"]
+        assert torch.equal(one.explanation.attribution, alone(explainer).explanation.attribution)
         assert one.scores["Rows"].values.tolist() == [budget] * 5
 
 
 def test_who_has_no_such_method_is_left_to_run_alone() -> None:
     assert isinstance(Walk(), Anytime)
     assert (
-        climbed(
+        at_budgets(
             ConfiguredExplainer("noisy", Noisy(), "a"), ConfiguredExplainer("noisy", Noisy(), "b")
         )
         == {}
@@ -137,15 +137,15 @@ def test_an_answer_that_never_comes_is_left_to_a_run_of_its_own() -> None:
     made = [
         ConfiguredExplainer("short", Short(budget=b), f"k{b}", {"budget": b}) for b in (1, 2, 3)
     ]
-    assert list(climbed(*made)) == ["k1", "k2"]
+    assert list(at_budgets(*made)) == ["k1", "k2"]
 
 
 def test_a_bill_can_be_read_while_it_grows() -> None:
-    there = bench()
-    with timed(there.model) as metered:
-        metered.outputs(there.inputs)
+    shared = context()
+    with timed(shared.model) as metered:
+        metered.outputs(shared.inputs)
         early = metered.usage.so_far()
-        metered.outputs(there.inputs)
+        metered.outputs(shared.inputs)
     assert (early.rows.forward, metered.usage.rows.forward) == (5, 10)
     assert 0 < early.seconds < metered.usage.seconds
 

@@ -101,20 +101,20 @@ class Scalar(Sum):
         return torch.tensor(1.0)
 
 
-def bench(batch_size: int = 2, n: int = 5, **changes: Any) -> EvaluationContext:
+def context(batch_size: int = 2, n: int = 5, **changes: Any) -> EvaluationContext:
     world = toy_worlds.linear([1.0, 2.0, 3.0], toy_worlds.normal(n, 3))
-    made = EvaluationContext(
+    plain = EvaluationContext(
         world.model, world.inputs, world.targets, Seeds(7), batch_size=batch_size
     )
-    return replace(made, **changes)
+    return replace(plain, **changes)
 
 
-def judges(*metrics: Any) -> list[ConfiguredMetric]:
+def configured(*metrics: Any) -> list[ConfiguredMetric]:
     return [ConfiguredMetric(type(metric).__name__, metric) for metric in metrics]
 
 
 def scores(explainer: Any, metrics: Sequence[Any], **changes: Any) -> dict[str, Tensor]:
-    found = evaluate(bench(**changes), ConfiguredExplainer("it", explainer), judges(*metrics))
+    found = evaluate(context(**changes), ConfiguredExplainer("it", explainer), configured(*metrics))
     return {name: s.values for name, s in found.scores.items()}
 
 
@@ -159,7 +159,7 @@ def test_fitting_is_not_charged_to_the_explanation() -> None:
     ],
 )
 def test_a_broken_explainer_is_an_outcome(error: type[Exception], status: str, reason: str) -> None:
-    found = evaluate(bench(), ConfiguredExplainer("it", Broken(error=error)), judges(Sum()))
+    found = evaluate(context(), ConfiguredExplainer("it", Broken(error=error)), configured(Sum()))
     assert (found.outcome.status, found.outcome.reason) == (status, reason)
     assert found.explanation is None
     assert found.scores["Sum"].outcome == found.outcome
@@ -167,16 +167,20 @@ def test_a_broken_explainer_is_an_outcome(error: type[Exception], status: str, r
 
 def test_strict_lets_the_error_through() -> None:
     with pytest.raises(RuntimeError, match="why"):
-        evaluate(bench(strict=True), ConfiguredExplainer("it", Broken()), judges(Sum()))
+        evaluate(context(strict=True), ConfiguredExplainer("it", Broken()), configured(Sum()))
 
 
 def test_nan_in_an_attribution_is_told_and_never_repaired() -> None:
-    found = evaluate(bench(batch_size=5), ConfiguredExplainer("it", Poisoned()), judges(Sum()))
+    found = evaluate(
+        context(batch_size=5), ConfiguredExplainer("it", Poisoned()), configured(Sum())
+    )
     assert found.outcome.reason == "explainer 'it' returned NaN or infinity for 1 of 5 samples"
 
 
 def test_one_failing_metric_costs_only_itself() -> None:
-    found = evaluate(bench(), ConfiguredExplainer("it", Noisy()), judges(Fails(), Sum(), Scalar()))
+    found = evaluate(
+        context(), ConfiguredExplainer("it", Noisy()), configured(Fails(), Sum(), Scalar())
+    )
     assert found.outcome.status == "ok"
     assert found.scores["Fails"].outcome.reason == "KeyError: 'lost'"
     assert "one number per sample" in found.scores["Scalar"].outcome.reason
@@ -189,19 +193,22 @@ def test_infinity_is_not_a_score() -> None:
 
 def test_given_attributions_are_judged_as_they_are_unless_cost_is_asked_for() -> None:
     given = torch.ones(5, 3, dtype=torch.float64)
-    candidate = ConfiguredExplainer("it", Broken())
-    found = evaluate(bench(), candidate, judges(Sum()), given=Explanation(given))
+    broken = ConfiguredExplainer("it", Broken())
+    found = evaluate(context(), broken, configured(Sum()), given=Explanation(given))
     assert torch.equal(found.explanation.attribution, given)
-    again = evaluate(bench(), candidate, judges(Sum(), Rows()), given=Explanation(given))
+    again = evaluate(context(), broken, configured(Sum(), Rows()), given=Explanation(given))
     assert again.outcome.status == "failed"
 
 
 def test_steps_add_up() -> None:
-    heard: list[int] = []
+    steps: list[int] = []
     evaluate(
-        bench(), ConfiguredExplainer("it", Noisy()), judges(Sum(), Rows()), on_step=heard.append
+        context(),
+        ConfiguredExplainer("it", Noisy()),
+        configured(Sum(), Rows()),
+        on_step=steps.append,
     )
-    assert sum(heard) == 3 * (1 + 2)
+    assert sum(steps) == 3 * (1 + 2)
 
 
 @dataclass(frozen=True)
@@ -229,14 +236,14 @@ class Reads:
 
 
 def test_all_that_an_explainer_says_is_kept_and_shown_to_metrics() -> None:
-    found = evaluate(bench(), ConfiguredExplainer("it", Estimates()), judges(Reads()))
+    found = evaluate(context(), ConfiguredExplainer("it", Estimates()), configured(Reads()))
     stated = found.explanation
     assert torch.equal(stated.standard_error, stated.attribution.abs())
     assert torch.equal(stated.degrees_of_freedom, found.index.double())
     assert stated.counterfactuals.shape == (5, 2, 3)
-    assert torch.equal(stated.layers["first"], bench().inputs.x)
+    assert torch.equal(stated.layers["first"], context().inputs.x)
     assert torch.equal(found.scores["Reads"].values, stated.standard_error.sum(1))
     again = evaluate(
-        bench(), ConfiguredExplainer("it", Broken()), judges(Reads()), given=found.explanation
+        context(), ConfiguredExplainer("it", Broken()), configured(Reads()), given=found.explanation
     )
     assert torch.equal(again.scores["Reads"].values, found.scores["Reads"].values)

@@ -58,9 +58,9 @@ def test_a_setting_left_out_and_an_unknown_origin_are_told() -> None:
 
 def test_a_budget_reaches_those_who_have_one_before_their_address_is_made() -> None:
     explainers = "explainer=[kernel_shap,saliency]"
-    equal = {c.name: c for c in composed(explainers, "budget=100").candidates()}
-    own = composed(explainers, "explainer.kernel_shap.budget=100").candidates()
-    shipped = {c.name: c for c in composed(explainers).candidates()}
+    equal = {c.name: c for c in composed(explainers, "budget=100").explainers()}
+    own = composed(explainers, "explainer.kernel_shap.budget=100").explainers()
+    shipped = {c.name: c for c in composed(explainers).explainers()}
     assert [c.key for c in own] == [c.key for c in equal.values()]
     assert equal["kernel_shap"].explainer.budget == 100
     assert equal["kernel_shap"].key != shipped["kernel_shap"].key
@@ -77,8 +77,8 @@ def test_terms_do_not_belong_to_the_cell() -> None:
     assert one.identity == two.identity == composed("anytime=[1,2]").identity
 
 
-def test_several_budgets_are_several_candidates() -> None:
-    found = composed("explainer=[kernel_shap,random]", "anytime=[64,128]").candidates()
+def test_several_budgets_are_several_explainers() -> None:
+    found = composed("explainer=[kernel_shap,random]", "anytime=[64,128]").explainers()
     assert [(c.name, c.regime) for c in found] == [
         ("kernel_shap", "budget 64 rows"),
         ("kernel_shap", "budget 128 rows"),

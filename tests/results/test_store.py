@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from tests.support import toy_worlds
+from xai_bench.results import Cell, ExplainerResult, Outcome, Scores
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
 from xai_bench.types import Element, Explanation
 
 NAN = math.nan

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.evaluation.test_loop import Broken, Noisy, bench
+from tests.evaluation.test_loop import Broken, Noisy, context
 from tests.results.test_regimes import ran
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.support.components import component, options
@@ -24,7 +24,7 @@ from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.runs import explanation_run
 from xai_bench.runner import provenance
-from xai_bench.runner.tuning import Trial, TuningJob, best_of, search, spaces, tuned, validation
+from xai_bench.runner.tuning import Trial, TuningJob, best_of, search, spaces, tune_all, validation
 from xai_bench.types import Case, Choice, Explanation, Inputs, Range, Unsupported
 
 TOLD = "tuned on 5 validation samples, 6 trials each, by near"
@@ -70,17 +70,16 @@ class Made:
         return ConfiguredExplainer(name, KINDS[name](**config), key, config, "paper defaults")
 
 
-def contest(folder: Path, make: Made, **changes: Any) -> TuningJob:
-    heard: list[Any] = []
+def tuning_job(folder: Path, make: Made, **changes: Any) -> TuningJob:
     plain = TuningJob(
         cell="cell",
-        judge=ConfiguredMetric("near", Near(), "near-key"),
+        metric=ConfiguredMetric("near", Near(), "near-key"),
         n_trials=6,
         n_samples=5,
-        bench=bench,
+        context=context,
         make=make,
         folder=folder,
-        on_trial=lambda *told: heard.append(told),
+        on_trial=lambda name, number, best: None,
     )
     return replace(plain, **changes)
 
@@ -94,7 +93,7 @@ def shipped(**changes: Any) -> ConfiguredExplainer:
 
 def test_the_best_of_equally_many_trials_is_found_and_told(tmp_path: Path) -> None:
     make = Made()
-    [found] = contest(tmp_path, make).tuned([shipped()])
+    [found] = tuning_job(tmp_path, make).tune([shipped()])
     assert found.regime == TOLD
     assert found.tuning is not None
     trials = found.tuning["trials"]
@@ -108,21 +107,21 @@ def test_the_best_of_equally_many_trials_is_found_and_told(tmp_path: Path) -> No
 
 
 def test_what_was_found_is_kept_by_content(tmp_path: Path) -> None:
-    [first] = contest(tmp_path, Made()).tuned([shipped()])
+    [first] = tuning_job(tmp_path, Made()).tune([shipped()])
     again = Made()
-    known = contest(tmp_path, again, bench=lambda: pytest.fail("no model is needed"))
-    [second] = known.tuned([shipped()])
+    known = tuning_job(tmp_path, again, context=lambda: pytest.fail("no model is needed"))
+    [second] = known.tune([shipped()])
     assert (second.key, second.tuning) == (first.key, first.tuning)
     assert len(again.configs) == 1
     for changes in ({"n_trials": 3}, {"n_samples": 4}, {"cell": "other"}):
-        contest(tmp_path, Made(), **changes).tuned([shipped()])
-    contest(tmp_path, Made()).tuned([shipped(factor=2.0)])
+        tuning_job(tmp_path, Made(), **changes).tune([shipped()])
+    tuning_job(tmp_path, Made()).tune([shipped(factor=2.0)])
     assert len(list(tmp_path.glob("*.json"))) == 5
 
 
 def test_budgets_share_what_is_found_at_the_largest(tmp_path: Path) -> None:
     some = [replace(shipped(budget=b), regime=f"budget {b} rows") for b in (2, 8)]
-    low, high = contest(tmp_path, Made()).tuned(some)
+    low, high = tuning_job(tmp_path, Made()).tune(some)
     assert (low.config["budget"], high.config["budget"]) == (2, 8)
     assert low.config["factor"] == high.config["factor"]
     assert low.tuning == high.tuning
@@ -148,7 +147,7 @@ class Heard:
 def test_who_has_nothing_to_tune_competes_as_it_is_and_says_so(tmp_path: Path) -> None:
     noisy, heard = Made()("noisy", {"calls": 1}), Heard()
     other = replace(noisy, name="again")
-    found = tuned([[noisy], [shipped()], [other]], contest(tmp_path, Made()), heard)
+    found = tune_all([[noisy], [shipped()], [other]], tuning_job(tmp_path, Made()), heard)
     assert found[0] is noisy
     assert found[1].regime == TOLD
     assert heard.said == [
@@ -163,9 +162,9 @@ def test_what_cannot_run_as_shipped_is_not_tuned(tmp_path: Path) -> None:
         search = {"calls": Range(1, 9, whole=True)}  # noqa: RUF012
 
     candidate = ConfiguredExplainer("broken", Searchable(), "k", {"calls": 3})
-    made = contest(tmp_path, Made())
+    made = tuning_job(tmp_path, Made())
     with pytest.raises(Unsupported, match="as shipped it has no near: RuntimeError: this is why"):
-        made.tuned([candidate])
+        made.tune([candidate])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -225,18 +224,18 @@ def test_without_optuna_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyP
 class ModelVariants:
     def split(self, name: str) -> tuple[Inputs, Tensor, Tensor]:
         assert name == "valid"
-        there = bench(n=9)
-        return there.inputs.with_x(there.inputs.x + 100), there.targets, torch.arange(9)
+        shared = context(n=9)
+        return shared.inputs.with_x(shared.inputs.x + 100), shared.targets, torch.arange(9)
 
 
 def test_trials_see_the_first_validation_rows_under_other_draws() -> None:
-    there: EvaluationContext = bench(variants=ModelVariants())
-    found = validation(there, 4)
+    shared: EvaluationContext = context(variants=ModelVariants())
+    found = validation(shared, 4)
     assert (found.inputs.x > 50).all()
     assert found.inputs.index.tolist() == found.labels.tolist() == [0, 1, 2, 3]
-    assert found.seeds != there.seeds
+    assert found.seeds != shared.seeds
     with pytest.raises(Unsupported, match="validation part"):
-        validation(bench(), 4)
+        validation(context(), 4)
 
 
 @pytest.mark.parametrize("name", options("explainer"))

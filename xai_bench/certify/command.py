@@ -27,11 +27,11 @@ def certified(overrides: Sequence[str], config_dir: str | None) -> list[Certifie
         wanted = ["metric", "explainer"]
         overrides = [*overrides, *(_all(group, folders) for group in wanted)]
     plan = _plan(overrides, config_dir)
-    judges = plan.judges() if "metric" in wanted else []
-    candidates = plan.candidates() if "explainer" in wanted else []
+    metrics = plan.metrics() if "metric" in wanted else []
+    explainers = plan.explainers() if "explainer" in wanted else []
     return [
-        *(Certified(j.name, certificate(j.name, j.metric), j.metric) for j in judges),
-        *(Certified(c.name, contract(c.name, c.explainer)) for c in candidates),
+        *(Certified(m.name, certificate(m.name, m.metric), m.metric) for m in metrics),
+        *(Certified(e.name, contract(e.name, e.explainer)) for e in explainers),
     ]
 
 

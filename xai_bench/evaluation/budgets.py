@@ -11,7 +11,7 @@ from xai_bench.core.cost import Metered, timed
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.failures import attempt
 from xai_bench.evaluation.loop import ExplainerEvaluation, OnStep, checked, cost_of, prepare
-from xai_bench.results.values import ExplainerResult
+from xai_bench.results import ExplainerResult
 from xai_bench.types import Anytime, Cost, Explanation, Inputs
 
 
@@ -24,22 +24,19 @@ def evaluate_at_budgets(
 ) -> list[ExplainerResult]:
     """The same explainer at rising budgets, every batch explained once, at the largest.
 
-    Each result is that of a run at its budget alone, and costs what had been spent when it was
-    given. A budget that cannot be had is left out, for a run of its own to state the reason.
-    `on_step` is called after every explanation and every scoring.
+    Each result is that of a run at its budget alone, and its cost is what the run had used by
+    then. A budget at which the explainer fails is left out, so that a run of its own states the
+    reason. `on_step` is called after every explanation and every scoring.
     """
-    prepared = [_prepared(context, one, metrics, on_step) for one in explainers]
-    evaluations = [one for one in prepared if one is not None]
+    prepared = [_prepared(context, explainer, metrics, on_step) for explainer in explainers]
+    evaluations = [evaluation for evaluation in prepared if evaluation is not None]
     for number, rows in enumerate(context.batches()):
         inputs, targets = context.inputs.take(rows), context.targets[rows]
-        reached = []
-        for evaluation, explanation, cost in list(
-            _explanations(context, evaluations, inputs, targets)
-        ):
+        explained = list(_explanations(context, evaluations, inputs, targets))
+        for evaluation, explanation, cost in explained:
             evaluation.score_batch(number, rows, explanation, cost)
             on_step(1)
-            reached.append(evaluation)
-        evaluations = reached
+        evaluations = [evaluation for evaluation, _, _ in explained]
     return [evaluation.result() for evaluation in evaluations]
 
 
@@ -64,24 +61,24 @@ def _explanations(
     inputs: Inputs,
     targets: Tensor,
 ) -> Iterator[tuple[ExplainerEvaluation, Explanation, Cost]]:
-    """One run over all budgets; where one of them breaks, another over those above it."""
-    left = list(evaluations)
-    while left:
-        explainer = left[-1].explainer
+    """One run over all budgets; where one of them fails, another over those above it."""
+    remaining = list(evaluations)
+    while remaining:
+        explainer = remaining[-1].explainer
         assert isinstance(explainer, Anytime), "only such are prepared"
-        budgets = [int(evaluation.configured.config["budget"]) for evaluation in left]
+        budgets = [int(evaluation.configured.config["budget"]) for evaluation in remaining]
         rng = context.stream("explain", inputs=inputs)
         with timed(context.model) as metered:
             steps = explainer.anytime(metered, inputs, targets, budgets, rng=rng)
             n_tried = 0
-            for evaluation in left:
+            for evaluation in remaining:
                 n_tried += 1
                 step = partial(_next, steps, metered, inputs, evaluation)
                 explained, _ = attempt(context.strict, step)
                 if explained is None:
                     break
                 yield evaluation, *explained
-        left = left[n_tried:]
+        remaining = remaining[n_tried:]
 
 
 def _next(

@@ -1,4 +1,4 @@
-"""What an evaluation is given: configured explainers and metrics, and what they share."""
+"""What an evaluation takes: configured explainers and metrics, and the context they share."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class ConfiguredExplainer:
     """An explainer under its name.
 
     Attributes:
+        name: the YAML key.
         key: the content address of its configuration and version.
         config: its resolved configuration.
         regime, tuning: as in `ExplainerResult`.
@@ -42,17 +43,18 @@ class ConfiguredMetric:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationContext:
-    """What all explainers of a cell share.
+    """The model, samples and settings that all explainers of a cell share.
 
     Attributes:
         inputs: the whole evaluation split, `[N, *S]`, with `index` equal to `arange(N)`.
-        targets: `[N]`, what `model.target_output` needs to know of each sample.
+        targets: `[N]`, the second argument of `model.target_output`, e.g. class indices.
         groups: sensitive column -> `[N]` long codes.
-        labels: `[N]` true labels; rationale: `[N, *S]` bool, where people see the evidence.
+        labels: `[N]` true labels.
+        rationale: `[N, *S]` bool, the elements that people call the evidence.
         variants: other models, for metrics that retrain or randomise.
         batch_size: rows explained at a time; changes speed and memory only.
-        strict: let the first failure through with its traceback.
-        shared: batch number -> what its shared probes measured.
+        strict: the first failure is raised with its traceback.
+        shared: batch number -> cache of the probes that do not depend on the explainer.
     """
 
     model: Model
@@ -68,9 +70,9 @@ class EvaluationContext:
     shared: dict[int, dict[Any, Any]] = field(default_factory=dict)
 
     def batches(self) -> tuple[Tensor, ...]:
-        """The rows of each batch."""
+        """The row numbers of each batch, long, at most `batch_size` each."""
         return tuple(torch.arange(len(self.inputs)).split(self.batch_size))
 
     def stream(self, *names: str | int, inputs: Inputs) -> Rng:
-        """The random numbers of a purpose, one row for each sample of `inputs`."""
+        """The random stream of a named purpose, one row for each sample of `inputs`."""
         return self.seeds.stream(*names, samples=inputs.index)

@@ -6,14 +6,17 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from xai_bench.results.values import Outcome
+from xai_bench.results import Outcome
 from xai_bench.types import Unsupported
 
 T = TypeVar("T")
 
 
 def attempt(strict: bool, work: Callable[[], T]) -> tuple[T | None, Outcome]:
-    """The result of `work`, or the outcome that its failure becomes: the one place for that."""
+    """The result of `work` with an `ok` outcome, or None with the outcome its failure becomes.
+
+    `Unsupported` becomes `skipped`, any other exception `failed`; under `strict` that is raised.
+    """
     try:
         return work(), Outcome()
     except Unsupported as reason:

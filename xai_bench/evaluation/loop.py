@@ -15,7 +15,7 @@ from torch import Tensor
 from xai_bench.core.cost import Usage, timed
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.failures import attempt
-from xai_bench.results.values import ExplainerResult, Outcome, Scores
+from xai_bench.results import ExplainerResult, Outcome, Scores
 from xai_bench.types import (
     Case,
     Cost,
@@ -45,7 +45,7 @@ def evaluate(
     a metric asks for the cost of explaining. `on_step` is called after every finished piece of
     work, `len(context.batches()) * (1 + len(metrics))` in all.
     """
-    if any(one.metric.category == "cost" for one in metrics):
+    if any(metric.metric.category == "cost" for metric in metrics):
         given = None
     ready, outcome = attempt(context.strict, lambda: prepare(context, configured, given is None))
     evaluation = ExplainerEvaluation(context, configured, tuple(metrics), on_step, outcome)
@@ -60,7 +60,7 @@ def evaluate(
 
 @dataclass(eq=False)
 class ExplainerEvaluation:
-    """One explainer on its way through the batches.
+    """The state of evaluating one explainer, batch by batch.
 
     Attributes:
         failures: metric name -> the outcome that ended its scoring.
@@ -119,7 +119,7 @@ class ExplainerEvaluation:
             self.on_step(1)
 
     def result(self) -> ExplainerResult:
-        """What is known after the last batch."""
+        """The explanations of all batches in one, and the scores by metric."""
         configured = self.configured
         ok = self.outcome.status == "ok"
         return ExplainerResult(
@@ -130,7 +130,7 @@ class ExplainerEvaluation:
             config=configured.config,
             index=self.context.inputs.index,
             explanation=Explanation.cat(self.explanations) if ok else None,
-            scores={one.name: self._scores_of(one) for one in self.metrics},
+            scores={metric.name: self._scores_of(metric) for metric in self.metrics},
             outcome=self.outcome,
             regime=configured.regime,
             tuning=configured.tuning,
@@ -201,7 +201,10 @@ class ExplainerEvaluation:
 def prepare(
     context: EvaluationContext, configured: ConfiguredExplainer, warm_up: bool
 ) -> tuple[Explainer, Usage]:
-    """Fit what has to be fitted, and let the first call pay for lazy imports and caches."""
+    """The explainer, fitted where it has to be, and what fitting used.
+
+    With `warm_up` one sample is explained first, so that lazy imports and caches are not timed.
+    """
     explainer, usage = configured.explainer, Usage()
     if isinstance(explainer, Fitted):
         with timed(context.model) as metered:
@@ -229,9 +232,10 @@ def background(inputs: Inputs) -> Inputs:
 
 
 def checked(explanation: Explanation, inputs: Inputs, name: str) -> Explanation:
-    """With the attribution in float64, so that every metric computes alike.
+    """The explanation with its attribution in float64, so that every metric computes alike.
 
-    Raises ValueError where the explainer broke its promise; nothing is repaired in silence.
+    Raises ValueError for an attribution of another shape than x or with numbers that are not
+    finite; nothing is repaired in silence.
     """
     if not isinstance(explanation, Explanation):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A cell made ready: its model trained or loaded, and seen as configured."""
+"""What a cell is evaluated in: its model trained or loaded, its inputs under the view."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xai_bench.models.base import Explained, Predictor
 from xai_bench.models.cache import trained
 from xai_bench.models.training import scores as quality
 from xai_bench.models.variants import TrainedVariants
-from xai_bench.results.values import Cell, Outcome
+from xai_bench.results import Cell, Outcome
 from xai_bench.runner import provenance
 from xai_bench.runner.plan import Plan
 from xai_bench.runner.progress import Progress
@@ -28,19 +28,24 @@ from xai_bench.types import Inputs, Unsupported
 def prepare_cell(
     plan: Plan, cell: Cell, bundle: Bundle, progress: Progress
 ) -> tuple[Cell, EvaluationContext | None]:
-    """Train or load the model and look at it as configured; a mismatch skips the whole cell."""
+    """Train or load the model and set up what its explainers are evaluated in.
+
+    Data, model, view and target that do not go together skip the whole cell: the context is then
+    None and the outcome of the cell states the reason.
+    """
     cell = replace(cell, environment=provenance.environment())
     try:
-        bench, history, scores = _bench(plan, bundle, progress)
+        context, history, scores = _context(plan, bundle, progress)
     except Unsupported as reason:
         return replace(cell, outcome=Outcome("skipped", str(reason))), None
-    found = replace(cell, model_scores=scores, history=history, groups=bench.groups)
-    return replace(found, group_names=bundle.group_names), bench
+    scored = replace(cell, model_scores=scores, history=history, groups=context.groups)
+    return replace(scored, group_names=bundle.group_names), context
 
 
-def _bench(
+def _context(
     plan: Plan, bundle: Bundle, progress: Progress
 ) -> tuple[EvaluationContext, tuple[Mapping[str, float], ...], Mapping[str, float]]:
+    """The context, the numbers of every training epoch, and the model's scores on its test part."""
     recipe, target = plan.component("model"), plan.component("target")
     model = trained(
         recipe,
@@ -56,23 +61,23 @@ def _bench(
     explained = Explained(predictor, target, settings["max_rows"])
     with torch.no_grad():
         outputs = explained.outputs(inputs)
-    bench = EvaluationContext(
+    context = EvaluationContext(
         model=explained,
-        inputs=_told(explained, inputs) if target.follows_output else inputs.without_truth(),
+        inputs=_with_truth(explained, inputs) if target.follows_output else inputs.without_truth(),
         targets=target.choose(outputs, bundle.test.y[: len(inputs)], bundle.task),
         seeds=Seeds(plan.config["seed"]),
         groups={name: codes[: len(inputs)] for name, codes in bundle.test.groups.items()},
         labels=bundle.test.y[: len(inputs)],
         rationale=None if bundle.test.rationale is None else bundle.test.rationale[: len(inputs)],
-        variants=_lab(plan, bundle, model.predictor),
+        variants=_variants(plan, bundle, model.predictor),
         batch_size=settings["batch_size"],
         strict=plan.strict,
     )
-    return bench, model.history, quality(model.predictor, bundle.test, bundle.task)
+    return context, model.history, quality(model.predictor, bundle.test, bundle.task)
 
 
-def _told(model: Explained, inputs: Inputs) -> Inputs:
-    """With the model's own explanation for a truth, where it is a glass box and no task has one."""
+def _with_truth(model: Explained, inputs: Inputs) -> Inputs:
+    """With the structure of a glass box as the truth, where the task does not bring one."""
 
     def own(inputs: Inputs, targets: Tensor) -> Tensor:
         rng = Seeds(0).stream("truth", samples=inputs.index)
@@ -83,7 +88,8 @@ def _told(model: Explained, inputs: Inputs) -> Inputs:
     return replace(inputs, domain=replace(inputs.domain, truth=own))
 
 
-def _lab(plan: Plan, bundle: Bundle, predictor: Predictor) -> TrainedVariants:
+def _variants(plan: Plan, bundle: Bundle, predictor: Predictor) -> TrainedVariants:
+    """The other models that metrics may ask for; trained only when one does."""
     settings = plan.config["evaluation"]
     return TrainedVariants(
         recipe=plan.component("model"),

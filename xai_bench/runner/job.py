@@ -1,4 +1,4 @@
-"""One cell from configuration to record: the one module that knows every layer."""
+"""One cell from configuration to record: the one module that knows every room."""
 
 from __future__ import annotations
 
@@ -18,222 +18,244 @@ from xai_bench.evaluation.budgets import evaluate_at_budgets
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.failures import attempt
 from xai_bench.evaluation.loop import evaluate
+from xai_bench.results import Cell, ExplainerResult, Status
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Cell, ExplainerResult, Status
 from xai_bench.runner.cell import prepare_cell
 from xai_bench.runner.plan import Plan
 from xai_bench.runner.progress import Progress
-from xai_bench.runner.tuning import TuningJob, tuned, validation
+from xai_bench.runner.tuning import TuningJob, tune_all, validation
 from xai_bench.types import Anytime
 
 log = logging.getLogger(__name__)
 
 
 def job(cfg: DictConfig, names: Mapping[str, str] | None = None) -> Status:
-    """Run one cell and record it; a failure is told in one sentence and never raised.
+    """Run one cell and record it; a failure becomes the status and is never raised.
 
-    `names` are the options chosen in `conf/`; left out, Hydra is asked.
+    `names` are the options chosen in `conf/`; left out, Hydra is asked. Under `strict=true` the
+    first failure is raised with its traceback.
     """
     plan = Plan.of(cfg, names)
     with canonical(), Progress(plan.title) as progress:
-        status, outcome = attempt(plan.strict, lambda: _run(plan, progress))
+        status, outcome = attempt(plan.strict, lambda: CellRun.start(plan, progress).finish())
         if status is not None:
             return status
-        progress.ended(outcome)
+        progress.cell_ended(outcome)
         log.info("%s\n%s", outcome.reason, outcome.trace)
         cell = replace(plan.cell(), outcome=outcome)
-        attempt(plan.strict, lambda: _record(plan, Store(plan.results), cell, []))
+        attempt(plan.strict, lambda: record(plan, Store(plan.results), cell, []))
         return outcome.status
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
-    """An explainer, what the store knows of it already, and the metrics still to be had."""
+class Task:
+    """One explainer of a cell and what has to be computed for it.
 
-    candidate: ConfiguredExplainer
-    judges: Sequence[ConfiguredMetric]
-    earlier: ExplainerResult | None
+    Attributes:
+        metrics: those that the store holds no lasting score of; empty where nothing is left to do.
+        stored: what the store holds of the explainer, if anything.
+    """
 
+    explainer: ConfiguredExplainer
+    metrics: Sequence[ConfiguredMetric]
+    stored: ExplainerResult | None
 
-def _run(plan: Plan, progress: Progress) -> Status:
-    """Do whatever the store does not hold yet, and list the cell in its study."""
-    store = Store(plan.results)
-    bundle: Bundle = plan.component("data").load()
-    cell = plan.cell(bundle.fingerprint())
-    known = store.read_cell(cell.key)
-    room = _Room(plan, store, bundle, progress, known or cell)
-    if known is None:
-        room.open()
-    explanations = []
-    if room.cell.outcome.status == "ok":
-        progress.trained(room.cell)
-        tasks = _tasks(plan, room, _candidates(plan, room))
-        if any(task.judges for task in tasks):
-            room.open()
-        explanations = _explanations(store, room.cell, room.bench, tasks, progress)
-    else:
-        progress.ended(room.cell.outcome)
-    _record(plan, store, room.cell, explanations)
-    return _status(room.cell, explanations)
+    def after(self, result: ExplainerResult | None) -> Task:
+        """The task that remains once `result` is in the store; unchanged where there is none."""
+        if result is None:
+            return self
+        return Task(self.explainer, missing_metrics(self.metrics, result), result)
 
 
 @dataclass(eq=False)
-class _Room:
-    """A cell as the store knows it; its model is made or read when it is needed, once."""
+class CellRun:
+    """One cell on its way from configuration to record, doing what the store does not hold yet.
+
+    Attributes:
+        cell: as stored, or as just prepared.
+        context: what explainers and metrics share. None until the model is needed, which it is not
+            where all results are stored, and where the cell is skipped.
+    """
 
     plan: Plan
+    progress: Progress
     store: Store
     bundle: Bundle
-    progress: Progress
     cell: Cell
-    bench: EvaluationContext | None = None
+    context: EvaluationContext | None = None
 
-    def open(self) -> None:
-        if self.bench is not None:
+    @classmethod
+    def start(cls, plan: Plan, progress: Progress) -> CellRun:
+        """Load the data and look the cell up in the store; a new one is prepared at once."""
+        store = Store(plan.results)
+        bundle: Bundle = plan.component("data").load()
+        cell = plan.cell(bundle.fingerprint())
+        stored = store.read_cell(cell.key)
+        run = cls(plan, progress, store, bundle, stored or cell)
+        if stored is None:
+            run.prepare()
+        return run
+
+    def finish(self) -> Status:
+        """Evaluate all explainers, list the cell in its study and show it; the status."""
+        results: list[ExplainerResult] = []
+        if self.cell.outcome.status == "ok":
+            self.progress.model_ready(self.cell)
+            results = self.evaluate(self.tasks(self.explainers()))
+        else:
+            self.progress.cell_ended(self.cell.outcome)
+        record(self.plan, self.store, self.cell, results)
+        return status_of(self.cell, results)
+
+    def prepare(self) -> None:
+        """Train the model or read its weights, once, and store the cell and its inputs."""
+        if self.context is not None:
             return
-        self.cell, self.bench = prepare_cell(self.plan, self.cell, self.bundle, self.progress)
+        self.cell, self.context = prepare_cell(self.plan, self.cell, self.bundle, self.progress)
         self.store.write_cell(self.cell)
-        if self.bench is not None:
-            told = (self.bundle.unit_names, self.bundle.elements)
-            of_x = told if self.plan.names["view"] == "inputs" else ((), ())
-            self.store.write_inputs(self.cell.key, self.bench.inputs, *of_x)
+        if self.context is not None:
+            names = (self.bundle.unit_names, self.bundle.elements)
+            # Under another view the units of x are channels or neurons, not columns of the data.
+            of_x = names if self.plan.names["view"] == "inputs" else ((), ())
+            self.store.write_inputs(self.cell.key, self.context.inputs, *of_x)
+
+    def explainers(self) -> list[ConfiguredExplainer]:
+        """The configured explainers, with tuned settings where the plan asks for tuning."""
+        explainers = self.plan.explainers()
+        if not self.plan.config["tune"]:
+            return explainers
+        groups = [list(group) for _, group in groupby(explainers, key=lambda e: e.name)]
+        return tune_all(groups, self.tuning_job(), self.progress)
+
+    def tuning_job(self) -> TuningJob:
+        """What all explainers of this cell are tuned by."""
+        settings = self.plan.config["tuning"]
+
+        def context() -> EvaluationContext:
+            self.prepare()
+            assert self.context is not None, "only a cell with a model is tuned"
+            return validation(self.context, settings["n_samples"])
+
+        return TuningJob(
+            cell=self.cell.key,
+            metric=self.plan.metric(settings["metric"]),
+            n_trials=settings["n_trials"],
+            n_samples=settings["n_samples"],
+            context=cache(context),
+            make=self.plan.explainer,
+            folder=self.plan.results / "cache" / "tuning",
+            on_trial=self.progress.trial,
+        )
+
+    def tasks(self, explainers: Sequence[ConfiguredExplainer]) -> list[Task]:
+        """One task per explainer, without the metrics that the store has scores of."""
+        metrics, wanted = self.plan.metrics(), self.plan.metric_keys
+        tasks = []
+        for explainer in explainers:
+            stored = self.store.read(self.cell.key, explainer.key, wanted)
+            tasks.append(Task(explainer, missing_metrics(metrics, stored), stored))
+        return tasks
+
+    def evaluate(self, tasks: Sequence[Task]) -> list[ExplainerResult]:
+        """Every explainer's result, each written as soon as it is computed."""
+        groups = budget_groups(tasks)
+        if any(task.metrics for task in tasks):
+            self.prepare()
+            self._expect(tasks, groups)
+        by_first = {group[0].explainer.key: group for group in groups}
+        at_budgets: dict[str, ExplainerResult] = {}
+        results = []
+        for task in tasks:
+            group = by_first.get(task.explainer.key, [])
+            at_budgets |= self.evaluate_at_budgets(group) if group else {}
+            result = self.complete(task.after(at_budgets.get(task.explainer.key)))
+            results.append(result)
+            self.progress.finished(result, reused=not task.metrics)
+        return results
+
+    def evaluate_at_budgets(self, tasks: Sequence[Task]) -> dict[str, ExplainerResult]:
+        """The results of one explainer at several budgets from one run, by content address.
+
+        Only metrics of cost are scored here, because a later run could not count the cost again.
+        """
+        context = self._context()
+        self.progress.working_on(tasks[0].explainer.name)
+        costs = [metric for metric in tasks[0].metrics if metric.metric.category == "cost"]
+        explainers = [task.explainer for task in tasks]
+        results = evaluate_at_budgets(context, explainers, costs, on_step=self.progress.step)
+        for result in results:
+            self.store.write(self.cell.key, result)
+        return {result.key: result for result in results}
+
+    def complete(self, task: Task) -> ExplainerResult:
+        """The stored result with the missing metrics scored and written."""
+        result = task.stored
+        if task.metrics:
+            result = self._score_missing(task)
+        assert result is not None, "a task without metrics has a stored result"
+        return replace(result, regime=task.explainer.regime, tuning=task.explainer.tuning)
+
+    def _score_missing(self, task: Task) -> ExplainerResult:
+        stored, context = task.stored, self._context()
+        self.progress.working_on(task.explainer.name)
+        given = None if stored is None else stored.explanation
+        new = evaluate(
+            context, task.explainer, task.metrics, given=given, on_step=self.progress.step
+        )
+        self.store.write(self.cell.key, new)
+        log_failures(new)
+        return new if stored is None else replace(new, scores={**stored.scores, **new.scores})
+
+    def _context(self) -> EvaluationContext:
+        assert self.context is not None, "the cell is prepared before anything is evaluated"
+        return self.context
+
+    def _expect(self, tasks: Sequence[Task], groups: Sequence[Sequence[Task]]) -> None:
+        """Tell the progress bar how many batches will be explained or scored."""
+        n_pieces = sum(map(len, groups)) + sum(1 + len(t.metrics) for t in tasks if t.metrics)
+        self.progress.expect(len(self._context().batches()) * n_pieces)
 
 
-def _candidates(plan: Plan, room: _Room) -> list[ConfiguredExplainer]:
-    """The explainers, with settings of their own making where the plan says so."""
-    candidates = plan.candidates()
-    if not plan.config["tune"]:
-        return candidates
-    groups = [list(group) for _, group in groupby(candidates, key=lambda one: one.name)]
-    return tuned(groups, _contest(plan, room), room.progress)
-
-
-def _contest(plan: Plan, room: _Room) -> TuningJob:
-    settings = plan.config["tuning"]
-
-    def bench() -> EvaluationContext:
-        room.open()
-        assert room.bench is not None, "the cell has been opened before"
-        return validation(room.bench, settings["n_samples"])
-
-    return TuningJob(
-        cell=room.cell.key,
-        judge=plan.judge(settings["metric"]),
-        n_trials=settings["n_trials"],
-        n_samples=settings["n_samples"],
-        bench=cache(bench),
-        make=plan.candidate,
-        folder=plan.results / "cache" / "tuning",
-        on_trial=room.progress.trial,
-    )
-
-
-def _tasks(plan: Plan, room: _Room, candidates: Sequence[ConfiguredExplainer]) -> list[_Task]:
-    judges, wanted = plan.judges(), plan.metric_keys
-    tasks = []
-    for candidate in candidates:
-        earlier = room.store.read(room.cell.key, candidate.key, wanted)
-        tasks.append(_Task(candidate, _missing(judges, earlier), earlier))
-    return tasks
-
-
-def _missing(
-    judges: Sequence[ConfiguredMetric], earlier: ExplainerResult | None
+def missing_metrics(
+    metrics: Sequence[ConfiguredMetric], stored: ExplainerResult | None
 ) -> list[ConfiguredMetric]:
     """The metrics without a lasting outcome: what failed is tried again, a skip stands."""
-    if earlier is None or earlier.outcome.status == "failed":
-        return list(judges)
-    lasting = {s.key for s in earlier.scores.values() if s.outcome.status != "failed"}
-    return [judge for judge in judges if judge.key not in lasting]
+    if stored is None or stored.outcome.status == "failed":
+        return list(metrics)
+    lasting = {s.key for s in stored.scores.values() if s.outcome.status != "failed"}
+    return [metric for metric in metrics if metric.key not in lasting]
 
 
-def _explanations(
-    store: Store,
-    cell: Cell,
-    bench: EvaluationContext | None,
-    tasks: Sequence[_Task],
-    progress: Progress,
-) -> list[ExplainerResult]:
-    """Every explainer's results, each written as soon as it is there."""
-    climbs = _climbs(tasks)
-    if bench is not None:
-        n_steps = sum(map(len, climbs)) + sum(1 + len(t.judges) for t in tasks if t.judges)
-        progress.expect(len(bench.batches()) * n_steps)
-    explanations, ahead = [], {group[0].candidate.key: group for group in climbs}
-    answered: dict[str, ExplainerResult] = {}
-    for task in tasks:
-        explanation = task.earlier
-        if task.judges and bench is not None:
-            progress.working_on(task.candidate.name)
-            together = ahead.get(task.candidate.key, [])
-            answered |= _answered(store, cell, bench, together, progress)
-            rest = _after(task, answered.get(task.candidate.key))
-            explanation = rest.earlier
-            if rest.judges:
-                explanation = _explained(store, cell, bench, rest, progress)
-        assert explanation is not None, "a task without judges has been done before"
-        candidate = task.candidate
-        explanation = replace(explanation, regime=candidate.regime, tuning=candidate.tuning)
-        explanations.append(explanation)
-        progress.finished(explanation, reused=not task.judges)
-    return explanations
-
-
-def _climbs(tasks: Sequence[_Task]) -> list[list[_Task]]:
-    """Those that ask one explainer for answers at several budgets, which one run can give."""
-    fresh = [t for t in tasks if t.earlier is None or t.earlier.outcome.status == "failed"]
-    able = [t for t in fresh if t.judges and isinstance(t.candidate.explainer, Anytime)]
-    groups = [list(group) for _, group in groupby(able, key=lambda t: t.candidate.name)]
+def budget_groups(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Tasks of one explainer at two budgets or more, which one run can do together."""
+    new = [t for t in tasks if t.stored is None or t.stored.outcome.status == "failed"]
+    able = [t for t in new if t.metrics and isinstance(t.explainer.explainer, Anytime)]
+    groups = [list(group) for _, group in groupby(able, key=lambda t: t.explainer.name)]
     return [group for group in groups if len(group) > 1]
 
 
-def _answered(
-    store: Store, cell: Cell, bench: EvaluationContext, tasks: Sequence[_Task], progress: Progress
-) -> dict[str, ExplainerResult]:
-    """The answers of one run at all its budgets by content address, kept with what they cost."""
-    candidates = [task.candidate for task in tasks]
-    costs = [j for task in tasks[:1] for j in task.judges if j.metric.category == "cost"]
-    found = evaluate_at_budgets(bench, candidates, costs, on_step=progress.step)
-    for one in found:
-        store.write(cell.key, one)
-    return {one.key: one for one in found}
-
-
-def _after(task: _Task, answer: ExplainerResult | None) -> _Task:
-    """What is left of a task when its answer is there."""
-    if answer is None:
-        return task
-    return replace(task, judges=_missing(task.judges, answer), earlier=answer)
-
-
-def _explained(
-    store: Store, cell: Cell, bench: EvaluationContext, task: _Task, progress: Progress
-) -> ExplainerResult:
-    """Evaluate what is missing, write it, and put it beside what was there."""
-    earlier = task.earlier
-    given = None if earlier is None else earlier.explanation
-    found = evaluate(bench, task.candidate, task.judges, given=given, on_step=progress.step)
-    store.write(cell.key, found)
-    log.info("%s %s %s", found.explainer, found.outcome.status, found.outcome.reason)
-    for scores in found.scores.values():
+def log_failures(result: ExplainerResult) -> None:
+    """Write the outcome, and the traceback of every failed metric, to the log of the run."""
+    log.info("%s %s %s", result.explainer, result.outcome.status, result.outcome.reason)
+    for scores in result.scores.values():
         if scores.outcome.trace:
-            log.info("%s, %s: %s", found.explainer, scores.metric, scores.outcome.trace)
-    return found if earlier is None else replace(found, scores={**earlier.scores, **found.scores})
+            log.info("%s, %s: %s", result.explainer, scores.metric, scores.outcome.trace)
 
 
-def _record(plan: Plan, store: Store, cell: Cell, explanations: Sequence[ExplainerResult]) -> None:
+def record(plan: Plan, store: Store, cell: Cell, results: Sequence[ExplainerResult]) -> None:
     """List the cell in its study, then show it in MLflow or wherever the recorder writes."""
     study = plan.config["study"]
     command = shlex.join(["xai-bench", "run", *sys.argv[1:]])
     if cell.outcome.status == "failed":
         store.write_cell(cell)
-    store.add_to_study(study, cell, explanations, command, plan.metric_keys)
+    store.add_to_study(study, cell, results, command, plan.metric_keys)
     plan.component("recorder").record(store, study, cell.key)
 
 
-def _status(cell: Cell, explanations: Sequence[ExplainerResult]) -> Status:
-    outcomes = [e.outcome for e in explanations]
-    outcomes += [s.outcome for e in explanations for s in e.scores.values()]
+def status_of(cell: Cell, results: Sequence[ExplainerResult]) -> Status:
+    """`failed` where anything failed, else the status of the cell."""
+    outcomes = [result.outcome for result in results]
+    outcomes += [s.outcome for result in results for s in result.scores.values()]
     if any(outcome.status == "failed" for outcome in outcomes):
         return "failed"
     return cell.outcome.status

@@ -12,8 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric
 from xai_bench.models.cache import Fingerprinted
-from xai_bench.results import regimes
-from xai_bench.results.values import Cell
+from xai_bench.results import Cell, regimes
 from xai_bench.runner import provenance
 from xai_bench.runner.config.catalogue import SETS, conf_dir, options
 from xai_bench.types import tags_of
@@ -25,7 +24,9 @@ GROUPS = ("data", "model", "view", "target")
 class Plan:
     """One cell as configured: plain values, and the options that were chosen by name in `conf/`.
 
-    `folders` are where options come from, the user's own among them.
+    Attributes:
+        names: group -> chosen option, with `baseline.explain` and `baseline.measure` for the two.
+        folders: where options come from, ours first, then the user's own.
     """
 
     config: Mapping[str, Any]
@@ -41,14 +42,17 @@ class Plan:
 
     @property
     def title(self) -> str:
+        """Data, model and seed in one line, for people."""
         return f"{self.names['data']} · {self.names['model']} · seed {self.config['seed']}"
 
     @property
     def strict(self) -> bool:
+        """Whether the first failure is raised with its traceback."""
         return bool(self.config["strict"])
 
     @property
     def results(self) -> Path:
+        """The absolute path of the folder that everything is written to."""
         return Path(self.config["results"]).expanduser().resolve()
 
     @property
@@ -67,53 +71,54 @@ class Plan:
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """What explainers may spend: one for all, several for a curve, or none: as each ships."""
+        """Model rows per sample that every explainer gets; empty where each keeps its own."""
         budget = self.config.get("budget")
         return tuple(self.config.get("anytime") or ()) if budget is None else (budget,)
 
-    def candidates(self) -> list[ConfiguredExplainer]:
-        """The explainers, once per budget where they have one and one is asked for."""
+    def explainers(self) -> list[ConfiguredExplainer]:
+        """All explainers; one with a `budget` once for each of `budgets`."""
         return [
-            self.candidate(name, at_budget)
+            self.explainer(name, at_budget)
             for name, config in self.config["explainer"].items()
             for at_budget in regimes.at_budgets(config, self.budgets)
         ]
 
-    def candidate(self, name: str, config: Mapping[str, Any]) -> ConfiguredExplainer:
-        """One explainer; one by one, for Hydra would turn a map of dataclasses into configs."""
-        made = instantiate(config, _convert_="all")
-        key = provenance.component(config, tags_of(made).version)
+    def explainer(self, name: str, config: Mapping[str, Any]) -> ConfiguredExplainer:
+        """The explainer of a name with these settings, its address and its regime."""
+        # One by one: Hydra turns a map of dataclasses into configs without methods.
+        explainer = instantiate(config, _convert_="all")
+        key = provenance.component(config, tags_of(explainer).version)
         shipped = self.shipped("explainer", name)
         regime = regimes.describe(config, shipped, equal=bool(self.budgets))
-        return ConfiguredExplainer(name, made, key, config, regime)
+        return ConfiguredExplainer(name, explainer, key, config, regime)
 
-    def judges(self) -> list[ConfiguredMetric]:
-        """The metrics."""
-        return [self.judge(name) for name in self.config["metric"]]
+    def metrics(self) -> list[ConfiguredMetric]:
+        """All metrics of the study."""
+        return [self.metric(name) for name in self.config["metric"]]
 
-    def judge(self, name: str) -> ConfiguredMetric:
-        """One metric; as it ships where it is not among the study's."""
+    def metric(self, name: str) -> ConfiguredMetric:
+        """The metric of a name; as its YAML ships it where it is not among the study's."""
         config = self.config["metric"].get(name) or self.shipped("metric", name)
-        made = instantiate(config, _convert_="all")
-        return ConfiguredMetric(name, made, provenance.component(config, tags_of(made).version))
+        metric = instantiate(config, _convert_="all")
+        return ConfiguredMetric(name, metric, provenance.component(config, tags_of(metric).version))
 
     def shipped(self, group: str, name: str) -> dict[str, Any]:
-        """What an option's YAML says, with this cell's baselines; empty where there is none."""
+        """The settings in an option's YAML, with this cell's baselines; empty without a YAML."""
         path = options(group, self.folders).get(name)
         if path is None:
             return {}
         frame = {key: value for key, value in self.config.items() if key not in SETS}
         nodes = {**frame, group: OmegaConf.load(path)}
-        found = OmegaConf.to_container(OmegaConf.create(nodes)[group], resolve=True)
-        return dict(cast(dict[str, Any], found).get(name, {}))
+        resolved = OmegaConf.to_container(OmegaConf.create(nodes)[group], resolve=True)
+        return dict(cast(dict[str, Any], resolved).get(name, {}))
 
     @property
     def metric_keys(self) -> dict[str, str]:
-        """Metric name -> content address: what the study asks of every explanation."""
-        return {judge.name: judge.key for judge in self.judges()}
+        """Metric name -> content address, of all metrics of the study."""
+        return {metric.name: metric.key for metric in self.metrics()}
 
     def cell(self, fingerprint: str = "") -> Cell:
-        """The cell and its content address; how good the model is comes later."""
+        """The cell and its content address, before its model is trained and scored."""
         recipe = self.component("model")
         content = {
             "config": self.identity,
@@ -140,8 +145,8 @@ def sources() -> tuple[Path, ...]:
     """The folders that Hydra composed from, ours first."""
     from hydra.core.hydra_config import HydraConfig
 
-    found = HydraConfig.get().runtime.config_sources
-    return tuple(Path(one.path) for one in found if one.schema == "file")
+    config_sources = HydraConfig.get().runtime.config_sources
+    return tuple(Path(source.path) for source in config_sources if source.schema == "file")
 
 
 def chosen() -> dict[str, str]:

@@ -18,8 +18,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from xai_bench.results import Cell, ExplainerResult, Outcome
 from xai_bench.results.regimes import PAPER
-from xai_bench.results.values import Cell, ExplainerResult, Outcome
 
 _MARK = {"ok": "[green]✓[/]", "skipped": "[yellow]–[/]", "failed": "[red]✗[/]"}
 
@@ -60,53 +60,57 @@ class Progress:
         self._bars.update(self._task, description=f"{self.title}: training  {shown}")
 
     def expect(self, total: int) -> None:
-        """So many steps of explaining and judging lie ahead."""
+        """So many steps of explaining and scoring lie ahead."""
         self._bars.reset(self._task, total=total, description=self.title)
 
     def trial(self, name: str, number: int, best: float | None) -> None:
         """One setting more was tried."""
-        told = "" if best is None else f", best {best:.4g}"
-        self._bars.update(self._task, description=f"{self.title}: tuning {name}, {number}{told}")
+        score = "" if best is None else f", best {best:.4g}"
+        self._bars.update(self._task, description=f"{self.title}: tuning {name}, {number}{score}")
         self._bars.advance(self._task)
 
-    def tuned(self, name: str, found: Mapping[str, Any]) -> None:
-        """The trials of one explainer are over."""
-        settings = ", ".join(f"{key}={value}" for key, value in found["best"].items())
-        scores = f"{found['metric']} {found['score']:.4g}, as shipped {found['shipped_score']:.4g}"
-        self._say(f"  [green]✓[/] {name}  [dim]tuned: {escape(settings)} ({scores})[/]")
+    def tuned(self, name: str, tuning: Mapping[str, Any]) -> None:
+        """The trials of one explainer are over; `tuning` is their summary."""
+        settings = ", ".join(f"{key}={value}" for key, value in tuning["best"].items())
+        scores = (
+            f"{tuning['metric']} {tuning['score']:.4g}, as shipped {tuning['shipped_score']:.4g}"
+        )
+        self._print(f"  [green]✓[/] {name}  [dim]tuned: {escape(settings)} ({scores})[/]")
 
     def untuned(self, name: str, reason: str) -> None:
-        """An explainer competes as it is."""
-        self._say(f"  [yellow]–[/] {name}  [dim]not tuned: {escape(reason)}[/]")
+        """An explainer keeps its configured settings."""
+        self._print(f"  [yellow]–[/] {name}  [dim]not tuned: {escape(reason)}[/]")
 
     def working_on(self, name: str) -> None:
+        """An explainer is explained or scored from now on."""
         self._bars.update(self._task, description=f"{self.title}: {name}")
 
     def step(self, steps: int) -> None:
+        """So many batches more were explained or scored."""
         self._bars.advance(self._task, steps)
 
-    def trained(self, cell: Cell) -> None:
-        """The model stands; say how good it is."""
-        quality = "  ".join(f"{name} {value:.3f}" for name, value in cell.model_scores.items())
-        self._say(f"[bold]{self.title}[/]  {quality}")
+    def model_ready(self, cell: Cell) -> None:
+        """The model is trained or read; one line with its scores on the test part."""
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in cell.model_scores.items())
+        self._print(f"[bold]{self.title}[/]  {scores}")
 
-    def finished(self, explanation: ExplainerResult, *, reused: bool = False) -> None:
-        """One line for one explainer, with every reason worth reading."""
+    def finished(self, result: ExplainerResult, *, reused: bool = False) -> None:
+        """One line for one explainer, and one for each of its metrics that failed."""
         failures = {
             f"{scores.metric}: {scores.outcome.reason}"
-            for scores in explanation.scores.values()
-            if scores.outcome.status == "failed" and explanation.outcome.status == "ok"
+            for scores in result.scores.values()
+            if scores.outcome.status == "failed" and result.outcome.status == "ok"
         }
-        regime = "" if explanation.regime == PAPER else explanation.regime
-        notes = [regime, "already in the store" if reused else explanation.outcome.reason]
-        told = escape(", ".join(filter(None, notes)))
-        self._say(f"  {_MARK[explanation.outcome.status]} {explanation.explainer}  [dim]{told}[/]")
+        regime = "" if result.regime == PAPER else result.regime
+        notes = [regime, "already in the store" if reused else result.outcome.reason]
+        shown = escape(", ".join(filter(None, notes)))
+        self._print(f"  {_MARK[result.outcome.status]} {result.explainer}  [dim]{shown}[/]")
         for failure in sorted(failures):
-            self._say(f"      {_MARK['failed']} {escape(failure)}")
+            self._print(f"      {_MARK['failed']} {escape(failure)}")
 
-    def ended(self, outcome: Outcome) -> None:
+    def cell_ended(self, outcome: Outcome) -> None:
         """The whole cell was skipped or failed."""
-        self._say(f"{_MARK[outcome.status]} [bold]{self.title}[/]  {escape(outcome.reason)}")
+        self._print(f"{_MARK[outcome.status]} [bold]{self.title}[/]  {escape(outcome.reason)}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._bars.console.print(text, highlight=False, soft_wrap=True)

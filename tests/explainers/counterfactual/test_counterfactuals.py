@@ -20,8 +20,8 @@ from xai_bench.certify.toy_worlds import actions
 from xai_bench.core import actionability, counterfactuals
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.tables.files import CustomTable
+from xai_bench.results import ExplainerResult
 from xai_bench.results.tracking.counterfactual_table import _number, what_to_change
-from xai_bench.results.values import ExplainerResult
 from xai_bench.types import Actionability, Explanation, Fitted, Unsupported
 
 EXPLAINERS = ["wachter", "growing_spheres", "nearest_unlike_neighbour", "dice"]

@@ -36,7 +36,7 @@ from xai_bench.models.targets import PredictedLogit
 from xai_bench.models.training import Training
 from xai_bench.models.variants import TrainedVariants
 from xai_bench.models.views import InputView
-from xai_bench.results.values import Scores
+from xai_bench.results import Scores
 from xai_bench.types import Explainer, Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 RECIPE = MLP(hidden=[8], training=Training(max_epochs=25, learning_rate=0.02))

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from tests.results.test_store import add_to_study, cell, contents, explanation, scored
 from tests.support import toy_worlds
+from xai_bench.results import Outcome
 from xai_bench.results.report.sections import agreement
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Outcome
 
 ALL = torch.ones(1, 4, dtype=torch.bool)
 

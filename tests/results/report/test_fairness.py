@@ -13,13 +13,13 @@ from numpy.random import PCG64, Generator
 
 from tests.results.report.test_table import shown
 from tests.results.test_store import add_to_study, cell, explanation, scored
+from xai_bench.results import ExplainerResult, Scores
 from xai_bench.results.report import stats
 from xai_bench.results.report.formats.console import terminal
 from xai_bench.results.report.sections import fairness
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import ExplainerResult, Scores
 
 NAN = float("nan")
 SEX = [0] * 12 + [1] * 12 + [2] * 3

@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 
 from tests.results.test_store import add_to_study, cell, contents, explanation, scored
+from xai_bench.results import ExplainerResult, Outcome
 from xai_bench.results.report.formats.console import terminal
 from xai_bench.results.report.formats.latex import escape
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.table import measured
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import ExplainerResult, Outcome
 
 NAN = math.nan
 SKIP = Outcome("skipped", "needs a gradient & 100 % of the_model")

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.support import toy_worlds
+from xai_bench.results import Outcome
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.heat_maps import _spread, layer_report
 from xai_bench.results.tracking.mlflow import MlflowRecorder
 from xai_bench.results.tracking.runs import explanation_run, training_run
-from xai_bench.results.values import Outcome
 
 NAN = math.nan
 PLAIN = MlflowRecorder(pictures=False)
