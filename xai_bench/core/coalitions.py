@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.model_outputs import target_outputs
 from xai_bench.types import ROW_BLOCK, Baseline, Imputer, Inputs, Model, Rng
 
 
@@ -102,14 +103,10 @@ def values_each(
     return CoalitionGame(model, inputs, targets, baseline, rng=rng).values_each(kept)
 
 
-@torch.no_grad()
 def values_at(model: Model, inputs: Inputs, targets: Tensor, points: Tensor) -> Tensor:
     """`points [B, K, *S] -> [B, K]` float64: target output at each point; `K` rows per sample."""
-    flat_points = inputs.stacked(points)
-    flat_targets = targets.repeat_interleave(points.shape[1])
-    rows = torch.arange(len(flat_points)).split(model.max_rows)
-    parts = [model.target_output(flat_points.take(r), flat_targets[r]) for r in rows]
-    return torch.cat(parts).double().view(points.shape[:2])
+    flat = target_outputs(model, inputs.stacked(points), targets.repeat_interleave(points.shape[1]))
+    return flat.view(points.shape[:2])
 
 
 def points(inputs: Inputs, kept: Tensor, baseline: Baseline, *, rng: Rng) -> Tensor:

@@ -11,23 +11,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from xai_bench.core import model_outputs
 from xai_bench.types import Inputs, Model
-
-
-@torch.no_grad()
-def outputs_at(model: Model, inputs: Inputs, points: Tensor) -> Tensor:
-    """`points [B, K, *S] -> [B, K, C]` float64, at most `max_rows` at a time."""
-    flat = inputs.stacked(points.to(inputs.x.dtype))
-    rows = torch.arange(len(flat)).split(model.max_rows)
-    found = torch.cat([model.outputs(flat.take(part)) for part in rows])
-    return found.double().view(*points.shape[:2], -1)
 
 
 def middle(model: Model, background: Inputs) -> Tensor | None:
     """`[]`: the median output of a regressor, from `N` rows; None for a classifier, from none."""
     if model.n_outputs > 1:
         return None
-    return outputs_at(model, background, background.x[:, None]).flatten().quantile(0.5)
+    return model_outputs.outputs(model, background).flatten().quantile(0.5)
 
 
 def classes(outputs: Tensor, middle: Tensor | None) -> Tensor:

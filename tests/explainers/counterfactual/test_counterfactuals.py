@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tests.support import toy_worlds
 from tests.support.components import component, each_of
 from xai_bench.certify.toy_worlds import actions
-from xai_bench.core import actionability, counterfactuals
+from xai_bench.core import actionability, counterfactuals, model_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.tables.files import CustomTable
 from xai_bench.results import ExplainerResult
@@ -193,7 +193,7 @@ def test_a_counterfactual_has_another_class_and_the_attribution_is_what_changed(
     nearest = away.nan_to_num(nan=torch.inf).min(1).values
     torch.testing.assert_close(found.attribution.sum(1)[some], nearest[some])
     assert (found.attribution[~some] == 0).all()
-    outputs = counterfactuals.outputs_at(world.model, world.inputs, points(found).nan_to_num())
+    outputs = model_outputs.outputs_at(world.model, world.inputs, points(found).nan_to_num())
     exists = ~points(found).isnan().any(2)
     assert (outputs.argmax(2) != world.targets[:, None])[exists].all()
 
@@ -204,7 +204,7 @@ def test_of_a_regressor_it_lies_on_the_other_side_of_the_median(name: str) -> No
     found = points(answer(name, world))
     border = (world.inputs.domain.background @ torch.tensor([1.0, -2, 0.5]).double()).quantile(0.5)
     now = world.model.outputs(world.inputs)[:, :1] > border
-    then = counterfactuals.outputs_at(world.model, world.inputs, found.nan_to_num())[..., 0]
+    then = model_outputs.outputs_at(world.model, world.inputs, found.nan_to_num())[..., 0]
     exists = ~found.isnan().any(2)
     assert exists.any(1).all()
     assert ((then > border) != now)[exists].all()

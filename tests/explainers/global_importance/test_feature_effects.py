@@ -205,8 +205,8 @@ def test_the_standard_error_of_sage_is_the_spread_of_its_estimates() -> None:
     world = linear_with_labels(16)
     made = [SAGE(64, 16).fit(world.model, world.background(), rng=Seeds(k).stream(
         "fit", samples=torch.zeros(1, dtype=torch.long))) for k in range(60)]  # fmt: skip
-    estimates = torch.stack([m.importance for m in made]).std(0)
-    stated = torch.stack([m.error for m in made]).mean(0)
+    estimates = torch.stack([m.fitted.values for m in made]).std(0)
+    stated = torch.stack([m.fitted.standard_error for m in made]).mean(0)
     # Rows are taken equally often, not at random, so the stated error is on the safe side.
     assert (estimates[[0, 2]] < 1.1 * stated[[0, 2]]).all()
     assert (estimates[[0, 2]] > 0.3 * stated[[0, 2]]).all()

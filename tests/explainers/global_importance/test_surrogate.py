@@ -59,7 +59,7 @@ def test_classes_are_scored_by_cross_entropy():
     labels = world.model.outputs(world.background()).argmax(1)
     domain = replace(world.inputs.domain, labels=labels)
     background = replace(world.background(), domain=domain)
-    found = PermutationImportance(n_repeats=2).fit(world.model, background, rng=FIT).importance
+    found = PermutationImportance(n_repeats=2).fit(world.model, background, rng=FIT).fitted.values
     orders = [FIT.child("shuffle", k).uniform(5, 24)[0].argsort(1) for k in range(2)]
     loss = torch.nn.CrossEntropyLoss()
     for unit, columns in enumerate([[0], [1], [2], [3, 4, 5], [6]]):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.core import actionability, counterfactuals, units
+from xai_bench.core import actionability, counterfactuals, model_outputs, units
 from xai_bench.explainers.counterfactual.wachter import answered, require_middle
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
@@ -71,7 +71,7 @@ class _Shells:
     ) -> None:
         require_middle(model, method.middle)
         self.method, self.model, self.inputs = method, model, inputs
-        outputs = counterfactuals.outputs_at(model, inputs, inputs.x[:, None])[:, 0]
+        outputs = model_outputs.outputs(model, inputs)
         now = counterfactuals.classes(outputs, method.middle)
         self.leaving = now if method.middle is not None else targets
         self.is_there = now != self.leaving
@@ -161,7 +161,7 @@ class _Shells:
 
     def _left(self, rows: Tensor, points: Tensor) -> Tensor:
         """`points [b, k, *S] -> [b, k]` bool: whether the class has become another."""
-        outputs = counterfactuals.outputs_at(self.model, self.inputs.take(rows), points)
+        outputs = model_outputs.outputs_at(self.model, self.inputs.take(rows), points)
         found = counterfactuals.classes(outputs, self.method.middle) != self.leaving[rows, None]
         return found & ~self.is_there[rows, None]
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.core import actionability, counterfactuals
+from xai_bench.core import actionability, counterfactuals, model_outputs
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
@@ -194,7 +194,7 @@ class NearestUnlikeNeighbour:
 
     def fit(self, model: Model, background: Inputs, *, rng: Rng) -> NearestUnlikeNeighbour:
         """Takes `N` rows."""
-        outputs = counterfactuals.outputs_at(model, background, background.x[:, None])[:, 0]
+        outputs = model_outputs.outputs(model, background)
         middle = outputs.quantile(0.5) if model.n_outputs == 1 else None
         return replace(self, labels=counterfactuals.classes(outputs, middle), middle=middle)
 
@@ -207,7 +207,7 @@ class NearestUnlikeNeighbour:
                 "says nothing of this sample's prediction there"
             )
         if self.middle is not None:
-            outputs = counterfactuals.outputs_at(model, inputs, inputs.x[:, None])[:, 0]
+            outputs = model_outputs.outputs(model, inputs)
             targets = counterfactuals.classes(outputs, self.middle)
         per_call = max(model.max_rows // len(self.labels), 1)
         unlike = self.labels != targets[:, None]

@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.explainers.global_importance.class_outputs import answers, of_layout, require_classes
-from xai_bench.explainers.global_importance.permutation import require_variation
-from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
-
-
-@dataclass(frozen=True, eq=False)
-class Learnt:
-    """`importance [C, *S]` of the units in `layout [*S]`, for each class."""
-
-    importance: Tensor
-    layout: Tensor
-
-    def of(self, inputs: Inputs, targets: Tensor) -> Tensor:
-        """`[B, *S]`: every sample of a class has the same."""
-        require_classes(targets)
-        return of_layout(self.importance[targets], self.layout, inputs)
+from xai_bench.core.model_outputs import class_outputs
+from xai_bench.explainers.global_importance.fitted_importance import (
+    FittedImportance,
+    GlobalImportance,
+    require_variation,
+)
+from xai_bench.types import Inputs, Kind, Model, Rng, Unsupported
 
 
 @dataclass(frozen=True)
-class PDPImportance:
+class _CurveImportance(GlobalImportance):
+    """Base of importances read off the curves of the output while a unit takes other values.
+
+    Attributes:
+        n_grid: how many values a unit takes.
+        n_rows: how many background rows have a curve.
+    """
+
+    n_grid: int = 10
+    n_rows: int = 64
+
+    @abstractmethod
+    def deviation(self, curves: Tensor) -> Tensor:
+        """`[n, K, C] -> [C]`: how far `n` curves over `K` values move."""
+
+    def fit(self, model: Model, background: Inputs, *, rng: Rng) -> GlobalImportance:
+        """The explainer with its importance per class; takes `U * n_grid * n_rows * C` rows.
+
+        Raises `Unsupported` where all background rows are equal, ValueError for settings that make
+        no curve.
+        """
+        require_variation(background)
+        if self.n_grid < 2 or self.n_rows < 1:
+            raise ValueError(
+                f"found n_grid {self.n_grid}, n_rows {self.n_rows}; at least 2 and 1 are needed"
+            )
+        curves = _curves(model, background, self.n_grid, self.n_rows)
+        by_unit = torch.stack([self.deviation(curve) for curve in curves], dim=1)
+        return replace(self, fitted=FittedImportance.of_units(background, by_unit))
+
+
+@dataclass(frozen=True)
+class PDPImportance(_CurveImportance):
     """Standard deviation of the partial dependence: the mean output while a unit takes the values
     it has in `n_grid` background rows, evenly spaced in their order.
 
@@ -41,24 +65,13 @@ class PDPImportance:
     category: ClassVar[str] = "global_importance"
     paper: ClassVar[str] = "Greenwell+ 2018, arXiv:1805.04755; Friedman 2001"
 
-    n_grid: int = 10
-    n_rows: int = 64
-    learnt: Learnt | None = field(default=None, compare=False, repr=False)
-
-    def fit(self, model: Model, background: Inputs, *, rng: Rng) -> PDPImportance:
-        """Ready to explain. Takes `U * n_grid * n_rows * C` rows."""
-        curves = _curves(model, background, self.n_grid, self.n_rows)
-        return replace(self, learnt=_learnt(background, (_spread(c.mean(0)) for c in curves)))
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        return Explanation(_ready(self.learnt).of(inputs, targets))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(0)
+    def deviation(self, curves: Tensor) -> Tensor:
+        """`[n, K, C] -> [C]`: of the mean curve."""
+        return _deviation(curves.mean(0))
 
 
 @dataclass(frozen=True)
-class ICEImportance:
+class ICEImportance(_CurveImportance):
     """Standard deviation of the output of one row while a unit takes other values, mean over rows.
 
     As the partial dependence, but the mean comes last, so that what a unit does with others does
@@ -69,24 +82,13 @@ class ICEImportance:
     category: ClassVar[str] = "global_importance"
     paper: ClassVar[str] = "Greenwell+ 2018, arXiv:1805.04755; Goldstein+ 2015, arXiv:1309.6392"
 
-    n_grid: int = 10
-    n_rows: int = 64
-    learnt: Learnt | None = field(default=None, compare=False, repr=False)
-
-    def fit(self, model: Model, background: Inputs, *, rng: Rng) -> ICEImportance:
-        """Ready to explain. Takes `U * n_grid * n_rows * C` rows."""
-        curves = _curves(model, background, self.n_grid, self.n_rows)
-        return replace(self, learnt=_learnt(background, (_spread(c).mean(0) for c in curves)))
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        return Explanation(_ready(self.learnt).of(inputs, targets))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(0)
+    def deviation(self, curves: Tensor) -> Tensor:
+        """`[n, K, C] -> [C]`: the mean over the deviations of single curves."""
+        return _deviation(curves).mean(0)
 
 
 @dataclass(frozen=True)
-class ALEImportance:
+class ALEImportance(GlobalImportance):
     """Standard deviation, over the background, of the accumulated local effect of a unit.
 
     A row moves only between the two ends of the bin that it lies in, so points stay near the data
@@ -100,16 +102,20 @@ class ALEImportance:
     paper: ClassVar[str] = "Apley & Zhu 2020, arXiv:1612.08468"
 
     n_bins: int = 20
-    learnt: Learnt | None = field(default=None, compare=False, repr=False)
 
     def fit(self, model: Model, background: Inputs, *, rng: Rng) -> ALEImportance:
-        """Ready to explain. Takes `2 * U * N * C` rows; none for a unit that does not vary."""
+        """The explainer with its importance per class.
+
+        Takes `2 * U * N * C` rows, none for a unit that does not vary. Raises `Unsupported` where
+        all background rows are equal or a unit has no order, ValueError without a bin.
+        """
         require_variation(background)
         if self.n_bins < 1:
             raise ValueError(f"found n_bins {self.n_bins}; an effect needs at least one bin")
         _require_order(background)
-        effects = (self._effect(model, background, unit) for unit in _each(background))
-        return replace(self, learnt=_learnt(background, map(_spread, effects)))
+        effects = (self._effect(model, background, unit) for unit in _unit_numbers(background))
+        by_unit = torch.stack([_deviation(effect) for effect in effects], dim=1)
+        return replace(self, fitted=FittedImportance.of_units(background, by_unit))
 
     def _effect(self, model: Model, background: Inputs, unit: int) -> Tensor:
         """`[N, C]`: the accumulated effect at every background row."""
@@ -118,13 +124,14 @@ class ALEImportance:
         level, number = place.unique(return_inverse=True)
         if len(level) == 1:
             return torch.zeros(len(place), model.n_outputs, dtype=torch.float64)
-        ends = torch.linspace(0, len(place) - 1, self.n_bins + 1).round().long()
-        ends = number.sort().values[ends].unique()
+        # Bins end at quantiles: the same number of rows in each, as far as rows do not tie.
+        quantiles = torch.linspace(0, len(place) - 1, self.n_bins + 1).round().long()
+        ends = number.sort().values[quantiles].unique()
         upper = torch.searchsorted(ends, number).clamp(min=1)
-        row_of = _some_row(number)  # a background row that has the value
+        row_of = _first_row_of(number)
         at = [background.x[row_of[ends[upper - k]]] for k in (0, 1)]
         moved = [background.with_x(torch.where(own, x, background.x)) for x in at]
-        gain = answers(model, moved[0]) - answers(model, moved[1])
+        gain = class_outputs(model, moved[0]) - class_outputs(model, moved[1])
         sums = torch.zeros(len(ends), gain.shape[1], dtype=torch.float64).index_add_(0, upper, gain)
         mean = sums / upper.bincount(minlength=len(ends)).clamp(min=1)[:, None]
         low, high = level[ends[upper - 1]], level[ends[upper]]
@@ -132,40 +139,24 @@ class ALEImportance:
         effect: Tensor = mean.cumsum(0)[upper - 1] + part * mean[upper]
         return effect
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        return Explanation(_ready(self.learnt).of(inputs, targets))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(0)
-
 
 def _curves(model: Model, background: Inputs, n_grid: int, n_rows: int) -> Iterator[Tensor]:
     """Unit by unit, `[n, K, C]`: outputs of `n` rows while the unit takes `K` values."""
-    require_variation(background)
-    if n_grid < 2 or n_rows < 1:
-        raise ValueError(f"found n_grid {n_grid}, n_rows {n_rows}; at least 2 and 1 are needed")
-    seen = background.take(torch.arange(min(n_rows, len(background))))
+    some = background.take(torch.arange(min(n_rows, len(background))))
     places = torch.linspace(0, len(background) - 1, n_grid).round().long()
-    for unit in _each(background):
+    for unit in _unit_numbers(background):
         own = background.units[0] == unit
         values = background.x[_places(background, unit).argsort(stable=True)[places]]
-        at = [answers(model, seen.with_x(torch.where(own, value, seen.x))) for value in values]
+        at = [class_outputs(model, some.with_x(torch.where(own, v, some.x))) for v in values]
         yield torch.stack(at, dim=1)
 
 
-def _learnt(background: Inputs, importances: Iterator[Tensor]) -> Learnt:
-    """From `[C]` for each unit."""
-    layout = background.units[0]
-    found = torch.stack(list(importances), dim=1)
-    return Learnt(units.spread(found, layout.expand(len(found), *layout.shape)), layout)
-
-
-def _spread(curve: Tensor) -> Tensor:
+def _deviation(curve: Tensor) -> Tensor:
     """`[..., K, C] -> [..., C]`: standard deviation along the curve."""
     return curve.std(-2, correction=0)
 
 
-def _each(background: Inputs) -> range:
+def _unit_numbers(background: Inputs) -> range:
     return range(units.width(background.units))
 
 
@@ -176,12 +167,12 @@ def _places(background: Inputs, unit: int) -> Tensor:
     return inside @ torch.arange(1, inside.shape[1] + 1, dtype=torch.float64)
 
 
-def _some_row(number: Tensor) -> Tensor:
-    """`[N] -> [levels]`: the first row that has each level."""
-    rows = torch.arange(len(number)).flip(0)
-    found = torch.zeros(int(number.max()) + 1, dtype=torch.long)
-    found[number[rows]] = rows
-    return found
+def _first_row_of(number: Tensor) -> Tensor:
+    """`number [N] -> [levels]`: the first row that has each level."""
+    rows = torch.arange(len(number)).flip(0)  # so that the first row is written last
+    first = torch.zeros(int(number.max()) + 1, dtype=torch.long)
+    first[number[rows]] = rows
+    return first
 
 
 def _require_order(background: Inputs) -> None:
@@ -195,9 +186,3 @@ def _require_order(background: Inputs) -> None:
             "accumulated local effects need values in an order: "
             "units of one element, or of one category"
         )
-
-
-def _ready(learnt: Learnt | None) -> Learnt:
-    if learnt is None:
-        raise ValueError("global importance has nothing to tell before fit; call fit first")
-    return learnt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -11,13 +11,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_bench.core import units
-from xai_bench.explainers.global_importance.class_outputs import of_layout
-from xai_bench.explainers.global_importance.permutation import require_variation
-from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.core.model_outputs import outputs
+from xai_bench.explainers.global_importance.fitted_importance import (
+    FittedImportance,
+    GlobalImportance,
+    require_variation,
+)
+from xai_bench.types import Inputs, Kind, Model, Rng, Unsupported
 
 
 @dataclass(frozen=True)
-class SAGE:
+class SAGE(GlobalImportance):
     """Shapley values of the fall of the loss as units become known, over the labelled background.
 
     An unknown unit is that of references, over which predictions are averaged: probabilities under
@@ -32,13 +36,14 @@ class SAGE:
 
     n_orders: int = 256
     n_references: int = 32
-    importance: Tensor | None = field(default=None, compare=False, repr=False)
-    error: Tensor | None = field(default=None, compare=False, repr=False)
-    layout: Tensor | None = field(default=None, compare=False, repr=False)
 
-    @torch.no_grad()
     def fit(self, model: Model, background: Inputs, *, rng: Rng) -> SAGE:
-        """Ready to explain. Takes `n_orders * (U + 1) * R` rows, `R` no more than there are."""
+        """The explainer with its importance; takes `n_orders * (U + 1) * R` rows.
+
+        `R` is `n_references`, or the number of background rows where that is smaller. Raises
+        `Unsupported` without labels or where all rows are equal, ValueError for settings that
+        leave no standard error.
+        """
         require_variation(background)
         labels = background.domain.labels
         if labels is None:
@@ -50,53 +55,42 @@ class SAGE:
             )
         n_units = units.width(background.units)
         rank = rng.child("orders").uniform(self.n_orders, n_units)[0].argsort(1)
+        # Rows take turns, so that estimates do not differ by which rows they happened to draw.
         row = torch.arange(self.n_orders) % len(background)
-        known = rank[:, None] < torch.arange(n_units + 1)[:, None]
+        kept = rank[:, None] < torch.arange(n_units + 1)[:, None]
         references = _references(background, self.n_references, rng)
-        loss = _losses(model, background.take(row), known, references, labels[row])
+        loss = _losses(model, background.take(row), kept, references, labels[row])
         gain = -loss.diff(dim=1).gather(1, rank)
         error = gain.std(0) / self.n_orders**0.5
-        spread = [units.spread(g[None], background.units[:1])[0] for g in (gain.mean(0), error)]
-        return replace(self, importance=spread[0], error=spread[1], layout=background.units[0])
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        if self.importance is None or self.error is None or self.layout is None:
-            raise ValueError("SAGE has nothing to tell before fit; call fit first")
-        importance = of_layout(self.importance, self.layout, inputs)
-        return Explanation(importance, of_layout(self.error, self.layout, inputs))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(0)
+        return replace(self, fitted=FittedImportance.of_units(background, gain.mean(0), error))
 
 
 def _references(background: Inputs, n_references: int, rng: Rng) -> Tensor:
     """`[R, *S]`: background rows, all of them where there are no more."""
     if n_references >= len(background):
         return background.x
-    return background.x[
-        rng.child("references").uniform(len(background))[0].argsort()[:n_references]
-    ]
+    order = rng.child("references").uniform(len(background))[0].argsort()
+    return background.x[order[:n_references]]
 
 
-def _losses(
-    model: Model, rows: Inputs, known: Tensor, references: Tensor, labels: Tensor
-) -> Tensor:
-    """`known [n, K, U] -> [n, K]` float64: the loss of a row of which only these are known."""
-    n_rows, n_sets = known.shape[:2]
-    parts = []
-    for some in torch.arange(n_rows * n_sets).split(max(model.max_rows // len(references), 1)):
-        part = rows.take(some // n_sets)
-        stays = units.stays(known.flatten(0, 1)[some][:, None], part.units)
-        points = part.stacked(torch.where(stays, part.x[:, None], references))
-        flat = torch.arange(len(points)).split(model.max_rows)
-        out = torch.cat([model.outputs(points.take(f)) for f in flat]).double()
-        parts.append(_loss(out.unflatten(0, (len(some), -1)), labels[some // n_sets]))
-    return torch.cat(parts).view(n_rows, n_sets)
+def _losses(model: Model, rows: Inputs, kept: Tensor, references: Tensor, labels: Tensor) -> Tensor:
+    """`kept [n, K, U] -> [n, K]` float64: the loss of a row of which only these units are known."""
+    n_rows, n_coalitions = kept.shape[:2]
+    losses = []
+    per_call = max(model.max_rows // len(references), 1)
+    for some in torch.arange(n_rows * n_coalitions).split(per_call):
+        part = rows.take(some // n_coalitions)
+        stays = units.stays(kept.flatten(0, 1)[some][:, None], part.units)
+        points = torch.where(stays, part.x[:, None], references)
+        by_reference = outputs(model, part.stacked(points)).unflatten(0, (len(some), -1))
+        losses.append(_loss(by_reference, labels[some // n_coalitions]))
+    return torch.cat(losses).view(n_rows, n_coalitions)
 
 
 def _loss(outputs: Tensor, labels: Tensor) -> Tensor:
-    """`[m, R, C], [m] -> [m]`, of the mean prediction."""
+    """`[m, R, C], [m] -> [m]`, of the mean prediction over references."""
     if labels.is_floating_point() or outputs.shape[2] == 1:
         return (outputs[..., 0].mean(1) - labels) ** 2
-    likely = outputs.log_softmax(2).logsumexp(1) - math.log(outputs.shape[1])
-    return functional.nll_loss(likely, labels, reduction="none")
+    # The mean of probabilities, in logarithms: small ones would vanish in a product.
+    log_mean = outputs.log_softmax(2).logsumexp(1) - math.log(outputs.shape[1])
+    return functional.nll_loss(log_mean, labels, reduction="none")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.core import actionability, counterfactuals
+from xai_bench.core import actionability, counterfactuals, model_outputs
 from xai_bench.explainers.counterfactual.wachter import answered, require_middle
 from xai_bench.explainers.wrapped.common import missing, undisturbed
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
@@ -159,7 +159,7 @@ class _Table:
 
     def outputs_at(self, rows: Tensor) -> Tensor:
         """`[m, F] -> [m, C]`."""
-        return counterfactuals.outputs_at(self.model, self.inputs, rows[None])[0]
+        return model_outputs.outputs_at(self.model, self.inputs, rows[None])[0]
 
     def _asked(self, frame: pd.DataFrame) -> Tensor:
         return self.outputs_at(self._rows(frame))

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.core import counterfactuals
+from xai_bench.core import counterfactuals, model_outputs
 from xai_bench.types import Case, Unsupported
 
 
@@ -30,7 +30,7 @@ class BackgroundClasses:
         domain = case.inputs.domain
         rows = case.inputs.take(torch.zeros(len(domain.background), dtype=torch.long))
         rows = replace(rows, x=domain.background, context=domain.context)
-        outputs = counterfactuals.outputs_at(case.model, rows, rows.x[:, None])[:, 0]
+        outputs = model_outputs.outputs(case.model, rows)
         middle = outputs.quantile(0.5) if case.model.n_outputs == 1 else None
         return Known(counterfactuals.classes(outputs, middle), middle)
 
@@ -42,7 +42,7 @@ class PresentClass:
     shared: ClassVar[bool] = True
 
     def measure(self, case: Case) -> Tensor:
-        outputs = counterfactuals.outputs_at(case.model, case.inputs, case.inputs.x[:, None])[:, 0]
+        outputs = model_outputs.outputs(case.model, case.inputs)
         if case.model.n_outputs == 1:
             return counterfactuals.classes(outputs, case.measure(BackgroundClasses()).middle)
         now = outputs.argmax(1)
@@ -96,7 +96,7 @@ class Alternatives:
             found.view(*found.shape, *[1] * (inputs.x.dim() - 1)), given, inputs.x[:, None]
         )
         leaving = case.measure(PresentClass())
-        outputs = counterfactuals.outputs_at(case.model, inputs, points)
+        outputs = model_outputs.outputs_at(case.model, inputs, points)
         middle = None
         if case.model.n_outputs == 1:
             middle = case.measure(BackgroundClasses()).middle

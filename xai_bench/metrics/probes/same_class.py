@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.model_outputs import outputs
 from xai_bench.metrics.probes.other_models.retrained import lab_of, once
 from xai_bench.types import Case, Inputs, Model, Unsupported
 
@@ -72,8 +73,6 @@ class ClassCompanions:
         )
 
 
-@torch.no_grad()
 def predicted(model: Model, inputs: Inputs) -> Tensor:
     """`[B]`: the class of the largest output."""
-    rows = torch.arange(len(inputs)).split(model.max_rows)
-    return torch.cat([model.outputs(inputs.take(r)).argmax(1) for r in rows])
+    return outputs(model, inputs).argmax(1)

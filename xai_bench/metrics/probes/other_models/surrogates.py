@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from xai_bench.core import coalitions
-from xai_bench.types import Case, Inputs, Model, Unsupported
+from xai_bench.core.model_outputs import class_outputs, outputs
+from xai_bench.types import Case, Unsupported
 
 Of = Literal["outputs", "target"]
 
@@ -77,17 +77,7 @@ class BackgroundSays:
             return outputs(case.model, rows)
         if case.targets.is_floating_point():
             raise Unsupported("a surrogate is learnt per class; this target depends on the label")
-        classes = torch.arange(case.model.n_outputs).expand(len(rows), -1)
-        points = rows.x[:, None]
-        found = [coalitions.values_at(case.model, rows, c, points) for c in classes.T]
-        return torch.cat(found, dim=1)
-
-
-@torch.no_grad()
-def outputs(model: Model, inputs: Inputs) -> Tensor:
-    """`[N, C]` float64, at most `max_rows` at a time."""
-    parts = torch.arange(len(inputs)).split(model.max_rows)
-    return torch.cat([model.outputs(inputs.take(rows)) for rows in parts]).double()
+        return class_outputs(case.model, rows)
 
 
 def _material(case: Case, of: Of) -> tuple[Tensor, Tensor, Tensor]:

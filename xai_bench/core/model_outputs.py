@@ -1,0 +1,42 @@
+"""Outputs of a model at many points, float64, in calls of at most `model.max_rows` rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xai_bench.types import Inputs, Model
+
+
+def row_batches(model: Model, n_rows: int) -> tuple[Tensor, ...]:
+    """Row numbers 0 .. `n_rows - 1` (long), split into what the model takes in one call."""
+    batches: tuple[Tensor, ...] = torch.arange(n_rows).split(model.max_rows)
+    return batches
+
+
+@torch.no_grad()
+def outputs(model: Model, inputs: Inputs) -> Tensor:
+    """`[N, C]`; `N` rows."""
+    batches = row_batches(model, len(inputs))
+    return torch.cat([model.outputs(inputs.take(rows)) for rows in batches]).double()
+
+
+def outputs_at(model: Model, inputs: Inputs, points: Tensor) -> Tensor:
+    """`points [B, K, *S] -> [B, K, C]`; `K` rows per sample."""
+    flat = outputs(model, inputs.stacked(points.to(inputs.x.dtype)))
+    return flat.view(*points.shape[:2], -1)
+
+
+@torch.no_grad()
+def target_outputs(model: Model, inputs: Inputs, targets: Tensor) -> Tensor:
+    """`[N]`: the explained scalar of each sample; `N` rows."""
+    batches = row_batches(model, len(inputs))
+    parts = [model.target_output(inputs.take(rows), targets[rows]) for rows in batches]
+    return torch.cat(parts).double()
+
+
+def class_outputs(model: Model, inputs: Inputs) -> Tensor:
+    """`[N, C]`: the explained scalar of each sample were each class its target; `N * C` rows."""
+    classes = torch.arange(model.n_outputs)
+    columns = [target_outputs(model, inputs, c.expand(len(inputs))) for c in classes]
+    return torch.stack(columns, dim=1)
