@@ -13,12 +13,14 @@ export OMP_NUM_THREADS := 1
 # Compiled once, and not again by each of the many processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install into demo test test-fast check docs wheel clean
+.PHONY: help install into demo test test-fast test-all check docs wheel clean
 
 help:
 	@echo 'make demo       install, then one small run with tables and pictures'
 	@echo 'make install    a virtual environment in .venv with the pinned versions'
-	@echo 'make test       all tests; make test-fast leaves out the slow ones'
+	@echo 'make test-fast  what to run while you write: no test of more than a few seconds'
+	@echo 'make test       what to run before you hand something in'
+	@echo 'make test-all   the exhaustive ones, too: what CI runs'
 	@echo 'make check      lint, format and types'
 	@echo 'make docs       rewrite docs/components.md and docs/metrics.md'
 	@echo 'make wheel      build dist/*.whl'
@@ -45,11 +47,16 @@ into:
 demo: install
 	$(BIN)/xai-bench run experiment=demo
 
-test: install
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not gpu and not network'
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-fast: install
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not gpu and not network'
+	$(PYTEST) -m 'not slow and not exhaustive and not gpu and not network'
+
+test: install
+	$(PYTEST) -m 'not exhaustive and not gpu and not network'
+
+test-all: install
+	$(PYTEST) -m 'not gpu and not network'
 
 check: install
 	$(BIN)/ruff check .

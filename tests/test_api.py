@@ -11,6 +11,7 @@ from tests.support import toy_worlds
 from xai_bench import Workbench
 from xai_bench.core.baselines import Constant
 from xai_bench.explainers.removal.occlusion import LeaveOneOut
+from xai_bench.runner.config.catalogue import components, conf_dir
 
 WEIGHT = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
 
@@ -52,6 +53,28 @@ def test_explainers_are_compared_on_the_same_draws(bench: Workbench) -> None:
     table = bench.compare(["input_x_gradient", "random"], ["abpc", "max_sensitivity"])
     assert list(table.index) == ["input_x_gradient", "random"]
     assert table.loc["input_x_gradient", "abpc"] > table.loc["random", "abpc"]
+
+
+def test_a_set_stands_for_its_members(bench: Workbench) -> None:
+    """What cannot work with this model is NaN as part of a set, an error when named by itself."""
+    table = bench.compare(["controls"], ["truth", "entropy"])
+    assert list(table.index) == ["random", "constant", "input_magnitude", "oracle"]
+    assert {"entropy", "auroc"} <= set(table.columns)
+    assert table.loc["oracle"].isna().all()
+    assert table.loc["random"].notna().to_dict()["entropy"]
+    with pytest.raises(xai_bench.Unsupported, match="written down"):
+        bench.compare(["oracle"], ["entropy"])
+    with pytest.raises(xai_bench.Unsupported, match="auroc"):
+        bench.compare(["random"], ["auroc"])
+
+
+def test_all_is_every_explainer_beside_your_own(bench: Workbench) -> None:
+    own = LeaveOneOut(Constant(0.0))
+    named = bench._components("explainer", ["saliency", own, "all"])
+    assert list(named)[:2] == ["saliency", "LeaveOneOut"]
+    assert sorted(set(named) - {"LeaveOneOut"}) == components("explainer", [conf_dir()])
+    table = bench.compare([own, "leave_one_out"], ["abpc"])
+    assert table.loc["LeaveOneOut", "abpc"] == table.loc["leave_one_out", "abpc"]
 
 
 def test_units_and_plain_functions_are_welcome() -> None:

@@ -50,6 +50,20 @@ def test_ci_can_be_started() -> None:
     assert (ROOT / ".ci" / "run").read_text().startswith("#!")
 
 
+@pytest.mark.parametrize("target", ["test-fast", "test", "test-all"])
+def test_each_way_of_testing_leaves_out_what_it_says(target: str) -> None:
+    text = (ROOT / "Makefile").read_text()
+    command = re.search(rf"^{target}:.*\n\t(.*)", text, re.MULTILINE)
+    assert command is not None
+    left_out = set(re.findall(r"not (\w+)", command[1]))
+    more = {"test-fast": {"slow", "exhaustive"}, "test": {"exhaustive"}, "test-all": set()}
+    assert left_out == {"gpu", "network"} | more[target]
+
+
+def test_ci_runs_every_test() -> None:
+    assert "make test-all\n" in (ROOT / ".ci" / "run").read_text()
+
+
 def test_nothing_that_is_shared_names_a_machine() -> None:
     """Nor a registry: the user's own settings may be handed on, an address is not written here."""
     shared = ["Makefile", ".ci/run", "constraints.txt", "pyproject.toml", ".pre-commit-config.yaml"]

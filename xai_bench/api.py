@@ -18,7 +18,7 @@ from xai_bench.evaluation.loop import evaluate
 from xai_bench.models.base import Explained, Target, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.results import ExplainerResult
-from xai_bench.runner.config.catalogue import conf_dir
+from xai_bench.runner.config.catalogue import conf_dir, members, options
 from xai_bench.types import Domain, Explainer, Explanation, Inputs, Kind, Metric, Rng, Unsupported
 
 if TYPE_CHECKING:
@@ -64,19 +64,35 @@ class Workbench:
                 f"expected that of x, {tuple(self.context.inputs.x.shape)}"
             )
         given = cast(Explainer, _Given(kind))
-        return _values(self._evaluate(given, metrics, attribution.detach().double()))
+        result = self._evaluate(given, metrics, attribution.detach().double())
+        return _values(result, required=metrics)
 
     def judge(
         self, explainer: str | Explainer, metrics: Sequence[str | Metric]
     ) -> dict[str, Tensor]:
-        """Metric name -> `[N]` scores of an explainer, by any metric."""
-        return _values(self._evaluate(self._explainer(explainer, None), metrics, None))
+        """Metric name -> `[N]` scores of an explainer, by any metric or set of metrics.
 
-    def compare(self, explainers: Sequence[str], metrics: Sequence[str | Metric]) -> pd.DataFrame:
-        """Mean scores, a row per explainer and a column per metric; all face the same draws."""
+        A metric that cannot work with this model is NaN as part of a set; one that is named by
+        itself raises `Unsupported`.
+        """
+        result = self._evaluate(self._explainer(explainer, None), metrics, None)
+        return _values(result, required=metrics)
+
+    def compare(
+        self, explainers: Sequence[str | Explainer], metrics: Sequence[str | Metric]
+    ) -> pd.DataFrame:
+        """Mean scores, a row per explainer and a column per metric; all face the same draws.
+
+        Sets stand for their members: `compare(["default"], ["fidelity"])`. What cannot work with
+        this model is NaN as part of a set; what is named by itself raises `Unsupported`.
+        """
         import pandas as pd
 
-        rows = {name: self.judge(name, metrics) for name in explainers}
+        rows = {}
+        for name, explainer in self._components("explainer", explainers).items():
+            result = self._evaluate(explainer, metrics, None)
+            alone = name in explainers or explainer in explainers
+            rows[name] = _values(result, required=metrics if alone else ())
         return pd.DataFrame(
             {name: {m: v.nanmean().item() for m, v in row.items()} for name, row in rows.items()}
         ).T
@@ -84,12 +100,8 @@ class Workbench:
     def _evaluate(
         self, explainer: Explainer, metrics: Sequence[str | Metric], attribution: Tensor | None
     ) -> ExplainerResult:
-        configured_metrics = [
-            ConfiguredMetric(m, self._component("metric", m, None))
-            if isinstance(m, str)
-            else ConfiguredMetric(type(m).__name__, m)
-            for m in metrics
-        ]
+        named = self._components("metric", metrics)
+        configured_metrics = [ConfiguredMetric(name, metric) for name, metric in named.items()]
         configured = ConfiguredExplainer(type(explainer).__name__, explainer)
         given = None if attribution is None else Explanation(attribution)
         return evaluate(self.context, configured, configured_metrics, given=given)
@@ -100,6 +112,17 @@ class Workbench:
         if isinstance(explainer, str):
             return cast(Explainer, self._component("explainer", explainer, options))
         return explainer
+
+    def _components(self, group: str, chosen: Sequence[Any]) -> dict[str, Any]:
+        """Name -> component, of names of options, names of sets, and components of your own."""
+        made: dict[str, Any] = {}
+        for each in chosen:
+            if isinstance(each, str):
+                names = members(group, each, [conf_dir()])
+                made |= {name: self._component(group, name, None) for name in names}
+            else:
+                made[type(each).__name__] = each
+        return made
 
     def _component(self, group: str, name: str, options: Mapping[str, Any] | None) -> Any:
         from hydra.utils import instantiate
@@ -164,18 +187,21 @@ def _inputs(x: Tensor, background: Tensor, units: Tensor | None) -> Inputs:
 
 def _load(group: str, name: str) -> Any:
     """The YAML of one option, or one sentence with the near misses."""
-    folder = conf_dir() / group
-    if not (folder / f"{name}.yaml").exists():
-        options = sorted(path.stem for path in folder.glob("*.yaml"))
-        raise ValueError(f"there is no {group} '{name}'; {suggest(name, options)}")
-    return OmegaConf.load(folder / f"{name}.yaml")
+    paths = options(group, [conf_dir()])
+    if name not in paths:
+        raise ValueError(f"there is no {group} '{name}'; {suggest(name, paths)}")
+    return OmegaConf.load(paths[name])
 
 
-def _values(result: ExplainerResult) -> dict[str, Tensor]:
-    for scores in result.scores.values():
-        if scores.outcome.status == "skipped":
-            raise Unsupported(f"{scores.metric}: {scores.outcome.reason}")
-    return {name: scores.values for name, scores in result.scores.items()}
+def _values(result: ExplainerResult, *, required: Sequence[str | Metric]) -> dict[str, Tensor]:
+    """Metric name -> `[N]` scores, NaN where skipped. A required metric raises `Unsupported`."""
+    skipped = {m: s for m, s in result.scores.items() if s.outcome.status == "skipped"}
+    names = [each if isinstance(each, str) else type(each).__name__ for each in required]
+    for name, scores in skipped.items():
+        if name in names:
+            raise Unsupported(f"{name}: {scores.outcome.reason}")
+    unscored = torch.full((len(result.index),), torch.nan, dtype=torch.float64)
+    return {m: unscored if m in skipped else s.values for m, s in result.scores.items()}
 
 
 class _Function(nn.Module):

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from tests.support.paths import ROOT
 from xai_bench.runner.config import preflight
-from xai_bench.runner.config.catalogue import GROUPS, SETS, conf_dir, entries, options
+from xai_bench.runner.config.catalogue import GROUPS, SETS, conf_dir, entries, members, options
+from xai_bench.runner.config.compose import register_all
 from xai_bench.runner.config.signatures import locate
 from xai_bench.types import tags_of
 
@@ -43,14 +44,14 @@ def options_of(cases: list[tuple[str, str]]) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module", autouse=True)
 def _hydra() -> Iterator[None]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
+        register_all([CONF])
         yield
 
 
 @pytest.fixture(scope="module")
 def everything(_hydra: None) -> DictConfig:
     """All explainers and metrics in one configuration: composing takes a while."""
-    names = {group: ",".join(name for g, name in SINGLE if g == group) for group in SETS}
-    return compose("config", [f"{group}=[{chosen}]" for group, chosen in names.items()])
+    return compose("config", [f"{group}=all" for group in SETS])
 
 
 def small(group: str, name: str) -> DictConfig:
@@ -119,7 +120,13 @@ def test_two_options_are_never_the_same_thing() -> None:
 @pytest.mark.parametrize("group", SETS)
 def test_sets_name_what_exists(group: str) -> None:
     for entry in entries(group, [CONF]):
-        assert set(entry.members) <= set(options(group, [CONF]))
+        assert set(entry.members) <= {*options(group, [CONF]), "all"}
+
+
+@pytest.mark.parametrize("group", SETS)
+def test_members_of_a_set_are_what_hydra_composes(group: str) -> None:
+    for name in [entry.name for entry in entries(group, [CONF]) if entry.members]:
+        assert members(group, name, [CONF]) == list(compose("config", [f"{group}={name}"])[group])
 
 
 @pytest.mark.parametrize("name", ["all", "default"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -11,7 +10,7 @@ from xai_bench.certify.certificate_page import Certified
 from xai_bench.certify.explainer import contract
 from xai_bench.certify.metric import certificate
 from xai_bench.runner.config import compose, preflight
-from xai_bench.runner.config.catalogue import conf_dir, entries
+from xai_bench.runner.config.catalogue import ALL
 from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.plan import Plan
 
@@ -22,10 +21,9 @@ def certified(overrides: Sequence[str], config_dir: str | None) -> list[Certifie
     Raises `UsageError` before any work.
     """
     wanted = [group for group in ("metric", "explainer") if _named(group, overrides)]
-    folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
     if not wanted:
         wanted = ["metric", "explainer"]
-        overrides = [*overrides, *(_all(group, folders) for group in wanted)]
+        overrides = [*overrides, *(f"{group}={ALL}" for group in wanted)]
     plan = _plan(overrides, config_dir)
     metrics = plan.metrics() if "metric" in wanted else []
     explainers = plan.explainers() if "explainer" in wanted else []
@@ -37,16 +35,11 @@ def certified(overrides: Sequence[str], config_dir: str | None) -> list[Certifie
 
 def all_metrics() -> list[Certified]:
     """Those that come with the package."""
-    return certified([_all("metric", [conf_dir()])], None)
+    return certified([f"metric={ALL}"], None)
 
 
 def _named(group: str, overrides: Sequence[str]) -> bool:
     return any(override.startswith(f"{group}=") for override in overrides)
-
-
-def _all(group: str, folders: Sequence[Path]) -> str:
-    names = [entry.name for entry in entries(group, folders) if not entry.members]
-    return f"{group}=[{','.join(names)}]"
 
 
 def _plan(overrides: Sequence[str], config_dir: str | None) -> Plan:

@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from xai_bench.runner.config.catalogue import ALL, SETS
 from xai_bench.runner.config.compose import Command, configurations, parse
 from xai_bench.runner.config.messages import UsageError
 
@@ -115,5 +116,11 @@ def _hidden(command: Command, cfg: DictConfig) -> list[str]:
         f"{path} is hidden by an option of the same name in {command.conf}; give it another name"
         for folder in folders(cfg)
         for path in sorted(folder.glob("**/*.yaml"))
-        if (command.conf / path.relative_to(folder)).is_file()
+        if _is_taken(command.conf, path.relative_to(folder))
     ]
+
+
+def _is_taken(conf: Path, option: Path) -> bool:
+    """Whether an option is one of ours; `all` is, though it lies in no file."""
+    of_all = option.stem == ALL and str(option.parent) in SETS
+    return of_all or (conf / option).is_file()

@@ -30,6 +30,9 @@ GROUPS = {
 SETS = ("explainer", "metric")
 """Groups that are maps of named nodes: several options can be chosen at once."""
 
+ALL = "all"
+"""The set of every component of a group. It is read from the folders and written in no file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -60,24 +63,58 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+def folder(place: str) -> Path:
+    """The folder that an entry of `hydra.searchpath` names: a path, `file://...` or `pkg://...`."""
+    scheme, _, rest = place.rpartition("://")
+    if scheme != "pkg":
+        return Path(rest)
+    top, *inner = rest.split(".")
+    spec = find_spec(top)
+    places = spec.submodule_search_locations if spec else None
+    return Path(places[0] if places else top, *inner)
+
+
 def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
     """Option -> its file; an earlier folder wins, as in Hydra."""
     found = [path for folder in reversed(folders) for path in (folder / group).glob("*.yaml")]
     return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
 
 
+def components(group: str, folders: Sequence[Path]) -> list[str]:
+    """The options of a group that are one component each, by name; sets are left out."""
+    paths = options(group, folders)
+    return [name for name, path in paths.items() if not _is_set(path.read_text(encoding="utf-8"))]
+
+
+def members(group: str, name: str, folders: Sequence[Path]) -> list[str]:
+    """The components that an option stands for: those of a set, each once, or the option itself."""
+    path = options(group, folders).get(name)
+    if path is None and name == ALL and group in SETS:
+        return components(group, folders)
+    text = path.read_text(encoding="utf-8") if path else ""
+    if not _is_set(text):
+        return [name]
+    inner = [members(group, each, folders) for each in _members(_yaml(text)["defaults"])]
+    return list(dict.fromkeys(component for each in inner for component in each))
+
+
+def _is_set(text: str) -> bool:
+    """Whether a YAML file has a defaults list: read without the parser, for there are hundreds."""
+    return re.search(r"^defaults:", text, re.MULTILINE) is not None
+
+
 def entries(group: str, folders: Sequence[Path]) -> list[Entry]:
     """All options of a group: components by category and name, then sets."""
     found = [_entry(group, name, path) for name, path in options(group, folders).items()]
+    if group in SETS:
+        names = tuple(entry.name for entry in found if not entry.members)
+        found.append(Entry(group, ALL, f"every {group} there is", members=names))
     return sorted(found, key=lambda e: (bool(e.members), e.traits.get("category", ""), e.name))
 
 
 def _entry(group: str, name: str, path: Path) -> Entry:
-    import yaml
-
     text = path.read_text(encoding="utf-8")
-    # The parser in C, where PyYAML was built with it, takes a tenth of the time.
-    content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    content = _yaml(text)
     node = content.get(name, content) if group in SETS else content
     target = node.get("_target_", "") if isinstance(node, dict) else ""
     source = _class(target)
@@ -92,11 +129,18 @@ def _entry(group: str, name: str, path: Path) -> Entry:
     )
 
 
+def _yaml(text: str) -> Any:
+    import yaml
+
+    # The parser in C, where PyYAML was built with it, takes a tenth of the time.
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+
+
 def _members(defaults: Sequence[Any]) -> Iterator[str]:
     for item in defaults:
         names = list(item.values()) if isinstance(item, dict) else [item]
         for name in names:
-            yield from name if isinstance(name, list) else [str(name)]
+            yield from name if isinstance(name, list) else [str(name)] * (name != "_self_")
 
 
 def _comment(text: str) -> str:

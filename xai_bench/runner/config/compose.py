@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -22,7 +23,15 @@ from yaml import YAMLError
 
 from xai_bench.core.spelling import suggest
 from xai_bench.runner.config import messages
-from xai_bench.runner.config.catalogue import GROUPS, SETS, conf_dir, options
+from xai_bench.runner.config.catalogue import (
+    ALL,
+    GROUPS,
+    SETS,
+    components,
+    conf_dir,
+    folder,
+    options,
+)
 from xai_bench.runner.config.messages import UsageError
 
 
@@ -78,10 +87,33 @@ def configurations(command: Command) -> Iterator[DictConfig]:
     extra = _searchpath(command)
     with initialize_config_dir(str(command.conf), version_base="1.3"):
         typed = _values(command.overrides)
-        cfg = _compose(command, [*(each[0] for each in typed.values()), *extra])
+        register_all(_folders(command))
+        first = [each[0] for each in typed.values()]
+        cfg = _compose(command, [*first, *extra])
         swept = _values(_swept(command, cfg, typed)) | typed
         for overrides in _jobs(list(swept.values())):
-            yield _compose(command, [*overrides, *extra])
+            yield cfg if overrides == first else _compose(command, [*overrides, *extra])
+
+
+def register_all(folders: Sequence[Path]) -> None:
+    """Give Hydra the sets `explainer=all` and `metric=all`: every component of these folders.
+
+    They go where Hydra keeps configurations that lie in no file, which jobs of a sweep see, too.
+    """
+    for group in SETS:
+        node = {"defaults": components(group, folders)}
+        ConfigStore.instance().store(ALL, node, group, provider="xai_bench")
+
+
+def _folders(command: Command) -> list[Path]:
+    """The folders that Hydra composes from: ours, then those of its search path."""
+    with _errors_in_one_sentence(command, []):
+        main = OmegaConf.load(command.conf / f"{command.config_name}.yaml")
+        places = OmegaConf.select(main, "hydra.searchpath") or []
+    for override in [*command.overrides, *_searchpath(command)]:
+        if override.startswith("hydra.searchpath="):
+            places = OverridesParser.create().parse_override(override).value()
+    return [command.conf, *(folder(str(place)) for place in places)]
 
 
 def _searchpath(command: Command) -> list[str]:
@@ -132,8 +164,15 @@ def _jobs(values: Sequence[Sequence[str]]) -> Iterator[list[str]]:
 
 
 def _compose(command: Command, overrides: list[str]) -> DictConfig:
-    try:
+    with _errors_in_one_sentence(command, overrides):
         return compose(command.config_name, overrides, return_hydra_config=True)
+
+
+@contextlib.contextmanager
+def _errors_in_one_sentence(command: Command, overrides: list[str]) -> Iterator[None]:
+    """What is wrong with a configuration becomes a `UsageError`."""
+    try:
+        yield
     except YAMLError as error:
         raise UsageError(f"a YAML file cannot be read: {messages.one_line(error)}") from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -159,7 +198,7 @@ def _sentence(error: Exception, command: Command, overrides: list[str]) -> str:
 def _no_option(error: MissingConfigException, command: Command, overrides: list[str]) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     typed = [o for o in overrides if o.lstrip("+~").startswith((f"{group}=", f"{group}@"))]
-    known = error.options or list(options(group, _conf_folders(command)))
+    known = error.options or list(options(group, _folders(command)))
     where = "" if typed else messages.one_line(error).partition(":")[0] + ": "
     return where + messages.no_option(group, name, known)
 
@@ -172,7 +211,7 @@ def _no_key(key: str, command: Command, overrides: list[str]) -> str:
     if group in SETS and name:
         name = name.partition(".")[0]
         if name not in cfg[group]:
-            known = options(group, _conf_folders(command))
+            known = options(group, _folders(command))
             return messages.not_selected(key, group, name, [str(n) for n in cfg[group]], known)
     if key == "baseline":
         return (
@@ -182,11 +221,6 @@ def _no_key(key: str, command: Command, overrides: list[str]) -> str:
     section = OmegaConf.select(cfg, parent) if parent else cfg
     siblings = [str(sibling) for sibling in section if sibling != "hydra"] if section else []
     return messages.no_key(key, siblings if parent else [*siblings, *GROUPS])
-
-
-def _conf_folders(command: Command) -> list[Path]:
-    own = command.parsed.config_dir
-    return [command.conf, *([Path(own)] if own else [])]
 
 
 def _twice(key: str, command: Command, overrides: list[str]) -> str:

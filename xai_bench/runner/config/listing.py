@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from xai_bench.core.spelling import suggest
-from xai_bench.runner.config.catalogue import GROUPS, Entry, entries
+from xai_bench.runner.config.catalogue import ALL, GROUPS, Entry, entries
 from xai_bench.runner.config.messages import UsageError
 
 WIDE = 120
@@ -75,7 +75,7 @@ def as_markdown(groups: Sequence[str], folders: Sequence[Path]) -> str:
         columns = _columns([entry for entry in found if not entry.members])
         rows = [list(columns), ["---"] * len(columns), *zip(*columns.values(), strict=True)]
         lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-        sets = [f"`{e.name}` = {', '.join(e.members)}" for e in found if e.members]
+        sets = [f"`{e.name}` = {_meaning(e)}" for e in found if e.members]
         parts.append("\n".join([f"## {GROUPS[group]}", "", *lines]))
         parts += ["Sets:\n\n" + "\n".join(f"- {one}" for one in sets)] if sets else []
     return "\n\n".join(parts)
@@ -92,8 +92,12 @@ def show(groups: Sequence[str], folders: Sequence[Path], console: Console) -> No
             _show_stacked(group, components, console)
         for entry in found:
             if entry.members:
-                members = ", ".join(entry.members)
-                console.print(f"   [bold]{entry.name}[/] = {members}", highlight=False)
+                console.print(f"   [bold]{entry.name}[/] = {_meaning(entry)}", highlight=False)
+
+
+def _meaning(entry: Entry) -> str:
+    """What a set stands for: its members, but for `all`, whose members are the list itself."""
+    return entry.summary if entry.name == ALL else ", ".join(entry.members)
 
 
 def _columns(found: Sequence[Entry]) -> dict[str, list[str]]:
