@@ -1,37 +1,35 @@
-"""Help with misspelt names, the same everywhere."""
+"""What to write instead of a misspelt name, in the same words everywhere."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-
-def near(word: str, options: Iterable[str], n: int = 3) -> list[str]:
-    """Those of `options` that `word` may have been meant to be, whatever its case; best first."""
-    lowered = {option.lower(): option for option in options}
-    close = get_close_matches(word.lower(), list(lowered), n=n, cutoff=0.6)
-    return [lowered[name] for name in close]
+AT_MOST = 30
+"""Names in one sentence: every group of `conf/` but explainers and metrics is shown whole."""
 
 
 def suggest(word: str, options: Iterable[str]) -> str:
-    """The near misses of `word` among `options`, or else all of them."""
-    known = sorted({str(option) for option in options})
-    close = near(word, known)
+    """`did you mean a or b?` by the near misses of `word`, else `choose from` what there is.
+
+    Case is ignored. At most three near misses are named, the best first.
+    """
+    names = sorted({str(option) for option in options})
+    lowered = {name.lower(): name for name in names}
+    close = get_close_matches(word.lower(), list(lowered), n=3, cutoff=0.6)
     if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"choose from {', '.join(known)}" if known else "there is none"
+        return f"did you mean {' or '.join(_shown(lowered[name]) for name in close)}?"
+    return f"choose from {listed(names)}" if names else "there is none"
 
 
-def listed(names: Iterable[str], at_most: int = 8) -> str:
-    """The names in one line, shortened where there are many."""
-    all_names = list(names)
-    more = f" and {len(all_names) - at_most} more" if len(all_names) > at_most else ""
-    return ", ".join(repr(name) for name in all_names[:at_most]) + more
+def listed(names: Iterable[str], at_most: int = AT_MOST) -> str:
+    """The names in one line; where there are many, the first ones and how many follow."""
+    shown = [_shown(name) for name in names]
+    more = f" and {len(shown) - at_most} more" if len(shown) > at_most else ""
+    return ", ".join(shown[:at_most]) + more
 
 
-def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """`did you mean ...? ` where something is near, then what there is."""
-    known = list(options)
-    close = near(name, known)
-    hint = f"did you mean {' or '.join(repr(n) for n in close)}? " if close else ""
-    return f"{hint}There is {listed(known)}"
+def _shown(name: str) -> str:
+    """In quotes where it holds a space, or one could not see where it ends."""
+    return repr(name) if re.search(r"\s", name) or not name else name

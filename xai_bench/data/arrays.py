@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.data.bundle import Bundle, Modality
-from xai_bench.data.checks import existing
+from xai_bench.data.checks import existing_path
 from xai_bench.data.images.images import patches
 from xai_bench.data.labels import AskedTask, read_labels
 from xai_bench.data.splits import FRACTIONS, Parts, divide, partition, standardise
@@ -44,7 +44,7 @@ class CustomArrays:
     split_seed: int = 0
 
     def load(self) -> Bundle:
-        arrays = read_arrays(existing(self.path))
+        arrays = read_arrays(existing_path(self.path))
         x, y, n_test = _joined(arrays)
         modality = MODALITIES[x.ndim]
         if self.channels_last and x.ndim > 2:

@@ -1,43 +1,37 @@
-"""The sentences a user reads when a file or a name is not what it should be."""
+"""Checks of the paths and column names that a user writes, each failing in one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from xai_bench.core import spelling as spelling
+from xai_bench.core.spelling import suggest
 
 
-def existing(path: str | Path) -> Path:
-    """The path, or a sentence on what is missing and what lies beside it."""
-    found = Path(path).expanduser()
-    if found.exists():
-        return found
-    beside = [p.name for p in found.parent.iterdir()] if found.parent.is_dir() else []
-    place = f"in {found.parent}" if beside else "and its folder does not exist either or is empty"
+def existing_path(path: str | Path) -> Path:
+    """The path, with `~` expanded. Raises ValueError where nothing is there."""
+    expanded = Path(path).expanduser()
+    if expanded.exists():
+        return expanded
+    folder = expanded.parent
+    siblings = [sibling.name for sibling in folder.iterdir()] if folder.is_dir() else []
+    place = f"in {folder}; {suggest(expanded.name, siblings)}"
+    if not siblings:
+        place = f"in {folder}, which does not exist or is empty"
     raise ValueError(
-        f"there is no file {found.name!r} {place}{near(found.name, beside)}; set its place in the "
-        f"data node (data.path=... or data.folder=...)"
+        f"there is no file {expanded.name!r} {place}; "
+        "set its place in the data node (data.path=... or data.folder=...)"
     )
 
 
-def known(names: Iterable[str], options: Iterable[str], what: str) -> None:
-    """Raise for the first of `names` that is not among `options`."""
-    options = [str(option) for option in options]
+def require_columns(names: Iterable[str], columns: Iterable[str], setting: str) -> None:
+    """Raise ValueError for the first of `names` that is not among the `columns` of a table.
+
+    `setting` is what the user wrote the names in, such as `data.drop:`.
+    """
+    columns = [str(column) for column in columns]
     for name in names:
-        if name not in options:
+        if name not in columns:
             raise ValueError(
-                f"{what} {name!r} is not among the columns{near(name, options)}; "
-                f"the columns are {_shortened(options)}"
+                f"{setting} {name!r} is not among the columns; {suggest(name, columns)}"
             )
-
-
-def near(name: str, options: Iterable[str]) -> str:
-    """` (did you mean ...?)`, or nothing."""
-    close = spelling.near(name, options, n=2)
-    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
-
-
-def _shortened(options: list[str], limit: int = 12) -> str:
-    more = f" and {len(options) - limit} more" if len(options) > limit else ""
-    return ", ".join(options[:limit]) + more

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xai_bench.data.arrays import CustomArrays
 from xai_bench.data.bundle import Bundle, Modality
-from xai_bench.data.checks import existing
+from xai_bench.data.checks import existing_path
 from xai_bench.data.images.images import image_bundle
 from xai_bench.data.labels import AskedTask, read_labels
 from xai_bench.data.splits import FRACTIONS, partition
@@ -52,7 +52,7 @@ class Custom:
 
     def reader(self) -> CustomTable | CustomArrays | CustomImages:
         """What reads this path."""
-        path, split = existing(self.path), (self.fractions, self.split_seed)
+        path, split = existing_path(self.path), (self.fractions, self.split_seed)
         if path.is_dir():
             return CustomImages(self.path, self.size, self.patch, "rgb", *split)
         if path.suffix == ".npz":
@@ -96,7 +96,7 @@ class CustomImages:
     def load(self) -> Bundle:
         if self.colour not in ("rgb", "grey"):
             raise ValueError(f"data.colour must be rgb or grey; found {self.colour!r}")
-        files = _image_files(existing(self.path))
+        files = _image_files(existing_path(self.path))
         x = torch.stack([self._read(path) for path in files])
         classes = np.array([path.parent.name for path in files])
         labels = read_labels(classes, str(self.path), "classification")

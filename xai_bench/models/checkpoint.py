@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.spelling import did_you_mean, listed
+from xai_bench.core.spelling import listed, suggest
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
 
@@ -76,7 +76,7 @@ def _import(path: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not callable(found):
         options = [key for key, value in vars(module).items() if callable(value)]
-        raise ValueError(f"{module_name!r} has no function {name!r}; {did_you_mean(name, options)}")
+        raise ValueError(f"{module_name!r} has no function {name!r}; {suggest(name, options)}")
     factory: Callable[..., Any] = found
     return factory
 

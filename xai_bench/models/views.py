@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.spelling import did_you_mean
+from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import shared_units
 from xai_bench.models.base import Predictor, TorchPredictor
 from xai_bench.types import ROW_BLOCK, Domain, Inputs, Unsupported
@@ -189,7 +189,7 @@ def _given(module: nn.Module, layer: str, x: Tensor, context: Mapping[str, Tenso
     layers = dict(module.named_modules())
     if not layer or layer not in layers:
         names = [name for name in layers if name]
-        raise Unsupported(f"the model has no layer {layer!r}; {did_you_mean(layer, names)}")
+        raise Unsupported(f"the model has no layer {layer!r}; {suggest(layer, names)}")
     seen: list[Any] = []
 
     def keep(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.data.bundle import Bundle, Modality
-from xai_bench.data.checks import existing
+from xai_bench.data.checks import existing_path
 from xai_bench.data.labels import Labels
 from xai_bench.data.splits import FRACTIONS, Parts, divide, partition
 
@@ -59,7 +59,7 @@ class IdxImages:
     split_seed: int = 0
 
     def load(self) -> Bundle:
-        folder = existing(self.folder)
+        folder = existing_path(self.folder)
         images = [read_idx(_one(folder, f"{part}*-images-idx3-ubyte*")) for part in self._parts]
         classes = [read_idx(_one(folder, f"{part}*-labels-idx1-ubyte*")) for part in self._parts]
         x, y = torch.cat(images)[:, None].float() / 255, torch.cat(classes).long()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Modality
-from xai_bench.data.checks import existing
+from xai_bench.data.checks import existing_path
 from xai_bench.data.images.images import patches
 from xai_bench.data.splits import FRACTIONS, Parts, cuts, divide
 
@@ -34,7 +34,7 @@ class PhotoTiles:
     split_seed: int = 0
 
     def load(self) -> Bundle:
-        with np.load(existing(self.path), allow_pickle=False) as file:
+        with np.load(existing_path(self.path), allow_pickle=False) as file:
             found = {name: file[name] for name in ("images", "labels", "masks", "source")}
         x = torch.from_numpy(found["images"]).movedim(-1, 1).float() / 255
         masks = torch.from_numpy(found["masks"] != 0)[:, None].expand(x.shape)

@@ -9,7 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from xai_bench.data.checks import known
+from xai_bench.data.checks import require_columns
 from xai_bench.data.tables.columns import Axis
 from xai_bench.types import Actionability
 
@@ -64,7 +64,7 @@ class Rules:
             "ranges": list(self.ranges or ()),
         }
         for what, names in {"immutable": self.immutable, **ordered}.items():
-            known(names, axes, f"data.{what}:")
+            require_columns(names, axes, f"data.{what}:")
         for what, names in ordered.items():
             for name in names:
                 if axes[name].coded:

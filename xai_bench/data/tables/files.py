@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.data.bundle import Bundle, Modality
-from xai_bench.data.checks import existing, known
+from xai_bench.data.checks import existing_path, require_columns
 from xai_bench.data.labels import AskedTask, read_labels
 from xai_bench.data.splits import FRACTIONS, divide, partition
 from xai_bench.data.tables.columns import Column, axes, elements, read_column
@@ -108,13 +108,13 @@ class CustomTable:
         )
 
     def _read(self, path: str) -> pd.DataFrame:
-        return read_frame(existing(path), self.names, self.na_values, self.separator)
+        return read_frame(existing_path(path), self.names, self.na_values, self.separator)
 
     def _check_names(self, frame: pd.DataFrame) -> None:
         columns = list(frame.columns)
-        known([self.target], columns, "the target column")
-        for what in ("features", "drop", "categorical", "numeric", "sensitive", "recode"):
-            known(getattr(self, what) or (), columns, f"data.{what}:")
+        require_columns([self.target], columns, "the target column")
+        for setting in ("features", "drop", "categorical", "numeric", "sensitive", "recode"):
+            require_columns(getattr(self, setting) or (), columns, f"data.{setting}:")
         if self.missing not in ("mean", "drop", "error"):
             raise ValueError(f"data.missing must be mean, drop or error; found {self.missing!r}")
 

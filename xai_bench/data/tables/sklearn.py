@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import torch
 
+from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import Bundle, Modality
-from xai_bench.data.checks import near
 from xai_bench.data.labels import Labels
 from xai_bench.data.splits import FRACTIONS, divide, partition, standardise
 from xai_bench.data.tables.columns import Numbers, axes, elements
@@ -40,8 +40,7 @@ class SklearnTable:
 
         if self.name not in NAMES:
             raise ValueError(
-                f"scikit-learn table {self.name!r} is not known{near(self.name, NAMES)}; "
-                f"choose from {', '.join(NAMES)}"
+                f"there is no scikit-learn table {self.name!r}; {suggest(self.name, NAMES)}"
             )
         found = getattr(datasets, f"load_{self.name}")()
         x, labels = torch.from_numpy(found.data), _labels(found)
