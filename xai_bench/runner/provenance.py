@@ -16,6 +16,7 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parent.parent
 WITHOUT_EFFECT = (
     "certify",
+    "results/intervals.py",
     "results/report",
     "results/tracking",
     "runner/config",

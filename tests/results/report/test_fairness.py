@@ -13,8 +13,7 @@ from numpy.random import PCG64, Generator
 
 from tests.results.report.test_table import shown
 from tests.results.test_store import add_to_study, cell, explanation, scored
-from xai_bench.results import ExplainerResult, Scores
-from xai_bench.results.report import stats
+from xai_bench.results import ExplainerResult, Scores, intervals
 from xai_bench.results.report.formats.console import terminal
 from xai_bench.results.report.sections import fairness
 from xai_bench.results.report.summary import blocks
@@ -88,7 +87,7 @@ def test_equal_groups_are_rarely_told_apart(n_groups: int) -> None:
     """400 worlds, as 400 explainers, of 30 samples per group, in which all groups are alike."""
     scores = Generator(PCG64(1)).normal(size=(400, 30 * n_groups))
     codes = np.repeat(np.arange(n_groups), 30)
-    weights = stats.resamples(np.zeros_like(codes), np.arange(len(codes)))
+    weights = intervals.resamples(np.zeros_like(codes), np.arange(len(codes)))
     means, drawn = fairness.compare(scores, codes, weights, n_groups)
     large = np.full(n_groups, True)
     found = [fairness.interval(True, means[e], drawn[:, e], large) for e in range(400)]

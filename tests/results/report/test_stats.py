@@ -13,14 +13,14 @@ NAN = np.nan
 
 
 def compare(
-    scores: object, *, seeds: object = None, higher: bool = True, candidates: object = None
+    scores: object, *, seeds: object = None, higher: bool = True, ranked: object = None
 ) -> stats.Comparison:
     matrix = np.array(scores, dtype=float)
     n = matrix.shape[1]
     groups = np.zeros(n, dtype=int) if seeds is None else np.array(seeds)
     rows = np.concatenate([np.arange((groups == g).sum()) for g in np.unique(groups)])
-    able = np.full(len(matrix), True) if candidates is None else np.array(candidates)
-    return stats.compare(matrix, groups, rows, higher_is_better=higher, candidates=able)
+    able = np.full(len(matrix), True) if ranked is None else np.array(ranked)
+    return stats.compare(matrix, groups, rows, higher_is_better=higher, ranked=able)
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -84,7 +84,7 @@ def test_the_direction_decides_who_is_best(higher: bool, best: int) -> None:
 def test_a_control_is_never_best_nor_tied() -> None:
     same = [1.0, 1.1, 0.9]
     near = [1.1, 0.8, 1.0]
-    found = compare([[9.0, 9.1, 9.2], same, near, same], candidates=[False, True, True, False])
+    found = compare([[9.0, 9.1, 9.2], same, near, same], ranked=[False, True, True, False])
     assert found.best.tolist() == [False, True, False, False]
     assert found.tied.tolist() == [False, False, True, False]
     assert found.difference[0] == pytest.approx(8.1)

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.support import toy_worlds
 from xai_bench.results import Outcome
+from xai_bench.results.report.summary import blocks
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.heat_maps import _spread, layer_report
 from xai_bench.results.tracking.mlflow import MlflowRecorder
@@ -89,8 +90,23 @@ def test_metrics_are_means_of_what_is_scored_and_nothing_else(recorded: Store) -
     assert data.tags["scored.fidelity/deletion"] == "2 of 3"
     assert data.tags["scored.fidelity/blank"] == "0 of 3"
     assert data.tags["skipped.complexity/entropy"] == "needs two units"
-    half = 1.96 * math.sqrt(0.5) / math.sqrt(2)  # the deviation of {1, 2} is sqrt(1/2)
-    assert data.tags["interval.fidelity/deletion"] == f"1.5 ± {half:.3g}"
+    # Of the resamples of {1, unscored, 2}, 7 in 27 score ones only and 7 in 27 twos only.
+    assert data.tags["interval.fidelity/deletion"] == "1.5 ± 0.5"
+
+
+def test_an_interval_is_the_one_in_the_report(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    values = torch.randn(40, generator=torch.Generator().manual_seed(0)).tolist()
+    attribution = torch.zeros(40, 2).double()
+    result = explanation(
+        "lime", scored("abpc", values), attribution=attribution, index=torch.arange(40)
+    )
+    add_to_study(store, "s", cell(), [result])
+    [number] = blocks(store, "s")[0].numbers.values()
+    run = explanation_run(cell(), result)
+    assert run.metrics["fidelity/abpc"] == number.mean
+    half = (number.high - number.low) / 2
+    assert run.tags["interval.fidelity/abpc"] == f"{number.mean:.6g} ± {half:.3g}"
 
 
 def test_params_say_what_was_run(recorded: Store) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from xai_bench.results.settings import flattened
 from xai_bench.results.values import Cell, ExplainerResult
 
 NAMES = ("data", "model", "view", "target", "baseline_explain", "baseline_measure")
@@ -83,18 +84,10 @@ def settled(one: ExplainerResult) -> dict[str, Any]:
 
 def variants(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each of several things, the settings in which it differs from those of the same name."""
-    flat = [dict(leaves(one)) for one in settings]
+    flat = [flattened(config) for config in settings]
     found = []
     for name, mine in zip(names, flat, strict=True):
         others = [other for other, theirs in zip(flat, names, strict=True) if theirs == name]
         apart = [k for k in mine if any(other.get(k) != mine[k] for other in others)]
         found.append(", ".join(f"{key}={mine[key]}" for key in apart))
     return found
-
-
-def leaves(config: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    if not isinstance(config, Mapping):
-        yield prefix.removesuffix("."), config
-        return
-    for key, value in config.items():
-        yield from leaves(value, f"{prefix}{key}.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xai_bench.results.intervals import Flags, Floats, Ints
 from xai_bench.results.report import comparability, stats
 from xai_bench.results.report.comparability import NAMES, Listing
 from xai_bench.results.report.regimes import natural
@@ -156,15 +157,15 @@ def _block(listing: Listing, variant: str) -> Block:
     everyone = [e for _, explanations in listing for e in explanations]
     families = {e.explainer: e.category for e in everyone}
     order = sorted(families, key=lambda n: (families[n] == CONTROL, families[n], natural(n)))
-    candidates = np.array([families[name] != CONTROL for name in order], dtype=bool)
+    ranked = np.array([families[name] != CONTROL for name in order], dtype=bool)
     columns = _columns(everyone)
     numbers = {
         (number.explainer, column): number
         for column in columns
-        for number in _numbers(listing, order, column, candidates)
+        for number in _numbers(listing, order, column, ranked)
     }
     cells = tuple(cell for cell, _ in listing)
-    return Block(cells, variant, tuple(order), int((~candidates).sum()), columns, numbers, listing)
+    return Block(cells, variant, tuple(order), int((~ranked).sum()), columns, numbers, listing)
 
 
 def _columns(explanations: Sequence[ExplainerResult]) -> tuple[Column, ...]:
@@ -185,7 +186,7 @@ def _columns(explanations: Sequence[ExplainerResult]) -> tuple[Column, ...]:
 
 
 def _numbers(
-    listing: Listing, explainers: list[str], column: Column, candidates: stats.Flags
+    listing: Listing, explainers: list[str], column: Column, ranked: Flags
 ) -> list[Number]:
     """One number per explainer, compared over all cells."""
     parts = [share(cell, explanations, explainers, column) for cell, explanations in listing]
@@ -194,7 +195,7 @@ def _numbers(
         np.concatenate([part.seeds for part in parts]),
         np.concatenate([part.rows for part in parts]),
         higher_is_better=column.higher_is_better,
-        candidates=candidates,
+        ranked=ranked,
     )
     skills = stats.skill(found.mean, explainers)
     return [
@@ -219,9 +220,9 @@ class Share:
     `scores [E, N]`, `seeds [N]`, `rows [N]`.
     """
 
-    scores: stats.Floats
-    seeds: stats.Ints
-    rows: stats.Ints
+    scores: Floats
+    seeds: Ints
+    rows: Ints
     outcomes: list[Outcome | None]
     keys: list[str]
 

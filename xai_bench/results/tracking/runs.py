@@ -1,20 +1,24 @@
-"""What one tracked run says, before anyone knows of MLflow."""
+"""The content of one tracked run, independent of MLflow."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from xai_bench.results.intervals import mean_intervals, resamples
+from xai_bench.results.settings import flattened
 from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
 
 _GROUPS = ("data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
+_PROVENANCE = ("git_commit", "code_version", "processor")
 _TAG_LIMIT = 4000
+"""Characters of a tag or parameter, below what MLflow takes (6000 of a parameter)."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Run:
     """A flat run.
 
     Attributes:
-        identity: tags by which the run is found again: study's cell, and explanation or training.
+        identity: tags by which the run is searched: kind, cell, and explanation where it is one.
         metrics: `category/metric` -> mean over the scored samples.
         steps: one mapping of metrics per training epoch.
     """
@@ -37,33 +41,33 @@ class Run:
 
     @property
     def digest(self) -> str:
-        """Changes when anything the run says does."""
+        """16 hex digits that change when anything in the run does."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def explanation_run(cell: Cell, one: ExplainerResult) -> Run:
+def explanation_run(cell: Cell, result: ExplainerResult) -> Run:
     """The run of one explainer in one cell."""
-    ok = [s for s in one.scores.values() if s.outcome.status == "ok"]
-    means = {f"{s.category}/{s.metric}": _mean(s.values) for s in ok}
+    intervals = _intervals(result)
     return Run(
-        name=f"{one.explainer}{_mark(one)}-{cell.data}-{cell.model}-s{cell.seed}",
-        identity={"kind": "explanation", "cell": cell.key, "explanation": one.key},
+        name=f"{result.explainer}{_mark(result)}-{cell.data}-{cell.model}-s{cell.seed}",
+        identity={"kind": "explanation", "cell": cell.key, "explanation": result.key},
         params={
-            "explainer": one.explainer,
+            "explainer": result.explainer,
             **_params(cell),
-            **dict(_leaves(one.config, "explainer.")),
+            **_texts(result.config, "explainer."),
         },
         tags={
             **_provenance(cell),
-            **_told(one.outcome),
-            "family": one.category,
-            "attribution": one.kind,
-            **({"regime": one.regime[:_TAG_LIMIT]} if one.regime else {}),
-            **(_tuning(one.tuning) if one.tuning else {}),
-            **{name: value for s in one.scores.values() for name, value in _score_tags(s)},
+            **_status(result.outcome),
+            "family": result.category,
+            "attribution": result.kind,
+            **({"regime": result.regime[:_TAG_LIMIT]} if result.regime else {}),
+            **_tuning(result.tuning or {}),
+            **{k: v for scores in result.scores.values() for k, v in _score_tags(scores)},
+            **dict(_interval_tags(intervals)),
         },
-        metrics={name: value for name, value in means.items() if value is not None},
-        outcome=one.outcome,
+        metrics={name: mean for name, (mean, _, _) in intervals.items()},
+        outcome=result.outcome,
     )
 
 
@@ -74,71 +78,79 @@ def training_run(cell: Cell) -> Run:
         name=f"training-{cell.data}-{cell.model}-s{cell.seed}",
         identity={"kind": "training", "cell": cell.key},
         params=_params(cell),
-        tags={**_provenance(cell), **_told(cell.outcome)},
+        tags={**_provenance(cell), **_status(cell.outcome)},
         metrics=_finite({f"model/{name}": value for name, value in cell.model_scores.items()}),
         steps=tuple(epochs),
         outcome=cell.outcome,
     )
 
 
-def _mark(one: ExplainerResult) -> str:
-    """What tells the runs of one explainer apart in a chart, short: names are cut there."""
-    budget = f"@{one.config['budget']}" if "budget " in one.regime else ""
-    return budget + ("-tuned" if one.tuning else "")
+def _mark(result: ExplainerResult) -> str:
+    """Tells the runs of one explainer apart; short, because charts cut names at 10 letters."""
+    budget = f"@{result.config['budget']}" if "budget " in result.regime else ""
+    return budget + ("-tuned" if result.tuning else "")
 
 
-def _tuning(found: Mapping[str, Any]) -> dict[str, str]:
-    """How the settings were found, but for the single trials."""
-    return {f"tuning.{name}": value for name, value in _leaves(_without_trials(found), "")}
+def _intervals(result: ExplainerResult) -> dict[str, tuple[float, float, float]]:
+    """`category/metric` -> mean and bounds, for metrics with a score."""
+    scored = [s for s in result.scores.values() if s.outcome.status == "ok"]
+    if not scored:
+        return {}
+    index = result.index.numpy()
+    weights = resamples(np.zeros_like(index), index)
+    means, lows, highs = mean_intervals(np.stack([s.values.numpy() for s in scored]), weights)
+    bounds = zip(means.tolist(), lows.tolist(), highs.tolist(), strict=True)
+    named = {_name(scores): numbers for scores, numbers in zip(scored, bounds, strict=True)}
+    return {name: numbers for name, numbers in named.items() if math.isfinite(numbers[0])}
 
 
-def _without_trials(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if name != "trials"}
+def _interval_tags(
+    intervals: Mapping[str, tuple[float, float, float]],
+) -> Iterator[tuple[str, str]]:
+    for name, (mean, low, high) in intervals.items():
+        if math.isfinite(high - low):
+            yield f"interval.{name}", f"{mean:.6g} ± {(high - low) / 2:.3g}"
+
+
+def _score_tags(scores: Scores) -> Iterator[tuple[str, str]]:
+    """How many samples are scored, or why none is: tags, so that charts show scores alone."""
+    if scores.outcome.status != "ok":
+        yield f"{scores.outcome.status}.{_name(scores)}", scores.outcome.reason[:_TAG_LIMIT]
+        return
+    n_scored = int(scores.values.isfinite().sum())
+    yield f"scored.{_name(scores)}", f"{n_scored} of {len(scores.values)}"
+
+
+def _name(scores: Scores) -> str:
+    """With a slash, by which the UI groups metrics into sections."""
+    return f"{scores.category}/{scores.metric}"
+
+
+def _tuning(tuning: Mapping[str, Any]) -> dict[str, str]:
+    """The summary of the tuning, without its single trials."""
+    return _texts({name: value for name, value in tuning.items() if name != "trials"}, "tuning.")
 
 
 def _params(cell: Cell) -> dict[str, str]:
     groups = {name: str(getattr(cell, name)) for name in _GROUPS}
-    return {**groups, **dict(_leaves(cell.config.get("model", {}), "model."))}
+    return {**groups, **_texts(cell.config.get("model", {}), "model.")}
 
 
 def _provenance(cell: Cell) -> dict[str, str]:
-    known = ("git_commit", "code_version", "processor")
-    environment = {k: v for k, v in cell.environment.items() if k in known and v}
+    environment = {k: v for k, v in cell.environment.items() if k in _PROVENANCE and v}
     return {"fingerprint": cell.fingerprint, **environment}
 
 
-def _told(outcome: Outcome) -> dict[str, str]:
+def _status(outcome: Outcome) -> dict[str, str]:
     return {"status": outcome.status, "status_reason": outcome.reason[:_TAG_LIMIT]}
 
 
-def _score_tags(scores: Scores) -> Iterable[tuple[str, str]]:
-    """How sure a number is, or why there is none: tags, so that charts show scores alone."""
-    name = f"{scores.category}/{scores.metric}"
-    if scores.outcome.status != "ok":
-        yield f"{scores.outcome.status}.{name}", scores.outcome.reason[:_TAG_LIMIT]
-        return
-    finite = scores.values[scores.values.isfinite()]
-    yield f"scored.{name}", f"{len(finite)} of {len(scores.values)}"
-    if len(finite) > 1:
-        half = 1.96 * finite.std().item() / len(finite) ** 0.5
-        yield f"interval.{name}", f"{finite.mean().item():.6g} ± {half:.3g}"
-
-
-def _mean(values: Tensor) -> float | None:
-    finite = values[values.isfinite()]
-    return finite.mean().item() if len(finite) else None
-
-
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """MLflow stores infinity as the largest float, so only finite numbers are sent."""
-    return {k: v for k, v in metrics.items() if torch.tensor(v).isfinite()}
+    """Only finite numbers: MLflow stores infinity as the largest float."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def _leaves(config: Any, prefix: str) -> Iterable[tuple[str, str]]:
-    """`{a: {b: 1}} -> prefix.a.b: 1`, without the names of classes."""
-    if not isinstance(config, Mapping):
-        yield prefix.removesuffix("."), str(config)[:_TAG_LIMIT]
-        return
-    for key, value in config.items():
-        if key != "_target_":
-            yield from _leaves(value, f"{prefix}{key}.")
+def _texts(config: Any, prefix: str) -> dict[str, str]:
+    """Flat settings as MLflow takes them, without the names of classes."""
+    flat = flattened(config, prefix)
+    return {k: str(v)[:_TAG_LIMIT] for k, v in flat.items() if not k.endswith("._target_")}

@@ -148,7 +148,7 @@ def _points(block: Block, evaluate_at_budgets: BudgetCurve, column: Column) -> I
         np.concatenate([part.seeds for part in shares]),
         np.concatenate([part.rows for part in shares]),
         higher_is_better=column.higher_is_better,
-        candidates=np.arange(len(labels)) == len(labels) - 1,
+        ranked=np.arange(len(labels)) == len(labels) - 1,
     )
     for place, step in enumerate(scored):
         gap = (found.difference[place], found.difference_low[place], found.difference_high[place])

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from xai_bench.results.report import stats
+from xai_bench.results import intervals
+from xai_bench.results.report.stats import SAME
 from xai_bench.results.report.summary import Block, Column, share
 from xai_bench.results.report.table import (
     Entry,
@@ -54,8 +55,8 @@ class Gap:
     column: Column
     attribute: str
     groups: tuple[str, ...]
-    means: stats.Floats
-    sizes: stats.Ints
+    means: intervals.Floats
+    sizes: intervals.Ints
     best: int
     worst: int
     gap: float
@@ -97,8 +98,8 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
 
 
 def compare(
-    scores: stats.Floats, codes: stats.Ints, weights: stats.Floats, n_groups: int
-) -> tuple[stats.Floats, stats.Floats]:
+    scores: intervals.Floats, codes: intervals.Ints, weights: intervals.Floats, n_groups: int
+) -> tuple[intervals.Floats, intervals.Floats]:
     """Group means of `scores [E, N]` (NaN: unscored) by `codes [N]`.
 
     Returns `[E, G]`, and `[n_resamples, E, G]` under the draws `weights [n_resamples, N]`.
@@ -108,8 +109,8 @@ def compare(
     filled = np.where(finite, scores[:, None], 0.0)
     shape = (len(weights), *finite.shape[:2])
     flat, known = filled.reshape(-1, len(codes)), finite.reshape(-1, len(codes))
-    drawn = stats.ratio(weights @ flat.T, weights @ known.T.astype(float)).reshape(shape)
-    return stats.ratio(filled.sum(2), finite.sum(2)), drawn
+    drawn = intervals.ratio(weights @ flat.T, weights @ known.T.astype(float)).reshape(shape)
+    return intervals.ratio(filled.sum(2), finite.sum(2)), drawn
 
 
 def _gaps(block: Block, attribute: str, column: Column) -> list[Gap]:
@@ -136,7 +137,7 @@ def _gaps(block: Block, attribute: str, column: Column) -> list[Gap]:
 
 def _scores(
     block: Block, attribute: str, column: Column
-) -> tuple[stats.Floats, stats.Ints, stats.Floats]:
+) -> tuple[intervals.Floats, intervals.Ints, intervals.Floats]:
     """`[E, N]` scores, `[N]` codes and `[n_resamples, N]` draws over all seeds."""
     shares = [share(cell, found, list(block.explainers), column) for cell, found in block.listing]
     codes = [
@@ -144,11 +145,11 @@ def _scores(
     ]
     seeds, rows = (np.concatenate([getattr(s, name) for s in shares]) for name in ("seeds", "rows"))
     scores = np.concatenate([s.scores for s in shares], axis=1)
-    return scores, np.concatenate(codes), stats.resamples(seeds, rows)
+    return scores, np.concatenate(codes), intervals.resamples(seeds, rows)
 
 
 def interval(
-    higher_is_better: bool, means: stats.Floats, drawn: stats.Floats, large: stats.Flags
+    higher_is_better: bool, means: intervals.Floats, drawn: intervals.Floats, large: intervals.Flags
 ) -> dict[str, Any]:
     """The fields of a gap, from `means [G]`, `drawn [n_resamples, G]`; `large [G]` compete.
 
@@ -161,9 +162,10 @@ def interval(
     worth = np.where(large, sign * means, np.nan)
     best, worst = int(np.nanargmax(worth)), int(np.nanargmin(worth))
     gap = float(worth[best] - worth[worst])
-    margin = stats.SAME * float(np.abs(means[large]).max())
-    tail = (1 - stats.LEVEL) / 2 / (large.sum() * (large.sum() - 1) / 2)
-    low, high = np.nanquantile(sign * (drawn[:, best] - drawn[:, worst]), (tail, 1 - tail))
+    margin = SAME * float(np.abs(means[large]).max())
+    tail = intervals.TAIL / (large.sum() * (large.sum() - 1) / 2)
+    draws = sign * (drawn[:, best] - drawn[:, worst])
+    low, high = intervals.quantiles(draws[:, None], tail)[:, 0]
     ends = {"gap": gap, "low": float(low), "high": float(high), "apart": bool(low > margin)}
     return {"best": best, "worst": worst, **ends} if gap > margin else {**_NOBODY, **ends}
 
