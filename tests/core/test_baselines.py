@@ -67,7 +67,7 @@ def test_what_is_kept_stays_bit_for_bit_and_the_rest_is_finite(name: str, where:
     world = toy_worlds.WORLDS[where]()
     kept = subsets(world.inputs)
     points = filled(baseline(name), world, kept)
-    stays = units.stays(kept, world.inputs.units)[:, :, None].expand_as(points)
+    stays = units.kept_elements(kept, world.inputs.units)[:, :, None].expand_as(points)
     assert torch.equal(points[stays], world.inputs.x[:, None, None].expand_as(points)[stays])
     assert points.isfinite().all()
     assert points.dtype == world.inputs.x.dtype
@@ -302,7 +302,7 @@ def test_noise_is_in_standard_deviations_and_on_the_absent_only() -> None:
     clean, noisy = (
         NoisyLinear(noise, n_draws=50).impute(inputs, kept, rng=world.rng) for noise in (0, 0.2)
     )
-    absent = ~units.stays(kept, inputs.units)[:, :, None].expand_as(clean)
+    absent = ~units.kept_elements(kept, inputs.units)[:, :, None].expand_as(clean)
     assert (noisy - clean)[absent].std().item() == pytest.approx(0.6, rel=0.05)
     assert torch.equal(noisy[~absent], clean[~absent])
     assert torch.equal(clean[:, :, 0], clean[:, :, 1])

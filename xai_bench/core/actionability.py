@@ -14,9 +14,12 @@ from xai_bench.types import Actionability, Inputs
 SAME = 1e-6
 """Elements no further apart than this, in standard deviations, are equal."""
 
+_ON_GRID = 1e-3
+"""How far from a grid a value may lie, in steps: float32 does not hit most grids exactly."""
+
 
 def box(inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """`[B, *S]` each: how far down and how far up every element may go; `x` in padding."""
+    """`[B, *S]` each, float64: how far down and how far up every element may go; `x` in padding."""
     x, rules = inputs.x.double(), inputs.domain.actionability
     low, high = torch.full_like(x, -torch.inf), torch.full_like(x, torch.inf)
     if rules is not None:
@@ -39,15 +42,15 @@ def nearest(inputs: Inputs, points: Tensor) -> Tensor:
     """
     rules, x = inputs.domain.actionability, inputs.x[:, None]
     low, high = (end[:, None] for end in box(inputs))
-    found = points.double().clamp(low, high)
+    moved = points.double().clamp(low, high)
     if rules is not None:
-        found = _on_grid(found, (low, high), rules)
+        moved = _on_grid(moved, (low, high), rules)
         # What x has is possible, too, even where it is off the grid.
-        own = (points - x).abs() <= (points - found).abs()
-        found = torch.where(own & (rules.step > 0), x.double(), found)
-        found = torch.where(rules.codes, _coded(inputs, points.double(), rules), found)
-    stays = ~_differ(inputs, found) | (low == high)
-    return torch.where(stays, x, found.to(x.dtype))
+        x_is_nearer = (points - x).abs() <= (points - moved).abs()
+        moved = torch.where(x_is_nearer & (rules.step > 0), x.double(), moved)
+        moved = torch.where(rules.codes, _one_hot(inputs, points.double(), rules), moved)
+    is_unchanged = ~_differ(inputs, moved) | (low == high)
+    return torch.where(is_unchanged, x, moved.to(x.dtype))
 
 
 def possible(inputs: Inputs, points: Tensor) -> Tensor:
@@ -55,13 +58,15 @@ def possible(inputs: Inputs, points: Tensor) -> Tensor:
     rules, points = inputs.domain.actionability, points.double()
     slack = SAME * inputs.domain.scale.double()
     low, high = (end[:, None] for end in box(inputs))
-    right = (points >= low - slack) & (points <= high + slack)
+    allowed = (points >= low - slack) & (points <= high + slack)
     if rules is not None:
-        off = (points - _snapped(points, rules)).abs()
-        right &= off <= 1e-3 * rules.step + 4 * torch.finfo(inputs.x.dtype).eps * points.abs()
-        right |= rules.codes & ~rules.fixed
-    right |= ~_differ(inputs, points)
-    valid = right.flatten(2).all(2)
+        off_grid = (points - _snapped(points, rules)).abs()
+        rounding = 4 * torch.finfo(inputs.x.dtype).eps * points.abs()
+        allowed &= off_grid <= _ON_GRID * rules.step + rounding
+        # Parts of a category are judged together, by `_valid_codes`.
+        allowed |= rules.codes & ~rules.fixed
+    allowed |= ~_differ(inputs, points)
+    valid = allowed.flatten(2).all(2)
     return valid if rules is None else valid & _valid_codes(inputs, points, rules)
 
 
@@ -80,16 +85,20 @@ def _snapped(points: Tensor, rules: Actionability) -> Tensor:
 def _on_grid(points: Tensor, ends: tuple[Tensor, Tensor], rules: Actionability) -> Tensor:
     """The nearest value of the grid between the ends; where none is, the end that is near."""
     low, high = ends
-    slack = 1e-3 * rules.step
-    found = _snapped(points, rules)
-    found = torch.where(found < low - slack, found + rules.step, found)
-    found = torch.where(found > high + slack, found - rules.step, found)
-    inside = (found >= low - slack) & (found <= high + slack)
-    return torch.where(inside, found, points.clamp(low, high))
+    slack = _ON_GRID * rules.step
+    snapped = _snapped(points, rules)
+    snapped = torch.where(snapped < low - slack, snapped + rules.step, snapped)
+    snapped = torch.where(snapped > high + slack, snapped - rules.step, snapped)
+    inside = (snapped >= low - slack) & (snapped <= high + slack)
+    return torch.where(inside, snapped, points.clamp(low, high))
 
 
-def _coded(inputs: Inputs, points: Tensor, rules: Actionability) -> Tensor:
-    """`[B, K, *S]`: categories as valid codes; the present code where no part is larger."""
+def _one_hot(inputs: Inputs, points: Tensor, rules: Actionability) -> Tensor:
+    """`[B, K, *S]`: categories as valid codes; the present code where no part is larger.
+
+    Per category: `top`, its largest part; `first`, the element that holds it (of equals the first);
+    `present`, what the category that x has still holds.
+    """
     flat, x, unit, codes = _flat(inputs, points, rules)
     shape = (*flat.shape[:2], units.width(inputs.units))
     place = unit[:, None].expand_as(flat)
@@ -99,10 +108,10 @@ def _coded(inputs: Inputs, points: Tensor, rules: Actionability) -> Tensor:
     number = torch.arange(flat.shape[2]).expand_as(flat)
     rank = torch.where(is_top, number, flat.shape[2])
     first = torch.full(shape, flat.shape[2]).scatter_reduce(2, place, rank, "amin")
-    nothing = torch.zeros(shape, dtype=torch.float64)
-    present = nothing.scatter_add(2, place, torch.where(codes, x * flat, 0))
+    zeros = torch.zeros(shape, dtype=torch.float64)
+    present = zeros.scatter_add(2, place, torch.where(codes, x * flat, 0))
     # A category that training rows did not have is all zeros: any part beyond 1/2 replaces it.
-    unknown = nothing.scatter_add(2, place, torch.where(codes, x, 0).expand_as(flat)) < 0.5
+    unknown = zeros.scatter_add(2, place, torch.where(codes, x, 0).expand_as(flat)) < 0.5
     moves = top > torch.where(unknown, 0.5, present)
     new = (number == first.gather(2, place)).double()
     return torch.where(moves.gather(2, place), new, x).view(points.shape)
@@ -113,11 +122,11 @@ def _valid_codes(inputs: Inputs, points: Tensor, rules: Actionability) -> Tensor
     flat, x, unit, codes = _flat(inputs, points, rules)
     place = unit[:, None].expand_as(flat)
     shape = (*flat.shape[:2], units.width(inputs.units))
-    nothing = torch.zeros(shape, dtype=torch.float64)
+    zeros = torch.zeros(shape, dtype=torch.float64)
     changed = codes & ((flat - x).abs() > SAME)
     wrong = codes & ((flat - flat.round().clamp(0, 1)).abs() > SAME)
-    n_changed, n_wrong = (nothing.scatter_add(2, place, part.double()) for part in (changed, wrong))
-    total = nothing.scatter_add(2, place, torch.where(codes, flat, 0))
+    n_changed, n_wrong = (zeros.scatter_add(2, place, part.double()) for part in (changed, wrong))
+    total = zeros.scatter_add(2, place, torch.where(codes, flat, 0))
     return ((n_changed == 0) | ((n_wrong == 0) & ((total - 1).abs() < SAME))).all(2)
 
 

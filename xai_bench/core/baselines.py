@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from xai_bench.types import Baseline, Inputs, Rng, Unsupported
+from xai_bench.core.spatial import filter_along, gaussian, require_spatial
+from xai_bench.types import Baseline, Inputs, Rng
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Constant:
     value: float = 0.0
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        """`[B, 1, *S]`, the value everywhere."""
         return torch.full_like(inputs.x, self.value)[:, None]
 
 
@@ -27,6 +28,7 @@ class Mean:
     """The mean of the background rows, element by element."""
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        """`[B, 1, *S]`, the mean for every sample."""
         mean = inputs.domain.background.mean(0).to(inputs.x)
         return mean.expand(len(inputs), 1, *mean.shape)
 
@@ -35,12 +37,13 @@ class Mean:
 class Quantile:
     """A quantile of the background rows, element by element: 0.5 is the median, 0 the minimum.
 
-    Between two rows it is interpolated linearly.
+    Between two rows it is interpolated linearly, as numpy does by default.
     """
 
     level: float = 0.5
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        """`[B, 1, *S]`; raises ValueError for a level outside 0 .. 1."""
         if not 0 <= self.level <= 1:
             raise ValueError(f"a quantile lies between 0 and 1; found level={self.level}")
         ordered = inputs.domain.background.sort(dim=0).values
@@ -54,15 +57,17 @@ class Quantile:
 class Marginal:
     """Whole background rows drawn at random, afresh for every sample: the marginal (interventional)
     value of a coalition. Janzing+ 2020, arXiv:1910.13413.
+
+    A row is drawn whole, so that what is absent together keeps the correlations of the data.
     """
 
     n_draws: int = 8
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        """`[B, R, *S]` with `R = n_draws`, drawn with replacement."""
         background = inputs.domain.background
-        return background[rng.child("marginal").integers(len(background), self.n_draws)].to(
-            inputs.x
-        )
+        row = rng.child("marginal").integers(len(background), self.n_draws)
+        return background[row].to(inputs.x)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Background:
     """All background rows, the same for every sample: marginal values without chance."""
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        """`[B, N, *S]`, a view: nothing is copied."""
         background = inputs.domain.background.to(inputs.x)
         return background.expand(len(inputs), *background.shape)
 
@@ -84,30 +90,17 @@ class Blur:
     sigma: float = 2.0
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
-        n_axes = inputs.x.dim() - 2
-        if n_axes not in (1, 2):
-            raise Unsupported(
-                f"blur needs inputs [channels, time] or [channels, height, width]; "
-                f"these have shape {list(inputs.x.shape[1:])}"
-            )
+        """`[B, 1, *S]`; raises `Unsupported` where x has no axes of space or time."""
         blurred = inputs.x
-        for axis in range(2, 2 + n_axes):
-            blurred = _blur_along(blurred, axis, self.sigma)
+        for axis in require_spatial(inputs, "blur"):
+            # Less than 0.3 % of a Gaussian lies beyond three standard deviations.
+            radius = min(math.ceil(3 * self.sigma), blurred.shape[axis] - 1)
+            kernel = gaussian(radius, self.sigma, blurred.dtype)
+            blurred = filter_along(blurred, axis, kernel)
         return blurred[:, None]
-
-
-def _blur_along(x: Tensor, axis: int, sigma: float) -> Tensor:
-    """Gaussian smoothing along one axis; the edge value continues beyond the border."""
-    radius = min(math.ceil(3 * sigma), x.shape[axis] - 1)
-    offsets = torch.arange(-radius, radius + 1, dtype=x.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    moved = x.movedim(axis, -1)
-    rows = functional.pad(moved.reshape(-1, 1, moved.shape[-1]), (radius, radius), mode="replicate")
-    smooth = functional.conv1d(rows, (kernel / kernel.sum()).view(1, 1, -1))
-    return smooth.view(moved.shape).movedim(-1, axis)
 
 
 def references(baseline: Baseline, inputs: Inputs, *, rng: Rng) -> Tensor:
     """`[B, R, *S]`: the baseline's references, equal to `x` in padding, which is never moved."""
-    found = baseline.references(inputs, rng=rng)
-    return torch.where((inputs.units < 0)[:, None], inputs.x[:, None], found)
+    drawn = baseline.references(inputs, rng=rng)
+    return torch.where((inputs.units < 0)[:, None], inputs.x[:, None], drawn)

@@ -18,72 +18,76 @@ from xai_bench.types import ROW_BLOCK, Baseline, Imputer, Inputs, Model, Rng
 def remove(inputs: Inputs, kept: Tensor, references: Tensor) -> Tensor:
     """`kept [B, K, U]`, `references [B, R, *S] -> [B, K, R, *S]`: x with absent units replaced.
 
-    `kept` is bool, or float where a share of each unit stays and the rest is the reference's.
+    `kept` is bool, or float where a share of each unit is kept and the rest is the reference's.
     Padding elements are never touched.
     """
     if kept.is_floating_point():
-        x, away = inputs.x[:, None, None], references[:, None]
+        x, reference = inputs.x[:, None, None], references[:, None]
         share = units.lookup(kept.to(x), inputs.units)
         share = torch.where((inputs.units < 0)[:, None], 1, share)[:, :, None]
-        return away + share * (x - away)
-    return _replaced(units.stays(kept, inputs.units), inputs, references)
+        return reference + share * (x - reference)
+    return _replaced(units.kept_elements(kept, inputs.units), inputs, references)
 
 
-def _replaced(stays: Tensor, inputs: Inputs, references: Tensor) -> Tensor:
-    """`stays [B, K, *S]` bool, `references [B, R, *S] -> [B, K, R, *S]`."""
-    return _select(stays[:, :, None], inputs.x[:, None, None], references[:, None])
+def _replaced(elements: Tensor, inputs: Inputs, references: Tensor) -> Tensor:
+    """Kept `elements [B, K, *S]`, `references [B, R, *S] -> [B, K, R, *S]`."""
+    return _select(elements[:, :, None], inputs.x[:, None, None], references[:, None])
 
 
 _WORDS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-def _select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
+def _select(mask: Tensor, where_true: Tensor, where_false: Tensor) -> Tensor:
     """`torch.where`, bit for bit, on the words that hold the numbers: several times as fast.
 
     `mask` is bool, or words whose bits are all set or all clear.
     """
-    word = _WORDS.get(one.dtype)
-    if word is None or other.dtype != one.dtype:
-        return torch.where(mask.bool(), one, other)
-    ours, theirs = one.contiguous().view(word), other.contiguous().view(word)
+    word = _WORDS.get(where_true.dtype)
+    if word is None or where_false.dtype != where_true.dtype:
+        return torch.where(mask.bool(), where_true, where_false)
+    first, second = where_true.contiguous().view(word), where_false.contiguous().view(word)
     whole = mask.view(torch.int8).to(word).neg_() if mask.dtype is torch.bool else mask.to(word)
-    return (whole & (ours ^ theirs)).bitwise_xor_(theirs).view(one.dtype)
+    # Flip the bits in which both differ where the mask is set: first there, second elsewhere.
+    return (whole & (first ^ second)).bitwise_xor_(second).view(where_true.dtype)
 
 
 class PermutedDesign:
-    """One design for many samples, in which each sample's units go by names of their own.
+    """One design for many samples, whose columns each sample assigns to its units anew.
 
-    Stands for `kept [B, K, U]`, of which a part is made when it is asked for.
+    Stands for `kept [B, K, U]`, of which a block is built when it is indexed.
 
     Args:
-        design: `[K, U]` bool, or the shares that stay.
-        names: `[B, U]` long, the column of the design that is each unit's.
+        design: `[K, U]` bool, or the shares that are kept.
+        columns: `[B, U]` long, the column of the design that stands for each unit.
     """
 
-    def __init__(self, design: Tensor, names: Tensor) -> None:
-        self.design, self.names = design, names
+    def __init__(self, design: Tensor, columns: Tensor) -> None:
+        self.design, self.columns = design, columns
         self.words: Tensor | None = None
         if design.dtype is torch.bool and design.shape[1] <= _WORD:
-            places = torch.arange(design.shape[1])
-            self.words = (design.long() << places).sum(1).to(torch.int32)[:, None]
-            self.to_sign = (_WORD - 1 - names)[:, None].int()
+            # A whole coalition in one word: permuting it is a shift for each unit.
+            bits = torch.arange(design.shape[1])
+            self.words = (design.long() << bits).sum(1).to(torch.int32)[:, None]
+            self.to_sign = (_WORD - 1 - columns)[:, None].int()
 
     @property
     def shape(self) -> torch.Size:
-        return torch.Size([len(self.names), *self.design.shape])
+        """`[B, K, U]`."""
+        return torch.Size([len(self.columns), *self.design.shape])
 
     def __getitem__(self, block: tuple[slice, slice]) -> Tensor:
         """`[b, k, U]`: shares, bool, or words for `_select` where a coalition fits into one."""
-        samples, columns = block
+        samples, rows = block
         if self.words is not None:
-            lifted = self.words[columns] << self.to_sign[samples]
+            lifted = self.words[rows] << self.to_sign[samples]
             return lifted.bitwise_right_shift_(_WORD - 1)  # the sign fills the word
-        names = self.names[samples]
-        by_unit = self.design[columns].T.contiguous().index_select(0, names.flatten())
-        return by_unit.view(*names.shape, -1).mT.contiguous()
+        columns = self.columns[samples]
+        by_unit = self.design[rows].T.contiguous().index_select(0, columns.flatten())
+        return by_unit.view(*columns.shape, -1).mT.contiguous()
 
 
 _WORD = 32
+"""Bits of the words that hold coalitions, which is how many units fit."""
 
 
 def values(
@@ -110,8 +114,8 @@ def values_at(model: Model, inputs: Inputs, targets: Tensor, points: Tensor) -> 
 
 
 def points(inputs: Inputs, kept: Tensor, baseline: Baseline, *, rng: Rng) -> Tensor:
-    """`kept [B, K, U] -> [B, K, R, *S]`: where `values` looks at the model. All at once."""
-    return _Absent(inputs, baseline, rng).fill(inputs, slice(None), kept)
+    """`kept [B, K, U] -> [B, K, R, *S]`: the points at which `values` evaluates, all at once."""
+    return _StandIns(inputs, baseline, rng).points(inputs, slice(None), kept)
 
 
 def difference_from_reference(inputs: Inputs, baseline: Baseline, *, rng: Rng) -> Tensor | None:
@@ -125,49 +129,54 @@ class CoalitionGame:
     """A model's value at any coalition of the units of some samples.
 
     What stands in for absent units is drawn once, so that the same coalition has the same value
-    whenever it is asked for: references of the baseline, or an imputer asked each time.
+    whenever it is evaluated.
     """
 
     def __init__(
         self, model: Model, inputs: Inputs, targets: Tensor, baseline: Baseline, *, rng: Rng
     ) -> None:
         self.model, self.inputs, self.targets = model, inputs, targets
-        self.absent = _Absent(inputs, baseline, rng)
+        self.stand_ins = _StandIns(inputs, baseline, rng)
 
     @property
     def n_references(self) -> int:
         """Rows that one coalition takes per sample."""
-        return self.absent.n_references
+        return self.stand_ins.n_references
 
     def values(self, kept: Tensor | PermutedDesign) -> Tensor:
-        """`kept [B, K, U]` bool `-> [B, K]` float64; see `values`."""
+        """`kept [B, K, U]` bool `-> [B, K]` float64, the mean over references.
+
+        `K * R` rows per sample, at most `max_rows` at a time.
+        """
         out = torch.empty(kept.shape[:2], dtype=torch.float64)
-        for samples, columns, found in self._valued(kept):
-            alone = self.n_references == 1
-            out[samples, columns] = found[:, :, 0] if alone else found.double().mean(2)
+        for samples, columns, outputs in self._blocks_of_outputs(kept):
+            single = self.n_references == 1
+            out[samples, columns] = outputs[:, :, 0] if single else outputs.double().mean(2)
         return out
 
     def values_each(self, kept: Tensor) -> Tensor:
-        """`kept [B, K, U]` bool `-> [B, K, R]` float64; see `values_each`."""
+        """`kept [B, K, U]` bool `-> [B, K, R]` float64, one value for each reference."""
         out = torch.empty(*kept.shape[:2], self.n_references, dtype=torch.float64)
-        for samples, columns, found in self._valued(kept):
-            out[samples, columns] = found
+        for samples, columns, outputs in self._blocks_of_outputs(kept):
+            out[samples, columns] = outputs
         return out
 
     @torch.no_grad()
-    def _valued(self, kept: Tensor | PermutedDesign) -> Iterator[tuple[slice, slice, Tensor]]:
+    def _blocks_of_outputs(
+        self, kept: Tensor | PermutedDesign
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
         """Block by block, the target output `[b, k, R]` of each coalition and reference."""
         n_samples, per_call = len(self.inputs), self.n_references
         for samples, columns in _blocks(n_samples, kept.shape[1], self.model.max_rows // per_call):
             part, targets = self.inputs.part(samples), self.targets[samples]
-            points = self.absent.fill(part, samples, kept[samples, columns]).flatten(1, 2)
-            asked = targets[:, None].expand(-1, points.shape[1]).flatten()
-            flat = self.model.target_output(part.stacked(points), asked)
+            points = self.stand_ins.points(part, samples, kept[samples, columns]).flatten(1, 2)
+            by_row = targets[:, None].expand(-1, points.shape[1]).flatten()
+            flat = self.model.target_output(part.stacked(points), by_row)
             yield samples, columns, flat.view(*points.shape[:1], -1, per_call)
 
 
-class _Absent:
-    """What stands in for absent units: references drawn once, or an imputer asked each time."""
+class _StandIns:
+    """What stands in for absent units: references drawn once, or an imputer called each time."""
 
     def __init__(self, inputs: Inputs, baseline: Baseline, rng: Rng) -> None:
         self.inputs, self.rng = inputs, rng
@@ -177,14 +186,16 @@ class _Absent:
         else:
             self.references = baseline.references(inputs, rng=rng)
             self.n_references = self.references.shape[1]
-        own = inputs.units[:1].flatten()
-        self.unit_by_unit = inputs.units.stride(0) == 0 and torch.equal(own, torch.arange(len(own)))
+        # Where every element is a unit of its own, a coalition is its own map of elements.
+        layout = inputs.units[:1].flatten()
+        is_identity = torch.equal(layout, torch.arange(len(layout)))
+        self.unit_by_unit = inputs.units.stride(0) == 0 and is_identity
 
-    def fill(self, part: Inputs, samples: slice, kept: Tensor) -> Tensor:
+    def points(self, part: Inputs, samples: slice, kept: Tensor) -> Tensor:
         """`kept [b, k, U] -> [b, k, R, *S]` for a part of the samples."""
         if self.unit_by_unit and not kept.is_floating_point() and self.imputer is None:
-            stays = kept.reshape(*kept.shape[:2], *part.x.shape[1:])
-            return _replaced(stays, part, self.references[samples])
+            elements = kept.reshape(*kept.shape[:2], *part.x.shape[1:])
+            return _replaced(elements, part, self.references[samples])
         if not kept.is_floating_point():
             kept = kept.bool()
         if self.imputer is not None:

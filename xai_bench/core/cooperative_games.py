@@ -1,4 +1,4 @@
-"""Exact maths of small cooperative games: from a table of coalition values to Shapley values."""
+"""Small cooperative games, exactly: from a table of coalition values to Shapley values."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def shapley_values(table: Tensor) -> Tensor:
     A unit's value is its mean gain over all orders in which the units can arrive. Shapley 1953.
     """
     n_units = (table.shape[1] - 1).bit_length()
+    # The share of orders in which just these units come before: 1 / (U * (U - 1 choose size)).
     shares = [1 / (n_units * math.comb(n_units - 1, size)) for size in range(n_units)]
     weight = torch.tensor(shares, dtype=table.dtype)[all_coalitions(n_units - 1).sum(1)]
     values = [(_gains(table, unit) * weight).cumsum(1)[:, -1] for unit in range(n_units)]
@@ -31,6 +32,7 @@ def shapley_values(table: Tensor) -> Tensor:
 
 def _gains(table: Tensor, unit: int) -> Tensor:
     """`[B, 2^U] -> [B, 2^(U-1)]`: what `unit` adds to each coalition of the others."""
+    # Bit `unit` of the row number says whether the unit is kept: blocks of 2^unit rows alternate.
     without, with_unit = table.unflatten(1, (-1, 2, 2**unit)).unbind(2)
     gains: Tensor = (with_unit - without).flatten(1)
     return gains
@@ -50,8 +52,9 @@ def shapley_interactions(table: Tensor) -> Tensor:
     weight = torch.tensor(shares, dtype=table.dtype)[all_coalitions(n_units - 2).sum(1)]
     for second in range(1, n_units):
         for first in range(second):
-            both = (_surpluses(table, first, second) * weight).cumsum(1)[:, -1]
-            out[:, first, second] = out[:, second, first] = both
+            # Summed one by one: `sum` adds in an order that depends on the batch.
+            index = (_surpluses(table, first, second) * weight).cumsum(1)[:, -1]
+            out[:, first, second] = out[:, second, first] = index
     return out
 
 

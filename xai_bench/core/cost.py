@@ -19,9 +19,13 @@ from xai_bench.types import Inputs, Model, ReadableStructure, Rows, Structure
 
 @dataclass
 class Usage:
-    """What was spent inside `timed`. `forward`, `gradient`: whose rows they were, call by call.
+    """What was spent inside `timed`.
 
-    `started`, `resident`: the clock and the memory when it began.
+    Attributes:
+        forward, gradient: the sample ids of the rows sent through the model, one tensor per call.
+        seconds: wall time, once `timed` has ended.
+        peak_bytes: highest resident memory above that at the start; NaN where unknown.
+        started, resident: the clock in seconds and the memory in bytes at the start.
     """
 
     forward: list[Tensor] = field(default_factory=list)
@@ -48,7 +52,8 @@ class Usage:
         return Rows(sum(map(len, self.forward)), sum(map(len, self.gradient)))
 
     def rows_of(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """`[B] -> [B], [B]`: forward and gradient rows of each sample, float64."""
+        """`index [B] -> [B], [B]`: forward and gradient rows of each sample, float64."""
+        # Ids up to the largest in the batch are counted, whether they are in the batch or not.
         forward, gradient = (
             torch.cat([index[:0], *calls]).bincount(minlength=int(index.max()) + 1)[index]
             for calls in (self.forward, self.gradient)
@@ -66,17 +71,20 @@ class Metered(ModelWrapper):
     usage: Usage = field(default_factory=Usage)
 
     def outputs(self, inputs: Inputs) -> Tensor:
+        """`[B, C]`, counted."""
         return self._count(self.model.outputs(inputs), inputs.index)
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        """`[B]`, counted."""
         return self._count(self.model.target_output(inputs, targets), inputs.index)
 
     def structure(self) -> Structure | None:
+        """That of the inner model, whose function this is; reading it costs no row."""
         return self.model.structure() if isinstance(self.model, ReadableStructure) else None
 
     def _count(self, out: Tensor, index: Tensor) -> Tensor:
         self.usage.forward.append(index)
-        if out.requires_grad:
+        if out.requires_grad:  # a backward pass may follow, and is seen when it flows
             out.register_hook(lambda _: self.usage.gradient.append(index))
         return out
 

@@ -16,7 +16,7 @@ from xai_bench.types import Inputs, Model
 
 
 def middle(model: Model, background: Inputs) -> Tensor | None:
-    """`[]`: the median output of a regressor, from `N` rows; None for a classifier, from none."""
+    """`[]`: the median output of a regressor, which takes `N` rows; None for a classifier."""
     if model.n_outputs > 1:
         return None
     return model_outputs.outputs(model, background).flatten().quantile(0.5)

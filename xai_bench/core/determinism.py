@@ -19,7 +19,7 @@ def deterministic() -> Iterator[None]:
 
     Memory that is about to be written is not filled first, which torch does to find bugs.
     """
-    # torch puts an object in the place of this module, which its annotations do not know.
+    # torch replaces this module by an object that its annotations do not describe.
     debugging: Any = import_module("torch.utils.deterministic")
     threads, filled = torch.get_num_threads(), debugging.fill_uninitialized_memory
     mode = torch.get_deterministic_debug_mode()
@@ -38,10 +38,10 @@ def deterministic() -> Iterator[None]:
 def canonical() -> Iterator[None]:
     """The setting in which the same command gives the same bits.
 
-    One thread and deterministic algorithms; and the Intel library, where torch uses it, is told to
-    round alike wherever a row lies in memory. It listens before its first product only, so a
-    process that has multiplied matrices already keeps what it had. Freed memory stays at hand,
-    which changes speed only.
+    One thread and deterministic algorithms; and the Intel library, where torch uses it, is set to
+    round alike wherever a row lies in memory. It reads its setting before its first product only,
+    so a process that has multiplied matrices already keeps what it had. Freed memory stays at
+    hand, which changes speed only.
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     memory.keep()

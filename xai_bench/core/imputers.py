@@ -29,10 +29,10 @@ def no_references(name: str) -> Unsupported:
 class ConditionalGaussian:
     """Normal draws of the absent elements given the kept ones. Aas+ 2021, arXiv:1903.10464.
 
-    Exact where the law of x is known; elsewhere the law is normal with the background's mean and
-    variances, and with its correlations shrunk by `shrinkage`. Draws come in pairs, mirrored at the
-    conditional mean, so that an even `n_draws` is exact for linear models. Element by element: a
-    one-hot column gets a value between its codes.
+    Exact where the distribution of x is known; elsewhere it is taken for normal, with the
+    background's mean and variances, and with its correlations shrunk by `shrinkage`. Draws come in
+    pairs, mirrored at the conditional mean, so that an even `n_draws` is exact for linear models.
+    Element by element: a one-hot column gets a value between its codes.
     """
 
     n_draws: int = 8
@@ -41,39 +41,43 @@ class ConditionalGaussian:
 
     @property
     def n_references(self) -> int:
+        """Draws per coalition."""
         return self.n_draws
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        """Raises `Unsupported`: see `no_references`."""
         raise no_references("conditional_gaussian")
 
     def impute(self, inputs: Inputs, kept: Tensor, *, rng: Rng) -> Tensor:
+        """`kept [B, K, U] -> [B, K, R, *S]`; raises `Unsupported` beyond `max_elements`."""
         x = inputs.x.flatten(1).double()
         if x.shape[1] > self.max_elements:
             raise Unsupported(
                 f"conditional normal draws of {x.shape[1]} elements need as many columns and rows "
                 f"of covariance; the limit is max_elements={self.max_elements}"
             )
-        mean, covariance = self._law(inputs.domain)
-        stays = units.stays(kept, inputs.units)
+        mean, covariance = self._distribution(inputs.domain)
+        is_kept = units.kept_elements(kept, inputs.units)
         normal = rng.child("conditional_gaussian").normal((self.n_draws + 1) // 2, x.shape[1])
         pairs = torch.stack([normal, -normal], dim=2).flatten(1, 2)[:, : self.n_draws]
         # Whole rows are drawn and then moved to agree with what is kept (kriging): one root of the
         # covariance serves every coalition.
         drawn = mean + _apply(_root(covariance), pairs)
-        gain = regression(covariance, stays.flatten(2))
+        gain = regression(covariance, is_kept.flatten(2))
         filled = drawn[:, None] + _apply(gain[:, :, None], (x[:, None] - drawn)[:, None])
-        filled = filled.view(*stays.shape[:2], self.n_draws, *inputs.x.shape[1:]).to(inputs.x)
-        return torch.where(stays[:, :, None], inputs.x[:, None, None], filled)
+        filled = filled.view(*is_kept.shape[:2], self.n_draws, *inputs.x.shape[1:]).to(inputs.x)
+        return torch.where(is_kept[:, :, None], inputs.x[:, None, None], filled)
 
-    def _law(self, domain: Domain) -> tuple[Tensor, Tensor]:
-        """`mean [F]`, `covariance [F, F]`."""
+    def _distribution(self, domain: Domain) -> tuple[Tensor, Tensor]:
+        """`mean [F]`, `covariance [F, F]`, of the known distribution or of the background."""
         if domain.distribution is not None:
             return domain.distribution.mean.double(), domain.distribution.covariance.double()
         rows = domain.background.flatten(1).double()
         centred = rows - rows.mean(0)
         covariance = centred.T @ centred / len(rows)
-        apart = self.shrinkage * (1 - torch.eye(len(covariance), dtype=torch.float64))
-        return rows.mean(0), covariance * (1 - apart)
+        # Few rows overstate correlations; variances are kept.
+        shrunk = self.shrinkage * (1 - torch.eye(len(covariance), dtype=torch.float64))
+        return rows.mean(0), covariance * (1 - shrunk)
 
 
 @dataclass(frozen=True)
@@ -89,24 +93,27 @@ class ConditionalNeighbours:
 
     @property
     def n_references(self) -> int:
+        """Draws per coalition."""
         return self.n_draws
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        """Raises `Unsupported`: see `no_references`."""
         raise no_references("conditional_knn")
 
     def impute(self, inputs: Inputs, kept: Tensor, *, rng: Rng) -> Tensor:
+        """`kept [B, K, U] -> [B, K, R, *S]`."""
         domain, rng = inputs.domain, rng.child("conditional_knn")
         n_rows = len(domain.background)
+        # Rows in a random order, of which a stable sort keeps those that are equally near.
         shuffle = rng.child("ties").uniform(n_rows).argsort(dim=1, stable=True)
-        distance = _distances(inputs, kept).gather(
-            2, shuffle[:, None].expand(-1, kept.shape[1], -1)
-        )
+        in_shuffled_order = shuffle[:, None].expand(-1, kept.shape[1], -1)
+        distance = _distances(inputs, kept).gather(2, in_shuffled_order)
         near = distance.argsort(dim=2, stable=True)[:, :, : self.k]
         chosen = rng.integers(min(self.k, n_rows), self.n_draws)
         place = near.gather(2, chosen[:, None].expand(-1, kept.shape[1], -1))
         rows = shuffle.gather(1, place.flatten(1)).view_as(place)
-        stays = units.stays(kept, inputs.units)[:, :, None]
-        return torch.where(stays, inputs.x[:, None, None], domain.background[rows].to(inputs.x))
+        is_kept = units.kept_elements(kept, inputs.units)[:, :, None]
+        return torch.where(is_kept, inputs.x[:, None, None], domain.background[rows].to(inputs.x))
 
 
 def regression(covariance: Tensor, given: Tensor) -> Tensor:
@@ -120,9 +127,9 @@ def regression(covariance: Tensor, given: Tensor) -> Tensor:
     swept = torch.zeros_like(given)
     for column in range(given.shape[2]):
         pivot = table[..., column, column]
-        now = given[..., column] & (pivot > _ROUNDING * covariance[column, column])
-        swept[..., column] = now
-        table = torch.where(now[..., None, None], _sweep(table, column, pivot), table)
+        is_new = given[..., column] & (pivot > _ROUNDING * covariance[column, column])
+        swept[..., column] = is_new
+        table = torch.where(is_new[..., None, None], _sweep(table, column, pivot), table)
     return table * swept[..., None, :] * ~given[..., None]
 
 
@@ -153,11 +160,12 @@ def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
 def _distances(inputs: Inputs, kept: Tensor) -> Tensor:
     """`kept [B, K, U] -> [B, K, N]`: squared distance of the background rows on the kept units."""
     domain, n_units = inputs.domain, kept.shape[2]
-    away = ((domain.background - inputs.x[:, None].double()) / domain.scale).flatten(2).square()
-    labels = inputs.units.flatten(1)
-    place = torch.where(labels < 0, n_units, labels)[:, None].expand_as(away)
-    by_unit = away.new_zeros(*away.shape[:2], n_units + 1).scatter_add_(2, place, away)
-    out = away.new_zeros(*kept.shape[:2], away.shape[1])
+    square = ((domain.background - inputs.x[:, None].double()) / domain.scale).flatten(2).square()
+    layout = inputs.units.flatten(1)
+    place = torch.where(layout < 0, n_units, layout)[:, None].expand_as(square)
+    by_unit = square.new_zeros(*square.shape[:2], n_units + 1).scatter_add_(2, place, square)
+    out = square.new_zeros(*kept.shape[:2], square.shape[1])
+    # Unit by unit, for a product of matrices would round by the size of the batch.
     for unit in range(n_units):
         out += kept[:, :, unit, None] * by_unit[:, None, :, unit]
     return out

@@ -13,7 +13,9 @@ from functools import cache
 from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's `mallopt`, as its `malloc.h` numbers them."""
 _MOST = 1 << 30
+"""A gigabyte: more than any array of one call, so that none goes back to the system."""
 
 
 def keep() -> None:

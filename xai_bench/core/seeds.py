@@ -18,6 +18,7 @@ from xai_bench.types import Rng
 
 _Keys = npt.NDArray[np.uint64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio, the step between words in SplitMix64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +46,31 @@ class Draws:
     names: tuple[str | int, ...] = ()
 
     def child(self, *names: str | int) -> Draws:
+        """An independent stream, with a key folded from these names."""
         return Draws(_fold(self.keys, names), self.base, self.names + names)
 
     def take(self, rows: Tensor) -> Draws:
+        """The streams of the samples at `rows` (long `[M]`)."""
         return Draws(self.keys[rows.numpy()], self.base, self.names)
 
     def shared(self) -> Draws:
+        """A stream of one row, keyed by the seed and the names alone."""
         names = ("all samples", *self.names)
         return Draws(_fold(_word(self.base), names), self.base, names)
 
     def uniform(self, *shape: int) -> Tensor:
+        """`[B, *shape]` float64 in the open interval (0, 1), 53 bits each."""
         mantissa = (self._bits(shape) >> np.uint64(11)).astype(np.float64)
         return torch.from_numpy((mantissa + 0.5) * 2.0**-53)
 
     def normal(self, *shape: int) -> Tensor:
+        """`[B, *shape]` float64, standard normal: the inverse distribution of a uniform draw."""
+        # One word for each number, unlike pairs by Box and Muller: a draw stays a prefix.
         normal: Tensor = torch.special.ndtri(self.uniform(*shape))
         return normal
 
     def integers(self, high: int, *shape: int) -> Tensor:
+        """`[B, *shape]` long in `[0, high)`, for `high` far below 2^53."""
         return (self.uniform(*shape) * high).long()
 
     def _bits(self, shape: tuple[int, ...]) -> _Keys:
@@ -96,6 +104,7 @@ def _absorb(keys: _Keys, words: _Keys) -> _Keys:
 
 
 def _fold(keys: _Keys, names: tuple[str | int, ...]) -> _Keys:
+    """`[B] -> [B]`: keys after all parts of a name, one after the other."""
     for name in names:
         keys = _absorb(keys, _word(name))[..., 0]
     return keys

@@ -34,6 +34,7 @@ def sizes(units: Tensor) -> Tensor:
 def pool(values: Tensor, units: Tensor) -> Tensor:
     """`[B, *S] -> [B, U]`: sum over the elements of each unit; padding elements are left out."""
     flat = units.flatten(1)
+    # One column more, which takes up the padding.
     out = values.new_zeros(len(values), width(units) + 1)
     out.scatter_add_(1, torch.where(flat < 0, out.shape[1] - 1, flat), values.flatten(1))
     return out[:, :-1]
@@ -52,21 +53,21 @@ def lookup(values: Tensor, units: Tensor) -> Tensor:
     """`[B, K, U] -> [B, K, *S]`: every element gets its unit's value; padding gets unit 0's."""
     n_samples, n_rows = values.shape[:2]
     if units.stride(0) == 0 and n_samples > 0:  # the same for all: one index serves them
-        own = units[0].flatten().clamp(min=0)
-        if len(own) != values.shape[2] or not torch.equal(own, torch.arange(len(own))):
-            values = values.index_select(2, own)
+        layout = units[0].flatten().clamp(min=0)
+        if len(layout) != values.shape[2] or not torch.equal(layout, torch.arange(len(layout))):
+            values = values.index_select(2, layout)
         return values.reshape(n_samples, n_rows, *units.shape[1:])
     flat = units.flatten(1).clamp(min=0)
     out = values.gather(2, flat[:, None].expand(n_samples, n_rows, -1))
     return out.view(n_samples, n_rows, *units.shape[1:])
 
 
-def stays(kept: Tensor, units: Tensor) -> Tensor:
+def kept_elements(kept: Tensor, units: Tensor) -> Tensor:
     """`[B, K, U] -> [B, K, *S]` bool: the elements of kept units, and padding always."""
-    shared = units[:1] if units.stride(0) == 0 else units
-    padding = (shared < 0)[:, None]
-    stays = lookup(kept, units)
-    return stays | padding if padding.any() else stays
+    layout = units[:1] if units.stride(0) == 0 else units
+    padding = (layout < 0)[:, None]
+    elements = lookup(kept, units)
+    return elements | padding if padding.any() else elements
 
 
 def min_max(scores: Tensor, units: Tensor) -> Tensor:
@@ -84,11 +85,12 @@ def ranking(scores: Tensor, units: Tensor, *, rng: Rng) -> Tensor:
     """`[B, U] -> [B, U]` long: 0 for the unit with the largest score, and so on.
 
     Ties are shuffled by the stream, for a fixed order would reward units by their position. Padding
-    columns come last.
+    columns come last. Raises ValueError where a score is NaN or infinite.
     """
     if not scores.isfinite().all():
         raise ValueError("ranking needs finite scores; found NaN or infinity")
     n_samples, n_units = scores.shape
+    # A stable sort of shuffled units leaves those that tie in the shuffled order.
     shuffle = rng.uniform(n_units).argsort(dim=1, stable=True)
     keyed = torch.where(present(units), scores.double(), -torch.inf).gather(1, shuffle)
     order = shuffle.gather(1, keyed.argsort(dim=1, descending=True, stable=True))

@@ -1,4 +1,4 @@
-"""Means over random draws, with their standard error, at any number of draws on the way."""
+"""Means over random draws with their standard errors, at any number of draws in one run."""
 
 from __future__ import annotations
 
@@ -32,27 +32,31 @@ class BudgetedExplainer(ABC):
         """One explanation per budget, ascending, in one run."""
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The explanation at the explainer's own `budget`."""
         return next(self.anytime(model, inputs, targets, (self.budget,), rng=rng))
 
 
-def running(draws: Draws, inputs: Inputs, counts: Sequence[int]) -> Iterator[Explanation]:
-    """The mean over the first `n` draws for each `n` of `counts`, ascending, in one run."""
+def running_means(draws: Draws, inputs: Inputs, counts: Sequence[int]) -> Iterator[Explanation]:
+    """The mean over the first `n` draws for each `n` of `counts`, ascending, in one run.
+
+    Raises ValueError where counts do not ascend.
+    """
     require_ascending(counts)
-    moments, done = Moments(inputs), 0
+    moments, n_drawn = Moments(inputs), 0
     for count in counts:
-        for draw in draws(range(done, count)):
+        for draw in draws(range(n_drawn, count)):
             moments.add(draw)
-        done = max(done, count)
-        yield moments.answer()
+        n_drawn = max(n_drawn, count)
+        yield moments.explanation()
 
 
 def require_ascending(budgets: Sequence[int]) -> None:
-    """Raise ValueError where a later answer would have to forget what an earlier one asked."""
+    """Raise ValueError where a later budget is smaller: a run cannot take back what it spent."""
     if any(later < earlier for earlier, later in pairwise(budgets)):
         raise ValueError(f"budgets must ascend; found {list(budgets)}")
 
 
-def require(budgets: Sequence[int], least: int) -> None:
+def require_rows(budgets: Sequence[int], least: int) -> None:
     """Raise `Unsupported` where the smallest budget does not pay for `least` rows."""
     if min(budgets) < least:
         raise Unsupported(
@@ -62,10 +66,16 @@ def require(budgets: Sequence[int], least: int) -> None:
 
 @dataclass(eq=False)
 class Moments:
-    """The mean of draws, and how sure it is. All in float64, one draw after the other.
+    """The mean of draws and its standard error, in float64, one draw after the other.
 
-    The standard error is that of a unit's credit, shared evenly by the unit's elements: elements of
-    a unit move together, so their own errors would not add up to it. NaN after a single draw.
+    The standard error is that of a unit's attribution, shared evenly by the unit's elements:
+    elements of a unit move together, so their own errors would not add up to it. NaN after a
+    single draw.
+
+    Attributes:
+        total: `[B, *S]`, the sum of the draws.
+        centre, squares: `[B, U]`, the mean of the units' attributions, and the sum of their
+            squared deviations from it.
     """
 
     inputs: Inputs
@@ -80,15 +90,20 @@ class Moments:
         self.centre, self.squares = torch.zeros(2, len(self.inputs), width, dtype=torch.float64)
 
     def add(self, draw: Tensor) -> None:
-        """One more draw `[B, *S]`. Welford 1962."""
+        """One more draw `[B, *S]`.
+
+        Welford 1962: the difference of the mean square and the squared mean would lose all digits
+        where the spread is small.
+        """
         self.count += 1
         self.total = self.total + draw
-        credit = units.pool(draw.double(), self.inputs.units)
-        before = credit - self.centre
+        by_unit = units.pool(draw.double(), self.inputs.units)
+        before = by_unit - self.centre
         self.centre = self.centre + before / self.count
-        self.squares = self.squares + before * (credit - self.centre)
+        self.squares = self.squares + before * (by_unit - self.centre)
 
-    def answer(self) -> Explanation:
+    def explanation(self) -> Explanation:
+        """The mean so far, with its standard error and degrees of freedom."""
         variance = self.squares / (self.count - 1) if self.count > 1 else self.squares * torch.nan
         error = units.spread((variance / self.count).sqrt(), self.inputs.units)
         x = self.inputs.x

@@ -172,7 +172,7 @@ def test_errors_are_spread_like_credits():
     third = answer.standard_error[:, 3:6]
     assert torch.equal(third, third[:, :1].expand(-1, 3))
     kept = asked(explainer, 20, world)
-    stays = units.stays(kept, world.inputs.units)
+    stays = units.kept_elements(kept, world.inputs.units)
     flat = world.inputs.stacked(torch.where(stays, world.inputs.x[:, None], 0))
     values = world.model.target_output(flat, world.targets.repeat_interleave(20)).view(-1, 20)
     errors = torch.cat(

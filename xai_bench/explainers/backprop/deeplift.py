@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xai_bench.core.baselines import references
 from xai_bench.explainers.backprop.layer_types import ELEMENTWISE, MAX_POOLS, hooked, module_of
-from xai_bench.explainers.estimates import BudgetedExplainer, require, running
+from xai_bench.explainers.estimates import BudgetedExplainer, require_rows, running_means
 from xai_bench.explainers.gradient.engine import value_and_gradient
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
@@ -65,7 +65,7 @@ class DeepLiftShap(BudgetedExplainer):
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
     ) -> Iterator[Explanation]:
-        require(budgets, 2)
+        require_rows(budgets, 2)
         module = module_of(model.module, "DeepLIFT")
         background = inputs.domain.background.to(inputs.x)
         row = rng.child("background").integers(len(background), max(budgets) // 2)
@@ -77,7 +77,7 @@ class DeepLiftShap(BudgetedExplainer):
                     found = _against(start, model, inputs, targets, self.tolerance)
                 yield found
 
-        return running(draws, inputs, [budget // 2 for budget in budgets])
+        return running_means(draws, inputs, [budget // 2 for budget in budgets])
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(self.budget // 2 * 2, self.budget // 2 * 2)

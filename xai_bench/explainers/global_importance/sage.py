@@ -80,7 +80,7 @@ def _losses(model: Model, rows: Inputs, kept: Tensor, references: Tensor, labels
     per_call = max(model.max_rows // len(references), 1)
     for some in torch.arange(n_rows * n_coalitions).split(per_call):
         part = rows.take(some // n_coalitions)
-        stays = units.stays(kept.flatten(0, 1)[some][:, None], part.units)
+        stays = units.kept_elements(kept.flatten(0, 1)[some][:, None], part.units)
         points = torch.where(stays, part.x[:, None], references)
         by_reference = outputs(model, part.stacked(points)).unflatten(0, (len(some), -1))
         losses.append(_loss(by_reference, labels[some // n_coalitions]))

@@ -8,10 +8,17 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from xai_bench.core.model_outputs import row_batches
 from xai_bench.types import Inputs, Model, Unsupported
 
 Scalar = Callable[[Inputs, Tensor], Tensor]
 """Inputs and targets to `[B]`, such as `model.target_output`."""
+
+
+def require_gradient(model: Model) -> None:
+    """Raise `Unsupported` where the model has no gradient."""
+    if not model.differentiable:
+        raise Unsupported("gradients need a differentiable model, and this one is not")
 
 
 def gradient(model: Model, inputs: Inputs, targets: Tensor) -> Tensor:
@@ -27,12 +34,12 @@ def value_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """`[B]` and `[B, *S]`: the target output and its gradient, at most `max_rows` at a time.
 
-    Of another `scalar` of the model, where one is given.
+    Of another `scalar` of the model, where one is given. Raises `Unsupported` where the model has
+    no gradient.
     """
-    if not model.differentiable:
-        raise Unsupported("gradients need a differentiable model, and this one is not")
+    require_gradient(model)
     scalar = scalar or model.target_output
-    batches = torch.arange(len(inputs)).split(model.max_rows)
+    batches = row_batches(model, len(inputs))
     parts = [_backward(scalar, inputs.take(rows), targets[rows]) for rows in batches]
     outputs, gradients = (torch.cat(part) for part in zip(*parts, strict=True))
     return outputs, torch.where(inputs.units < 0, 0, gradients)
@@ -42,10 +49,16 @@ def _backward(scalar: Scalar, inputs: Inputs, targets: Tensor) -> tuple[Tensor, 
     with torch.enable_grad():
         x = inputs.x.detach().clone().requires_grad_()
         outputs = scalar(inputs.with_x(x), targets)
-    if not outputs.requires_grad:
-        raise Unsupported("the model's output is cut off from its input: autograd finds no path")
+    require_path(outputs)
+    # Rows do not mix, so the gradient of their sum holds the gradient of each.
     (slopes,) = torch.autograd.grad(outputs, x, torch.ones_like(outputs))
     return outputs.detach(), slopes
+
+
+def require_path(outputs: Tensor) -> None:
+    """Raise `Unsupported` where autograd finds no path from the outputs back to the input."""
+    if not outputs.requires_grad:
+        raise Unsupported("the model's output is cut off from its input: autograd finds no path")
 
 
 def gradients_at(
@@ -71,17 +84,19 @@ def weighted_gradients(
     n_points: int,
     point: Callable[[int], tuple[Tensor, Tensor | float]],
 ) -> Tensor:
-    """`[B, *S]`: sum of `weight * gradient` over points, where `point(k)` gives the k-th point
-    `[B, *S]` and its weight.
-    """
-    waiting: deque[Tensor | float] = deque()
+    """`[B, *S]`: the sum of `weight * gradient` over points.
 
-    def place(k: int) -> Tensor:
-        there, weight = point(k)
-        waiting.append(weight)
-        return there
+    `point(k)` gives the k-th point `[B, *S]` and its weight, a number or `[B, *S]`.
+    """
+    # A whole batch of points is made before the first of its gradients is there.
+    weights: deque[Tensor | float] = deque()
+
+    def without_weight(k: int) -> Tensor:
+        x, weight = point(k)
+        weights.append(weight)
+        return x
 
     total = torch.zeros_like(inputs.x)
-    for slope in gradients_at(model, inputs, targets, range(n_points), place):
-        total = total + waiting.popleft() * slope
+    for slope in gradients_at(model, inputs, targets, range(n_points), without_weight):
+        total = total + weights.popleft() * slope
     return total

@@ -29,28 +29,30 @@ class SensitivityAnalysis:
 
     @torch.no_grad()
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Raises ValueError for a step that is not above 0."""
         if self.step <= 0:
             raise ValueError(f"a finite difference needs a step above 0; found step={self.step}")
         slopes = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
-        for sample, unit in _pieces(inputs, model.max_rows // 2):
+        for sample, unit in _sample_unit_pairs(inputs, model.max_rows // 2):
             slopes[sample, unit] = self._slopes(model, inputs.take(sample), targets[sample], unit)
-        each = units.lookup(slopes[:, None], inputs.units)[:, 0]
-        return Explanation(torch.where(inputs.units < 0, 0, each).to(inputs.x.dtype))
+        by_element = units.lookup(slopes[:, None], inputs.units)[:, 0]
+        return Explanation(torch.where(inputs.units < 0, 0, by_element).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row on either side, for every unit."""
         return Rows(2 * n_units)
 
     def _slopes(self, model: Model, inputs: Inputs, targets: Tensor, unit: Tensor) -> Tensor:
         """`[K]`: of sample `k` in its unit `unit[k]`."""
-        mine = inputs.units == unit.view(-1, *[1] * (inputs.x.dim() - 1))
-        move = mine * (self.step * inputs.domain.scale).to(inputs.x)
+        is_moved = inputs.units == unit.view(-1, *[1] * (inputs.x.dim() - 1))
+        move = is_moved * (self.step * inputs.domain.scale).to(inputs.x)
         ends = inputs.stacked(torch.stack([inputs.x + move, inputs.x - move], dim=1))
         up, down = model.target_output(ends, targets.repeat_interleave(2)).double().view(-1, 2).T
         slopes: Tensor = (up - down) / (2 * move.double().flatten(1).sum(1))
         return slopes
 
 
-def _pieces(inputs: Inputs, at_once: int) -> list[tuple[Tensor, Tensor]]:
-    """Every unit of every sample, in pieces: `[K]` samples and `[K]` units."""
+def _sample_unit_pairs(inputs: Inputs, at_once: int) -> list[tuple[Tensor, Tensor]]:
+    """Every unit of every sample, in parts of at most `at_once`: `[K]` samples and `[K]` units."""
     pairs = units.present(inputs.units).nonzero().split(max(at_once, 1))
-    return [(piece[:, 0], piece[:, 1]) for piece in pairs]
+    return [(part[:, 0], part[:, 1]) for part in pairs]

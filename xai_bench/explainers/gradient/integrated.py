@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xai_bench.core.baselines import references
 from xai_bench.explainers.gradient.engine import weighted_gradients
+from xai_bench.explainers.stated_rows import in_equal_shares
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 Quadrature = Literal["gauss_legendre", "left", "right", "middle", "trapezoid"]
@@ -17,7 +18,7 @@ Quadrature = Literal["gauss_legendre", "left", "right", "middle", "trapezoid"]
 
 @dataclass(frozen=True)
 class IntegratedGradients:
-    """The mean gradient on the straight line from reference to input, times the way between them.
+    """The mean gradient on the straight line from reference to input, times their difference.
 
     `budget` model rows are shared evenly by the references, a point of the line each. A
     Gauss-Legendre sum over `n` points is exact for gradients that are polynomials of degree below
@@ -36,22 +37,29 @@ class IntegratedGradients:
     quadrature: Quadrature = "gauss_legendre"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The mean over references.
+
+        Raises `Unsupported` where the budget leaves a reference without points, or the model has
+        no gradient.
+        """
         starts = references(self.baseline, inputs, rng=rng)
         n_references = starts.shape[1]
+        # A trapezoid has two ends, so one point makes none.
         n_steps = steps(self.budget, n_references, 2 if self.quadrature == "trapezoid" else 1)
         nodes, shares = nodes_of(self.quadrature, n_steps)
 
         def point(k: int) -> tuple[Tensor, Tensor]:
             start, step = starts[:, k // n_steps], k % n_steps
-            way = inputs.x - start
-            return start + nodes[step] * way, shares[step] / n_references * way
+            difference = inputs.x - start
+            return start + nodes[step] * difference, shares[step] / n_references * difference
 
         return Explanation(
             weighted_gradients(model, inputs, targets, n_references * n_steps, point)
         )
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        spent = self.budget // n_references * n_references
+        """As many points for every reference as the budget allows, forward and back."""
+        spent = in_equal_shares(self.budget, n_references)
         return Rows(spent, spent)
 
 
@@ -68,11 +76,11 @@ def steps(budget: int, n_references: int, least: int = 1) -> int:
 def nodes_of(quadrature: Quadrature, n: int) -> tuple[list[float], list[float]]:
     """`n` places in [0, 1] and their weights, which add up to 1."""
     if quadrature == "gauss_legendre":
-        nodes, weights = np.polynomial.legendre.leggauss(n)
+        nodes, weights = np.polynomial.legendre.leggauss(n)  # on [-1, 1]
         return ((1 + nodes) / 2).tolist(), (weights / 2).tolist()
     if quadrature == "trapezoid":
-        inner = 1 / (n - 1)
-        ends_halved = [inner / 2, *[inner] * (n - 2), inner / 2]
-        return [k * inner for k in range(n)], ends_halved
+        width = 1 / (n - 1)
+        ends_halved = [width / 2, *[width] * (n - 2), width / 2]
+        return [k * width for k in range(n)], ends_halved
     offset = {"left": 0.0, "middle": 0.5, "right": 1.0}[quadrature]
     return [(k + offset) / n for k in range(n)], [1 / n] * n

@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_bench.core.baselines import references
+from xai_bench.core.spatial import filter_along, require_spatial
 from xai_bench.explainers.gradient.engine import gradient, weighted_gradients
 from xai_bench.explainers.gradient.integrated import nodes_of, steps
-from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.explainers.stated_rows import in_equal_shares
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,21 @@ class BlurIntegratedGradients:
     max_sigma: float = 0.17
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Raises `Unsupported` for inputs without space or time, ValueError for no blur."""
         if self.max_sigma <= 0:
             raise ValueError(f"a blur needs a width above 0; found max_sigma={self.max_sigma}")
         nodes, shares = nodes_of("gauss_legendre", steps(self.budget, 1))
         widest = self.widest(inputs)
 
         def point(k: int) -> tuple[Tensor, Tensor]:
-            there, slope = blurred(inputs, widest * nodes[k], widest)
-            return there, -widest * shares[k] * slope
+            x, slope = blurred(inputs, widest * nodes[k], widest)
+            # The path goes from the widest blur to none: its width falls.
+            return x, -widest * shares[k] * slope
 
         return Explanation(weighted_gradients(model, inputs, targets, self.budget, point))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row per width of the blur, forward and back."""
         return Rows(self.budget, self.budget)
 
     def widest(self, inputs: Inputs) -> float:
@@ -81,47 +86,55 @@ class GuidedIntegratedGradients:
     anchors: int = 20
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The mean over references.
+
+        Raises `Unsupported` where the budget leaves a reference without two points.
+        """
         starts = references(self.baseline, inputs, rng=rng).unbind(1)
         n_steps = steps(self.budget, len(starts), 2) - 1
         parts = [self._from(start, n_steps, model, inputs, targets) for start in starts]
         return Explanation(sum(parts[1:], start=parts[0]) / len(parts))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        spent = self.budget // n_references * n_references
+        """As many points for every reference as the budget allows, forward and back."""
+        spent = in_equal_shares(self.budget, n_references)
         return Rows(spent, spent)
 
     def _from(
         self, start: Tensor, n_steps: int, model: Model, inputs: Inputs, targets: Tensor
     ) -> Tensor:
-        way = inputs.x - start
-        here, place = start, torch.zeros_like(way)
-        slope = gradient(model, inputs.with_x(here), targets)
-        total = torch.zeros_like(way)
+        """`start [B, *S] -> [B, *S]`: the integral along the path from one reference."""
+        difference = inputs.x - start
+        x, progress = start, torch.zeros_like(difference)
+        slope = gradient(model, inputs.with_x(x), targets)
+        total = torch.zeros_like(difference)
         for step in range(n_steps):
-            place = self._moved(place, way, slope, (step + 1) / n_steps)
-            there = start + place * way
-            after = gradient(model, inputs.with_x(there), targets)
-            total = total + (slope + after) / 2 * (there - here)
-            here, slope = there, after
+            progress = self._moved(progress, difference, slope, (step + 1) / n_steps)
+            next_x = start + progress * difference
+            next_slope = gradient(model, inputs.with_x(next_x), targets)
+            total = total + (slope + next_slope) / 2 * (next_x - x)
+            x, slope = next_x, next_slope
         return total
 
-    def _moved(self, place: Tensor, way: Tensor, slope: Tensor, share: float) -> Tensor:
-        """`place`, how much of its way each element `[B, *S]` has made, when all together have made
-        `share` of theirs.
+    def _moved(self, progress: Tensor, difference: Tensor, slope: Tensor, share: float) -> Tensor:
+        """`[B, *S]`: the progress of each element when all together have moved `share` of the L1
+        distance; `progress`, from 0 to 1, is what it was one step before.
         """
         if share == 1:  # without the rounding of its parts
-            return torch.ones_like(place)
-        last = math.ceil(share * self.anchors - 1e-9) / self.anchors
-        place, length = place.clamp(min=last - 1 / self.anchors).flatten(1), way.abs().flatten(1)
-        needed = share * length.sum(1) - (place * length).sum(1)
-        room = (last - place) * length
-        height = torch.where(room > 0, slope.abs().flatten(1), torch.inf)
-        order = height.argsort(dim=1, stable=True)
-        size = max(math.ceil(self.fraction * place.shape[1]), 1)
-        gone = _in_groups(room.gather(1, order), needed, size)
-        gone = _ties_alike(gone, room.gather(1, order), height.gather(1, order))
-        part = torch.empty_like(place).scatter_(1, order, gone)
-        return (place + part * (last - place)).view_as(way)
+            return torch.ones_like(progress)
+        # The next anchor bounds every element from above, the one before from below.
+        upper = math.ceil(share * self.anchors - 1e-9) / self.anchors
+        progress = progress.clamp(min=upper - 1 / self.anchors).flatten(1)
+        length = difference.abs().flatten(1)
+        needed = share * length.sum(1) - (progress * length).sum(1)
+        room = (upper - progress) * length
+        size = torch.where(room > 0, slope.abs().flatten(1), torch.inf)
+        order = size.argsort(dim=1, stable=True)
+        group = max(math.ceil(self.fraction * progress.shape[1]), 1)
+        used = _in_groups(room.gather(1, order), needed, group)
+        used = _ties_alike(used, room.gather(1, order), size.gather(1, order))
+        part = torch.empty_like(progress).scatter_(1, order, used)
+        return (progress + part * (upper - progress)).view_as(difference)
 
 
 def _in_groups(room: Tensor, needed: Tensor, size: int) -> Tensor:
@@ -136,47 +149,37 @@ def _in_groups(room: Tensor, needed: Tensor, size: int) -> Tensor:
     return used
 
 
-def _ties_alike(gone: Tensor, room: Tensor, height: Tensor) -> Tensor:
-    """`[B, N]` each, by rising height: elements of one height use the same part of their room, for
-    otherwise their position would decide.
+def _ties_alike(used: Tensor, room: Tensor, size: Tensor) -> Tensor:
+    """`[B, N]` each, by rising size of the gradient: elements whose gradients are equally large use
+    the same part of their room, for otherwise their position would decide.
     """
-    tie = functional.pad((height.diff(dim=1) != 0).long().cumsum(1), (1, 0))
-    used = torch.zeros_like(gone).scatter_add_(1, tie, gone * room).gather(1, tie)
-    whole = torch.zeros_like(gone).scatter_add_(1, tie, room).gather(1, tie)
-    return torch.where(whole > 0, used / torch.where(whole > 0, whole, 1), 0)
+    tie = functional.pad((size.diff(dim=1) != 0).long().cumsum(1), (1, 0))
+    moved = torch.zeros_like(used).scatter_add_(1, tie, used * room).gather(1, tie)
+    whole = torch.zeros_like(used).scatter_add_(1, tie, room).gather(1, tie)
+    return torch.where(whole > 0, moved / torch.where(whole > 0, whole, 1), 0)
 
 
 def blurred(inputs: Inputs, sigma: float, widest: float) -> tuple[Tensor, Tensor]:
     """`[B, *S]` twice: x after a Gaussian blur along space or time, and its slope in `sigma`.
 
     The edge value continues beyond the border. All widths up to `widest`, all in elements, share a
-    radius, so that the slope is that of the blur as computed. Padding stays as it is.
+    radius, so that the slope is that of the blur as computed. Padding stays as it is. Raises
+    `Unsupported` where x has no axes of space or time.
     """
-    n_axes = inputs.x.dim() - 2
-    if n_axes not in (1, 2):
-        raise Unsupported(
-            "blur integrated gradients need inputs [channels, time] or [channels, height, width]; "
-            f"these have shape {list(inputs.x.shape[1:])}"
-        )
     smooth, slope = inputs.x, torch.zeros_like(inputs.x)
-    for axis in range(2, 2 + n_axes):
+    for axis in require_spatial(inputs, "blur_integrated_gradients"):
         radius = min(math.ceil(3 * widest), inputs.x.shape[axis] - 1)
         kernel, change = _kernel(sigma, radius, inputs.x)
-        slope = _filtered(slope, axis, kernel) + _filtered(smooth, axis, change)
-        smooth = _filtered(smooth, axis, kernel)
+        # The product rule: what the axes before gave moves, too.
+        slope = filter_along(slope, axis, kernel) + filter_along(smooth, axis, change)
+        smooth = filter_along(smooth, axis, kernel)
     padding = inputs.units < 0
     return torch.where(padding, inputs.x, smooth), torch.where(padding, 0, slope)
 
 
 def _kernel(sigma: float, radius: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights of a Gaussian that add up to 1, and their slope in `sigma`."""
+    """`[2 r + 1]` twice: the weights of a Gaussian that add up to 1, and their slope in `sigma`."""
     square = torch.arange(-radius, radius + 1, dtype=torch.float64).square()
     kernel = torch.softmax(-square / (2 * sigma**2), 0)
     change = kernel * (square - (kernel * square).sum()) / sigma**3
     return kernel.to(like), change.to(like)
-
-
-def _filtered(x: Tensor, axis: int, kernel: Tensor) -> Tensor:
-    moved, radius = x.movedim(axis, -1), len(kernel) // 2
-    rows = functional.pad(moved.reshape(-1, 1, moved.shape[-1]), (radius, radius), mode="replicate")
-    return functional.conv1d(rows, kernel.view(1, 1, -1)).view(moved.shape).movedim(-1, axis)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
-from xai_bench.explainers.estimates import BudgetedExplainer, require, require_ascending
+from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending, require_rows
 from xai_bench.explainers.removal.regression import least_squares
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows
 
@@ -127,7 +127,7 @@ def _learnt(
 ) -> Iterator[Explanation]:
     """One answer per budget (ascending): values are kept, and draws made again when needed."""
     require_ascending(budgets)
-    require(budgets, 2)
+    require_rows(budgets, 2)
     known = torch.zeros(len(inputs), 0, dtype=torch.float64)
     for budget in budgets:
         values, credits = [], []
@@ -208,7 +208,7 @@ def _mixtures(inputs: Inputs, budget: int, rng: Rng) -> Tensor:
     background = inputs.domain.background
     row = rng.child("rows").integers(len(background), budget)
     kept = rng.child("kept").uniform(budget, units.width(inputs.units)) < 0.5
-    stays = units.stays(kept, inputs.units)
+    stays = units.kept_elements(kept, inputs.units)
     return torch.where(stays, inputs.x[:, None], background[row].to(inputs.x))
 
 

@@ -171,7 +171,7 @@ class LimeText:
             kept = torch.zeros(1, len(texts), n_units, dtype=torch.bool)
             for row, text in enumerate(texts):
                 kept[0, row, [int(word) for word in text.split()]] = True
-            stays = units.stays(kept, sample.inputs.units)[0][:, None]
+            stays = units.kept_elements(kept, sample.inputs.units)[0][:, None]
             points = torch.where(stays, sample.x, starts)
             mean: Floats = sample.values(points.flatten(0, 1)).reshape(len(texts), -1).mean(1)
             return mean[:, None]

@@ -65,7 +65,7 @@ def _mean_change(case: Case, sigma: float, n_draws: int, *, on_top: bool) -> Ten
     rank = units.ranking(size, inputs.units, rng=rng)
     top, column = counts(units.count(inputs.units), TOP).unique(dim=1, return_inverse=True)
     still = (rank[:, None] >= top[..., None]) == on_top
-    stays = units.stays(still, inputs.units)
+    stays = units.kept_elements(still, inputs.units)
     intact = coalitions.values_at(case.model, inputs, case.targets, inputs.x[:, None])
     changes = torch.zeros(stays.shape[:2], dtype=torch.float64)
     for draw in range(n_draws):
