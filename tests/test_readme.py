@@ -1,58 +1,60 @@
-"""What the README shows is run as it is written there."""
+"""What README.md and FOOTGUNS.md show is run as it is written there, or at least understood."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
+import shlex
 
 import pytest
 import torch
 from torch import nn
 
+from tests.support import pages
 from tests.support.paths import ROOT
+from xai_bench import cli
+from xai_bench.runner.config import compose, preflight
 
 README = ROOT / "README.md"
-
-
-def block(language: str, containing: str) -> str:
-    """The one code block in that language with that text."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    [found] = [text for text in blocks if containing in text]
-    return str(found)
+COMMANDS = [words for text in pages.blocks(README) for words in pages.commands(text)]
+RUNS = [words[2:] for words in COMMANDS if words[:2] == ["xai-bench", "run"]]
 
 
 def test_the_five_lines_of_python() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     names = {"model": model, "x": torch.ones(5, 6), "x_train": torch.eye(6).repeat(3, 1)}
-    exec(block("python", "xai_bench.workbench"), names)
+    [text] = pages.blocks(README, "python")
+    exec(text, names)
     assert names["attributions"].shape == (5, 6)
     assert set(names["scores"]) == {"abpc", "faithfulness_correlation"}
     assert list(names["table"].index) == ["integrated_gradients", "kernel_shap", "random"]
 
 
+def test_every_command_exists() -> None:
+    commands = {words[1] for words in COMMANDS if words[0] == "xai-bench"}
+    assert commands == set(cli.COMMANDS)
+
+
 @pytest.mark.slow
-def test_your_own_explainer(tmp_path: Path) -> None:
-    files = {
-        "my_package/__init__.py": "",
-        "my_package/explainers.py": block("python", "class GradientTimesDeparture"),
-        "my_conf/explainer/gradient_times_departure.yaml": block("yaml", "GradientTimesDeparture"),
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    shown = [
-        "--config-dir", "my_conf", "explainer=[gradient_times_departure,random]",
-        "allow=[my_package]",
-    ]  # fmt: skip
-    assert "xai-bench run --config-dir my_conf 'explainer=[grad" in README.read_text("utf-8")
-    small = ["recorder=none", "evaluation.n_samples=8", "metric=[abpc]"]
-    script = Path(sys.executable).with_name("xai-bench")
-    for command in (["run", *shown, *small], ["check", "explainer=gradient_times_departure",
-                    "--config-dir", "my_conf", "allow=[my_package]"]):  # fmt: skip
-        done = subprocess.run(
-            [script, *command], capture_output=True, text=True, cwd=tmp_path, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "gradient_times_departure" in done.stdout
+@pytest.mark.parametrize("arguments", RUNS, ids=shlex.join)
+def test_every_run_is_one_that_can_be_started(arguments: list[str]) -> None:
+    """Composed and checked; your own folder and package are those of docs/how-to, run there."""
+    if "--help" in arguments or "my_conf" in arguments:
+        return
+    for cfg in compose.configurations(compose.parse(arguments)):
+        assert preflight.check(cfg) == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "FOOTGUNS.md", "CHANGELOG.md"])
+def test_every_page_and_folder_that_is_named_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    linked = re.findall(r"\]\(([\w./-]+)\)", text)
+    named = re.findall(r"`((?:docs|conf|tests|xai_bench|benchmarks|experiments)/[\w./-]*)`", text)
+    missing = [path for path in {*linked, *named} if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_target_that_is_named_exists(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make ([\w-]+)", (ROOT / page).read_text("utf-8"), re.MULTILINE):
+        assert f"\n{target}: " in makefile, target
