@@ -21,7 +21,7 @@ from xai_bench.explainers.removal.rise import RISE, UnitRISE
 from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.explainers.removal.sobol import Sobol
 from xai_bench.explainers.surrogate.lime import LIME, LassoLIME
-from xai_bench.explainers.surrogate.tabular_lime import TabularLIME, _point, _same
+from xai_bench.explainers.surrogate.tabular_lime import TabularLIME, _kept, _point
 from xai_bench.types import Unsupported
 
 ZERO = Constant(0.0)
@@ -183,7 +183,7 @@ def test_quartile_lime_keeps_a_category_whole():
         "one-hot stays one-hot"
     )
     alike = (points[..., 3:6] == world.inputs.x[:, None, 3:6]).all(-1)
-    assert torch.equal(_same(world.inputs, points)[..., 3], alike)
+    assert torch.equal(_kept(world.inputs, points)[..., 3], alike)
 
 
 @pytest.mark.parametrize("explainer", ANYTIME, ids=ids)

@@ -18,9 +18,7 @@ from xai_bench.core.cost import Metered
 from xai_bench.explainers.surrogate.local import (
     LocalLinearSurrogate,
     LocalTreeSurrogate,
-    _mixtures,
-    _noise,
-    path_credits,
+    path_attribution,
 )
 from xai_bench.types import Unsupported
 
@@ -87,7 +85,7 @@ def test_the_ridge_is_that_of_scikit_learn() -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     world, width, ridge = toy_worlds.tabular(), 0.5, 0.1
     found = world.explain(replace(LINE, ridge=ridge))
-    noise = _noise(world.inputs, 64, world.rng)
+    noise = LINE.draw(world.inputs, 64, world.rng)
     scale = world.inputs.domain.scale
     for b, target in enumerate(world.targets.tolist()):
         answers = world.model.module(world.inputs.x[b] + width * scale * noise[b])[:, target]
@@ -110,7 +108,7 @@ def saabas(tree: Any, x: np.ndarray) -> np.ndarray:
 def test_the_tree_is_that_of_scikit_learn(depth: int, leaf: int) -> None:
     sklearn_tree = pytest.importorskip("sklearn.tree")
     world = smooth()
-    draws = _mixtures(world.inputs, 64, world.rng)
+    draws = TREE.draw(world.inputs, 64, world.rng)
     found = world.explain(replace(TREE, max_depth=depth, min_samples_leaf=leaf))
     for b, target in enumerate(world.targets.tolist()):
         answers = world.model.module(draws[b])[:, target]
@@ -130,9 +128,9 @@ def test_a_step_by_hand() -> None:
     values = torch.tensor([[0.0, 0, 0, 8]]).double()
     for x, expected in ((1.6, 6.0), (1.4, -2.0), (-9.0, -2.0)):
         at = torch.tensor([[x, 5.0]]).double()
-        assert path_credits(draws, values, at, 3, 1).tolist() == [[expected, 0.0]]
+        assert path_attribution(draws, values, at, 3, 1).tolist() == [[expected, 0.0]]
     # With two draws in each leaf, only the middle can be asked: means 0 and 4, from 2.
-    assert path_credits(draws, values, torch.tensor([[1.6, 5.0]]).double(), 3, 2)[0, 0] == 2.0
+    assert path_attribution(draws, values, torch.tensor([[1.6, 5.0]]).double(), 3, 2)[0, 0] == 2.0
 
 
 def test_a_model_that_ignores_x_credits_nobody() -> None:
@@ -143,7 +141,7 @@ def test_a_model_that_ignores_x_credits_nobody() -> None:
 
 def test_draws_mix_the_sample_with_whole_units_of_one_row() -> None:
     world = toy_worlds.tabular()
-    draws = _mixtures(world.inputs, 400, world.rng)
+    draws = TREE.draw(world.inputs, 400, world.rng)
     assert (draws[..., 3:6].sum(2) == 1).all(), "a category stays one"
     own = (draws == world.inputs.x[:, None])[..., 0].double().mean()
     assert own.item() == pytest.approx(0.5, abs=0.05)

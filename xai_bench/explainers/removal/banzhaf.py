@@ -8,12 +8,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from xai_bench.explainers.removal import paired_sampling
-from xai_bench.explainers.removal.engine import CoalitionSampler, UnitAttributions
+from xai_bench.explainers.removal.engine import UnitAttributions
+from xai_bench.explainers.removal.paired_sampling import PairedSampler
 from xai_bench.types import Kind, Rng
 
 
 @dataclass(frozen=True)
-class Banzhaf(CoalitionSampler):
+class Banzhaf(PairedSampler):
     """A unit's mean gain over all coalitions of the others, each as likely; gains need not add up.
 
     They are the coefficients of the linear function closest to the game (Hammer & Holzman 1992),
@@ -28,14 +29,12 @@ class Banzhaf(CoalitionSampler):
     paper: ClassVar[str] = "Banzhaf 1965; Liu+ 2024, arXiv:2410.08336"
     version: ClassVar[int] = 2
 
-    def least(self, n_units: int) -> int:
-        return 2 * n_units
-
-    def n_coalitions(self, n_units: int, most: int) -> int:
-        return paired_sampling.n_coalitions(n_units, most)
-
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        return paired_sampling.both(paired_sampling.by_coins(n_units, n_coalitions // 2, rng=rng))
+        """`kept [K, u]`: pairs of complements."""
+        halves = paired_sampling.draw_uniformly(n_units, n_coalitions // 2, rng=rng)
+        return paired_sampling.with_complements(halves)
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
-        return paired_sampling.linear_game(kept, values, paired_sampling.fair(kept.shape[1]), None)
+        """The regression of the values, in which every coalition weighs the same."""
+        weights = paired_sampling.equal_weights(kept.shape[1])
+        return paired_sampling.closest_linear_game(kept, values, weights, None)

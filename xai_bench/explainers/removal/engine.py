@@ -7,16 +7,15 @@ for samples with any number of units and spreads the results over the elements o
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from xai_bench.core import units
+from xai_bench.core import cooperative_games, units
 from xai_bench.core.coalitions import CoalitionGame, PermutedDesign
 from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending
 from xai_bench.types import Baseline, Explanation, Inputs, Model, Rng, Rows, Unsupported
@@ -48,7 +47,9 @@ class Solver(Protocol):
     """
 
     @property
-    def baseline(self) -> Baseline: ...
+    def baseline(self) -> Baseline:
+        """What an absent unit is replaced by."""
+        ...
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         """`kept [K, u], values [b, K]` float64 to attributions of the units."""
@@ -61,6 +62,63 @@ class CoalitionDesign(Solver, Protocol):
     def coalitions(self, n_units: int) -> Tensor:
         """`kept [K, u]` bool."""
         ...
+
+
+@dataclass(frozen=True)
+class FixedCoalitions(ABC):
+    """Base of explainers whose coalitions are fixed; a subclass states them and the solution."""
+
+    baseline: Baseline
+
+    @abstractmethod
+    def n_coalitions(self, n_units: int) -> int:
+        """How many coalitions are evaluated."""
+
+    @abstractmethod
+    def coalitions(self, n_units: int) -> Tensor:
+        """`kept [K, u]` bool, `K = n_coalitions`."""
+
+    @abstractmethod
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """As in `Solver`."""
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The attributions of the units, spread over their elements."""
+        return explain_by_design(self, model, inputs, targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row for every coalition and reference."""
+        return Rows(self.n_coalitions(n_units) * n_references)
+
+
+@dataclass(frozen=True)
+class AllCoalitions(FixedCoalitions):
+    """Base of explainers that evaluate all `2^U` coalitions.
+
+    Attributes:
+        max_units: beyond so many units `Unsupported` is raised.
+    """
+
+    max_units: int = 15  # 32,768 rows per sample and reference
+
+    def n_coalitions(self, n_units: int) -> int:
+        """`2^u`."""
+        return 1 << n_units
+
+    def coalitions(self, n_units: int) -> Tensor:
+        """`[2^u, u]` bool, in the order of `cooperative_games.all_coalitions`."""
+        return cooperative_games.all_coalitions(n_units)
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The attributions of the units; raises `Unsupported` beyond `max_units`."""
+        n_units = units.width(inputs.units)
+        if n_units > self.max_units:
+            raise Unsupported(
+                f"{type(self).__name__} of {n_units} units needs 2^{n_units} coalitions; at most "
+                f"{self.max_units} units are allowed: take an estimate, such as kernel_shap or "
+                "shapley_interactions"
+            )
+        return super().explain(model, inputs, targets, rng=rng)
 
 
 @dataclass(frozen=True)
@@ -89,7 +147,10 @@ class CoalitionSampler(BudgetedExplainer):
 
     @abstractmethod
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        """`kept [K, u]` bool, or the shares that stay; `rng` has one row, `K = n_coalitions`."""
+        """`kept [K, u]` bool, or the shares that are kept; `rng` has one row, `K = n_coalitions`.
+
+        Must start with the design of any smaller number of coalitions.
+        """
 
     @abstractmethod
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
@@ -101,17 +162,18 @@ class CoalitionSampler(BudgetedExplainer):
         """One explanation per budget; what a smaller one evaluated is not evaluated again.
 
         Each has the bits that it has on its own. Raises `Unsupported` at a budget with which the
-        units cannot be told apart.
+        units cannot be told apart, ValueError where budgets do not ascend.
         """
         require_ascending(budgets)
         groups = _groups(self.baseline, model, inputs, targets, rng)
         sizes = [[_affordable(self, budget, group) for budget in budgets] for group in groups]
         designs = [_drawn(self, g, size[-1]) for g, size in zip(groups, sizes, strict=True)]
         for number in range(len(budgets)):
-            each = zip(designs, sizes, strict=True)
-            yield _explanation(inputs, [one.solve(self, size[number]) for one, size in each])
+            pairs = zip(designs, sizes, strict=True)
+            yield _explanation(inputs, [drawn.solve(self, size[number]) for drawn, size in pairs])
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row for every coalition and reference."""
         return Rows(self.n_coalitions(n_units, self.budget // n_references) * n_references)
 
 
@@ -124,8 +186,8 @@ def explain_by_design(
     sample's coalitions depend on its own units only.
     """
     groups = _groups(design.baseline, model, inputs, targets, rng)
-    asked = [_EvaluatedDesign(group, design.coalitions(group.n_units)) for group in groups]
-    return _explanation(inputs, [one.solve(design, len(one.design)) for one in asked])
+    evaluated = [_EvaluatedDesign(group, design.coalitions(group.n_units)) for group in groups]
+    return _explanation(inputs, [each.solve(design, len(each.design)) for each in evaluated])
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +214,8 @@ class _EvaluatedDesign:
     def solve(self, solver: Solver, n_coalitions: int) -> tuple[Tensor, UnitAttributions]:
         """The rows of the group, and their attributions from the first coalitions of the design."""
         fresh = self.design[self.values.shape[1] : n_coalitions]
-        alike = fresh.expand(len(self.values), -1, -1)
-        kept = alike if self.columns is None else PermutedDesign(fresh, self.columns)
+        shared = fresh.expand(len(self.values), -1, -1)
+        kept = shared if self.columns is None else PermutedDesign(fresh, self.columns)
         self.values = torch.cat([self.values, self.group.game.values(kept)], dim=1)
         solved = solver.solve(self.design[:n_coalitions], self.values)
         return self.group.rows, solved if self.columns is None else _by_unit(solved, self.columns)
@@ -182,14 +244,16 @@ def _by_unit(attributions: UnitAttributions, columns: Tensor) -> UnitAttribution
 def _groups(
     baseline: Baseline, model: Model, inputs: Inputs, targets: Tensor, rng: Rng
 ) -> list[_Group]:
+    """The samples by their number of units; those without units are left out."""
     counts = units.count(inputs.units)
     groups = []
     for n in [n for n in counts.unique().tolist() if n > 0]:
         rows = (counts == n).nonzero()[:, 0]
-        own = rng.take(rows)
-        some = inputs if len(rows) == len(inputs) else inputs.take(rows)
-        game = CoalitionGame(model, some, targets[rows], baseline, rng=own)
-        groups.append(_Group(game, rows, n, own))
+        row_rng = rng.take(rows)
+        # The whole batch keeps its shared layout of units, which a copy would lose.
+        part = inputs if len(rows) == len(inputs) else inputs.take(rows)
+        game = CoalitionGame(model, part, targets[rows], baseline, rng=row_rng)
+        groups.append(_Group(game, rows, n, row_rng))
     return groups
 
 
@@ -246,27 +310,6 @@ def _interactions(
         n_units = part.interactions.shape[1]
         out[rows, :n_units, :n_units] = part.interactions
     return out
-
-
-_CELLS = 1 << 19
-"""How many numbers are held at a time, so that what is computed from them stays in the cache."""
-
-
-def in_chunks(n_samples: int, cells: int) -> list[slice]:
-    """Slices of the samples, where each sample takes so many numbers."""
-    height = max(_CELLS // max(cells, 1), 1)
-    return [slice(start, start + height) for start in range(0, n_samples, height)]
-
-
-def row_matmul(values: Tensor, weights: Tensor) -> Tensor:
-    """`values [b, K] @ weights [K, u] -> [b, u]`, with the same bits in every batch.
-
-    That takes one product per sample, whose result starts on a cache line: hence a width that is a
-    multiple of 8.
-    """
-    n_units = weights.shape[1]
-    wide = functional.pad(weights.to(values), (0, -n_units % 8))
-    return (values[:, None] @ wide.expand(len(values), -1, -1))[:, 0, :n_units]
 
 
 def full_and_empty(n_units: int) -> Tensor:

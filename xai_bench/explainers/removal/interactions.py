@@ -9,21 +9,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.core import cooperative_games, units
+from xai_bench.core import cooperative_games
 from xai_bench.explainers.removal import paired_sampling
 from xai_bench.explainers.removal.engine import (
+    AllCoalitions,
     CoalitionSampler,
     UnitAttributions,
-    explain_by_design,
     full_and_empty,
-    in_chunks,
-    row_matmul,
 )
-from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.explainers.removal.row_products import in_chunks, row_matmul
+from xai_bench.types import Kind, Rng
 
 
 @dataclass(frozen=True)
-class ExactInteractions:
+class ExactInteractions(AllCoalitions):
     """Shapley values split into what a unit does alone and its half of what it does in each pair.
 
     `Explanation.interactions` holds half the Shapley interaction index of each pair, and on its
@@ -35,29 +34,11 @@ class ExactInteractions:
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Grabisch & Roubens 1999; Lundberg+ 2020, arXiv:1905.04610"
 
-    baseline: Baseline
-    max_units: int = 15
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        n_units = units.width(inputs.units)
-        if n_units > self.max_units:
-            raise Unsupported(
-                f"exact interactions of {n_units} units need 2^{n_units} coalitions; at most "
-                f"{self.max_units} units are allowed: take shapley_interactions"
-            )
-        return explain_by_design(self, model, inputs, targets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows((1 << n_units) * n_references)
-
-    def coalitions(self, n_units: int) -> Tensor:
-        return cooperative_games.all_coalitions(n_units)
-
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
-        credit = cooperative_games.shapley_values(values)
-        return UnitAttributions(
-            credit, None, _split(credit, cooperative_games.shapley_interactions(values))
-        )
+        """The values of all coalitions, `[b, 2^u]`, to Shapley values and their split."""
+        shapley = cooperative_games.shapley_values(values)
+        index = cooperative_games.shapley_interactions(values)
+        return UnitAttributions(shapley, None, _split(shapley, index))
 
 
 @dataclass(frozen=True)
@@ -77,19 +58,25 @@ class ShapleyInteractions(CoalitionSampler):
     budget: int = 2048
 
     def least(self, n_units: int) -> int:
+        """The two ends and two pairs, from which a standard error can be told."""
         return 6 if n_units > 1 else 2
 
     def n_coalitions(self, n_units: int, most: int) -> int:
+        """All that are allowed, in pairs; the two ends of a single unit."""
         return most - most % 2 if n_units > 1 else 2
 
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        """`kept [K, u]`: the ends, then pairs of complements."""
         if n_units == 1:
             return full_and_empty(n_units)
         # With replacement, however few units: what is drawn is weighed by its chance.
-        one = paired_sampling.again_by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
-        return torch.cat([full_and_empty(n_units), paired_sampling.both(one)])
+        halves = paired_sampling.draw_by_kernel_with_replacement(
+            n_units, n_coalitions // 2 - 1, rng=rng
+        )
+        return torch.cat([full_and_empty(n_units), paired_sampling.with_complements(halves)])
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """Equal shares of the whole change, corrected by means over the drawn coalitions."""
         n_units, whole = kept.shape[1], values[:, :1] - values[:, 1:2]
         if n_units == 1:
             return UnitAttributions(
@@ -98,18 +85,21 @@ class ShapleyInteractions(CoalitionSampler):
         member, size = kept[2:], kept[2:].sum(1)
         # Equal shares of the whole change have no part in any correction and no interactions.
         surplus = values[:, 2:] - values[:, 1:2] - whole * size / n_units
-        of_one, of_two = _weights(n_units)
-        counts = torch.where(member, of_one[size, 1:], of_one[size, :1])
-        mean, errors = _mean_of_pairs(surplus, counts)
-        index = _interactions(member, surplus, of_two[size])
-        credit = whole / n_units + mean
+        of_units, of_pairs = _weights(n_units)
+        weight = torch.where(member, of_units[size, 1:], of_units[size, :1])
+        mean, errors = _mean_of_pairs(surplus, weight)
+        index = _interactions(member, surplus, of_pairs[size])
+        shapley = whole / n_units + mean
         return UnitAttributions(
-            credit, errors, _split(credit, index), degrees_of_freedom=len(member) // 2 - 1
+            shapley, errors, _split(shapley, index), degrees_of_freedom=len(member) // 2 - 1
         )
 
 
 def _mean_of_pairs(surplus: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """`[b, 2 n], [2 n, u] -> [b, u]` twice: the mean of the products, and its error by pairs."""
+    """`[b, 2 n], [2 n, u] -> [b, u]` twice: the mean of the products, and its error by pairs.
+
+    A coalition and its complement are not independent, so pairs are the draws.
+    """
     n_pairs = len(weight) // 2
     mean = row_matmul(surplus, weight) / (2 * n_pairs)
     crossed = row_matmul(surplus[:, ::2] * surplus[:, 1::2], weight[::2] * weight[1::2])
@@ -118,30 +108,33 @@ def _mean_of_pairs(surplus: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variance.sqrt()
 
 
-def _split(credit: Tensor, index: Tensor) -> Tensor:
+def _split(shapley: Tensor, index: Tensor) -> Tensor:
     """`[b, u], [b, u, u] -> [b, u, u]`: halves of the indices, and the rest on the diagonal."""
-    off = index / 2
-    off.diagonal(dim1=1, dim2=2).zero_()
-    return off + (credit - off.sum(2)).diag_embed()
+    pairs = index / 2
+    pairs.diagonal(dim1=1, dim2=2).zero_()
+    return pairs + (shapley - pairs.sum(2)).diag_embed()
 
 
 def _interactions(member: Tensor, surplus: Tensor, weight: Tensor) -> Tensor:
     """`[K, u], [b, K], [K, 3] -> [b, u, u]`: the mean of surplus times weight, which depends on how
     many of the two are in a coalition: `none + either * (zi + zj) + both * zi * zj`.
     """
-    none, one, two = (surplus[..., None] * weight).unbind(2)
+    with_none, with_one, with_two = (surplus[..., None] * weight).unbind(2)
     z = member.double()
-    either = row_matmul(one - none, z)
-    curve = two - 2 * one + none
+    either = row_matmul(with_one - with_none, z)
+    curve = with_two - 2 * with_one + with_none
     parts = [curve[some] for some in in_chunks(len(curve), member.numel())]
     both = torch.cat([(z * c[..., None]).mT @ z.expand(len(c), -1, -1) for c in parts])
-    total = none.sum(1)[:, None, None] + either[:, :, None] + either[:, None, :] + both
+    total = with_none.sum(1)[:, None, None] + either[:, :, None] + either[:, None, :] + both
     return total / len(member)
 
 
 def _weights(n_units: int) -> tuple[Tensor, Tensor]:
     """`[u + 1, 2]` and `[u + 1, 3]`: what a coalition of each size counts for a unit and a pair, by
     how many of them it holds, divided by its chance to be drawn.
+
+    The weights of the discrete derivative in the Shapley interaction index, with the sign of a
+    difference: negative where an odd number of them is missing.
     """
     chance = [0.0, *(1 / (size * (n_units - size)) for size in range(1, n_units))]
     tables = [torch.zeros(n_units + 1, order + 1, dtype=torch.float64) for order in (1, 2)]
@@ -150,8 +143,8 @@ def _weights(n_units: int) -> tuple[Tensor, Tensor]:
             drawn = chance[size] / sum(chance)
             for held in range(max(0, order + size - n_units), min(order, size) + 1):
                 others = size - held
-                moebius = math.factorial(n_units - others - order) * math.factorial(others)
+                orders = math.factorial(n_units - others - order) * math.factorial(others)
                 # Whole numbers first: each alone is more than a float can hold.
-                share = moebius * math.comb(n_units, size) / math.factorial(n_units - order + 1)
+                share = orders * math.comb(n_units, size) / math.factorial(n_units - order + 1)
                 table[size, held] = (-1) ** (order - held) * share / drawn
     return tables[0], tables[1]

@@ -1,4 +1,4 @@
-"""Explainers that remove units and watch the output drop."""
+"""Explainers that remove units and measure how far the output drops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.explainers.removal.engine import UnitAttributions, explain_by_design, row_matmul
+from xai_bench.explainers.removal.engine import (
+    FixedCoalitions,
+    UnitAttributions,
+    explain_by_design,
+)
+from xai_bench.explainers.removal.row_products import row_matmul
 from xai_bench.types import (
     Baseline,
     Explanation,
@@ -25,30 +30,28 @@ from xai_bench.types import (
 
 
 @dataclass(frozen=True)
-class LeaveOneOut:
+class LeaveOneOut(FixedCoalitions):
     """The drop of the output when one unit is removed. Li+ 2016."""
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Li+ 2016, arXiv:1612.08220"
 
-    baseline: Baseline
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        return explain_by_design(self, model, inputs, targets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows((n_units + 1) * n_references)
+    def n_coalitions(self, n_units: int) -> int:
+        """The full one, and one without each unit."""
+        return n_units + 1
 
     def coalitions(self, n_units: int) -> Tensor:
+        """`[1 + u, u]` bool: the full coalition first."""
         return all_but(torch.eye(n_units, dtype=torch.bool))
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """The full coalition's value less that without each unit."""
         return UnitAttributions(values[:, :1] - values[:, 1:])
 
 
 @dataclass(frozen=True)
-class Occlusion:
+class Occlusion(FixedCoalitions):
     """The drop of the output when a sliding window of consecutive units is removed.
 
     A window's drop is shared evenly by its units; a unit gets the mean over the windows that cover
@@ -61,19 +64,77 @@ class Occlusion:
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
     search: ClassVar[Mapping[str, Range]] = {"window": Range(1, 8, whole=True)}
 
-    baseline: Baseline
     window: int = 3
     stride: int = 1
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The shared drops of the units; raises ValueError where windows leave some uncovered."""
         require_cover("occlusion", "window", self.window, self.stride)
-        return explain_by_design(self, model, inputs, targets, rng=rng)
+        return super().explain(model, inputs, targets, rng=rng)
 
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows((1 + n_windows(n_units, self.window, self.stride)) * n_references)
+    def n_coalitions(self, n_units: int) -> int:
+        """The full one, and one without each window."""
+        return 1 + n_windows(n_units, self.window, self.stride)
 
     def coalitions(self, n_units: int) -> Tensor:
+        """`[1 + n_windows, u]` bool: the full coalition first."""
         return all_but(windows(n_units, self.window, self.stride))
+
+    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """See `shared_drops`."""
+        return shared_drops(kept, values)
+
+
+@dataclass(frozen=True)
+class PatchOcclusion:
+    """The drop of the output when a square patch of an image, in all channels, is removed.
+
+    A patch's drop is shared evenly by its pixels; a pixel gets the mean over the patches that
+    cover it, shared by its channels. The last patches of a row or column end at the edge. Zeiler &
+    Fergus 2014, who give every pixel the whole drop: the same up to the factor `patch^2`.
+    """
+
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "removal"
+    paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
+    search: ClassVar[Mapping[str, Range]] = {"patch": Range(1, 8, whole=True)}
+
+    baseline: Baseline
+    patch: int = 3
+    stride: int = 1
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Raises `Unsupported` for what is no image, ValueError where pixels are uncovered."""
+        require_cover("occlusion_patches", "patch", self.patch, self.stride)
+        if inputs.x.dim() != 4:
+            raise Unsupported(
+                "occlusion_patches needs images [channels, height, width]; these inputs have "
+                f"shape {list(inputs.x.shape[1:])}: take occlusion"
+            )
+        height, width = inputs.x.shape[2:]
+        # Patches overlap as they please: here a pixel is a unit, whatever the units of the data.
+        pixels = torch.arange(height * width).view(height, width).expand_as(inputs.x)
+        patches = _Patches(self.baseline, height, width, self.patch, self.stride)
+        return explain_by_design(patches, model, replace(inputs, units=pixels), targets, rng=rng)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """Unknown: height and width do not follow from the number of units."""
+        return None
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """All pixels, then all but those of each patch."""
+
+    baseline: Baseline
+    height: int
+    width: int
+    patch: int
+    stride: int
+
+    def coalitions(self, n_units: int) -> Tensor:
+        down, across = (windows(n, self.patch, self.stride) for n in (self.height, self.width))
+        return all_but((down[:, None, :, None] & across[None, :, None, :]).flatten(2).flatten(0, 1))
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         return shared_drops(kept, values)
@@ -89,7 +150,7 @@ def require_cover(name: str, what: str, size: int, stride: int) -> None:
 
 
 def n_windows(length: int, size: int, stride: int) -> int:
-    """How many there are in `windows`."""
+    """The number of windows that `windows` gives."""
     return 1 + math.ceil(max(length - size, 0) / stride)
 
 
@@ -113,55 +174,3 @@ def shared_drops(kept: Tensor, values: Tensor) -> UnitAttributions:
     dropped = (~kept[1:]).double()
     share = dropped / dropped.sum(1, keepdim=True) / dropped.sum(0)
     return UnitAttributions(row_matmul(values[:, :1] - values[:, 1:], share))
-
-
-@dataclass(frozen=True)
-class PatchOcclusion:
-    """The drop of the output when a square patch of an image, in all channels, is removed.
-
-    A patch's drop is shared evenly by its pixels; a pixel gets the mean over the patches that
-    cover it, shared by its channels. The last patches of a row or column end at the edge. Zeiler &
-    Fergus 2014, who give every pixel the whole drop: the same up to the factor `patch^2`.
-    """
-
-    kind: ClassVar[Kind] = "contribution"
-    category: ClassVar[str] = "removal"
-    paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
-    search: ClassVar[Mapping[str, Range]] = {"patch": Range(1, 8, whole=True)}
-
-    baseline: Baseline
-    patch: int = 3
-    stride: int = 1
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_cover("occlusion_patches", "patch", self.patch, self.stride)
-        if inputs.x.dim() != 4:
-            raise Unsupported(
-                "occlusion_patches needs images [channels, height, width]; these inputs have "
-                f"shape {list(inputs.x.shape[1:])}: take occlusion"
-            )
-        height, width = inputs.x.shape[2:]
-        pixels = torch.arange(height * width).view(height, width).expand_as(inputs.x)
-        patches = _Patches(self.baseline, height, width, self.patch, self.stride)
-        return explain_by_design(patches, model, replace(inputs, units=pixels), targets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return None  # the number of units does not tell height and width
-
-
-@dataclass(frozen=True)
-class _Patches:
-    """All pixels, then all but those of each patch."""
-
-    baseline: Baseline
-    height: int
-    width: int
-    patch: int
-    stride: int
-
-    def coalitions(self, n_units: int) -> Tensor:
-        down, across = (windows(n, self.patch, self.stride) for n in (self.height, self.width))
-        return all_but((down[:, None, :, None] & across[None, :, None, :]).flatten(2).flatten(0, 1))
-
-    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
-        return shared_drops(kept, values)

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench.explainers.removal.engine import UnitAttributions, row_matmul
+from xai_bench.explainers.removal.engine import UnitAttributions
+from xai_bench.explainers.removal.row_products import row_matmul
 
 _SINGULAR = 1e-9
 """Below this share of the largest, a pivot or an eigenvalue says that the design does not cover a
 direction."""
-_MOST_SWEEPS = 1000
-_SWEEPS = 4
-"""So many go by between looks at whether the signs are right."""
+_MAX_SWEEPS = 1000
+_SWEEPS_PER_CHECK = 4
+"""Sweeps of the lasso between two checks of whether its signs are right."""
 
 
 class Regression:
@@ -21,9 +22,14 @@ class Regression:
 
     Errors are those of independent rows of any variance (White 1980), each residual divided by one
     less the mean leverage, as the jackknife divides by one less its own (MacKinnon & White 1985).
-    `spare [K]` is the share of a row's variance that counts, where a finite number of rows was
-    drawn without replacement. Directions that the design does not cover get coefficient 0 (the
-    solution of smallest norm); where it covers fewer than `n_free`, errors are NaN.
+    Directions that the design does not cover get coefficient 0 (the solution of smallest norm).
+
+    Args:
+        ridge: the penalty added to the diagonal of the normal equations.
+        spare: `[K]`, the share of a row's variance that counts, where a finite number of rows was
+            drawn without replacement; 1 by default.
+        n_free: how many directions there are to cover, by default `u`; errors are NaN where the
+            design covers fewer.
     """
 
     def __init__(
@@ -44,13 +50,13 @@ class Regression:
         self.solution = weighted @ inverse
         self.degrees_of_freedom = len(design) - float((inverse * gram).sum())
         enough = int(covered.sum()) >= (len(gram) if n_free is None else n_free)
-        self.told = self.degrees_of_freedom > 0.5 and enough
+        self.has_errors = self.degrees_of_freedom > 0.5 and enough
         self.spread = self.solution.square() * (1 if spare is None else spare[:, None])
 
-    def credits(self, response: Tensor) -> UnitAttributions:
-        """`[b, K]` to coefficients and their errors."""
+    def attributions(self, response: Tensor) -> UnitAttributions:
+        """`response [b, K]` to coefficients and their errors, `[b, u]`."""
         values = row_matmul(response, self.solution)
-        if not self.told:
+        if not self.has_errors:
             return UnitAttributions(values, torch.full_like(values, torch.nan))
         residual = response - row_matmul(values, self.design.mT)
         errors = row_matmul(residual.square(), self.spread).clamp(min=0).sqrt()
@@ -74,24 +80,27 @@ def regress_on_members(
     gram = weighted.mT.contiguous() @ member - total[..., None] * mean[:, :, None] * mean[:, None]
     right = (weighted * (values - centre)[..., None]).sum(1)
     normal = Normal(gram, right, ridge * torch.eye(kept.shape[2], dtype=gram.dtype))
-    found = normal.solution()
-    poor = (~normal.regular).nonzero()[:, 0]
-    if len(poor):
-        design, response = member[poor] - mean[poor, None], (values - centre)[poor]
-        found[poor] = least_squares(design, response, weight[poor], ridge)
-    residual = values - centre - (member @ found[..., None])[..., 0]
-    residual = residual + (mean * found).sum(1, keepdim=True)
-    meat = _scatter(kept.float(), (weight * residual).float(), mean)
-    return UnitAttributions(found, normal.errors(meat, kept.shape[1]))
+    coefficients = normal.solution()
+    singular = (~normal.regular).nonzero()[:, 0]
+    if len(singular):
+        design, response = member[singular] - mean[singular, None], (values - centre)[singular]
+        coefficients[singular] = least_squares(design, response, weight[singular], ridge)
+    residual = values - centre - (member @ coefficients[..., None])[..., 0]
+    residual = residual + (mean * coefficients).sum(1, keepdim=True)
+    scatter = _scatter(kept.float(), (weight * residual).float(), mean)
+    return UnitAttributions(coefficients, normal.errors(scatter, kept.shape[1]))
 
 
-def _scatter(member: Tensor, miss: Tensor, mean: Tensor) -> Tensor:
-    """`[b, u, u]` float64: the sum of `miss^2 (z - mean) (z - mean)'` over rows."""
-    missed = member * miss[..., None]
-    along = (missed.mT @ miss[..., None])[..., 0].double()[:, :, None] * mean[:, None]
-    size = miss.double().square().sum(1)[:, None, None]
-    whole = (missed.mT @ missed).double()
-    return whole - along - along.mT + size * mean[:, :, None] * mean[:, None]
+def _scatter(member: Tensor, residual: Tensor, mean: Tensor) -> Tensor:
+    """`[b, u, u]` float64: the sum of `residual^2 (z - mean) (z - mean)'` over rows `z`.
+
+    Multiplied out, so that the design is never centred.
+    """
+    scaled = member * residual[..., None]
+    cross = (scaled.mT @ residual[..., None])[..., 0].double()[:, :, None] * mean[:, None]
+    size = residual.double().square().sum(1)[:, None, None]
+    whole = (scaled.mT @ scaled).double()
+    return whole - cross - cross.mT + size * mean[:, :, None] * mean[:, None]
 
 
 class Normal:
@@ -108,17 +117,19 @@ class Normal:
         self.inverse = torch.cholesky_inverse(factor)[:, :n_units, :n_units]
 
     def solution(self) -> Tensor:
-        """`[b, u]`."""
+        """The coefficients, `[b, u]`."""
         return (self.inverse @ self.right[..., None])[..., 0]
 
-    def errors(self, meat: Tensor, n_rows: int) -> Tensor:
-        """`[b, u]` from `meat [b, u, u]`, the scatter of the rows' residuals; see `Regression`."""
-        variance = ((self.inverse @ meat) * self.inverse).sum(2)
+    def errors(self, scatter: Tensor, n_rows: int) -> Tensor:
+        """`[b, u]` from `scatter [b, u, u]`, that of the rows' residuals; see `Regression`.
+
+        The diagonal of the sandwich `inverse @ scatter @ inverse`, corrected for leverage.
+        """
+        variance = ((self.inverse @ scatter) * self.inverse).sum(2)
         degrees_of_freedom = (n_rows - (self.inverse * self.gram).sum((1, 2)))[:, None]
-        told = (degrees_of_freedom > 0.5) & self.regular[:, None]
-        return torch.where(
-            told, variance.clamp(min=0).sqrt() * n_rows / degrees_of_freedom, torch.nan
-        )
+        has_errors = (degrees_of_freedom > 0.5) & self.regular[:, None]
+        errors = variance.clamp(min=0).sqrt() * n_rows / degrees_of_freedom
+        return torch.where(has_errors, errors, torch.nan)
 
 
 def _factor(gram: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,17 +138,17 @@ def _factor(gram: Tensor) -> tuple[Tensor, Tensor]:
     Matrices grow to a multiple of 8, so that each starts on a cache line: only then are a sample's
     bits the same in every batch.
     """
-    spare = -gram.shape[1] % 8
+    n_added = -gram.shape[1] % 8
     size = gram.diagonal(dim1=1, dim2=2).amax(1)
-    padded = functional.pad(gram, (0, spare, 0, spare))
+    padded = functional.pad(gram, (0, n_added, 0, n_added))
     padded.diagonal(dim1=1, dim2=2)[:, gram.shape[1] :] = size[:, None]
     factor, info = torch.linalg.cholesky_ex(padded)
     pivots = factor.diagonal(dim1=1, dim2=2).square().amin(1)
-    good = (info == 0) & (pivots > _SINGULAR * size)
-    if not good.all():
-        whole = torch.eye(len(padded[0]), dtype=gram.dtype)
-        factor = torch.where(good[:, None, None], factor, whole)
-    return factor, good
+    regular = (info == 0) & (pivots > _SINGULAR * size)
+    if not regular.all():
+        identity = torch.eye(len(padded[0]), dtype=gram.dtype)
+        factor = torch.where(regular[:, None, None], factor, identity)
+    return factor, regular
 
 
 def least_squares(design: Tensor, response: Tensor, weight: Tensor, ridge: float = 0.0) -> Tensor:
@@ -150,11 +161,10 @@ def least_squares(design: Tensor, response: Tensor, weight: Tensor, ridge: float
     # A sample's bits are the same in every batch with this LAPACK driver only, and only where each
     # matrix starts on a cache line: hence rows of zeros up to a multiple of 8.
     height = n_rows + n_units + -(n_rows + n_units) % 8
-    rows, right = (
-        design.new_zeros(n_samples, height, n_units),
-        design.new_zeros(n_samples, height, 1),
-    )
+    rows = design.new_zeros(n_samples, height, n_units)
+    right = design.new_zeros(n_samples, height, 1)
     rows[:, :n_rows] = root[..., None] * design
+    # A penalty is a row for each coefficient, whose response is 0.
     rows[:, n_rows : n_rows + n_units].diagonal(dim1=1, dim2=2).fill_(ridge**0.5)
     right[:, :n_rows, 0] = root * response
     solution: Tensor = torch.linalg.lstsq(rows, right, rcond=1e-10, driver="gelsd").solution
@@ -169,33 +179,39 @@ def lasso(gram: Tensor, right: Tensor, alpha: float) -> Tensor:
     Each sample stops at its own convergence, so that its bits do not depend on the others.
     """
     scale = gram.diagonal(dim1=1, dim2=2)
-    found = torch.zeros_like(right)
+    solution = torch.zeros_like(right)
     active = torch.ones(len(right), dtype=torch.bool)
-    for sweep in range(_MOST_SWEEPS):
-        if sweep % _SWEEPS == _SWEEPS - 1:
-            exact, best = _of_signs(gram, right, alpha, found.sign())
-            found = torch.where((active & best)[:, None], exact, found)
-            active = active & ~best
-        before = found.clone()
+    for sweep in range(_MAX_SWEEPS):
+        if sweep % _SWEEPS_PER_CHECK == _SWEEPS_PER_CHECK - 1:
+            exact, is_minimum = _with_signs(gram, right, alpha, solution.sign())
+            solution = torch.where((active & is_minimum)[:, None], exact, solution)
+            active = active & ~is_minimum
+        before = solution.clone()
         for unit in range(right.shape[1]):
-            left = right[:, unit] - (gram[:, unit] * found).sum(1)
-            pull = left + scale[:, unit] * found[:, unit]
-            size = (pull.abs() - alpha).clamp(min=0) / scale[:, unit].clamp(min=1e-300)
-            found[:, unit] = torch.where(active, pull.sign() * size, found[:, unit])
-        change, largest = (found - before).abs().amax(1), found.abs().amax(1)
+            residual = right[:, unit] - (gram[:, unit] * solution).sum(1)
+            slope = residual + scale[:, unit] * solution[:, unit]
+            size = (slope.abs() - alpha).clamp(min=0) / scale[:, unit].clamp(min=1e-300)
+            solution[:, unit] = torch.where(active, slope.sign() * size, solution[:, unit])
+        change, largest = (solution - before).abs().amax(1), solution.abs().amax(1)
         active = active & (change > 1e-10 * largest)
         if not active.any():
             break
-    return found
+    return solution
 
 
-def _of_signs(gram: Tensor, right: Tensor, alpha: float, sign: Tensor) -> tuple[Tensor, Tensor]:
-    """`[b, u]`: the lasso were its signs known, and whether it is the minimum, `[b]` bool."""
+def _with_signs(gram: Tensor, right: Tensor, alpha: float, sign: Tensor) -> tuple[Tensor, Tensor]:
+    """`[b, u]`: the lasso were these its signs, and whether it is the minimum, `[b]` bool.
+
+    With fixed signs the lasso is linear. Its solution is the minimum where it has those signs, and
+    where no coefficient at 0 is pulled harder than `alpha` (the conditions of Karush, Kuhn and
+    Tucker).
+    """
     free = sign != 0
-    own = torch.where(free[:, :, None] & free[:, None], gram, 0)
-    normal = Normal(own, torch.where(free, right - alpha * sign, 0), (~free).to(gram).diag_embed())
+    free_gram = torch.where(free[:, :, None] & free[:, None], gram, 0)
+    free_right = torch.where(free, right - alpha * sign, 0)
+    normal = Normal(free_gram, free_right, (~free).to(gram).diag_embed())
     exact = torch.where(free, normal.solution(), 0)
-    pull = (right - (gram @ exact[..., None])[..., 0]).abs()
-    kept = (exact.sign() == sign).all(1)
-    best = normal.regular & kept & (free | (pull <= alpha * (1 + _SINGULAR))).all(1)
-    return exact, best
+    slope = (right - (gram @ exact[..., None])[..., 0]).abs()
+    same_signs = (exact.sign() == sign).all(1)
+    is_bounded = (free | (slope <= alpha * (1 + _SINGULAR))).all(1)
+    return exact, normal.regular & same_signs & is_bounded

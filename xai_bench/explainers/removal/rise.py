@@ -1,4 +1,4 @@
-"""RISE: the output under random masks, credited to what the masks let through."""
+"""RISE: the output under random masks, attributed to what the masks let through."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from xai_bench.core import coalitions
 from xai_bench.core.baselines import references
+from xai_bench.core.spatial import require_spatial
 from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending
-from xai_bench.explainers.removal.engine import CoalitionSampler, UnitAttributions, row_matmul
-from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.explainers.removal.engine import CoalitionSampler, UnitAttributions
+from xai_bench.explainers.removal.row_products import row_matmul
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows
 
 
 @dataclass(frozen=True)
@@ -38,30 +40,32 @@ class RISE(BudgetedExplainer):
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
     ) -> Iterator[Explanation]:
-        if inputs.x.dim() - 2 not in (1, 2):
-            raise Unsupported(
-                "rise needs inputs [channels, time] or [channels, height, width]; these have shape "
-                f"{list(inputs.x.shape[1:])}: take rise_units"
-            )
+        """One explanation per budget, ascending, in one run.
+
+        Raises `Unsupported` for inputs without space or time, ValueError where budgets do not
+        ascend.
+        """
+        require_spatial(inputs, "rise", ": take rise_units")
         require_ascending(budgets)
-        starts, done = references(self.baseline, inputs, rng=rng), 0
+        starts, n_drawn = references(self.baseline, inputs, rng=rng), 0
         total = torch.zeros(len(inputs), *inputs.x.shape[2:], dtype=torch.float64)
         squares = torch.zeros_like(total)
         per_call = max(model.max_rows // len(inputs), 1)
         for budget in budgets:
-            for first in range(done, budget, per_call):
+            for first in range(n_drawn, budget, per_call):
                 draws = range(first, min(first + per_call, budget))
                 masks, points = self._masked(inputs, starts, draws, rng)
                 values = coalitions.values_at(model, inputs, targets, points)
                 # One after the other, so that the bits do not depend on how many fit in a call.
                 for mask, value in zip(masks.unbind(1), values.unbind(1), strict=True):
-                    credit = mask * value.view(-1, *[1] * (mask.dim() - 1))
-                    total += credit
-                    squares += credit.square()
-            done = budget
-            yield self._answer(inputs, total / done, squares / done, done)
+                    draw = mask * value.view(-1, *[1] * (mask.dim() - 1))
+                    total += draw
+                    squares += draw.square()
+            n_drawn = budget
+            yield self._explanation(inputs, total / n_drawn, squares / n_drawn, n_drawn)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row per mask."""
         return Rows(self.budget)
 
     def _masked(
@@ -73,27 +77,29 @@ class RISE(BudgetedExplainer):
         return masks, start + masks[:, :, None].to(inputs.x) * (inputs.x[:, None] - start)
 
     def _mask(self, inputs: Inputs, draw: int, rng: Rng) -> Tensor:
-        """`[B, *space]` float64 in 0..1."""
+        """`[B, *space]` float64 in 0 .. 1."""
+        # One node more than cells to enlarge between, and one more to shift by.
         sizes, nodes = inputs.x.shape[2:], self.cells + 2
         mask = (rng.child("grid", draw).uniform(*[nodes] * len(sizes)) < self.keep).double()
         shift = rng.child("shift", draw).uniform(len(sizes))
         for axis, size in enumerate(sizes):
             across = mask.movedim(1 + axis, 1)
-            enlarged = _enlarge(size, self.cells, shift[:, axis]) @ across.reshape(
-                len(across), nodes, -1
-            )
+            weights = _enlarge(size, self.cells, shift[:, axis])
+            enlarged = weights @ across.reshape(len(across), nodes, -1)
             mask = enlarged.view(-1, size, *across.shape[2:]).movedim(1, 1 + axis)
         return mask
 
-    def _answer(self, inputs: Inputs, mean: Tensor, square: Tensor, n_draws: int) -> Explanation:
+    def _explanation(
+        self, inputs: Inputs, mean: Tensor, square: Tensor, n_draws: int
+    ) -> Explanation:
+        """From the mean draw and the mean square, `[B, *space]`, shared by the channels."""
         variance = (square - mean.square()).clamp(min=0) / max(n_draws - 1, 1)
-        found = [v / self.keep for v in (mean, variance.sqrt())]
         n_channels = inputs.x.shape[1]
         value, error = (
-            torch.where(inputs.units < 0, 0, v[:, None] / n_channels).to(inputs.x.dtype)
-            for v in found
+            torch.where(inputs.units < 0, 0, (v / self.keep)[:, None] / n_channels)
+            for v in (mean, variance.sqrt())
         )
-        return Explanation(value, error)
+        return Explanation(value.to(inputs.x.dtype), error.to(inputs.x.dtype))
 
 
 def _enlarge(size: int, cells: int, shift: Tensor) -> Tensor:
@@ -106,7 +112,7 @@ def _enlarge(size: int, cells: int, shift: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class UnitRISE(CoalitionSampler):
-    """RISE with units in place of a grid: each stays with chance `keep`, apart from the others.
+    """RISE with units in place of a grid: each is kept with chance `keep`, apart from the others.
 
     For inputs without space: columns, tokens, gates. `budget` bounds the model rows per sample, of
     which a coalition costs one per reference. Petsiuk+ 2018.
@@ -121,15 +127,19 @@ class UnitRISE(CoalitionSampler):
     keep: float = 0.5
 
     def least(self, n_units: int) -> int:
+        """Two, for a standard error."""
         return 2
 
     def n_coalitions(self, n_units: int, most: int) -> int:
+        """All that are allowed."""
         return most
 
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        """`kept [K, u]` bool."""
         return rng.uniform(n_coalitions, n_units)[0] < self.keep
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """The mean of value times membership over `keep`, and its standard error."""
         n_draws, values = len(kept), values / self.keep
         mean = row_matmul(values, kept) / n_draws
         square = row_matmul(values.square(), kept) / n_draws

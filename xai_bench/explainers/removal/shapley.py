@@ -12,41 +12,25 @@ from torch import Tensor
 from xai_bench.core import cooperative_games
 from xai_bench.explainers.removal import paired_sampling
 from xai_bench.explainers.removal.engine import (
+    AllCoalitions,
     CoalitionSampler,
     UnitAttributions,
-    explain_by_design,
     full_and_empty,
 )
-from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.explainers.removal.paired_sampling import PairedSampler
+from xai_bench.types import Kind, Rng
 
 
 @dataclass(frozen=True)
-class ExactShapley:
+class ExactShapley(AllCoalitions):
     """Shapley values from all `2^U` coalitions; for at most `max_units` units. Shapley 1953."""
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874"
 
-    baseline: Baseline
-    max_units: int = 15
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        n_units = int(inputs.units.max()) + 1
-        if n_units > self.max_units:
-            raise Unsupported(
-                f"exact Shapley values of {n_units} units need 2^{n_units} coalitions; "
-                f"at most {self.max_units} units are allowed"
-            )
-        return explain_by_design(self, model, inputs, targets, rng=rng)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows((1 << n_units) * n_references)
-
-    def coalitions(self, n_units: int) -> Tensor:
-        return cooperative_games.all_coalitions(n_units)
-
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """The values of all coalitions, `[b, 2^u]`, to Shapley values."""
         return UnitAttributions(cooperative_games.shapley_values(values))
 
 
@@ -65,6 +49,7 @@ class PermutationShapley(CoalitionSampler):
     version: ClassVar[int] = 3
 
     def least(self, n_units: int) -> int:
+        """One pair of orders: `u - 1` coalitions each, and the two ends."""
         return 2 * n_units
 
     def n_coalitions(self, n_units: int, most: int) -> int:
@@ -73,6 +58,7 @@ class PermutationShapley(CoalitionSampler):
         return 2 + ((most - 2) // per_pair * per_pair if per_pair else 0)
 
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        """`kept [K, u]`: the ends, then the coalitions on the way of each order, pair by pair."""
         n_pairs = (n_coalitions - 2) // (2 * n_units - 2) if n_units > 1 else 0
         rank = rng.uniform(n_pairs, n_units)[0].argsort(1)
         orders = torch.stack([rank, n_units - 1 - rank], dim=1).flatten(0, 1)
@@ -80,10 +66,15 @@ class PermutationShapley(CoalitionSampler):
         return torch.cat([full_and_empty(n_units), joined.flatten(0, 1)])
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """The mean over pairs of orders, and its standard error; NaN after a single pair.
+
+        With one or two units every order there is has been seen, and errors are 0.
+        """
         n_units = kept.shape[1]
         if n_units == 1:
             alone = values[:, :1] - values[:, 1:]
             return UnitAttributions(alone, torch.zeros_like(alone), degrees_of_freedom=math.inf)
+        # A unit that joins k-th is in all but the first k coalitions on the way.
         rank = n_units - 1 - kept[2:].unflatten(0, (-1, n_units - 1)).sum(1)
         between = values[:, 2:].unflatten(1, (-1, n_units - 1))
         full, empty = (values[:, k, None, None].expand(-1, len(rank), 1) for k in (0, 1))
@@ -91,14 +82,14 @@ class PermutationShapley(CoalitionSampler):
         place = rank + n_units * torch.arange(len(rank))[:, None]
         by_pair = gain[:, place].unflatten(1, (-1, 2)).mean(2)
         mean, n_pairs = by_pair.mean(1), by_pair.shape[1]
-        if n_units == 2:  # both orders there are
+        if n_units == 2:
             return UnitAttributions(mean, torch.zeros_like(mean), degrees_of_freedom=math.inf)
         variance = (by_pair - mean[:, None]).square().sum(1) / (n_pairs * max(n_pairs - 1, 0))
         return UnitAttributions(mean, variance.sqrt(), degrees_of_freedom=n_pairs - 1)
 
 
 @dataclass(frozen=True)
-class KernelSHAP(CoalitionSampler):
+class KernelSHAP(PairedSampler):
     """Shapley values as the additive game closest to the model's, by constrained least squares.
 
     Coalitions are drawn with their complements, sizes by the Shapley kernel. `budget` bounds the
@@ -113,21 +104,16 @@ class KernelSHAP(CoalitionSampler):
     paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536"
     version: ClassVar[int] = 3
 
-    def least(self, n_units: int) -> int:
-        return 2 * n_units
-
-    def n_coalitions(self, n_units: int, most: int) -> int:
-        return paired_sampling.n_coalitions(n_units, most)
-
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        one = paired_sampling.by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
-        return torch.cat([full_and_empty(n_units), paired_sampling.both(one)])
+        """`kept [K, u]`: the ends, which are the constraint, then the pairs."""
+        halves = paired_sampling.draw_by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
+        return torch.cat([full_and_empty(n_units), paired_sampling.with_complements(halves)])
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         """Equal shares of the whole change, and a correction that is orthogonal to equal shares."""
         n_units = kept.shape[1]
         whole = values[:, :1] - values[:, 1:2]
-        correction = paired_sampling.linear_game(
-            kept[2:], values[:, 2:], paired_sampling.kernel(n_units), whole
+        correction = paired_sampling.closest_linear_game(
+            kept[2:], values[:, 2:], paired_sampling.shapley_kernel(n_units), whole
         )
         return UnitAttributions(whole / n_units + correction.values, correction.errors)

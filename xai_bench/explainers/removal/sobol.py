@@ -15,7 +15,7 @@ from xai_bench.types import Kind, Rng
 @dataclass(frozen=True)
 class Sobol(CoalitionSampler):
     """Total indices: the share of the output's variance that is due to a unit, alone or with
-    others, when every unit fades to its reference by a share that is uniform on 0..1.
+    others, when every unit fades to its reference by a share that is uniform on 0 .. 1.
 
     A design is two random points and, per unit, the first with that unit from the second: `U + 2`
     coalitions, by the estimator of Jansen 1999. Designs are independent draws where the paper takes
@@ -31,28 +31,31 @@ class Sobol(CoalitionSampler):
     budget: int = 4000
 
     def least(self, n_units: int) -> int:
+        """Two designs, for a standard error."""
         return 2 * (n_units + 2)
 
     def n_coalitions(self, n_units: int, most: int) -> int:
+        """Whole designs."""
         return most - most % (n_units + 2)
 
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        """`[n designs * (u + 2), u]` float32: the share of each unit that stays."""
+        """`[n_designs * (u + 2), u]` float32: the share of each unit that is kept."""
         ends = rng.uniform(n_coalitions // (n_units + 2), 2, n_units)[0].float()
         mixed = torch.where(torch.eye(n_units, dtype=torch.bool), ends[:, 1:], ends[:, :1])
         return torch.cat([ends, mixed], dim=1).flatten(0, 1)
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """The ratio of two means over designs, and its standard error by the delta method."""
         by_design = values.unflatten(1, (-1, kept.shape[1] + 2))
         ends, mixed = by_design[:, :, :2], by_design[:, :, 2:]
         centre = ends.mean((1, 2), keepdim=True)
         spread = (ends - centre).square().mean(2, keepdim=True)
         lost = (ends[:, :, :1] - mixed).square() / 2
         variance = spread.mean(1, keepdim=True)
+        # Below the rounding of a float32 model, what varies is noise.
         moves = variance > torch.finfo(torch.float32).eps ** 2 * centre.square()
         scale = torch.where(moves, variance, torch.inf)
         index = lost.mean(1, keepdim=True) / scale
-        # Of a ratio of means: the spread of what each design does to it.
-        pull = (lost - index * spread) / scale
-        n_designs = pull.shape[1]
-        return UnitAttributions(index[:, 0], pull.std(1, correction=1) / n_designs**0.5)
+        influence = (lost - index * spread) / scale
+        n_designs = influence.shape[1]
+        return UnitAttributions(index[:, 0], influence.std(1, correction=1) / n_designs**0.5)

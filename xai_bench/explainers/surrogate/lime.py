@@ -10,18 +10,38 @@ import torch
 from torch import Tensor
 
 from xai_bench.explainers.removal import paired_sampling
-from xai_bench.explainers.removal.engine import (
-    CoalitionSampler,
-    UnitAttributions,
-    in_chunks,
-    row_matmul,
-)
+from xai_bench.explainers.removal.engine import CoalitionSampler, UnitAttributions
 from xai_bench.explainers.removal.regression import Normal, Regression, lasso
+from xai_bench.explainers.removal.row_products import in_chunks, row_matmul
 from xai_bench.types import Kind, Range, Rng
 
 
 @dataclass(frozen=True)
-class LIME(CoalitionSampler):
+class _LIMESampler(CoalitionSampler):
+    """Base of regressions on which units are present.
+
+    Attributes:
+        width: of the kernel, in cosine distance from the full coalition.
+    """
+
+    width: float = 0.25
+
+    def least(self, n_units: int) -> int:
+        """One coalition more than there are coefficients."""
+        return n_units + 1
+
+    def n_coalitions(self, n_units: int, most: int) -> int:
+        """All that are allowed."""
+        return most
+
+    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
+        """`kept [K, u]`: all units, then coalitions in which each is kept with chance 1/2."""
+        full = torch.ones(1, n_units, dtype=torch.bool)
+        return torch.cat([full, paired_sampling.fair_coins(n_units, n_coalitions - 1, rng=rng)])
+
+
+@dataclass(frozen=True)
+class LIME(_LIMESampler):
     """Coefficients of a ridge regression of the output on which units are present.
 
     Every unit is kept with chance 1/2; the first coalition keeps all. A coalition weighs
@@ -38,26 +58,17 @@ class LIME(CoalitionSampler):
         "ridge": Range(1e-4, 100.0, log=True),
     }
 
-    width: float = 0.25
     ridge: float = 1.0
 
-    def least(self, n_units: int) -> int:
-        return n_units + 1
-
-    def n_coalitions(self, n_units: int, most: int) -> int:
-        return most
-
-    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        return full_and_fair(n_units, n_coalitions, rng=rng)
-
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """The ridge regression with a free intercept, and its errors."""
         weight = cosine_kernel(kept, self.width)
         design, response = centred(kept, values, weight)
-        return Regression(design, weight, ridge=self.ridge).credits(response)
+        return Regression(design, weight, ridge=self.ridge).attributions(response)
 
 
 @dataclass(frozen=True)
-class LassoLIME(CoalitionSampler):
+class LassoLIME(_LIMESampler):
     """LIME whose regression punishes the sum of the sizes of the coefficients: few units remain.
 
     `alpha` is that of `sum(w * (y - Z b)^2) / (2 sum w) + alpha |b|_1`, in units of the output.
@@ -69,53 +80,41 @@ class LassoLIME(CoalitionSampler):
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938; Tibshirani 1996"
     version: ClassVar[int] = 2
 
-    width: float = 0.25
     alpha: float = 0.01
 
-    def least(self, n_units: int) -> int:
-        return n_units + 1
-
-    def n_coalitions(self, n_units: int, most: int) -> int:
-        return most
-
-    def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        return full_and_fair(n_units, n_coalitions, rng=rng)
-
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+        """The lasso with a free intercept, and its errors."""
         weight = cosine_kernel(kept, self.width)
         weight = weight / weight.sum()
         design, response = centred(kept, values, weight)
         weighted = design * weight[:, None]
         gram = (weighted.mT @ design).expand(len(values), -1, -1)
         right = row_matmul(response, weighted)
-        found = lasso(gram, right, self.alpha)
-        missed = response - row_matmul(found, design.mT)
+        coefficients = lasso(gram, right, self.alpha)
+        residual = response - row_matmul(coefficients, design.mT)
         parts = in_chunks(len(values), design.numel())
-        errors = [self._errors(weighted, gram[s], right[s], found[s], missed[s]) for s in parts]
-        return UnitAttributions(found, torch.cat(errors))
+        errors = [
+            self._errors(weighted, gram[s], right[s], coefficients[s], residual[s]) for s in parts
+        ]
+        return UnitAttributions(coefficients, torch.cat(errors))
 
     def _errors(
-        self, weighted: Tensor, gram: Tensor, right: Tensor, found: Tensor, missed: Tensor
+        self, weighted: Tensor, gram: Tensor, right: Tensor, coefficients: Tensor, residual: Tensor
     ) -> Tensor:
         """`[b, u]`: those of the ridge whose solution is the lasso's, on what is not 0."""
-        active = found != 0
-        penalty = torch.where(active, self.alpha / found.abs().clamp(min=1e-300), 1.0)
-        own = torch.where(active[:, :, None] & active[:, None], gram, 0)
-        scatter = weighted * active[:, None] * missed[..., None]
-        errors = Normal(own, right, penalty.diag_embed()).errors(
-            scatter.mT @ scatter, len(weighted)
-        )
+        active = coefficients != 0
+        # alpha |b| has the slope of the ridge (alpha / |b|) b^2 / 2 at the solution.
+        penalty = torch.where(active, self.alpha / coefficients.abs().clamp(min=1e-300), 1.0)
+        active_gram = torch.where(active[:, :, None] & active[:, None], gram, 0)
+        scores = weighted * active[:, None] * residual[..., None]
+        normal = Normal(active_gram, right, penalty.diag_embed())
+        errors = normal.errors(scores.mT @ scores, len(weighted))
         return torch.where(active, errors, 0)
-
-
-def full_and_fair(n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-    """`[K, u]` bool: all units, then coalitions in which each is kept with chance 1/2."""
-    full = torch.ones(1, n_units, dtype=torch.bool)
-    return torch.cat([full, paired_sampling.coins(n_units, n_coalitions - 1, rng=rng)])
 
 
 def cosine_kernel(kept: Tensor, width: float) -> Tensor:
     """`[K, u] -> [K]`: the weight of each coalition by its cosine distance from the full one."""
+    # The cosine of a 0/1 vector and the vector of ones is the root of the share of ones.
     distance = 1 - kept.double().mean(1).sqrt()
     return torch.exp(-((distance / width) ** 2))
 

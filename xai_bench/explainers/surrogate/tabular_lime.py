@@ -1,4 +1,4 @@
-"""LIME for tables: is a column in the sample's own quarter of the data?"""
+"""LIME for tables: a unit counts as kept where it is in the sample's own quarter of the data."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from xai_bench.explainers.removal.engine import budget_too_small
 from xai_bench.explainers.removal.regression import regress_on_members
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows
 
-_FEW = 4
-"""An element with no more values than quarters keeps them as they are."""
+_N_BINS = 4
+"""Quarters of the data; an element with no more values than these keeps them as they are."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,34 @@ class TabularLIME(BudgetedExplainer):
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
     ) -> Iterator[Explanation]:
+        """One explanation per budget, ascending, in one run.
+
+        Raises `Unsupported` where a budget has no more rows than there are units, ValueError where
+        budgets do not ascend.
+        """
         require_ascending(budgets)
-        (same, values), n_units = _nothing(inputs), units.width(inputs.units)
+        n_samples, n_units = len(inputs), units.width(inputs.units)
+        kept = torch.zeros(n_samples, 0, n_units, dtype=torch.bool)
+        values = torch.zeros(n_samples, 0, dtype=torch.float64)
         for budget in budgets:
             if budget <= n_units:
                 raise budget_too_small(budget, n_units + 1, n_units)
-            kept, found = _drawn(model, inputs, targets, (values.shape[1], budget), rng)
-            same, values = torch.cat([same, kept], dim=1), torch.cat([values, found], dim=1)
-            yield self._fitted(inputs, same, values)
+            drawn = _drawn(model, inputs, targets, (values.shape[1], budget), rng)
+            kept, values = torch.cat([kept, drawn[0]], dim=1), torch.cat([values, drawn[1]], dim=1)
+            yield self._explanation(inputs, kept, values)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row per draw."""
         return Rows(self.budget)
 
-    def _fitted(self, inputs: Inputs, same: Tensor, values: Tensor) -> Explanation:
+    def _explanation(self, inputs: Inputs, kept: Tensor, values: Tensor) -> Explanation:
+        """From `kept [B, K, U]` bool and the values `[B, K]` of the draws."""
         counts = units.count(inputs.units)[:, None].double()
-        weight = torch.exp(-(~same).sum(2) / (self.width**2 * counts))
-        found = regress_on_members(same, values, weight, self.ridge)
-        assert found.errors is not None
-        spread = [units.spread(v, inputs.units) for v in (found.values, found.errors)]
+        weight = torch.exp(-(~kept).sum(2) / (self.width**2 * counts))
+        fit = regress_on_members(kept, values, weight, self.ridge)
+        assert fit.errors is not None
+        spread = [units.spread(v, inputs.units) for v in (fit.values, fit.errors)]
         return Explanation(spread[0].to(inputs.x.dtype), spread[1].to(inputs.x.dtype))
-
-
-def _nothing(inputs: Inputs) -> tuple[Tensor, Tensor]:
-    n_samples, n_units = len(inputs), units.width(inputs.units)
-    same = torch.zeros(n_samples, 0, n_units, dtype=torch.bool)
-    return same, torch.zeros(n_samples, 0, dtype=torch.float64)
 
 
 def _drawn(
@@ -76,7 +79,7 @@ def _drawn(
     for first in range(*span, per_call):
         draws = range(first, min(first + per_call, span[1]))
         points = torch.stack([_point(inputs, k, rng) for k in draws], dim=1)
-        kept.append(_same(inputs, points))
+        kept.append(_kept(inputs, points))
         values.append(coalitions.values_at(model, inputs, targets, points))
     return torch.cat(kept, dim=1), torch.cat(values, dim=1)
 
@@ -92,17 +95,17 @@ def _point(inputs: Inputs, draw: int, rng: Rng) -> Tensor:
     return torch.where(inputs.units < 0, inputs.x, mixed)
 
 
-def _same(inputs: Inputs, points: Tensor) -> Tensor:
+def _kept(inputs: Inputs, points: Tensor) -> Tensor:
     """`[B, k, *S] -> [B, k, U]` bool: the units all of whose elements are in the sample's bin."""
     ordered = inputs.domain.background.to(inputs.x).sort(dim=0).values
     edges = ordered[[len(ordered) * q // 4 for q in (1, 2, 3)]]
-    few = (ordered.diff(dim=0) != 0).sum(0) < _FEW
-    apart = torch.where(
-        few, points != inputs.x[:, None], _bin(points, edges) != _bin(inputs.x, edges)[:, None]
-    )
-    flat, labels = apart.double().flatten(0, 1), inputs.units.repeat_interleave(points.shape[1], 0)
-    same: Tensor = (units.pool(flat, labels) == 0).unflatten(0, points.shape[:2])
-    return same
+    is_discrete = (ordered.diff(dim=0) != 0).sum(0) < _N_BINS
+    other_bin = _bin(points, edges) != _bin(inputs.x, edges)[:, None]
+    differs = torch.where(is_discrete, points != inputs.x[:, None], other_bin)
+    layout = inputs.units.repeat_interleave(points.shape[1], 0)
+    n_differing = units.pool(differs.double().flatten(0, 1), layout)
+    kept: Tensor = (n_differing == 0).unflatten(0, points.shape[:2])
+    return kept
 
 
 def _bin(values: Tensor, edges: Tensor) -> Tensor:
