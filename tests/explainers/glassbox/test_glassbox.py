@@ -28,6 +28,7 @@ from xai_bench.core import units
 from xai_bench.core.baselines import Background, Mean
 from xai_bench.core.cost import Metered
 from xai_bench.explainers.glassbox.glassbox import GlassBox, LinearSHAP
+from xai_bench.explainers.glassbox.structure import is_glass_box
 from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.models.additive import Additive
 from xai_bench.models.sklearn import Linear
@@ -100,6 +101,15 @@ def test_other_models_are_declined() -> None:
         explain: Any = explainer
         with pytest.raises(Unsupported, match=words):
             world.explain(explain)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "target"), [(FOREST, LOGIT), (Linear(), PROBABILITY), (Tree(), TrueLabel())]
+)
+def test_asking_whether_a_model_is_a_glass_box_stops_nothing(recipe: Any, target: Any) -> None:
+    """A cell asks it of every model: one whose trees add up to another scalar is simply none."""
+    single = isinstance(recipe, Tree)
+    assert is_glass_box(world_of(recipe, classes(2), target).model) == single
 
 
 @pytest.mark.parametrize(
@@ -226,6 +236,18 @@ def test_a_tree_of_classes_tells_shares_of_its_leaves() -> None:
     out = world.model.outputs(world.inputs)
     torch.testing.assert_close(out.exp(), 0.02 + 0.96 * shares, rtol=0, atol=1e-12)
     assert len(out.unique(dim=0)) <= 4
+
+
+def test_a_forest_is_explained_though_no_truth_can_be_read_of_its_logit(tmp_path: Path) -> None:
+    chosen = ["data=wine", "model=random_forest", "explainer=[leave_one_out]", "metric=[abpc]"]
+    small = ["model.n_estimators=5", "evaluation.n_samples=4", "recorder=none", "study=t"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", [*chosen, *small, f"results={tmp_path}", "strict=true"])
+    names = {"data": "wine", "model": "random_forest", "view": "inputs"}
+    names |= {"target": "predicted_logit", "baseline.explain": "mean", "baseline.measure": "mean"}
+    assert job(cfg, names) == "ok"
+    ((_, (result,)),) = Store(tmp_path).cells("t")
+    assert result.scores["abpc"].values.isfinite().all()
 
 
 @pytest.mark.parametrize("model", ["linear", "additive", "tree"])

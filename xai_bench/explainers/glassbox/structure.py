@@ -43,8 +43,14 @@ def linear_of(model: Model) -> LinearStructure:
 
 
 def is_glass_box(model: Model) -> bool:
-    """Whether the model is its own explanation: linear, additive or a single tree."""
-    structure = structure_of(model)
+    """Whether the explained scalar is its own explanation: linear, additive or a single tree.
+
+    Not where another scalar of the model is one: logits, while a probability is explained.
+    """
+    try:
+        structure = structure_of(model)
+    except Unsupported:
+        return False
     single = isinstance(structure, TreeStructure) and len(structure.roots) == 1
     return single or isinstance(structure, LinearStructure | AdditiveStructure)
 
