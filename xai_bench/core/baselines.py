@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.spatial import filter_along, gaussian, require_spatial
+from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Baseline, Inputs, Rng
 
 
@@ -20,6 +21,7 @@ class Constant:
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
         """`[B, 1, *S]`, the value everywhere."""
+        require_numbers(inputs.domain, "baseline constant")
         return torch.full_like(inputs.x, self.value)[:, None]
 
 
@@ -29,6 +31,7 @@ class Mean:
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
         """`[B, 1, *S]`, the mean for every sample."""
+        require_numbers(inputs.domain, "baseline mean")
         mean = inputs.domain.background.mean(0).to(inputs.x)
         return mean.expand(len(inputs), 1, *mean.shape)
 
@@ -46,6 +49,7 @@ class Quantile:
         """`[B, 1, *S]`; raises ValueError for a level outside 0 .. 1."""
         if not 0 <= self.level <= 1:
             raise ValueError(f"a quantile lies between 0 and 1; found level={self.level}")
+        require_numbers(inputs.domain, "a quantile as baseline")
         ordered = inputs.domain.background.sort(dim=0).values
         place = self.level * (len(ordered) - 1)
         below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
@@ -65,6 +69,7 @@ class Marginal:
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
         """`[B, R, *S]` with `R = n_draws`, drawn with replacement."""
+        require_numbers(inputs.domain, "baseline marginal")
         background = inputs.domain.background
         row = rng.child("marginal").integers(len(background), self.n_draws)
         return background[row].to(inputs.x)
@@ -76,6 +81,7 @@ class Background:
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
         """`[B, N, *S]`, a view: nothing is copied."""
+        require_numbers(inputs.domain, "baseline background")
         background = inputs.domain.background.to(inputs.x)
         return background.expand(len(inputs), *background.shape)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xai_bench.core import units
 from xai_bench.core.model_outputs import target_outputs
+from xai_bench.core.tokens import require_numbers
 from xai_bench.types import ROW_BLOCK, Baseline, Imputer, Inputs, Model, Rng
 
 
@@ -22,6 +23,7 @@ def remove(inputs: Inputs, kept: Tensor, references: Tensor) -> Tensor:
     Padding elements are never touched.
     """
     if kept.is_floating_point():
+        require_numbers(inputs.domain, "keeping a share of a unit")
         x, reference = inputs.x[:, None, None], references[:, None]
         share = units.lookup(kept.to(x), inputs.units)
         share = torch.where((inputs.units < 0)[:, None], 1, share)[:, :, None]
@@ -119,8 +121,10 @@ def points(inputs: Inputs, kept: Tensor, baseline: Baseline, *, rng: Rng) -> Ten
 
 
 def difference_from_reference(inputs: Inputs, baseline: Baseline, *, rng: Rng) -> Tensor | None:
-    """`[B, *S]`: x less its mean reference; None where that depends on what else is removed."""
-    if isinstance(baseline, Imputer):
+    """`[B, *S]`: x less its mean reference; None where that depends on what else is removed, or
+    where x holds ids.
+    """
+    if isinstance(baseline, Imputer) or inputs.domain.discrete:
         return None
     return inputs.x - baseline.references(inputs, rng=rng).mean(1)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import model_outputs
+from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Inputs, Model
 
 
@@ -42,6 +43,7 @@ def prices(inputs: Inputs) -> Tensor:
     One over the median absolute deviation, or over the standard deviation where most background
     rows agree; 1/2 for parts of a category, two of which change together.
     """
+    require_numbers(inputs.domain, "the distance of a counterfactual")
     rows, rules = inputs.domain.background.double(), inputs.domain.actionability
     spread = (rows - rows.quantile(0.5, dim=0)).abs().quantile(0.5, dim=0)
     price = 1 / torch.where(spread > 0, spread, inputs.domain.scale.double())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Domain, Inputs, Rng, Unsupported
 
 _ROUNDING = 1e-9
@@ -50,6 +51,7 @@ class ConditionalGaussian:
 
     def impute(self, inputs: Inputs, kept: Tensor, *, rng: Rng) -> Tensor:
         """`kept [B, K, U] -> [B, K, R, *S]`; raises `Unsupported` beyond `max_elements`."""
+        require_numbers(inputs.domain, "baseline conditional_gaussian")
         x = inputs.x.flatten(1).double()
         if x.shape[1] > self.max_elements:
             raise Unsupported(
@@ -102,6 +104,7 @@ class ConditionalNeighbours:
 
     def impute(self, inputs: Inputs, kept: Tensor, *, rng: Rng) -> Tensor:
         """`kept [B, K, U] -> [B, K, R, *S]`."""
+        require_numbers(inputs.domain, "baseline conditional_knn")
         domain, rng = inputs.domain, rng.child("conditional_knn")
         n_rows = len(domain.background)
         # Rows in a random order, of which a stable sort keeps those that are equally near.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from xai_bench.types import Inputs, Model
+from xai_bench.types import Inputs, Model, Relaxable, Unsupported
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,13 @@ class ModelWrapper:
     def max_rows(self) -> int:
         """As the inner model."""
         return self.model.max_rows
+
+    def relaxed(self, inputs: Inputs) -> tuple[Model, Inputs]:
+        """As in `Relaxable`, wrapped alike; raises `Unsupported` where the inner model cannot."""
+        if not isinstance(self.model, Relaxable):
+            raise Unsupported("this model has no word embeddings, so there is nothing between ids")
+        model, there = self.model.relaxed(inputs)
+        return replace(self, model=model), there
 
     def outputs(self, inputs: Inputs) -> Tensor:
         """`[B, C]`: those of the inner model at `inner_inputs`."""

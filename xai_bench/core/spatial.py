@@ -16,6 +16,10 @@ def require_spatial(inputs: Inputs, who: str, hint: str = "") -> range:
     take instead.
     """
     n_axes = inputs.x.dim() - 2
+    if inputs.domain.symbols is not None:
+        raise Unsupported(
+            f"{who} needs pixels or steps, which lie beside each other; tokens do not{hint}"
+        )
     if n_axes not in (1, 2):
         raise Unsupported(
             f"{who} needs inputs [channels, time] or [channels, height, width]; "

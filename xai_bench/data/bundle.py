@@ -10,10 +10,45 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from xai_bench.types import Actionability, Distribution, Domain, Element, Inputs
+from xai_bench.types import Actionability, Distribution, Domain, Element, Inputs, Symbols
 
 Task = Literal["classification", "regression"]
 Modality = Literal["tabular", "image", "text", "series"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Texts:
+    """Where the tokens of a split come from.
+
+    Attributes:
+        strings: the text of each of the `N` samples.
+        spans: `[N, T, 2]` long, the characters of each token, end excluded; -1 where it has none.
+    """
+
+    strings: tuple[str, ...]
+    spans: Tensor
+
+    def unit_texts(self, units: Tensor) -> list[list[str]]:
+        """`[N, T]`: the text of each unit of each sample, from its first character on."""
+        return [
+            _cut(text, spans, own)
+            for text, spans, own in zip(self.strings, self.spans, units, strict=True)
+        ]
+
+    def take(self, rows: Tensor) -> Texts:
+        """Those of the samples at `rows` (long `[M]`)."""
+        return Texts(tuple(self.strings[row] for row in rows.tolist()), self.spans[rows])
+
+
+def _cut(text: str, spans: Tensor, own: Tensor) -> list[str]:
+    n_units = int(own.max()) + 1
+    starts = torch.full((n_units,), len(text)).scatter_reduce(
+        0, own[own >= 0], spans[own >= 0, 0], "amin"
+    )
+    ends = torch.zeros(n_units, dtype=torch.long).scatter_reduce(
+        0, own[own >= 0], spans[own >= 0, 1], "amax"
+    )
+    return [text[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,12 +56,13 @@ class Split:
     """One part of the data.
 
     Attributes:
-        x: `[N, *S]` float.
+        x: `[N, *S]` float; whole numbers where it holds ids of tokens.
         y: `[N]` long class indices, or float values.
         units: `[N, *S]` long, a broadcast view where all samples agree; -1 is padding.
         context: name -> `[N, ...]`, keyword arguments of the model beside `x`.
         groups: sensitive column -> `[N]` long codes.
         rationale: `[N, *S]` bool, where people say that the evidence lies, where known.
+        texts: where the tokens come from, for text.
     """
 
     x: Tensor
@@ -35,6 +71,7 @@ class Split:
     context: Mapping[str, Tensor] = field(default_factory=dict)
     groups: Mapping[str, Tensor] = field(default_factory=dict)
     rationale: Tensor | None = None
+    texts: Texts | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -54,6 +91,7 @@ class Bundle:
         sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
         actionability: which changes of x are possible, where somebody knows.
         elements: what each element of a table's row says in the words of its file, else empty.
+        symbols: the vocabulary whose ids x holds, for text.
     """
 
     task: Task
@@ -70,6 +108,7 @@ class Bundle:
     sensitive: Tensor | None = None
     actionability: Actionability | None = None
     elements: tuple[Element, ...] = ()
+    symbols: Symbols | None = None
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):
@@ -83,6 +122,8 @@ class Bundle:
         """What explainers and baselines may know: the first `n_background` training rows."""
         background = self.train.x[:n_background]
         scale = background.std(0, correction=0)
+        if self.symbols is not None:
+            scale = torch.zeros_like(scale)  # ids have no size
         return Domain(
             background=background,
             scale=torch.where(scale > 0, scale, 1.0),
@@ -92,6 +133,7 @@ class Bundle:
             sensitive=self.sensitive,
             actionability=self.actionability,
             context={name: value[:n_background] for name, value in self.train.context.items()},
+            symbols=self.symbols,
         )
 
     def evaluation(self, n_samples: int, n_background: int) -> Inputs:
@@ -109,6 +151,8 @@ class Bundle:
     def fingerprint(self) -> str:
         """A hash of every number in the data; changes when any of them does."""
         digest = hashlib.sha256(f"{self.task} {self.modality} {self.class_names}".encode())
+        if self.symbols is not None:
+            digest.update("\0".join(self.symbols.tokens).encode())
         for split in (self.train, self.valid, self.test):
             marked = () if split.rationale is None else (split.rationale,)
             parts = (*split.context.values(), *split.groups.values(), *marked)
@@ -143,7 +187,7 @@ def _validate(name: str, split: Split) -> None:
             "clean the data, or for tables set data.missing=mean or data.missing=drop"
         )
     flat = split.units[:1].flatten(1) if split.units.stride(0) == 0 else split.units.flatten(1)
-    for row in flat.unique(dim=0):
-        found = row[row >= 0].unique()
-        if not torch.equal(found, torch.arange(len(found))):
-            raise ValueError("unit ids must be dense from 0 for every sample; -1 marks padding")
+    ordered = flat.sort(dim=1).values
+    steps = ordered.diff(dim=1, prepend=torch.full_like(ordered[:, :1], -1))
+    if bool((ordered < -1).any()) or bool((steps > 1).any()):
+        raise ValueError("unit ids must be dense from 0 for every sample; -1 marks padding")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.tokens import require_numbers
 from xai_bench.explainers.stated_rows import WithoutModel
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
 
@@ -48,6 +49,7 @@ class InputMagnitude(WithoutModel):
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`|x|`, and 0 in padding."""
+        require_numbers(inputs.domain, "input_magnitude")
         return Explanation(torch.where(inputs.units < 0, 0, inputs.x.detach().abs()))
 
 

@@ -10,12 +10,14 @@ from xai_bench.types.inputs import (
     Distribution,
     Domain,
     Element,
+    Infill,
     Inputs,
     Rng,
+    Symbols,
     Unsupported,
 )
 from xai_bench.types.metrics import Case, Explain, Metric, ModelVariants, Probe
-from xai_bench.types.models import ROW_BLOCK, Baseline, Imputer, Model
+from xai_bench.types.models import ROW_BLOCK, Baseline, Imputer, Model, Relaxable
 from xai_bench.types.search import Choice, Range
 from xai_bench.types.structure import (
     AdditiveStructure,
@@ -45,6 +47,7 @@ __all__ = [
     "Explanation",
     "Fitted",
     "Imputer",
+    "Infill",
     "Inputs",
     "Kind",
     "LinearStructure",
@@ -54,9 +57,11 @@ __all__ = [
     "Probe",
     "Range",
     "ReadableStructure",
+    "Relaxable",
     "Rng",
     "Rows",
     "Structure",
+    "Symbols",
     "Tags",
     "TreeStructure",
     "Unsupported",

@@ -75,6 +75,42 @@ class Actionability:
     step: Tensor
 
 
+class Infill(Protocol):
+    """A model of the tokens that could stand where some are missing."""
+
+    def sample(self, tokens: Tensor, missing: Tensor, draws: Tensor) -> Tensor:
+        """`tokens [N, T]` long, `missing [N, T]` bool, `draws [N, R, T]` in (0, 1) `-> [N, R, T]`.
+
+        The tokens with each missing one replaced by the sample that its draw picks. Row `n` depends
+        on row `n` only.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Symbols:
+    """The vocabulary whose ids x holds. What numbers below 0 mean is said in `core.tokens`.
+
+    Attributes:
+        tokens: the text of each of the `V` ids.
+        special: `[V]` bool, the ids that stand for no text, such as a start of sentence.
+        counts: `[V]` long, how often each id occurs in the training rows.
+        mask, unknown, padding: the ids that may stand in for a removed token, where there are such.
+        infill: a masked language model, where one is at hand.
+    """
+
+    tokens: tuple[str, ...]
+    special: Tensor
+    counts: Tensor
+    mask: int | None = None
+    unknown: int | None = None
+    padding: int | None = None
+    infill: Infill | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Domain:
     """What is known of the space that `x` lives in, the same for every batch.
@@ -88,6 +124,8 @@ class Domain:
         law: the distribution of x, where it is known: `mean [F]`, `covariance [F, F]`.
         sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
         actionability: which changes of x are possible, where somebody knows.
+        symbols: the vocabulary, where x is made of tokens: their ids, or their embeddings.
+        lookup: where x holds embeddings of tokens, `ids [..., T] -> [..., T, D]`.
     """
 
     background: Tensor
@@ -98,6 +136,13 @@ class Domain:
     distribution: Distribution | None = None
     sensitive: Tensor | None = None
     actionability: Actionability | None = None
+    symbols: Symbols | None = None
+    lookup: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def discrete(self) -> bool:
+        """Whether x holds ids, between which there is nothing."""
+        return self.symbols is not None and self.lookup is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +150,8 @@ class Inputs:
     """One batch of what is explained.
 
     Attributes:
-        x: `[B, *S]` float, the tensor that attributions live on.
+        x: `[B, *S]` float, the tensor that attributions live on; whole numbers where the domain is
+            discrete.
         units: `[B, *S]` long, the unit of each element, dense per sample from 0; -1 is padding. A
             broadcast view (stride 0 over `B`) where all samples agree.
         index: `[B]` long, row in the evaluation split: the join key of every score.

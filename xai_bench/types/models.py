@@ -39,6 +39,18 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
+class Relaxable(Protocol):
+    """A model of tokens that can be asked between them, at points of their embedding space."""
+
+    def relaxed(self, inputs: Inputs) -> tuple[Model, Inputs]:
+        """The same scalar and samples, where `x [B, T, D]` holds the embeddings of the tokens.
+
+        Raises `Unsupported` where there are no tokens, or no embeddings to be had.
+        """
+        ...
+
+
 class Baseline(Protocol):
     """What an absent unit is replaced by. A frozen dataclass, so that it can be part of a key."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
+from xai_bench.core.tokens import require_numbers
 from xai_bench.metrics.common import pooled
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.types import Case
@@ -60,6 +61,7 @@ class PGU:
 def _mean_change(case: Case, sigma: float, n_draws: int, *, on_top: bool) -> Tensor:
     """`[B]`: mean over draws and over the shares in `TOP`; equal numbers of units cost once."""
     inputs = case.inputs
+    require_numbers(inputs.domain, "noise on units")
     rng = case.rng.child("noise")
     size = pooled(case).abs()
     rank = units.ranking(size, inputs.units, rng=rng)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Case, Inputs, Model, Rng, Unsupported
 
 
@@ -119,6 +120,7 @@ def nearby(case: Case, radius: float, n_draws: int) -> Tensor:
 
 
 def _moved(inputs: Inputs, rng: Rng, radius: float, n_draws: int) -> Tensor:
+    require_numbers(inputs.domain, "a neighbourhood of small steps")
     draws = 2 * rng.uniform(n_draws, *inputs.x.shape[1:]) - 1
     step = (radius * inputs.domain.scale * draws).to(inputs.x)
     return inputs.x[:, None] + torch.where(inputs.units < 0, 0, 1)[:, None] * step

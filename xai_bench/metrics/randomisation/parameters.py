@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.tokens import require_numbers
 from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.correlation import spearman
 from xai_bench.metrics.probes.other_models.randomised import RandomisedMap, layer_names, randomised
@@ -70,6 +71,7 @@ class SmoothParameterRandomisation:
     def _smooth(self, case: Case, layers: tuple[str, ...]) -> Tensor:
         """`[B, *S]`: the mean map over the noisy inputs."""
         inputs = case.inputs
+        require_numbers(inputs.domain, "a mean over noisy inputs")
         model = randomised(case, layers) if layers else None
         noise = case.rng.child("smooth_randomisation").normal(self.n_draws, *inputs.x.shape[1:])
         step = (self.radius * inputs.domain.scale * noise).to(inputs.x)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai_bench.core.tokens import require_numbers
 from xai_bench.metrics.common import norm, total
 from xai_bench.metrics.probes.other_models.axioms import Difference, Symmetric, WithoutUnit
 from xai_bench.metrics.probes.other_models.equivalent import Shifted, split_units
@@ -70,6 +71,7 @@ class Dummy:
     paper: ClassVar[str] = "Shapley 1953; Sundararajan+ 2017, arXiv:1703.01365"
 
     def score(self, case: Case) -> Tensor:
+        require_numbers(case.inputs.domain, "a unit fixed to its mean")
         mean = case.inputs.domain.background.double().mean(0)
         model = once(case, Dummy, lambda: WithoutUnit(case.model, mean, 0.5))
         found = case.explain(case.inputs, model=model).double().abs()

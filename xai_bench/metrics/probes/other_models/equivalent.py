@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core.model_wrapper import ModelWrapper
+from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Case, Domain, Inputs, Model, Unsupported
 
 _SUMS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -101,6 +102,7 @@ class Shifted(ModelWrapper):
 
     @classmethod
     def of(cls, model: Model, domain: Domain, shift: float) -> Shifted:
+        require_numbers(domain, "measuring from another zero")
         step, distribution, truth = shift * domain.scale, domain.distribution, domain.truth
 
         def moved_truth(inputs: Inputs, targets: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.model_outputs import class_outputs, outputs
+from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Case, Unsupported
 
 Of = Literal["outputs", "target"]
@@ -83,6 +84,7 @@ class BackgroundSays:
 def _material(case: Case, of: Of) -> tuple[Tensor, Tensor, Tensor]:
     """`[N, C]` answers, `[N, F]` and `[B, F]` standardised rows, float64."""
     domain = case.inputs.domain
+    require_numbers(domain, "a global surrogate")
     rows, asked = (
         ((x - domain.background.mean(0)) / domain.scale).flatten(1).double()
         for x in (domain.background, case.inputs.x)

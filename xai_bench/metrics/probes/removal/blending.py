@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Baseline, Case, Imputer, Inputs, Unsupported
 
 
@@ -38,6 +39,7 @@ class Masked:
         inputs = case.inputs
         if case.model.n_outputs < 2 or case.targets.is_floating_point():
             raise Unsupported("only a classifier has a probability for its class")
+        require_numbers(inputs.domain, "a blend with the baseline")
         if isinstance(self.baseline, Imputer):
             raise Unsupported("a unit cannot be blended with what depends on other units")
         size = units.pool(case.attribution.double(), inputs.units).abs()

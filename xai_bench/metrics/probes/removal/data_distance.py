@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
+from xai_bench.core.tokens import require_numbers
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.types import Baseline, Case, Inputs, Unsupported
 
@@ -68,6 +69,7 @@ def kept_on_curve(case: Case, fractions: tuple[float, ...]) -> Tensor:
 
 def standardised(inputs: Inputs, points: Tensor) -> Tensor:
     """`[B, P, *S] -> [B, P, F]` in standard deviations; 0 in padding."""
+    require_numbers(inputs.domain, "a distance from data")
     scaled = points.double() / inputs.domain.scale.double()
     return torch.where((inputs.units < 0)[:, None], 0, scaled).flatten(2)
 

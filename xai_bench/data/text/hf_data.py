@@ -1,0 +1,79 @@
+"""Data sets of the `datasets` library, from its cache or a folder; never a hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xai_bench.data.bundle import Bundle
+from xai_bench.data.checks import require_columns
+from xai_bench.data.text.corpus import Example, TextOptions
+from xai_bench.data.text.evidence import read_evidence
+
+
+@dataclass(frozen=True)
+class HuggingFaceDataset(TextOptions):
+    """A data set that `datasets` has in its cache, or a folder that its `save_to_disk` wrote.
+
+    Attributes:
+        name: as in `load_dataset`, or the folder.
+        revision: the commit of a cached one, which has to be named: names move on.
+        config: which of its configurations.
+        text, label, rationale: the columns, as in `TextFile`.
+        splits: our part -> theirs; without `valid` and `test`, `train` is divided.
+    """
+
+    name: str
+    revision: str | None = None
+    config: str | None = None
+    text: str = "text"
+    label: str = "label"
+    rationale: str | None = None
+    splits: Mapping[str, str] = field(default_factory=lambda: {"train": "train"})
+
+    def load(self) -> Bundle:
+        tables = self._tables()
+        require_columns(self.splits.values(), tables, f"split of {self.name}:")
+        return self.bundle({ours: self._read(tables[name]) for ours, name in self.splits.items()})
+
+    def _tables(self) -> Any:
+        try:
+            import datasets
+        except ImportError as error:
+            raise ValueError(
+                "data hf_dataset needs datasets: pip install 'xai-bench[text]'"
+            ) from error
+        if Path(self.name).expanduser().is_dir():
+            found = datasets.load_from_disk(str(Path(self.name).expanduser()))
+            return found if hasattr(found, "keys") else {"train": found}
+        if self.revision is None:
+            raise ValueError(
+                f"{self.name} is no folder; a data set of the hub needs its commit, "
+                "data.revision=..., so that it is the same tomorrow"
+            )
+        offline = datasets.DownloadConfig(local_files_only=True)
+        try:
+            return datasets.load_dataset(
+                self.name, self.config, revision=self.revision, download_config=offline
+            )
+        except (OSError, ValueError) as error:
+            told = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+            raise ValueError(
+                f"{self.name} is not in the cache of datasets ({told}); load it there once, or "
+                "give a folder that save_to_disk wrote: nothing is downloaded here"
+            ) from error
+
+    def _read(self, table: Any) -> list[Example]:
+        columns = [self.text, self.label, *([self.rationale] if self.rationale else [])]
+        require_columns(columns, table.column_names, f"column of {self.name}:")
+        names = getattr(table.features[self.label], "names", None)
+        rows = zip(table[self.text], table[self.label], self._marks(table), strict=True)
+        return [
+            Example(text or "", names[label] if names else label, read_evidence(mark, text, row))
+            for row, (text, label, mark) in enumerate(rows)
+        ]
+
+    def _marks(self, table: Any) -> Any:
+        return table[self.rationale] if self.rationale else [None] * len(table)
