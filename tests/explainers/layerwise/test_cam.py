@@ -309,7 +309,9 @@ def test_a_map_over_turned_axes_is_refused() -> None:
         torch.arange(6)[:, None].expand(6, 4),
         toy_worlds.normal(3, 6, 4),
     )
-    with pytest.raises(Unsupported, match=r"first convolution sees \[6\] places and x has \[4\]"):
+    with pytest.raises(
+        Unsupported, match=r"first convolution is given \[6\] places and x has \[4\]"
+    ):
         world.explain(GradCAM())
 
 

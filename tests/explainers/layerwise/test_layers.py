@@ -266,7 +266,7 @@ def test_the_output_itself_may_be_asked_for() -> None:
 
 @pytest.mark.parametrize("neuron", [[8], [-1], [0, 0]])
 def test_a_neuron_that_is_not_there_is_told(neuron: list[int]) -> None:
-    with pytest.raises(Unsupported, match=r"no neuron .* in a layer of shape \[8\]"):
+    with pytest.raises(Unsupported, match=r"found neuron .* for a layer of shape \[8\]"):
         smooth().explain(NeuronConductance(BASE, "7", neuron))
 
 

@@ -1,4 +1,4 @@
-"""DeepLIFT: differences in place of slopes."""
+"""DeepLIFT: ratios of differences between sample and reference in place of slopes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from xai_bench.core.baselines import references
 from xai_bench.explainers.backprop.layer_types import ELEMENTWISE, MAX_POOLS, hooked, module_of
 from xai_bench.explainers.estimates import BudgetedExplainer, require_rows, running_means
 from xai_bench.explainers.gradient.engine import value_and_gradient
+from xai_bench.explainers.stated_rows import in_equal_shares
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 
@@ -36,6 +37,7 @@ class DeepLIFT:
     tolerance: float = 1e-3
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The mean over references; raises `Unsupported` where the contributions do not add up."""
         module = module_of(model.module, "DeepLIFT")
         starts = references(self.baseline, inputs, rng=rng).unbind(1)
         with rescaled(module):
@@ -43,6 +45,7 @@ class DeepLIFT:
         return Explanation(sum(parts[1:], start=parts[0]) / len(parts))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """The sample beside every reference, forward and back."""
         return Rows(2 * n_references, 2 * n_references)
 
 
@@ -65,6 +68,11 @@ class DeepLiftShap(BudgetedExplainer):
     def anytime(
         self, model: Model, inputs: Inputs, targets: Tensor, budgets: Sequence[int], *, rng: Rng
     ) -> Iterator[Explanation]:
+        """One explanation per budget, ascending, in one run.
+
+        Raises `Unsupported` where contributions do not add up or a budget is below 2, ValueError
+        where budgets do not ascend.
+        """
         require_rows(budgets, 2)
         module = module_of(model.module, "DeepLIFT")
         background = inputs.domain.background.to(inputs.x)
@@ -73,14 +81,17 @@ class DeepLiftShap(BudgetedExplainer):
         def draws(numbers: range) -> Iterator[Tensor]:
             for k in numbers:
                 start = torch.where(inputs.units < 0, inputs.x, background[row[:, k]])
+                # Not around the `yield`: the caller must find the module as it left it.
                 with rescaled(module):
-                    found = _against(start, model, inputs, targets, self.tolerance)
-                yield found
+                    contributions = _against(start, model, inputs, targets, self.tolerance)
+                yield contributions
 
         return running_means(draws, inputs, [budget // 2 for budget in budgets])
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(self.budget // 2 * 2, self.budget // 2 * 2)
+        """The sample beside every background row drawn, forward and back."""
+        spent = in_equal_shares(self.budget, 2)
+        return Rows(spent, spent)
 
 
 def _against(
@@ -100,6 +111,7 @@ def _against(
 
 
 def _check(attribution: Tensor, outputs: Tensor, tolerance: float) -> None:
+    """Raise `Unsupported` where `[b, *S]` misses the change of the outputs `[b, 2]`."""
     parts, change = attribution.double().flatten(1), (outputs[:, 0] - outputs[:, 1]).double()
     rounding = 100 * torch.finfo(outputs.dtype).eps * outputs.double().abs().sum(1)
     gap = (parts.sum(1) - change).abs()
@@ -107,7 +119,7 @@ def _check(attribution: Tensor, outputs: Tensor, tolerance: float) -> None:
     if n_off:
         raise Unsupported(
             f"DeepLIFT's contributions miss the change of the output in {n_off} of {len(gap)} "
-            "samples: the network or the target has nonlinearities that are not layers it knows"
+            "samples: the network or the target has nonlinearities that it has no rule for"
         )
 
 
@@ -131,14 +143,14 @@ def _rescale(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
 
 
 def _rescale_pool(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
-    """The winner of the larger of the two maxima answers for the whole difference."""
+    """The whole difference goes to the element that is the larger of the two maxima."""
     x = args[0]
     indexed = copy.copy(layer)
     indexed.return_indices = True  # type: ignore[assignment]
-    mine = indexed.forward(x)[1]
-    theirs, lead = _partner(mine), out - _partner(out)
-    tied = torch.minimum(mine, theirs)  # whichever, as long as both rows of a pair agree
-    chosen = torch.where(lead > 0, mine, torch.where(lead < 0, theirs, tied))
+    own = indexed.forward(x)[1]
+    partners, lead = _partner(own), out - _partner(out)
+    tied = torch.minimum(own, partners)  # whichever, as long as both rows of a pair agree
+    chosen = torch.where(lead > 0, own, torch.where(lead < 0, partners, tied))
     inputs = x.flatten(2).gather(2, chosen.flatten(2)).view_as(out)
     return _along(inputs, out, torch.ones_like(out))
 
@@ -147,6 +159,7 @@ def _along(x: Tensor, out: Tensor, slope: Tensor) -> Tensor:
     """`out` as a linear function of `x`; `slope` stands in where the change is rounding noise."""
     with torch.no_grad():
         change = x - _partner(x)
+        # Half the digits: a ratio of two differences of that size would have none left.
         noise = torch.finfo(x.dtype).eps ** 0.5 * (x.abs() + _partner(x).abs())
         equal = change.abs() <= noise
         ratio = (out - _partner(out)) / torch.where(equal, 1, change)

@@ -1,4 +1,4 @@
-"""Layers that layer-wise explainers know, and hooks on them that leave no trace."""
+"""The layers that backward rules are written for, and hooks on them that leave no trace."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ NONLINEAR = (
 """Nonlinear functions, as autograd names the nodes of its graph."""
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]
+"""A forward hook: a layer, its arguments and its output, to another output or None."""
 
 
 @contextmanager
@@ -57,15 +58,16 @@ def hooked(module: nn.Module, hooks: Mapping[tuple[type, ...], Hook]) -> Iterato
 
 
 def functions(out: Tensor, names: Collection[str] = NONLINEAR) -> list[str]:
-    """Which of these functions autograd would pass through on the way back from `out`."""
-    seen, waiting = set(), [out.grad_fn]
+    """The names of those of these functions that autograd passes through on its way from `out`."""
+    visited, waiting = set(), [out.grad_fn]
     while waiting:
         node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
+        if node is not None and node not in visited:
+            visited.add(node)
             waiting += [before for before, _ in node.next_functions]
-    found = {node.name().removesuffix("0").removesuffix("Backward") for node in seen}
-    return sorted(found & set(names))
+    # Nodes are called ReluBackward0 and the like.
+    functions = {node.name().removesuffix("0").removesuffix("Backward") for node in visited}
+    return sorted(functions & set(names))
 
 
 def module_of(module: nn.Module | None, method: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: an output is handed back, layer by layer, without a loss."""
+"""Layer-wise relevance propagation: an output is distributed back, layer by layer, in full."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.model_outputs import row_batches
 from xai_bench.explainers.backprop import lrp_rules as rules
 from xai_bench.explainers.backprop.layer_types import (
     AVERAGE_POOLS,
@@ -25,26 +26,28 @@ from xai_bench.explainers.backprop.layer_types import (
 )
 from xai_bench.explainers.backprop.lrp_rules import Affine, Rule, Shares
 from xai_bench.explainers.gradient.engine import value_and_gradient
-from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.explainers.stated_rows import OneBackwardPass
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 First = Literal["same", "flat", "z_box"]
-KNOWN = {*AVERAGE_POOLS, *ELEMENTWISE, *LINEAR, *MAX_POOLS, *NORMS, *SHAPES, nn.Sequential}
+SUPPORTED = {*AVERAGE_POOLS, *ELEMENTWISE, *LINEAR, *MAX_POOLS, *NORMS, *SHAPES, nn.Sequential}
 
 
 @dataclass(frozen=True)
-class LRP:
-    """The output's relevance, shared out by each layer among its inputs in proportion to what they
+class LRP(OneBackwardPass):
+    """The output's relevance, distributed by each layer over its inputs in proportion to what they
     contributed to its outputs, as its rule counts it.
 
-    Activations hand on what they get, maxima give it to the winner, averages by size; batch
-    normalisation is merged with the linear layer before it, or goes by epsilon. What biases and
-    epsilon took is counted: `Unsupported` is raised where it and the attributions together miss the
-    output by more than `tolerance`, relative to their size. Bach+ 2015; Montavon+ 2019.
+    Activations pass relevance on, maxima give it to the largest input, averages by size; batch
+    normalisation is merged with the linear layer before it, or follows the epsilon rule. What
+    biases and epsilon absorb is counted: `Unsupported` is raised where it and the attributions
+    together miss the output by more than `tolerance`, relative to their size. Bach+ 2015; Montavon+
+    2019.
 
     Attributes:
         dense, convolution: the rule of linear layers and of convolutions.
-        first: another rule for the first of them: `flat`, equal shares; `z_box`, shares of the way
-            from the least favourable corner of the range of the background.
+        first: another rule for the first of them: `flat`, equal shares; `z_box`, shares of the
+            distance from the least favourable corner of the range of the background.
         epsilon, gamma: strengths of the rules of that name, `epsilon` in units of a layer's output.
     """
 
@@ -61,51 +64,51 @@ class LRP:
     tolerance: float = 1e-3
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Raises `Unsupported` for a layer without a rule, or where relevance is lost."""
         module = module_of(model.module, "LRP")
-        require_known(module)
-        batches = torch.arange(len(inputs)).split(model.max_rows)
+        require_rules(module)
+        batches = row_batches(model, len(inputs))
         parts = [self._batch(module, model, inputs.take(r), targets[r]) for r in batches]
         return Explanation(torch.where(inputs.units < 0, 0, torch.cat(parts)))
 
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
-
     def _batch(self, module: nn.Module, model: Model, inputs: Inputs, targets: Tensor) -> Tensor:
         background = inputs.domain.background.to(inputs.x)
-        run = _Propagation(self, (background.amin(0), background.amax(0)))
-        everything = replace(inputs, units=inputs.units.clamp(min=0))  # padding counts, at first
-        with run.installed(module):
-            outputs, slopes = value_and_gradient(model, everything, targets)
+        backward = _BackwardRules(self, (background.amin(0), background.amax(0)))
+        # Padding gets relevance, too, and counts in the check below; it is set to 0 afterwards.
+        unpadded = replace(inputs, units=inputs.units.clamp(min=0))
+        with backward.installed(module):
+            outputs, slopes = value_and_gradient(model, unpadded, targets)
         x = inputs.x.detach()
         attribution = slopes * (x if self.first == "same" else _apart_from_zero(x))
-        self._check(attribution, outputs, run.taken[: len(inputs)])
+        self._check(attribution, outputs, backward.absorbed[: len(inputs)])
         return attribution
 
-    def _check(self, attribution: Tensor, outputs: Tensor, taken: Tensor) -> None:
+    def _check(self, attribution: Tensor, outputs: Tensor, absorbed: Tensor) -> None:
         parts, outputs = attribution.double().flatten(1), outputs.double()
-        gap = (parts.sum(1) + taken - outputs).abs()
-        size = parts.abs().sum(1) + taken.abs() + outputs.abs()
+        gap = (parts.sum(1) + absorbed - outputs).abs()
+        size = parts.abs().sum(1) + absorbed.abs() + outputs.abs()
         n_off = int((gap > self.tolerance * size).sum())
         if n_off:
             raise Unsupported(
                 f"LRP's relevance is not conserved in {n_off} of {len(gap)} samples: the network "
-                "or the target has nonlinearities or products that are not layers it knows"
+                "or the target has nonlinearities or products that it has no rule for"
             )
 
 
-def require_known(module: nn.Module) -> None:
+def require_rules(module: nn.Module) -> None:
     """Raise `Unsupported`, naming the first layer without a rule."""
     for name, layer in module.named_modules():
         leaf = next(layer.children(), None) is None
-        if (leaf and type(layer) not in KNOWN) or (not leaf and layer._parameters):
+        if (leaf and type(layer) not in SUPPORTED) or (not leaf and layer._parameters):
             raise Unsupported(
-                f"LRP has no rule for {type(layer).__name__} (layer '{name}'); it knows linear "
-                "layers, convolutions, elementwise activations, pooling and batch normalisation"
+                f"LRP has no rule for {type(layer).__name__} (layer '{name}'); it has rules for "
+                "linear layers, convolutions, elementwise activations, pooling and batch "
+                "normalisation"
             )
 
 
 @dataclass(eq=False)
-class _Propagation:
+class _BackwardRules:
     """One backward pass by the rules.
 
     Each layer's output is replaced by a linear function of its input, with the same value, whose
@@ -113,14 +116,14 @@ class _Propagation:
 
     Attributes:
         box: least and largest value of each input element, `[*S]`.
-        taken: `[N]` relevance that went to biases and to epsilon.
-        x, first: what the network was given, and what its first linear layer was.
-        last: the linear layer that was run last: its output, itself, its map and its input.
+        absorbed: `[N]`, relevance of biases and of epsilon.
+        x, first: the input of the network, and that of its first linear layer.
+        last: the linear layer that ran last: its output, itself, its map and its input.
     """
 
     method: LRP
     box: tuple[Tensor, Tensor]
-    taken: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    absorbed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     x: Tensor | None = None
     first: Tensor | None = None
     last: tuple[Tensor, nn.Module, Affine, Tensor] | None = None
@@ -140,35 +143,37 @@ class _Propagation:
 
     def _start(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self.x, self.first = args[0].detach(), None
-        self.taken = torch.zeros(len(args[0]), dtype=torch.float64)
+        self.absorbed = torch.zeros(len(args[0]), dtype=torch.float64)
 
     def _inspect(self, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
-        if found := functions(out):
+        if names := functions(out):
             raise Unsupported(
-                f"LRP cannot hook nonlinearities that are not layers; found {', '.join(found)}"
+                f"LRP cannot hook nonlinearities that are not layers; found {', '.join(names)}"
             )
 
     def _activation(self, layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        """Relevance stays as it is: the slope is output over input."""
         x = args[0].detach()
         slope = torch.where(x == 0, 0, out.detach() / torch.where(x == 0, 1, x))
-        handed: Tensor = out.detach() + slope * (args[0] - x)
-        return handed
+        replaced: Tensor = out.detach() + slope * (args[0] - x)
+        return replaced
 
     def _linear(self, layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         f = rules.affine_of(layer, out.dim())
-        handed = self._handed(layer, f, args[0], out)
-        self.last = (handed, layer, f, args[0])
-        return handed
+        replaced = self._by_rule(layer, f, args[0], out)
+        self.last = (replaced, layer, f, args[0])
+        return replaced
 
     def _norm(self, layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        """Merged with the layer before it, where that gave the input; else the epsilon rule."""
         norm, last = rules.affine_of_norm(layer, out.dim()), self.last
         if last is None or last[0] is not args[0] or not _has_channels(last[1], out):
             return self._replaced(out, rules.epsilon(norm, args[0], self.method.epsilon))
         _, inner, f, a = last
-        return self._handed(inner, rules.merged(f, norm), a, out)
+        return self._by_rule(inner, rules.merged(f, norm), a, out)
 
-    def _handed(self, layer: nn.Module, f: Affine, a: Tensor, out: Tensor) -> Tensor:
-        """The layer's output by its rule; a norm merged with it asks again, with the same `a`."""
+    def _by_rule(self, layer: nn.Module, f: Affine, a: Tensor, out: Tensor) -> Tensor:
+        """The layer's output by its rule; once more, with the same `a`, for a norm after it."""
         method = self.method
         self.first = a if self.first is None else self.first
         if method.first != "same" and self.first is a:
@@ -184,7 +189,7 @@ class _Propagation:
         """Shares that do not vanish with the input: `_apart_from_zero` is multiplied back later."""
         if self.x is None or not torch.equal(a.detach().flatten(1), self.x.flatten(1)):
             raise Unsupported(
-                f"LRP's rule {self.method.first} is for a first layer that sees the input itself; "
+                f"LRP's rule {self.method.first} is for a first layer that gets the input itself; "
                 "here something comes before it: take first=same"
             )
         carrier = 1 + (a - a.detach()) / _apart_from_zero(a.detach())
@@ -194,20 +199,20 @@ class _Propagation:
         return rules.z_box(f, a, carrier, (low, high))
 
     def _replaced(self, out: Tensor, shares: Shares) -> Tensor:
-        """`out` as a linear function whose parts are `shares`; what they leave out is `taken`."""
+        """`out` as a linear function whose parts are `shares`; what they lack is `absorbed`."""
         out, whole = out.detach(), shares.whole.detach()
         per_whole = torch.where(whole == 0, 0, out / torch.where(whole == 0, 1, whole))
         given = shares.given.detach()
         lost = out - per_whole * given
 
-        def take(slope: Tensor) -> None:
-            gone = (slope * lost).double()
-            self.taken = self.taken + gone.reshape(len(self.taken), -1).sum(1)
+        def absorb(slope: Tensor) -> None:
+            part = (slope * lost).double()
+            self.absorbed = self.absorbed + part.reshape(len(self.absorbed), -1).sum(1)
 
-        handed = out + per_whole * (shares.given - given)
-        if handed.requires_grad:
-            handed.register_hook(take)
-        return handed
+        replaced = out + per_whole * (shares.given - given)
+        if replaced.requires_grad:
+            replaced.register_hook(absorb)
+        return replaced
 
 
 def _has_channels(layer: nn.Module, out: Tensor) -> bool:
@@ -216,5 +221,5 @@ def _has_channels(layer: nn.Module, out: Tensor) -> bool:
 
 
 def _apart_from_zero(x: Tensor) -> Tensor:
-    """x, and 1 where nothing could be multiplied back out of it."""
+    """x, and 1 where it is too small to divide by and multiply back."""
     return torch.where(x.abs() > torch.finfo(x.dtype).tiny ** 0.5, x, 1)

@@ -1,4 +1,4 @@
-"""How an affine map hands the relevance of its outputs to its inputs."""
+"""How an affine map distributes the relevance of its outputs over its inputs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class Shares:
-    """Each output's parts: `given`, a function of the inputs that adds up what they contribute, and
-    `whole`, what these parts are shares of. What is missing goes to biases and to epsilon.
+    """What each output is shared out by; what is missing goes to biases and to epsilon.
+
+    Attributes:
+        given: a function of the inputs that adds up what they contribute.
+        whole: what these contributions are shares of.
     """
 
     given: Tensor
@@ -37,7 +40,7 @@ class Shares:
 def affine_of(layer: nn.Module, n_axes: int) -> Affine:
     """A linear layer or a convolution, with `n_axes` axes in its output."""
     weight = layer.get_parameter("weight")
-    twin = copy.copy(layer)  # whose weights are set at will, and whose hooks do not run
+    twin = copy.copy(layer)  # so that other weights can be set; `forward` runs no hooks
 
     def apply(a: Tensor, w: Tensor) -> Tensor:
         twin._parameters = {"weight": w, "bias": None}  # type: ignore[dict-item]
@@ -70,6 +73,7 @@ def merged(inner: Affine, norm: Affine) -> Affine:
 
 
 def _along(values: Tensor, axis: int, n_axes: int) -> Tensor:
+    """`[C]` on one of so many axes."""
     return values.view(*[-1 if k == axis else 1 for k in range(n_axes)])
 
 
@@ -113,7 +117,7 @@ def flat(f: Affine, carrier: Tensor) -> Shares:
 
 
 def z_box(f: Affine, a: Tensor, carrier: Tensor, box: tuple[Tensor, Tensor]) -> Shares:
-    """Shares of the way from the corner of a box that lowers the output most. Montavon+ 2017.
+    """Shares of the distance from the corner of a box that lowers the output most. Montavon+ 2017.
 
     `box` holds the least and the largest value of each input.
     """

@@ -20,6 +20,10 @@ from xai_bench.types import (
 
 
 def structure_of(model: Model) -> Structure | None:
+    """What can be read of the model; None where that is nothing.
+
+    Raises `Unsupported` where what can be read is not what is explained.
+    """
     return model.structure() if isinstance(model, ReadableStructure) else None
 
 
@@ -67,10 +71,10 @@ def glass_box_of(model: Model) -> Structure:
 
 
 def layouts(inputs: Inputs) -> Iterator[tuple[Tensor, Tensor]]:
-    """Which samples share their units: `rows [M]` and the unit `[F]` of each element."""
+    """Groups of samples that share their units: `rows [M]` and the unit `[F]` of each element."""
     if inputs.units.stride(0) == 0:
         yield torch.arange(len(inputs)), inputs.units[0].flatten()
         return
-    found, which = inputs.units.flatten(1).unique(dim=0, return_inverse=True)
-    for number, layout in enumerate(found):
-        yield (which == number).nonzero()[:, 0], layout
+    distinct, number = inputs.units.flatten(1).unique(dim=0, return_inverse=True)
+    for k, layout in enumerate(distinct):
+        yield (number == k).nonzero()[:, 0], layout

@@ -1,4 +1,4 @@
-"""The ways from the leaves of trees up to their roots, and which units ask on them."""
+"""The paths from the leaves of trees up to their roots, and which units their nodes compare."""
 
 from __future__ import annotations
 
@@ -9,86 +9,98 @@ from torch import Tensor
 
 from xai_bench.types import TreeStructure
 
+_BLOCK = 4096
+"""Leaves that are compared with themselves at a time."""
+
 
 @dataclass(frozen=True, eq=False)
-class Leaves:
-    """All leaves of all trees. `D` questions on a way, `L` leaves.
+class LeafPaths:
+    """The path of every leaf of all trees: `L` leaves, at most `D` nodes above each.
+
+    A unit that is compared several times on a path counts once, at its first place from below.
 
     Attributes:
-        node: `[L]`, the leaf itself; row: `[n]`, which leaf a node is.
-        element, threshold, left: `[L, D]`, what is asked, and whether the way is to the left.
-        share: `[L, D]`, the part of the training weight that went that way; 1 where none is asked.
-        unit: `[L, D]`, who asks, at its first question; `n_units` elsewhere.
-        slot: `[L, D]`, the place of the first question of who asks.
-        always: `[L, D]` bool, where the first question is of an element that is never removed.
+        leaf: `[L]`, the node of each leaf; row: `[n]`, which leaf a node is.
+        element, threshold, is_left: `[L, D]`, what each node above compares, and whether the path
+            continues to the left.
+        is_node: `[L, D]` bool; False beyond the root.
+        share: `[L, D]`, the part of the training weight that went along the path; 1 beyond it.
+        unit: `[L, D]`, the unit compared, at its first place; `n_units` elsewhere.
+        first: `[L, D]`, the first place of the unit compared.
+        always: `[L, D]` bool, the first place of elements that are never removed.
     """
 
     trees: TreeStructure
-    node: Tensor
+    leaf: Tensor
     row: Tensor
     element: Tensor
     threshold: Tensor
-    left: Tensor
-    asked: Tensor
+    is_left: Tensor
+    is_node: Tensor
     share: Tensor
     unit: Tensor
-    slot: Tensor
+    first: Tensor
     always: Tensor
 
+    @property
+    def depth(self) -> int:
+        """`D`."""
+        return self.first.shape[1]
+
     def follows(self, x: Tensor, leaves: Tensor) -> Tensor:
-        """`x [..., F], leaves [l]`, and `[..., l, D]` bool: whether x goes this leaf's way.
+        """`x [..., F], leaves [l]` to `[..., l, D]` bool: whether x goes along the leaf's path.
 
-        One answer per unit that asks, at its first question; True elsewhere.
+        One value per unit, at its first place; True elsewhere.
         """
-        goes = x[..., self.element[leaves]] <= self.threshold[leaves]
-        return self.pooled(goes == self.left[leaves], leaves)
+        goes_left = x[..., self.element[leaves]] <= self.threshold[leaves]
+        return self.by_unit(goes_left == self.is_left[leaves], leaves)
 
-    def pooled(self, goes: Tensor, leaves: Tensor) -> Tensor:
-        """`[..., l, D]` bool, whether all questions of the unit are answered this leaf's way."""
-        goes = goes | ~self.asked[leaves]
-        slot = self.slot[leaves].expand(goes.shape)
-        all_of = torch.ones(goes.shape, dtype=torch.uint8)
-        return all_of.scatter_reduce(-1, slot, goes.to(torch.uint8), "amin").bool()
+    def by_unit(self, agrees: Tensor, leaves: Tensor) -> Tensor:
+        """`agrees [..., l, D]` bool at every node to whether all nodes of a unit agree."""
+        agrees = agrees | ~self.is_node[leaves]
+        first = self.first[leaves].expand(agrees.shape)
+        all_of = torch.ones(agrees.shape, dtype=torch.uint8)
+        return all_of.scatter_reduce(-1, first, agrees.to(torch.uint8), "amin").bool()
 
 
-def leaves_of(trees: TreeStructure, layout: Tensor) -> Leaves:
+def leaf_paths(trees: TreeStructure, layout: Tensor) -> LeafPaths:
     """`layout [F]`: the unit of each element, -1 for those that are never removed."""
-    node = (trees.left == torch.arange(len(trees.left))).nonzero()[:, 0]
+    leaf = (trees.left == torch.arange(len(trees.left))).nonzero()[:, 0]
     row = torch.zeros_like(trees.left)
-    row[node] = torch.arange(len(node))
-    way = _upwards(trees, node)
-    parent, child = way[:, 1:], way[:, :-1]
-    asked = parent != child
-    unit = torch.where(asked, layout[trees.element[parent]], -2)
-    slot = torch.cat([_first_place(part) for part in unit.split(4096)])
-    first = asked & (slot == torch.arange(slot.shape[1]))
-    return Leaves(
+    row[leaf] = torch.arange(len(leaf))
+    path = _upwards(trees, leaf)
+    parent, child = path[:, 1:], path[:, :-1]
+    is_node = parent != child
+    unit = torch.where(is_node, layout[trees.element[parent]], -2)
+    first = torch.cat([_first_place(part) for part in unit.split(_BLOCK)])
+    is_first = is_node & (first == torch.arange(first.shape[1]))
+    return LeafPaths(
         trees=trees,
-        node=node,
+        leaf=leaf,
         row=row,
         element=trees.element[parent],
         threshold=trees.threshold[parent],
-        left=trees.left[parent] == child,
-        asked=asked,
-        share=torch.where(asked, trees.cover[child] / trees.cover[parent], 1),
-        unit=torch.where(first & (unit >= 0), unit, int(layout.max()) + 1),
-        slot=slot,
-        always=first & (unit == -1),
+        is_left=trees.left[parent] == child,
+        is_node=is_node,
+        share=torch.where(is_node, trees.cover[child] / trees.cover[parent], 1),
+        unit=torch.where(is_first & (unit >= 0), unit, int(layout.max()) + 1),
+        first=first,
+        always=is_first & (unit == -1),
     )
 
 
 def _first_place(unit: Tensor) -> Tensor:
-    """`[l, D] -> [l, D]`: where the same unit stands first on the way."""
+    """`[l, D] -> [l, D]`: where the same unit stands first on the path."""
     return (unit[:, :, None] == unit[:, None]).int().argmax(2)
 
 
-def _upwards(trees: TreeStructure, node: Tensor) -> Tensor:
+def _upwards(trees: TreeStructure, leaf: Tensor) -> Tensor:
     """`[L, D + 1]`: a leaf, its parent and so on; the root again and again at the end."""
     inner = (trees.left != torch.arange(len(trees.left))).nonzero()[:, 0]
     parent = torch.arange(len(trees.left))
     parent[trees.left[inner]] = inner
     parent[trees.right[inner]] = inner
-    way = [node]
+    path = [leaf]
     for _ in range(max(trees.depth, 1)):
-        way.append(parent[way[-1]])
-    return torch.stack(way, dim=1)
+        path.append(parent[path[-1]])
+    return torch.stack(path, dim=1)

@@ -1,8 +1,9 @@
 """Shapley values of trees, read off their nodes: no row goes through the model.
 
 Two games share the name TreeSHAP. In the interventional one, absent units are those of references,
-whatever stays. In the path-dependent one, a question about an absent unit is answered both ways, by
-the shares of the training rows that went there. They part where columns depend on each other.
+whatever is kept. In the path-dependent one, a node that compares an absent unit is followed both
+ways, by the shares of the training rows that went there. They differ where columns depend on each
+other.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from xai_bench.core import units
 from xai_bench.explainers.glassbox.structure import layouts, trees_of
-from xai_bench.explainers.glassbox.tree_paths import Leaves, leaves_of
+from xai_bench.explainers.glassbox.tree_paths import LeafPaths, leaf_paths
+from xai_bench.explainers.stated_rows import WithoutModel
 from xai_bench.types import (
     Baseline,
     Explanation,
@@ -26,7 +28,6 @@ from xai_bench.types import (
     Kind,
     Model,
     Rng,
-    Rows,
     Unsupported,
 )
 
@@ -35,10 +36,10 @@ _CELLS = 1 << 20
 
 
 @dataclass(frozen=True)
-class TreeSHAPInterventional:
+class TreeSHAPInterventional(WithoutModel):
     """Exact Shapley values of the game in which absent units are those of the references.
 
-    The same as all `2^U` coalitions with this baseline. Along a tree only those ways are followed
+    The same as all `2^U` coalitions with this baseline. In a tree only those paths are followed
     that the sample or the reference would take. Lundberg+ 2020.
     """
 
@@ -50,6 +51,10 @@ class TreeSHAPInterventional:
     baseline: Baseline
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The mean over references.
+
+        Raises `Unsupported` for a model without trees, or a baseline without references.
+        """
         trees = trees_of(model)
         if isinstance(self.baseline, Imputer):
             raise Unsupported(
@@ -59,25 +64,23 @@ class TreeSHAPInterventional:
         references = self.baseline.references(inputs, rng=rng)
         out = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
         for rows, layout in layouts(inputs):
-            leaves, n_units = leaves_of(trees, layout), int(layout.max()) + 1
+            paths, n_units = leaf_paths(trees, layout), int(layout.max()) + 1
+            # A sample and a reference reach about sixteen leaves together in a common tree.
             for some in rows.split(max(_CELLS // (16 * references.shape[1]), 1)):
                 x, absent = (
                     t[some].flatten(-inputs.x.dim() + 1).to(trees.precision)
                     for t in (inputs.x, references)
                 )
-                out[some, :n_units] = interventional(leaves, x, absent, targets[some], n_units)
+                out[some, :n_units] = interventional(paths, x, absent, targets[some], n_units)
         return Explanation(units.spread(out, inputs.units).to(inputs.x.dtype))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(0)
 
 
 @dataclass(frozen=True)
-class TreeSHAPPathDependent:
-    """Exact Shapley values of the game in which a question about an absent unit is answered both
+class TreeSHAPPathDependent(WithoutModel):
+    """Exact Shapley values of the game in which nodes that compare absent units are followed both
     ways, weighed by the training rows that went there.
 
-    The sum over orders of joining is an integral over the chance of being there, which few nodes
+    The sum over orders of joining is an integral over the chance of being present, which few nodes
     of a Gauss quadrature give exactly. Lundberg+ 2020; Owen 1972.
     """
 
@@ -87,44 +90,47 @@ class TreeSHAPPathDependent:
     paper: ClassVar[str] = "Lundberg+ 2020, doi:10.1038/s42256-019-0138-9"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Raises `Unsupported` for a model without trees."""
         trees = trees_of(model)
         out = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
         for rows, layout in layouts(inputs):
-            leaves, n_units = leaves_of(trees, layout), int(layout.max()) + 1
+            paths, n_units = leaf_paths(trees, layout), int(layout.max()) + 1
             x = inputs.x[rows].flatten(1).to(trees.precision)
-            out[rows, :n_units] = path_dependent(leaves, x, targets[rows], n_units)
+            out[rows, :n_units] = path_dependent(paths, x, targets[rows], n_units)
         return Explanation(units.spread(out, inputs.units).to(inputs.x.dtype))
 
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(0)
 
-
-def path_dependent(leaves: Leaves, x: Tensor, targets: Tensor, n_units: int) -> Tensor:
+def path_dependent(paths: LeafPaths, x: Tensor, targets: Tensor, n_units: int) -> Tensor:
     """`x [b, F], targets [b] -> [b, U]`.
 
-    A leaf is reached with the product, over the units that ask on its way, of 1 or 0 for those that
-    are there, and of the shares for those that are not.
+    A leaf is reached with the product, over the units compared on its path, of 1 or 0 for those
+    that are present, and of the shares for those that are not.
     """
-    n_leaves, depth = leaves.slot.shape
-    chances = torch.ones(n_leaves, depth, dtype=torch.float64)
-    chances = chances.scatter_reduce(1, leaves.slot, leaves.share, "prod")
-    asking = int((leaves.unit < n_units).sum(1).max())
-    nodes, weights = np.polynomial.legendre.leggauss(max(math.ceil(asking / 2), 1))
+    n_leaves, depth = paths.first.shape
+    shares = torch.ones(n_leaves, depth, dtype=torch.float64)
+    shares = shares.scatter_reduce(1, paths.first, paths.share, "prod")
+    # A product over m other units is a polynomial of degree m - 1 in the chance of being present,
+    # which m / 2 Gauss nodes integrate exactly.
+    n_compared = int((paths.unit < n_units).sum(1).max())
+    nodes, weights = np.polynomial.legendre.leggauss(max(math.ceil(n_compared / 2), 1))
     out = torch.zeros(len(x), n_units + 1, dtype=torch.float64)
-    for some in torch.arange(n_leaves).split(max(_CELLS // (depth * len(x)), 1)):
-        there = leaves.follows(x, some).double()
-        absent = torch.where(leaves.always[some], there, chances[some])
-        others = torch.zeros_like(there)
+    for leaves in torch.arange(n_leaves).split(max(_CELLS // (depth * len(x)), 1)):
+        present = paths.follows(x, leaves).double()
+        absent = torch.where(paths.always[leaves], present, shares[leaves])
+        others = torch.zeros_like(present)
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-            others += weight * _product_of_others(absent + node * (there - absent))
-        value = leaves.trees.value[leaves.node[some]].T[targets]
-        credit = value[:, :, None] * (there - absent) * others
-        out.scatter_add_(1, leaves.unit[some].flatten().expand(len(x), -1), credit.flatten(1))
+            others += weight * _product_of_others(absent + node * (present - absent))
+        value = paths.trees.value[paths.leaf[leaves]].T[targets]
+        gain = value[:, :, None] * (present - absent) * others
+        out.scatter_add_(1, paths.unit[leaves].flatten().expand(len(x), -1), gain.flatten(1))
     return out[:, :n_units]
 
 
 def _product_of_others(factors: Tensor) -> Tensor:
-    """`[..., D] -> [..., D]`: the product of all factors but the own one; none is divided by."""
+    """`[..., D] -> [..., D]`: the product of all factors but the own one.
+
+    From both sides, for a division would fail where a factor is 0.
+    """
     one = torch.ones_like(factors[..., :1])
     before = torch.cat([one, factors[..., :-1]], -1).cumprod(-1)
     after = torch.cat([one, factors[..., 1:].flip(-1)], -1).cumprod(-1).flip(-1)
@@ -132,80 +138,84 @@ def _product_of_others(factors: Tensor) -> Tensor:
 
 
 def interventional(
-    leaves: Leaves, x: Tensor, references: Tensor, targets: Tensor, n_units: int
+    paths: LeafPaths, x: Tensor, references: Tensor, targets: Tensor, n_units: int
 ) -> Tensor:
     """`x [b, F], references [b, R, F], targets [b] -> [b, U]`, mean over references.
 
-    A leaf counts for coalitions that hold all units of which only the sample goes its way, and none
-    of which only the reference does; all others must go its way in both.
+    A leaf counts for coalitions that hold all units with which only the sample goes along its path,
+    and none with which only the reference does; all others must go along it in both.
     """
     n_samples, n_references = references.shape[:2]
     absent = references.flatten(0, 1)
-    for_present, for_absent = _weights(leaves.slot.shape[1])
+    for_present, for_absent = _weights(paths.depth)
     out = torch.zeros(n_samples * (n_units + 1), dtype=torch.float64)
-    for root in leaves.trees.roots:
-        pair, leaf = _ways(leaves, x, absent, root)
+    for root in paths.trees.roots:
+        pair, leaf = _leaves_reached(paths, x, absent, root)
         sample = pair // n_references
-        ours, theirs = _both(leaves, x, absent, pair, leaf)
-        alive = (ours | theirs).all(1)
-        sample, leaf, ours, theirs = (t[alive] for t in (sample, leaf, ours, theirs))
+        ours, theirs = _agreement(paths, x, absent, pair, leaf)
+        reached = (ours | theirs).all(1)
+        sample, leaf, ours, theirs = (t[reached] for t in (sample, leaf, ours, theirs))
         only_ours, only_theirs = ours & ~theirs, theirs & ~ours
         sizes = only_ours.sum(1), only_theirs.sum(1)
-        value = leaves.trees.value[leaves.node[leaf], targets[sample]][:, None]
-        credit = only_ours * for_present[sizes][:, None] - only_theirs * for_absent[sizes][:, None]
-        place = sample[:, None] * (n_units + 1) + leaves.unit[leaf]
-        out.index_add_(0, place.flatten(), (value * credit).flatten())
+        value = paths.trees.value[paths.leaf[leaf], targets[sample]][:, None]
+        share = only_ours * for_present[sizes][:, None] - only_theirs * for_absent[sizes][:, None]
+        place = sample[:, None] * (n_units + 1) + paths.unit[leaf]
+        out.index_add_(0, place.flatten(), (value * share).flatten())
     return out.view(n_samples, -1)[:, :n_units] / n_references
 
 
-def _ways(leaves: Leaves, x: Tensor, absent: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
-    """`x [b, F], absent [b * R, F]`: pairs of both, and the leaves that they reach together."""
-    trees, n_references = leaves.trees, len(absent) // len(x)
+def _leaves_reached(
+    paths: LeafPaths, x: Tensor, absent: Tensor, root: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`x [b, F], absent [b * R, F]` to pairs of a sample and a reference, and the leaves that
+    mixtures of both can reach.
+    """
+    trees, n_references = paths.trees, len(absent) // len(x)
     pair = torch.arange(len(absent))
     node, ended = root.expand(len(pair)), []
     while len(pair):
         inner = trees.left[node] != node
-        ended.append((pair[~inner], leaves.row[node[~inner]]))
+        ended.append((pair[~inner], paths.row[node[~inner]]))
         pair, node = pair[inner], node[inner]
-        asked, threshold = trees.element[node], trees.threshold[node]
-        ours = x[pair // n_references, asked] <= threshold
-        theirs = absent[pair, asked] <= threshold
+        element, threshold = trees.element[node], trees.threshold[node]
+        ours = x[pair // n_references, element] <= threshold
+        theirs = absent[pair, element] <= threshold
         to_left, to_right = ours | theirs, ~(ours & theirs)
         node = torch.cat([trees.left[node[to_left]], trees.right[node[to_right]]])
         pair = torch.cat([pair[to_left], pair[to_right]])
-    found, reached = (torch.cat(parts) for parts in zip(*ended, strict=True))
-    return found, reached
+    pairs, leaves = (torch.cat(parts) for parts in zip(*ended, strict=True))
+    return pairs, leaves
 
 
-def _both(
-    leaves: Leaves, x: Tensor, absent: Tensor, pair: Tensor, leaf: Tensor
+def _agreement(
+    paths: LeafPaths, x: Tensor, absent: Tensor, pair: Tensor, leaf: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`[m, D]` bool each: whether the sample, and the reference, goes the way of the pair's leaf.
+    """`[m, D]` bool each: whether the sample, and the reference, goes along the path of the leaf.
 
-    A reference goes the way of the sample where an element is never removed.
+    A reference goes where the sample does in elements that are never removed.
     """
     n_references = len(absent) // len(x)
-    asked, threshold, left = (t[leaf] for t in (leaves.element, leaves.threshold, leaves.left))
-    ours = leaves.pooled((x[(pair // n_references)[:, None], asked] <= threshold) == left, leaf)
-    theirs = leaves.pooled((absent[pair[:, None], asked] <= threshold) == left, leaf)
-    return ours, torch.where(leaves.always[leaf], ours, theirs)
+    element, threshold, is_left = (t[leaf] for t in (paths.element, paths.threshold, paths.is_left))
+    of_sample = x[(pair // n_references)[:, None], element] <= threshold
+    of_reference = absent[pair[:, None], element] <= threshold
+    ours = paths.by_unit(of_sample == is_left, leaf)
+    theirs = paths.by_unit(of_reference == is_left, leaf)
+    return ours, torch.where(paths.always[leaf], ours, theirs)
 
 
 def _weights(depth: int) -> tuple[Tensor, Tensor]:
-    """`[D + 1, D + 1]` each, at the numbers of units that must be there and must not.
+    """`[D + 1, D + 1]` each, at the numbers of units that must be present and must be absent.
 
-    The share of the orders in which a unit that must be there comes last of those, before all that
-    must not; and that in which one that must not comes first of those, after all that must.
+    The share of the orders in which a unit that must be present comes last of those, before all
+    that must be absent; and that in which one that must be absent comes first of those, after all
+    that must be present.
     """
-    there, gone = (
-        torch.zeros(depth + 1, depth + 1, dtype=torch.float64),
-        torch.zeros(depth + 1, depth + 1, dtype=torch.float64),
-    )
+    present, absent = torch.zeros(2, depth + 1, depth + 1, dtype=torch.float64)
     for p in range(depth + 1):
         for q in range(depth + 1 - p):
-            orders = math.factorial(p + q)
+            n_orders = math.factorial(p + q)
             if p:
-                there[p, q] = math.factorial(p - 1) * math.factorial(q) / orders
+                present[p, q] = math.factorial(p - 1) * math.factorial(q) / n_orders
             if q:
-                gone[p, q] = math.factorial(p) * math.factorial(q - 1) / orders
-    return there, gone
+                absent[p, q] = math.factorial(p) * math.factorial(q - 1) / n_orders
+    return present, absent

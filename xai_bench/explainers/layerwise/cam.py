@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,12 +12,39 @@ from torch import Tensor
 from xai_bench.core import coalitions
 from xai_bench.core.baselines import references
 from xai_bench.explainers.layerwise.recording import forward, observe
-from xai_bench.explainers.layerwise.spatial import enlarged, laid_over, spatial_layer
-from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows
+from xai_bench.explainers.layerwise.spatial import enlarged, over_channels, spatial_layer
+from xai_bench.explainers.stated_rows import OneBackwardPass
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng
 
 
 @dataclass(frozen=True)
-class GradCAM:
+class _GradientCAM(OneBackwardPass, ABC):
+    """Base of maps weighted by the gradient at the layer; a subclass states the weights.
+
+    `layer` is a name; without one it is the last convolution with its activation.
+    """
+
+    layer: str | None = None
+
+    @abstractmethod
+    def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
+        """The layer's output and the gradient there, `[B, C, *places]`, to weights of that shape or
+        `[B, C, 1, ...]`.
+        """
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """What is negative in the weighted sum over channels is cut off.
+
+        Raises `Unsupported` where the layer does not lie over x.
+        """
+        record = observe(model, inputs, targets, layer=self.layer)
+        name = spatial_layer(record, inputs, self.layer)
+        maps = record.layers[name]
+        return Explanation(_heat(self.weights(maps, record.slopes[name]), maps, inputs))
+
+
+@dataclass(frozen=True)
+class GradCAM(_GradientCAM):
     """Channels weighted by their mean gradient; what is negative in the sum is cut off.
 
     `layer` is a name; without one it is the last convolution with its activation. The map is
@@ -28,18 +56,13 @@ class GradCAM:
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
 
-    layer: str | None = None
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        maps, slopes = _maps(model, inputs, targets, self.layer)
-        return Explanation(_heat(slopes.flatten(2).mean(2).view(_weights(maps)), maps, inputs))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
+    def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
+        """The mean gradient of each channel."""
+        return slopes.flatten(2).mean(2).view(_by_channel(maps))
 
 
 @dataclass(frozen=True)
-class GradCAMPlusPlus:
+class GradCAMPlusPlus(_GradientCAM):
     """Channels weighted by their positive gradients, of which each place counts by a ratio of
     derivatives of the exponential of the output.
 
@@ -52,22 +75,16 @@ class GradCAMPlusPlus:
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Chattopadhay+ 2018, arXiv:1710.11063"
 
-    layer: str | None = None
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        maps, slopes = _maps(model, inputs, targets, self.layer)
-        mass = maps.flatten(2).sum(2).view(_weights(maps))
+    def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
+        """The sum of ratio times positive gradient over the places of each channel."""
+        mass = maps.flatten(2).sum(2).view(_by_channel(maps))
         below = 2 * slopes**2 + mass * slopes**3
-        share = torch.where(below == 0, 0, slopes**2 / torch.where(below == 0, 1, below))
-        weights = (share * slopes.relu()).flatten(2).sum(2)
-        return Explanation(_heat(weights.view(_weights(maps)), maps, inputs))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
+        ratio = torch.where(below == 0, 0, slopes**2 / torch.where(below == 0, 1, below))
+        return (ratio * slopes.relu()).flatten(2).sum(2).view(_by_channel(maps))
 
 
 @dataclass(frozen=True)
-class LayerCAM:
+class LayerCAM(_GradientCAM):
     """Every place of every channel weighted by its own positive gradient. Jiang+ 2021."""
 
     kind: ClassVar[Kind] = "relevance"
@@ -75,22 +92,17 @@ class LayerCAM:
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Jiang+ 2021, doi:10.1109/TIP.2021.3089943"
 
-    layer: str | None = None
-
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        maps, slopes = _maps(model, inputs, targets, self.layer)
-        return Explanation(_heat(slopes.relu(), maps, inputs))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
+    def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
+        """The positive gradients themselves."""
+        return slopes.relu()
 
 
 @dataclass(frozen=True)
 class ScoreCAM:
-    """Channels weighted by the softmax of what the model says of x seen through each of them.
+    """Channels weighted by the softmax of the output for x masked by each of them.
 
-    A channel, enlarged and scaled to 0 .. 1, lets x through; `baseline` is what lies behind it, of
-    which the paper's is 0. Takes one row, and a row per channel and reference. Wang+ 2020.
+    A channel, enlarged and scaled to 0 .. 1, is the mask; what it hides becomes the `baseline`,
+    which is 0 in the paper. Takes one row, and a row per channel and reference. Wang+ 2020.
     """
 
     kind: ClassVar[Kind] = "relevance"
@@ -102,42 +114,35 @@ class ScoreCAM:
     layer: str | None = None
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        seen = forward(model, inputs, targets, layer=self.layer)
-        maps = seen.layers[spatial_layer(seen, inputs, self.layer)]
+        """Raises `Unsupported` where the layer does not lie over x."""
+        record = forward(model, inputs, targets, layer=self.layer)
+        maps = record.layers[spatial_layer(record, inputs, self.layer)]
         starts = references(self.baseline, inputs, rng=rng)
         scores = torch.zeros(maps.shape[:2], dtype=torch.float64)
         for some in torch.arange(maps.shape[1]).split(max(model.max_rows // len(inputs), 1)):
-            prepare_cell = _opened(maps[:, some], inputs.x)
-            for behind in starts.unbind(1):
-                points = behind[:, None] + prepare_cell * (inputs.x - behind)[:, None]
+            masks = _masks(maps[:, some], inputs.x)
+            for start in starts.unbind(1):
+                points = start[:, None] + masks * (inputs.x - start)[:, None]
                 scores[:, some] += coalitions.values_at(model, inputs, targets, points)
         scores = scores / starts.shape[1]
-        return Explanation(_heat(scores.softmax(1).to(maps).view(_weights(maps)), maps, inputs))
+        return Explanation(_heat(scores.softmax(1).to(maps).view(_by_channel(maps)), maps, inputs))
 
 
-def _maps(
-    model: Model, inputs: Inputs, targets: Tensor, layer: str | None
-) -> tuple[Tensor, Tensor]:
-    """`[B, C, *places]` twice: the layer's output and the gradient there."""
-    seen = observe(model, inputs, targets, layer=layer)
-    name = spatial_layer(seen, inputs, layer)
-    return seen.layers[name], seen.slopes[name]
-
-
-def _weights(maps: Tensor) -> tuple[int, ...]:
+def _by_channel(maps: Tensor) -> tuple[int, ...]:
     """The shape `[B, C, 1, ...]` of one weight per channel."""
     return (*maps.shape[:2], *[1] * (maps.dim() - 2))
 
 
 def _heat(weights: Tensor, maps: Tensor, inputs: Inputs) -> Tensor:
-    return laid_over((weights * maps).sum(1).relu(), inputs)
+    """`[B, *S]`: the positive part of the weighted sum over channels, in the size of x."""
+    return over_channels((weights * maps).sum(1).relu(), inputs)
 
 
-def _opened(maps: Tensor, x: Tensor) -> Tensor:
+def _masks(maps: Tensor, x: Tensor) -> Tensor:
     """`[B, k, *places] -> [B, k, 1, *S[1:]]`: each channel in the size of x, from 0 to 1."""
     large = enlarged(maps.flatten(0, 1), x.shape[2:])
     ends = (end(large.flatten(1), 1) for end in (torch.amin, torch.amax))
     low, high = (end.view(-1, *[1] * (large.dim() - 1)) for end in ends)
-    # A channel that is the same everywhere lets nothing through.
-    prepare_cell = (large - low) / torch.where(high > low, high - low, 1)
-    return prepare_cell.view(*maps.shape[:2], 1, *x.shape[2:])
+    # A channel that is the same everywhere hides everything.
+    masks = (large - low) / torch.where(high > low, high - low, 1)
+    return masks.view(*maps.shape[:2], 1, *x.shape[2:])

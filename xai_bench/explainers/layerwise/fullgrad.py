@@ -1,4 +1,4 @@
-"""The output of a network of ReLUs, told apart into what comes from x and from each bias."""
+"""The output of a network of ReLUs, split into what comes from x and from each bias."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from xai_bench.explainers.layerwise.recording import Seen, differentiable, observe
-from xai_bench.explainers.layerwise.spatial import enlarged, laid_over, spatial_layer
-from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
+from xai_bench.explainers.layerwise.recording import ForwardRecord, differentiable, observe
+from xai_bench.explainers.layerwise.spatial import enlarged, over_channels, spatial_layer
+from xai_bench.explainers.stated_rows import OneBackwardPass
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 INPUT = "(input)"
 """The name of the term of x itself, which no layer can have."""
 
 
 @dataclass(frozen=True)
-class FullGrad:
+class FullGrad(OneBackwardPass):
     """Input times gradient, and bias times gradient at every place of every layer.
 
-    These terms, which `answer` gives per layer, add up to the output; `Unsupported` is raised where
-    they miss it by more than `tolerance`, relative to their size. The map is the sum of their sizes
-    over the input and all layers that lie over x, each layer scaled to 0 .. 1. Batch normalisation
-    has a bias, too: what it answers to 0. Srinivas & Fleuret 2019.
+    These terms, which `Explanation.layers` holds, add up to the output; `Unsupported` is raised
+    where they miss it by more than `tolerance`, relative to their size. The map is the sum of their
+    sizes over the input and all layers that lie over x, each layer scaled to 0 .. 1. Batch
+    normalisation has a bias, too: its output for 0. Srinivas & Fleuret 2019.
     """
 
     kind: ClassVar[Kind] = "relevance"
@@ -34,24 +35,25 @@ class FullGrad:
     tolerance: float = 1e-3
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        """`layers` holds the signed terms: `(input)` of x itself, and one per layer with a bias."""
+        """With `layers`, the signed terms: `(input)` of x itself, and one per layer with a bias.
+
+        Raises `Unsupported` where the terms do not add up, or no layer lies over x.
+        """
         module = differentiable(model)
-        seen = observe(model, inputs, targets)
-        spatial_layer(seen, inputs, None)
-        terms = {INPUT: inputs.x.detach() * seen.gradient, **_bias_terms(seen, module)}
-        self._check(terms, seen.outputs)
+        record = observe(model, inputs, targets)
+        spatial_layer(record, inputs, None)
+        terms = {INPUT: inputs.x.detach() * record.gradient, **_bias_terms(record, module)}
+        self._check(terms, record.outputs)
         heat = _heat(terms[INPUT], inputs)
-        for name in _over_x(seen, inputs):
+        for name in _over_x(record, inputs):
             if name in terms:
                 heat = heat + _heat(terms[name], inputs)
-        return Explanation(laid_over(heat, inputs), layers=terms)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
+        return Explanation(over_channels(heat, inputs), layers=terms)
 
     def _check(self, terms: dict[str, Tensor], outputs: Tensor) -> None:
         parts = torch.cat([term.flatten(1) for term in terms.values()], dim=1).double()
         gap = (parts.sum(1) - outputs).abs()
+        # Terms that cancel leave the rounding of their size behind.
         rounding = 100 * torch.finfo(outputs.dtype).eps * parts.abs().sum(1)
         n_off = int((gap > self.tolerance * (parts.abs().sum(1) + outputs.abs()) + rounding).sum())
         if n_off:
@@ -61,14 +63,18 @@ class FullGrad:
             )
 
 
-def _bias_terms(seen: Seen, module: nn.Module) -> dict[str, Tensor]:
+def _bias_terms(record: ForwardRecord, module: nn.Module) -> dict[str, Tensor]:
     """Layer -> `[B, *L]`, bias times gradient, where there is a bias."""
-    biases = {name: _bias(module.get_submodule(name), seen.layers[name]) for name in seen.layers}
-    return {name: bias * seen.slopes[name] for name, bias in biases.items() if bias is not None}
+    biases = {
+        name: _bias(module.get_submodule(name), record.layers[name]) for name in record.layers
+    }
+    return {name: bias * record.slopes[name] for name, bias in biases.items() if bias is not None}
 
 
 def _bias(layer: nn.Module, output: Tensor) -> Tensor | None:
-    """What the layer adds whatever comes in, in a shape to be multiplied with its output."""
+    """What the layer adds whatever its input, in a shape to be multiplied with its output; None
+    where that is nothing.
+    """
     if isinstance(layer, nn.Linear):
         return layer.bias
     per_channel = (1, -1, *[1] * (output.dim() - 2))
@@ -81,11 +87,11 @@ def _bias(layer: nn.Module, output: Tensor) -> Tensor | None:
     return None
 
 
-def _over_x(seen: Seen, inputs: Inputs) -> list[str]:
+def _over_x(record: ForwardRecord, inputs: Inputs) -> list[str]:
     """The layers from the first convolution on whose places lie over those of x."""
-    order = list(seen.layers)
-    behind = order[order.index(seen.convolutions[0]) :]
-    return [name for name in behind if seen.layers[name].dim() == inputs.x.dim()]
+    order = list(record.layers)
+    later = order[order.index(record.convolutions[0]) :]
+    return [name for name in later if record.layers[name].dim() == inputs.x.dim()]
 
 
 def _heat(term: Tensor, inputs: Inputs) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gradients of networks that are cut at a layer: its output given, or one neuron let through."""
+"""Gradients at a layer whose output is replaced, and gradients that flow through some neurons."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.model_outputs import row_batches
 from xai_bench.explainers.layerwise.recording import differentiable, recorded
 from xai_bench.types import Inputs, Model
 
@@ -16,7 +17,7 @@ def slopes_at(model: Model, inputs: Inputs, targets: Tensor, layer: str, values:
     replaced by the values; at most `max_rows` rows at a time.
     """
     part = differentiable(model, layer).get_submodule(layer)
-    batches = torch.arange(len(inputs)).split(model.max_rows)
+    batches = row_batches(model, len(inputs))
     return torch.cat(
         [_slope_at(model, inputs.take(r), targets[r], part, values[r]) for r in batches]
     )
@@ -25,13 +26,13 @@ def slopes_at(model: Model, inputs: Inputs, targets: Tensor, layer: str, values:
 def slopes_through(
     model: Model, inputs: Inputs, targets: Tensor, layer: str, neurons: Tensor
 ) -> Tensor:
-    """`neurons [B, *L] -> [B, *S]`: the gradient of the target output at x as far as it comes
-    through these neurons of the layer, each counted so many times.
+    """`neurons [B, *L] -> [B, *S]`: the gradient of the target output at x as far as it flows
+    through these neurons of the layer, each weighted by its entry.
     """
     module = differentiable(model, layer)
     with recorded(module, layer) as tape:
         parts = []
-        for rows in torch.arange(len(inputs)).split(model.max_rows):
+        for rows in row_batches(model, len(inputs)):
             tape.clear()
             x = inputs.x[rows].detach().clone().requires_grad_()
             with torch.enable_grad():
@@ -41,8 +42,8 @@ def slopes_through(
                 outputs, output, torch.ones_like(outputs), retain_graph=True
             )
             chosen = slope * _filled(neurons[rows], len(slope))
-            (found,) = torch.autograd.grad(output, x, chosen)
-            parts.append(found)
+            (through_neurons,) = torch.autograd.grad(output, x, chosen)
+            parts.append(through_neurons)
     return torch.where(inputs.units < 0, 0, torch.cat(parts))
 
 
@@ -63,5 +64,5 @@ def _slope_at(
 
 def _filled(rows: Tensor, n_rows: int) -> Tensor:
     """The rows, and the last one again until there are `n_rows`, as models fill their batches."""
-    spare = n_rows - len(rows)
-    return torch.cat([rows, rows[-1:].detach().expand(spare, *rows.shape[1:])])
+    n_added = n_rows - len(rows)
+    return torch.cat([rows, rows[-1:].detach().expand(n_added, *rows.shape[1:])])

@@ -11,17 +11,18 @@ from torch import Tensor
 from xai_bench.core.baselines import references
 from xai_bench.explainers.layerwise.layer_gradients import slopes_at
 from xai_bench.explainers.layerwise.quadrature import added, nodes, steps
-from xai_bench.explainers.layerwise.recording import Seen, forward, observe
-from xai_bench.explainers.layerwise.spatial import shared_out, spatial_layer
-from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows
+from xai_bench.explainers.layerwise.recording import ForwardRecord, forward, observe
+from xai_bench.explainers.layerwise.spatial import spatial_layer, spread_over_places
+from xai_bench.explainers.stated_rows import OneBackwardPass
+from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng
 
 
 @dataclass(frozen=True)
-class LayerActivation:
-    """Activation analysis: what a neuron gives, times the gradient of the output there.
+class LayerActivation(OneBackwardPass):
+    """Activation analysis: the output of a neuron times the gradient of the target output there.
 
     `layers` has every hidden layer. The explanation of x is that of `layer`, by default the last
-    convolution with its activation: channels added up, laid over x. Shrikumar+ 2016.
+    convolution with its activation: channels added up, in the size of x. Shrikumar+ 2016.
     """
 
     kind: ClassVar[Kind] = "contribution"
@@ -32,19 +33,16 @@ class LayerActivation:
     layer: str | None = None
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        """`layers`: name -> `[B, *L]`."""
-        seen = observe(model, inputs, targets, layer=self.layer)
-        layers = {name: seen.layers[name] * seen.slopes[name] for name in seen.hidden()}
-        return over_x(layers, seen, inputs, self.layer)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
+        """With `layers`, name -> `[B, *L]`; raises `Unsupported` where none lies over x."""
+        record = observe(model, inputs, targets, layer=self.layer)
+        layers = {name: record.layers[name] * record.slopes[name] for name in record.hidden()}
+        return over_x(layers, record, inputs, self.layer)
 
 
 @dataclass(frozen=True)
 class LayerIntegratedGradients:
-    """Integrated gradients on the straight line between what a layer gives for the reference and
-    for x, with the input itself held at x.
+    """Integrated gradients on the straight line between a layer's outputs for the reference and for
+    x, with the input itself held at x.
 
     `layers` has every hidden layer; the explanation of x is that of `layer`, as in layer
     activation. `budget` bounds the rows per sample, which all layers and references share: one for
@@ -62,23 +60,30 @@ class LayerIntegratedGradients:
     budget: int = 256
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        """`layers`: name -> `[B, *L]`, which add up to the change of the output along the line."""
-        seen = observe(model, inputs, targets, layer=self.layer)
-        there = references(self.baseline, inputs, rng=rng).unbind(1)
-        starts = [forward(model, inputs.with_x(x), targets, layer=self.layer).layers for x in there]
-        names = seen.hidden()
+        """With `layers`, name -> `[B, *L]`, which add up to the change of the output on the line.
+
+        Raises `Unsupported` where no layer lies over x, or the budget leaves none a step.
+        """
+        record = observe(model, inputs, targets, layer=self.layer)
+        at = references(self.baseline, inputs, rng=rng).unbind(1)
+        starts = [forward(model, inputs.with_x(x), targets, layer=self.layer).layers for x in at]
+        names = record.hidden()
         n_steps = steps(self.budget - 1 - len(starts), len(names) * len(starts))
         layers = {}
         for name in names:
-            start = torch.stack([found[name] for found in starts], dim=1)
-            layers[name] = _along(model, inputs, targets, name, (seen.layers[name], start), n_steps)
-        return over_x(layers, seen, inputs, self.layer)
+            start = torch.stack([outputs[name] for outputs in starts], dim=1)
+            layers[name] = _along(
+                model, inputs, targets, name, (record.layers[name], start), n_steps
+            )
+        return over_x(layers, record, inputs, self.layer)
 
 
-def over_x(layers: dict[str, Tensor], seen: Seen, inputs: Inputs, layer: str | None) -> Explanation:
-    """The layers, and that of a convolutional network which is laid over x, channels added up."""
-    name = spatial_layer(seen, inputs, layer)
-    return Explanation(shared_out(layers[name].sum(1), inputs), layers=layers)
+def over_x(
+    layers: dict[str, Tensor], record: ForwardRecord, inputs: Inputs, layer: str | None
+) -> Explanation:
+    """The explanation of all layers, and of x by the one that lies over it, channels added up."""
+    name = spatial_layer(record, inputs, layer)
+    return Explanation(spread_over_places(layers[name].sum(1), inputs), layers=layers)
 
 
 def _along(
@@ -93,9 +98,9 @@ def _along(
     ends, starts = lines
     total = torch.zeros_like(ends)
     width = max(model.max_rows // len(inputs), 1)
-    for weights, points, ways in nodes(ends, starts, n_steps, width):
+    for weights, points, differences in nodes(ends, starts, n_steps, width):
         k = points.shape[1]
         flat = inputs.stacked(inputs.x[:, None].expand(-1, k, *inputs.x.shape[1:]))
         slopes = slopes_at(model, flat, targets.repeat_interleave(k), layer, points.flatten(0, 1))
-        total = added(total, weights, slopes * ways.flatten(0, 1))
+        total = added(total, weights, slopes * differences.flatten(0, 1))
     return total

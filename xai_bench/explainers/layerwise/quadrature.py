@@ -12,7 +12,7 @@ from xai_bench.types import Unsupported
 
 
 def steps(budget: int, n_lines: int) -> int:
-    """How many rows of a budget each line gets. Raises `Unsupported` where that is none."""
+    """The rows of a budget that each line gets. Raises `Unsupported` where that is none."""
     if budget < n_lines:
         raise Unsupported(
             f"{budget} rows of the budget are left for {n_lines} lines, one per reference and part "
@@ -25,20 +25,20 @@ def nodes(
     ends: Tensor, starts: Tensor, n_steps: int, width: int
 ) -> Iterator[tuple[Sequence[float], Tensor, Tensor]]:
     """`ends [B, *L], starts [B, R, *L]`: blocks of `k <= width` nodes of a Gauss-Legendre sum over
-    all lines: weights `[k]`, points and ways `[B, k, *L]`.
+    all lines: weights `[k]`, points and differences of the ends `[B, k, *L]`.
     """
-    places, shares = np.polynomial.legendre.leggauss(n_steps)
+    places, shares = np.polynomial.legendre.leggauss(n_steps)  # on [-1, 1]
     n_lines = starts.shape[1]
-    which = [(line, step) for line in range(n_lines) for step in range(n_steps)]
-    for first in range(0, len(which), width):
-        block = which[first : first + width]
+    lines_and_steps = [(line, step) for line in range(n_lines) for step in range(n_steps)]
+    for first in range(0, len(lines_and_steps), width):
+        block = lines_and_steps[first : first + width]
         weights = [float(shares[step]) / 2 / n_lines for _, step in block]
-        ways = [ends - starts[:, line] for line, _ in block]
+        differences = [ends - starts[:, line] for line, _ in block]
         points = [
-            starts[:, line] + float(1 + places[step]) / 2 * way
-            for (line, step), way in zip(block, ways, strict=True)
+            starts[:, line] + float(1 + places[step]) / 2 * difference
+            for (line, step), difference in zip(block, differences, strict=True)
         ]
-        yield weights, torch.stack(points, dim=1), torch.stack(ways, dim=1)
+        yield weights, torch.stack(points, dim=1), torch.stack(differences, dim=1)
 
 
 def added(total: Tensor, weights: Sequence[float], values: Tensor) -> Tensor:

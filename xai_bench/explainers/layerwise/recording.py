@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from xai_bench.core.model_outputs import row_batches
 from xai_bench.core.spelling import suggest
+from xai_bench.explainers.gradient.engine import require_gradient, require_path
 from xai_bench.types import Inputs, Model, Unsupported
 
 _RESHAPING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
@@ -19,18 +21,21 @@ _CONVOLUTION = nn.modules.conv._ConvNd
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class ForwardRecord:
     """One pass through a network, layer by layer in the order of their calls.
 
-    Only layers that are called once are seen, and of those that hold others only the one asked for.
+    Only layers that are called once are recorded, and of those that hold others only the one that
+    was named.
 
     Attributes:
-        outputs: `[B]` the target output; gradient: `[B, *S]` its gradient at x.
-        layers: name -> `[B, *L]`, what the layer gives.
-        slopes: name -> `[B, *L]`, the gradient of the target output there.
-        rates: name -> `[B, *L]`, how fast the layer's output moves along the direction.
-        last: the layers whose output is the network's, but for the one asked for.
-        convolutions: their names; axes: the shape `[H, W]` of what the first one of them sees.
+        outputs: `[B]`, the target output.
+        gradient: `[B, *S]`, its gradient at x.
+        layers: name -> `[B, *L]`, the output of the layer.
+        slopes: name -> `[B, *L]`, the gradient of the target output with respect to it.
+        rates: name -> `[B, *L]`, the derivative of the layer's output along the direction.
+        last: the layers whose output is the network's, but for the one that was named.
+        convolutions: the names of the convolutions, in the order of their calls.
+        axes: the shape, such as `[H, W]`, of the input of the first of them.
     """
 
     outputs: Tensor
@@ -43,7 +48,10 @@ class Seen:
     axes: tuple[int, ...]
 
     def hidden(self) -> list[str]:
-        """The layers between x and the output that do more than pass on or reshape."""
+        """The layers between x and the output that do more than pass on or reshape.
+
+        Raises `Unsupported` where there are none.
+        """
         names = [name for name in self.layers if name not in self.last]
         if not names:
             raise Unsupported("this network has no hidden layer that comes between x and output")
@@ -57,39 +65,45 @@ def observe(
     *,
     layer: str | None = None,
     direction: Tensor | None = None,
-) -> Seen:
+) -> ForwardRecord:
     """One pass forward and back, at most `max_rows` rows at a time.
 
-    `layer` is a name that must be among what is seen. Raises `Unsupported` where it is not, and
-    where there is no torch module or no gradient.
+    `layer` is a name that must be among what is recorded; `direction [B, *S]` is that of the rates.
+    Raises `Unsupported` where the layer is not recorded, and where there is no torch module or no
+    gradient.
     """
     module = differentiable(model, layer)
     with recorded(module, layer) as tape:
         parts = [
             _pass(tape, model, inputs.take(r), targets[r], _rows(direction, r))
-            for r in torch.arange(len(inputs)).split(model.max_rows)
+            for r in row_batches(model, len(inputs))
         ]
     return _joined(parts, tape, layer)
 
 
 @torch.no_grad()
-def forward(model: Model, inputs: Inputs, targets: Tensor, *, layer: str | None = None) -> Seen:
+def forward(
+    model: Model, inputs: Inputs, targets: Tensor, *, layer: str | None = None
+) -> ForwardRecord:
     """One pass forward; without gradients, slopes or rates."""
     module = network(model, layer)
     parts: list[_Part] = []
     with recorded(module, layer) as tape:
-        for rows in torch.arange(len(inputs)).split(model.max_rows):
+        for rows in row_batches(model, len(inputs)):
             tape.clear()
             outputs = model.target_output(inputs.take(rows), targets[rows])
-            found = {name: kept[: len(rows)] for name, kept in tape.layers().items()}
-            parts.append((outputs, inputs.x[rows], found, {}, {}))
+            layers = {name: output[: len(rows)] for name, output in tape.layers().items()}
+            parts.append((outputs, inputs.x[rows], layers, {}, {}))
     return _joined(parts, tape, layer)
 
 
 def network(model: Model, layer: str | None = None) -> nn.Module:
-    """The module to hook, which has a part of that name."""
+    """The module to hook, which has a part of that name.
+
+    Raises `Unsupported` where it has none, or there is no module.
+    """
     if model.module is None:
-        raise Unsupported("layers can be seen in a torch module only, and this model has none")
+        raise Unsupported("layers are recorded in a torch module, and this model has none")
     names = [name for name, _ in model.module.named_modules() if name]
     if layer is not None and layer not in names:
         raise Unsupported(f"the network has no layer {layer!r}; {suggest(layer, names)}")
@@ -97,28 +111,37 @@ def network(model: Model, layer: str | None = None) -> nn.Module:
 
 
 def differentiable(model: Model, layer: str | None = None) -> nn.Module:
-    """The same, of a model that has gradients."""
-    if not model.differentiable:
-        raise Unsupported("gradients need a differentiable model, and this one is not")
+    """The same, of a model that has gradients; raises `Unsupported` where it has none."""
+    require_gradient(model)
     return network(model, layer)
 
 
 @dataclass(eq=False)
 class Tape:
-    """What the hooks of `recorded` write down during one pass."""
+    """What the hooks of `recorded` write down during one pass.
+
+    Attributes:
+        calls: name -> the outputs of the layer, one per call.
+        passed_on: the output of the last layer, as the next one gets it.
+        owners: the layers whose output that is: a layer, and those that hold it or only pass it on.
+        last: the owners of the network's output.
+        n_rows: rows of the network's output, those that fill up a batch among them.
+        axes: name -> the shape behind the channels of what a convolution is given.
+    """
 
     module: nn.Module
     calls: dict[str, list[Tensor]] = field(default_factory=dict)
-    handed_on: Tensor | None = None
+    passed_on: Tensor | None = None
     owners: frozenset[str] = frozenset()
     last: frozenset[str] = frozenset()
     n_rows: int = 0
     axes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def clear(self) -> None:
+        """Forget the calls before another pass."""
         self.calls.clear()
         self.axes.clear()
-        self.handed_on = None
+        self.passed_on = None
 
     def layers(self) -> dict[str, Tensor]:
         """Of the layers called once, the outputs with a row per sample; rows of filling last."""
@@ -128,37 +151,43 @@ class Tape:
             if len(outputs) == 1 and outputs[0].dim() > 1 and len(outputs[0]) == self.n_rows
         }
 
-    def keeper(self, name: str) -> Callable[..., Tensor | None]:
-        def keep(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
+    def recorder(self, name: str) -> Callable[..., Tensor | None]:
+        """A forward hook that writes down the output of the layer of this name."""
+
+        def record(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
             if not isinstance(output, Tensor) or not output.is_floating_point():
                 return None
             if isinstance(layer, _CONVOLUTION):
                 self.axes[name] = tuple(args[0].shape[2:])
             self.calls.setdefault(name, []).append(output)
-            self.owners = self.owners if output is self.handed_on else frozenset()
+            self.owners = self.owners if output is self.passed_on else frozenset()
             self.owners |= {name}
             # A copy, for the next layer may overwrite what it is given.
-            self.handed_on = output.clone()
-            return self.handed_on
+            self.passed_on = output.clone()
+            return self.passed_on
 
-        return keep
+        return record
 
     def close(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """A forward hook of the whole network, which runs last."""
         self.n_rows = len(output)
-        self.last = self.owners if output is self.handed_on else frozenset()
-        self.handed_on = None
+        self.last = self.owners if output is self.passed_on else frozenset()
+        self.passed_on = None
 
 
 @contextmanager
 def recorded(module: nn.Module, layer: str | None) -> Iterator[Tape]:
-    """Calls inside the block are written on the tape."""
+    """Calls inside the block are written on the tape; after it, the hooks are gone.
+
+    Recorded are layers that hold no others and do more than reshape, and the one named `layer`.
+    """
     tape = Tape(module)
     parts = {
         name: part
         for name, part in module.named_modules()
         if name and (name == layer or not (list(part.children()) or isinstance(part, _RESHAPING)))
     }
-    handles = [part.register_forward_hook(tape.keeper(name)) for name, part in parts.items()]
+    handles = [part.register_forward_hook(tape.recorder(name)) for name, part in parts.items()]
     handles.append(module.register_forward_hook(tape.close))
     try:
         yield tape
@@ -173,7 +202,9 @@ _Part = tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], dict[str, Te
 def _pass(
     tape: Tape, model: Model, inputs: Inputs, targets: Tensor, direction: Tensor | None
 ) -> _Part:
-    """Outputs, gradient, layers, slopes and rates; without layers that x does not reach."""
+    """Outputs, gradient, layers, slopes and rates; without layers that do not depend on x, or that
+    the output does not depend on.
+    """
     tape.clear()
     x, n_samples = inputs.x.detach().clone().requires_grad_(), len(inputs)
     with torch.enable_grad(), forward_ad.dual_level():
@@ -182,18 +213,18 @@ def _pass(
             outputs = model.target_output(inputs.with_x(point), targets)
         except NotImplementedError as error:
             raise Unsupported(f"this network has no forward derivative: {error}") from error
-        found = {name: kept for name, kept in tape.layers().items() if kept.requires_grad}
-        rates = {name: forward_ad.unpack_dual(kept).tangent for name, kept in found.items()}
-    if not outputs.requires_grad:
-        raise Unsupported("the model's output is cut off from its input: autograd finds no path")
-    slopes = dict(zip(("", *found), _slopes(outputs, [x, *found.values()]), strict=True))
-    used = [name for name in found if slopes[name] is not None]
+        layers = {name: output for name, output in tape.layers().items() if output.requires_grad}
+        rates = {name: forward_ad.unpack_dual(output).tangent for name, output in layers.items()}
+    require_path(outputs)
+    # The empty name stands for x itself, which no layer can have.
+    slopes = dict(zip(("", *layers), _slopes(outputs, [x, *layers.values()]), strict=True))
+    used = [name for name in layers if slopes[name] is not None]
     return (
         outputs.detach(),
         torch.where(inputs.units < 0, 0, _or_zero(slopes[""], x)),
-        {name: found[name][:n_samples].detach() for name in used},
-        {name: _or_zero(slopes[name], found[name])[:n_samples] for name in used},
-        {name: _or_zero(rates[name], found[name])[:n_samples].detach() for name in used},
+        {name: layers[name][:n_samples].detach() for name in used},
+        {name: _or_zero(slopes[name], layers[name])[:n_samples] for name in used},
+        {name: _or_zero(rates[name], layers[name])[:n_samples].detach() for name in used},
     )
 
 
@@ -209,7 +240,7 @@ def _or_zero(value: Tensor | None, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if value is None else value
 
 
-def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> Seen:
+def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> ForwardRecord:
     outputs, gradients, *maps = zip(*parts, strict=True)
     layers, slopes, rates = (
         {name: torch.cat([part[name] for part in several]) for name in several[0]}
@@ -222,14 +253,16 @@ def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> Seen:
             if n_calls != 1
             else f"layer {layer!r} gives no rows of numbers that depend on x"
         )
-    found = [name for name in layers if isinstance(tape.module.get_submodule(name), _CONVOLUTION)]
-    return Seen(
+    convolutions = [
+        name for name in layers if isinstance(tape.module.get_submodule(name), _CONVOLUTION)
+    ]
+    return ForwardRecord(
         outputs=torch.cat(outputs),
         gradient=torch.cat(gradients),
         layers=layers,
         slopes=slopes,
         rates=rates,
         last=tape.last - {layer},
-        convolutions=tuple(found),
-        axes=tape.axes[found[0]] if found else (),
+        convolutions=tuple(convolutions),
+        axes=tape.axes[convolutions[0]] if convolutions else (),
     )

@@ -8,44 +8,45 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench.explainers.layerwise.recording import Seen
+from xai_bench.explainers.layerwise.recording import ForwardRecord
 from xai_bench.types import Inputs, Unsupported
 
-_ELSEWHERE = (
+_ALTERNATIVES = (
     "explainer=layerwise explains every layer of such a network, and view=activations the units of "
     "one"
 )
 
 
-def spatial_layer(seen: Seen, inputs: Inputs, layer: str | None) -> str:
-    """The layer asked for; without one, what the last convolution gives after its activation:
-    the last layer whose output has the shape of that of the last convolution.
+def spatial_layer(record: ForwardRecord, inputs: Inputs, layer: str | None) -> str:
+    """The name of the layer whose map is laid over x.
 
-    Raises `Unsupported` where a map over the layer is no map over x.
+    That is `layer`; without one, the last convolution after its activation: the last layer whose
+    output has the shape of that of the last convolution. Raises `Unsupported` where a map over the
+    layer is no map over x.
     """
-    if not seen.convolutions:
-        raise Unsupported(f"no convolution comes between x and output; {_ELSEWHERE}")
-    order, shape = list(seen.layers), tuple(inputs.x.shape)
-    first, last = (order.index(seen.convolutions[k]) for k in (0, -1))
-    if seen.axes != shape[2:]:
+    if not record.convolutions:
+        raise Unsupported(f"no convolution comes between x and output; {_ALTERNATIVES}")
+    order, shape = list(record.layers), tuple(inputs.x.shape)
+    first, last = (order.index(record.convolutions[k]) for k in (0, -1))
+    if record.axes != shape[2:]:
         raise Unsupported(
-            f"the first convolution sees {list(seen.axes)} places and x has {list(shape[2:])}, so "
-            f"a map over its output is no map over x; {_ELSEWHERE}"
+            f"the first convolution is given {list(record.axes)} places and x has "
+            f"{list(shape[2:])}, so a map over its output is no map over x; {_ALTERNATIVES}"
         )
     if layer is None:
-        alike = [n for n in order[last:] if seen.layers[n].shape == seen.layers[order[last]].shape]
-        return alike[-1]
-    found = seen.layers[layer].shape
-    if len(found) != len(shape) or order.index(layer) < first:
+        of_last = record.layers[order[last]].shape
+        return [name for name in order[last:] if record.layers[name].shape == of_last][-1]
+    given = record.layers[layer].shape
+    if len(given) != len(shape) or order.index(layer) < first:
         raise Unsupported(
-            f"layer {layer!r} gives {['B', *found[1:]]}, which is no map over x; choose a "
-            f"convolution or a layer between two of them, such as {seen.convolutions[-1]!r}"
+            f"layer {layer!r} gives {['B', *given[1:]]}, which is no map over x; choose a "
+            f"convolution or a layer between two of them, such as {record.convolutions[-1]!r}"
         )
     return layer
 
 
-def laid_over(heat: Tensor, inputs: Inputs) -> Tensor:
-    """`[B, *places] -> [B, *S]`: the map in the size of x, shared evenly by the channels of x.
+def over_channels(heat: Tensor, inputs: Inputs) -> Tensor:
+    """`heat [B, *places] -> [B, *S]`: the map in the size of x, shared evenly by its channels.
 
     A unit's value is the sum of the map over its places where it holds all channels.
     """
@@ -53,14 +54,15 @@ def laid_over(heat: Tensor, inputs: Inputs) -> Tensor:
     return _by_channel(large, inputs)
 
 
-def shared_out(heat: Tensor, inputs: Inputs) -> Tensor:
+def spread_over_places(heat: Tensor, inputs: Inputs) -> Tensor:
     """The same, where each place of the layer shares its value among the places of x: what adds
     up over the layer adds up over x.
     """
     for axis, (few, many) in enumerate(zip(heat.shape[1:], inputs.x.shape[2:], strict=True)):
+        # What a value of 1 at each place adds up to once it is enlarged.
         reach = enlarged(torch.eye(few, dtype=heat.dtype), (many,)).sum(1)
         heat = heat / reach.view(-1, *[1] * (heat.dim() - axis - 2))
-    return laid_over(heat, inputs)
+    return over_channels(heat, inputs)
 
 
 def enlarged(heat: Tensor, size: Sequence[int]) -> Tensor:
