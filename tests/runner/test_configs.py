@@ -6,6 +6,7 @@ import inspect
 import itertools
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -106,6 +107,13 @@ def test_components_say_what_they_are(group: str, name: str, everything: DictCon
         assert hasattr(target, trait), trait
     assert tags_of(target).version >= 1
     assert inspect.getdoc(target)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_a_setting_that_takes_a_mapping_can_be_set(path: Path) -> None:
+    """Hydra adds no keys to a mapping that is there, be it empty: `null` can be replaced by one."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert [key for key, value in content.items() if value == {}] == []
 
 
 def test_two_options_are_never_the_same_thing() -> None:

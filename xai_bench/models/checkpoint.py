@@ -9,7 +9,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,11 +37,11 @@ class Checkpoint:
     trains: ClassVar[bool] = False
     factory: str
     weights: str
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] | None = None
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
         """Nothing is trained. Raises ValueError for every way in which the pieces do not fit."""
-        network = _build(_import(self.factory), self.factory, self.kwargs)
+        network = _build(_import(self.factory), self.factory, self.kwargs or {})
         _fill(network, _read(Path(self.weights)), self.weights)
         predictor = TorchPredictor(network, bundle.n_outputs)
         _try_one_row(predictor, bundle, self.factory)

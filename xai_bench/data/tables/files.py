@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -60,7 +60,7 @@ class CustomTable:
     sensitive: Sequence[str] = ()
     missing: Missing = "mean"
     where: str = ""
-    recode: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    recode: Mapping[str, Mapping[Any, Any]] | None = None
     names: Sequence[str] | None = None
     na_values: Sequence[str] = ()
     separator: str = ","
@@ -84,7 +84,7 @@ class CustomTable:
     def bundle(self, frame: pd.DataFrame, n_first: int) -> Bundle:
         """From a frame with rows 0, 1, ...; those from `n_first` on are an official test part."""
         self._check_names(frame)
-        frame = self._without_gaps(recoded(filtered(frame, self.where), self.recode))
+        frame = self._without_gaps(recoded(filtered(frame, self.where), self.recode or {}))
         labels = read_labels(frame[self.target].to_numpy(), self.target, self.task)
         n_test = int((frame.index >= n_first).sum())
         parts = partition(labels.y, self.fractions, self.split_seed, n_test)
