@@ -93,7 +93,7 @@ def check(arguments: Sequence[str]) -> None:
     found = parser.parse_intermixed_args(list(arguments))
     _folders(found.config_dir)
     from xai_bench.certify import certificate_page, command
-    from xai_bench.certify.finding import faults
+    from xai_bench.certify.check_result import faults
     from xai_bench.core.determinism import canonical
 
     with canonical():
@@ -108,7 +108,7 @@ def check(arguments: Sequence[str]) -> None:
         else "\n\n".join(map(certificate_page.text, tried))
     )
     sys.stdout.write(text + "\n")
-    broken = [fault for one in tried for fault in faults(one.found)]
+    broken = [fault for certificate in tried for fault in faults(certificate.results)]
     for fault in broken:
         sys.stderr.write(f"xai-bench: {fault}\n")
     sys.exit(1 if broken else 0)

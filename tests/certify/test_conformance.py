@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from tests.certify.test_ledger import REJECTED
+from tests.certify.test_ledger import DEFECTS
 from tests.support import toy_worlds
 from tests.support.components import component, options
 from tests.support.paths import ROOT
@@ -334,5 +334,5 @@ def test_the_page_names_metrics_and_properties_that_exist() -> None:
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")]
     named = {word.strip(" `") for row in rows for word in row[1].split(",") if "`" in word}
     assert named - {"deletion` (its probe `RemovalCurves`)"} <= set(options("metric"))
-    told = {row[2].strip()[:3]: row[3].strip() for row in rows if row[2].strip().startswith("D")}
-    assert told == {defect.__name__: title for defect, title in REJECTED.items()}
+    stated = {row[2].strip()[:3]: row[3].strip() for row in rows if row[2].strip().startswith("D")}
+    assert stated == {defect.__name__: defect.rejected_by for defect in DEFECTS}

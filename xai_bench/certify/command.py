@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from xai_bench.certify.certificate_page import Certified
+from xai_bench.certify.certificate_page import Certificate
 from xai_bench.certify.explainer import contract
 from xai_bench.certify.metric import certificate
 from xai_bench.runner.config import compose, preflight
@@ -14,35 +14,39 @@ from xai_bench.runner.config.catalogue import ALL
 from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.plan import Plan
 
+GROUPS = ("metric", "explainer")
+"""Groups whose components can be checked."""
 
-def certified(overrides: Sequence[str], config_dir: str | None) -> list[Certified]:
-    """The components that `metric=...` and `explainer=...` name; all of both where none is named.
+
+def certified(overrides: Sequence[str], config_dir: str | None) -> list[Certificate]:
+    """The certificates of what `metric=...` and `explainer=...` name; of all where none is named.
 
     Raises `UsageError` before any work.
     """
-    wanted = [group for group in ("metric", "explainer") if _named(group, overrides)]
-    if not wanted:
-        wanted = ["metric", "explainer"]
-        overrides = [*overrides, *(f"{group}={ALL}" for group in wanted)]
+    groups = [group for group in GROUPS if _selects(group, overrides)]
+    if not groups:
+        groups = list(GROUPS)
+        overrides = [*overrides, *(f"{group}={ALL}" for group in groups)]
     plan = _plan(overrides, config_dir)
-    metrics = plan.metrics() if "metric" in wanted else []
-    explainers = plan.explainers() if "explainer" in wanted else []
+    metrics = plan.metrics() if "metric" in groups else []
+    explainers = plan.explainers() if "explainer" in groups else []
     return [
-        *(Certified(m.name, certificate(m.name, m.metric), m.metric) for m in metrics),
-        *(Certified(e.name, contract(e.name, e.explainer)) for e in explainers),
+        *(Certificate(m.name, certificate(m.name, m.metric), m.metric) for m in metrics),
+        *(Certificate(e.name, contract(e.name, e.explainer)) for e in explainers),
     ]
 
 
-def all_metrics() -> list[Certified]:
-    """Those that come with the package."""
+def all_metrics() -> list[Certificate]:
+    """The certificates of the metrics that come with the package."""
     return certified([f"metric={ALL}"], None)
 
 
-def _named(group: str, overrides: Sequence[str]) -> bool:
+def _selects(group: str, overrides: Sequence[str]) -> bool:
     return any(override.startswith(f"{group}=") for override in overrides)
 
 
 def _plan(overrides: Sequence[str], config_dir: str | None) -> Plan:
+    """The plan of a run with these components; its data and model are composed but never loaded."""
     arguments = [*overrides, *(["--config-dir", config_dir] if config_dir else [])]
     cfg = next(compose.configurations(compose.parse(arguments)))
     problems = preflight.check(cfg)

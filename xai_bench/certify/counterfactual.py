@@ -12,30 +12,31 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from xai_bench.certify.finding import CheckResult, number, verdict
+from xai_bench.certify.check_result import Verdict, format_number
 from xai_bench.certify.metric_under_test import MetricUnderTest
-from xai_bench.certify.toy_worlds import World, actions, normal, world
+from xai_bench.certify.toy_worlds import World, normal, unrestricted, world
 
-N, WIDTH = 12, 6
-BEYOND = 1.01
-"""How much further than the border the counterfactuals go."""
+N_SAMPLES, WIDTH = 12, 6
+
+STEP_OVER = 1.01
+"""Length of a counterfactual's step, in distances to the border."""
 
 
-def border() -> World:
-    """Six columns, two classes that part where `w . x = 0`; the last column never changes."""
+def linear_border() -> World:
+    """Six columns, two classes that part where `w . x = 0`; the last column is immutable."""
     head = nn.Linear(WIDTH, 2, bias=False).double()
     weight = torch.tensor([3.0, -2.0, 1.5, 1.0, -0.5, 2.5], dtype=torch.float64)
     with torch.no_grad():
         head.weight.copy_(torch.stack([weight / 2, -weight / 2]))
     rows = normal(80, WIDTH, seed=2) * torch.arange(1, WIDTH + 1)
-    found = world(head, normal(N, WIDTH, seed=1), torch.arange(WIDTH), rows)
-    rules = actions(codes=torch.zeros(WIDTH, dtype=torch.bool))
+    free = world(head, normal(N_SAMPLES, WIDTH, seed=1), torch.arange(WIDTH), rows)
+    rules = unrestricted(codes=torch.zeros(WIDTH, dtype=torch.bool))
     rules.fixed[-1] = True
-    domain = replace(found.inputs.domain, actionability=rules)
-    return replace(found, inputs=replace(found.inputs, domain=domain))
+    domain = replace(free.inputs.domain, actionability=rules)
+    return replace(free, inputs=replace(free.inputs, domain=domain))
 
 
-def weight_of(world: World) -> Tensor:
+def margin_weight(world: World) -> Tensor:
     """`[F]`: of the margin between the first class and the second."""
     module = world.model.module
     assert module is not None
@@ -44,57 +45,56 @@ def weight_of(world: World) -> Tensor:
     return weight
 
 
-def nearest(world: World, place: int, beyond: float = BEYOND) -> Tensor:
-    """`[B, 1, F]`: over the border by a change of one element."""
-    weight, x = weight_of(world), world.inputs.x
-    moved = x.clone()
-    moved[:, place] -= beyond * (x @ weight) / weight[place]
-    return moved[:, None]
+def single_change(world: World, column: int, step: float = STEP_OVER) -> Tensor:
+    """`[B, 1, F]`: x with one column changed, by `step` times its distance to the border."""
+    weight, x = margin_weight(world), world.inputs.x
+    changed = x.clone()
+    changed[:, column] -= step * (x @ weight) / weight[column]
+    return changed[:, None]
 
 
-def nothing_found(subject: MetricUnderTest) -> CheckResult:
-    """Where nothing was found there is nothing to praise: the worst value, or NaN."""
-    place, around = border(), torch.full((N, 2, WIDTH), torch.nan, dtype=torch.float64)
-    found = _score(subject, place, around)
-    best = _score(subject, place, _pair(place))
-    fault = f"{subject.name}: where nothing was found it is {number(found.nanmean().item())}"
-    right = found.isnan().all() or _worse(subject, found, best)
-    return verdict("nothing found", number(found.nanmean().item()), "" if right else fault)
+def check_nothing_found(subject: MetricUnderTest) -> Verdict:
+    """Where no counterfactual was found there is nothing to praise: the worst value, or NaN."""
+    nothing = torch.full((N_SAMPLES, 2, WIDTH), torch.nan, dtype=torch.float64)
+    scores = _scores(subject, nothing)
+    value = format_number(scores.nanmean().item())
+    fault = f"{subject.name}: where no counterfactual was found it is {value}"
+    return Verdict(value, "" if _bad_or_unscored(subject, scores) else fault)
 
 
-def unchanged_class(subject: MetricUnderTest) -> CheckResult:
+def check_unchanged_class(subject: MetricUnderTest) -> Verdict:
     """Points that did not leave the class are not taken for counterfactuals."""
-    place = border()
-    short = torch.cat([nearest(place, 0, 0.5), nearest(place, 1, 0.5)], dim=1)
-    found, best = _score(subject, place, short), _score(subject, place, _pair(place))
-    value = number(found.nanmean().item())
+    border = linear_border()
+    short = torch.cat([single_change(border, column, 0.5) for column in (0, 1)], dim=1)
+    scores = _scores(subject, short)
+    value = format_number(scores.nanmean().item())
     fault = f"{subject.name}: points of the same class score {value}"
-    right = found.isnan().all() or _worse(subject, found, best)
-    return verdict("points of the same class", value, "" if right else fault)
+    return Verdict(value, "" if _bad_or_unscored(subject, scores) else fault)
 
 
-def one_less(subject: MetricUnderTest) -> CheckResult:
+def check_one_less(subject: MetricUnderTest) -> Verdict:
     """To find the farther of two counterfactuals is no worse than not to find it."""
-    place = border()
-    both = _pair(place)
-    one = both.clone()
-    one[:, 0] = torch.nan
-    whole, part = _score(subject, place, both), _score(subject, place, one)
-    way = 1 if subject.metric.higher_is_better else -1
-    right = (part.isnan() | (way * part <= way * whole + 1e-9)).all()
-    fault = f"{subject.name} is better with a counterfactual less"
-    return verdict("one less is no better", "yes", "" if right else fault)
+    both = _two_changes()
+    one_missing = both.clone()
+    one_missing[:, 0] = torch.nan
+    whole, part = _scores(subject, both), _scores(subject, one_missing)
+    right = (part.isnan() | (subject.sign * part <= subject.sign * whole + 1e-9)).all()
+    return Verdict("yes", "" if right else f"{subject.name} is better with a counterfactual less")
 
 
-def _pair(place: World) -> Tensor:
+def _two_changes() -> Tensor:
     """`[B, 2, F]`: two counterfactuals of one change each, the nearer one last."""
-    return torch.cat([nearest(place, 0), nearest(place, 1)], dim=1)
+    border = linear_border()
+    return torch.cat([single_change(border, column) for column in (0, 1)], dim=1)
 
 
-def _score(subject: MetricUnderTest, place: World, found: Tensor) -> Tensor:
-    return subject.score(place.case(torch.ones_like(place.inputs.x), counterfactuals=found))
+def _scores(subject: MetricUnderTest, counterfactuals: Tensor) -> Tensor:
+    border = linear_border()
+    any_map = torch.ones_like(border.inputs.x)
+    return subject.score(border.case(any_map, counterfactuals=counterfactuals))
 
 
-def _worse(subject: MetricUnderTest, found: Tensor, best: Tensor) -> bool:
-    way = 1 if subject.metric.higher_is_better else -1
-    return bool((way * found < way * best).all())
+def _bad_or_unscored(subject: MetricUnderTest, scores: Tensor) -> bool:
+    """Whether all are NaN, or all worse than those of two right counterfactuals."""
+    best = _scores(subject, _two_changes())
+    return bool(scores.isnan().all() or (subject.sign * scores < subject.sign * best).all())

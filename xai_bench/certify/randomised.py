@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_bench.certify.finding import CheckResult, number, verdict
+from xai_bench.certify.check_result import Verdict, format_number
+from xai_bench.certify.linear import N_STANDARD_ERRORS
 from xai_bench.certify.metric_under_test import MetricUnderTest
 from xai_bench.certify.toy_worlds import World, normal, seeded, world
-from xai_bench.certify.variants import equipped
+from xai_bench.certify.variants import with_model_variants
 from xai_bench.types import Explanation, Inputs, Model, Rng
 
-N = 300
+N_SAMPLES = 300
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class ModelDependentMap:
     """An explainer whose map is a new one as soon as the output differs in its last digits."""
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Sines of the output times large factors that no integers relate."""
         out = model.target_output(inputs, targets).detach().double()
         place = torch.arange(1, inputs.x[0].numel() + 1, dtype=torch.float64).sqrt()
         return Explanation((1e6 * out[:, None] * place).sin().view(inputs.x.shape))
@@ -32,37 +34,43 @@ class ModelAgnosticMap:
     """An explainer that never asks the model."""
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The cube of x."""
         return Explanation(inputs.x * inputs.x * inputs.x)
 
 
-def deaf_and_hearing(subject: MetricUnderTest) -> CheckResult:
+def check_model_dependence(subject: MetricUnderTest) -> Verdict:
     """A map that ignores the model never beats one that is new for every model."""
-    deaf, hearing = (
-        _score(subject, explainer) for explainer in (ModelAgnosticMap(), ModelDependentMap())
-    )
-    way = 1 if subject.metric.higher_is_better else -1
-    error = hearing.std(correction=0).item() / N**0.5
-    ahead = way * (deaf.nanmean() - hearing.nanmean()).item()
-    values = f"{number(deaf.nanmean().item())}, {number(hearing.nanmean().item())}"
+    agnostic = _scores(subject, ModelAgnosticMap())
+    dependent = _scores(subject, ModelDependentMap())
+    lead = subject.sign * (agnostic.nanmean() - dependent.nanmean()).item()
+    values = ", ".join(format_number(s.nanmean().item()) for s in (agnostic, dependent))
     fault = f"{subject.name}: a map that ignores the model beats one that does not: {values}"
-    wrong = ahead > 4 * error + 1e-9
-    return verdict("map that ignores the model, and one new for each", values, fault * wrong)
+    return Verdict(values, fault * (lead > _largest_chance_deviation(dependent)))
 
 
-def chance(subject: MetricUnderTest) -> CheckResult | None:
-    """The mean similarity of unrelated maps is what chance says."""
-    expected = subject.expected.chance
-    if expected is None:
+def check_unrelated_maps(subject: MetricUnderTest) -> Verdict | None:
+    """The mean similarity of unrelated maps is what chance gives."""
+    chance = subject.tags.known_scores.random
+    if chance is None:
         return None
-    found = _score(subject, ModelDependentMap())
-    mean, error = found.nanmean().item(), found.std(correction=0).item() / N**0.5
-    shown = f"{number(mean)} ± {number(error)}; chance {number(expected)}"
+    scores = _scores(subject, ModelDependentMap())
+    mean, error = scores.nanmean().item(), _standard_error(scores)
+    shown = f"{format_number(mean)} ± {format_number(error)}; chance {format_number(chance)}"
     fault = f"{subject.name}: unrelated maps score {shown}"
-    return verdict("unrelated maps", shown, fault * (abs(mean - expected) > 4 * error + 1e-9))
+    return Verdict(shown, fault * (abs(mean - chance) > _largest_chance_deviation(scores)))
 
 
-def _score(subject: MetricUnderTest, explainer: Any) -> Tensor:
-    world = equipped(_network())
+def _standard_error(scores: Tensor) -> float:
+    error: float = scores.std(correction=0).item() / N_SAMPLES**0.5
+    return error
+
+
+def _largest_chance_deviation(scores: Tensor) -> float:
+    return N_STANDARD_ERRORS * _standard_error(scores) + 1e-9
+
+
+def _scores(subject: MetricUnderTest, explainer: Any) -> Tensor:
+    world = with_model_variants(_network())
     return subject.score(world.case(world.explain(explainer), explainer=explainer))
 
 
@@ -70,4 +78,5 @@ def _network() -> World:
     """Eight columns and two hidden layers."""
     net = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU())
     net.append(nn.Linear(12, 3))
-    return world(seeded(net), normal(N, 8, seed=1), torch.arange(8), normal(24, 8, seed=2))
+    columns, background = torch.arange(8), normal(24, 8, seed=2)
+    return world(seeded(net), normal(N_SAMPLES, 8, seed=1), columns, background)

@@ -51,7 +51,12 @@ class World:
         return background(self.inputs)
 
     def explain(self, explainer: Explainer) -> Tensor:
-        return explainer.explain(self.model, self.inputs, self.targets, rng=self.rng).attribution
+        """`[B, *S]`: the explainer's map of the inputs and targets."""
+        explanation = explainer.explain(self.model, self.inputs, self.targets, rng=self.rng)
+        if not isinstance(explanation, Explanation):
+            kind = type(explanation).__name__
+            raise ValueError(f"explain returned {kind}; an Explanation(attribution) is expected")
+        return explanation.attribution
 
     def alternatives(self) -> Tensor:
         """`[B, M, *S]`: up to three background rows, some of which have another class.
@@ -177,7 +182,7 @@ def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
     return module
 
 
-def actions(codes: Tensor) -> Actionability:
+def unrestricted(codes: Tensor) -> Actionability:
     """`[F]` bool: which elements are parts of categories; everything else may be anything."""
     no, zero = torch.zeros_like(codes), torch.zeros(len(codes), dtype=torch.float64)
     never, ever = zero - torch.inf, zero + torch.inf
@@ -199,7 +204,7 @@ def tabular() -> World:
         return x
 
     found = world(net, rows(6, 1), units, rows(24, 2))
-    rules = actions(codes=units == 3)
+    rules = unrestricted(codes=units == 3)
     rules.fixed[0] = rules.rising[1] = True
     rules.lowest[2], rules.highest[2], rules.step[6] = -1, 1, 0.5
     domain = replace(found.inputs.domain, sensitive=units == 3, actionability=rules)

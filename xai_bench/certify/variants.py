@@ -14,12 +14,12 @@ from xai_bench.evaluation.loop import background
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.types import Inputs, Model
 
-_PLACES = {"train": 1_000_000, "valid": 2_000_000, "test": 3_000_000}
+_FIRST_IDS = {"train": 1_000_000, "valid": 2_000_000, "test": 3_000_000}
 """Where the sample ids of each part begin, so that no draw serves two samples."""
 
 
 class Affine(nn.Module):
-    """`x -> x @ weight[:-1] + weight[-1]`; what else the model is told is not used."""
+    """`x -> x @ weight[:-1] + weight[-1]`; the context is not used."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class LeastSquares:
     def split(self, name: str) -> tuple[Inputs, Tensor, Tensor]:
         """Targets are the largest outputs; labels those, or the value of a regressor."""
         inputs = background(self.world.inputs)
-        inputs = replace(inputs, index=_PLACES[name] + torch.arange(len(inputs)))
+        inputs = replace(inputs, index=_FIRST_IDS[name] + torch.arange(len(inputs)))
         if self.world.inputs.units.stride(0) == 0:
             inputs = replace(inputs, units=inputs.units[:1].expand(inputs.x.shape))
         with torch.no_grad():
@@ -88,6 +88,6 @@ class LeastSquares:
         return Explained(predictor, self.world.model.target, self.world.model.max_rows)
 
 
-def equipped(world: World) -> World:
-    """The same world with a laboratory."""
+def with_model_variants(world: World) -> World:
+    """The same world with models that can be retrained."""
     return replace(world, variants=LeastSquares(world))

@@ -101,6 +101,7 @@ class OwnSurrogateR2:
     category: ClassVar[str] = "surrogate"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Craven & Shavlik 1996 (fidelity); Lundberg & Lee 2017"
+    scale_invariant: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
         if case.kind != "contribution":

@@ -27,7 +27,7 @@ from xai_bench.types.structure import (
     Structure,
     TreeStructure,
 )
-from xai_bench.types.tags import Tags, tags_of
+from xai_bench.types.tags import KnownScores, Tags, tags_of
 
 __all__ = [
     "ROW_BLOCK",
@@ -50,6 +50,7 @@ __all__ = [
     "Infill",
     "Inputs",
     "Kind",
+    "KnownScores",
     "LinearStructure",
     "Metric",
     "Model",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tests.support import toy_worlds
 from tests.support.components import component, each_of
-from xai_bench.certify.toy_worlds import actions
+from xai_bench.certify.toy_worlds import unrestricted
 from xai_bench.core import actionability, counterfactuals, model_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.tables.files import CustomTable
@@ -139,7 +139,7 @@ def test_no_sphere_that_was_asked_for_is_nearer_than_what_is_told() -> None:
 
 
 def test_the_nearest_unlike_neighbour_is_that_of_brute_force() -> None:
-    rules = actions(codes=torch.zeros(6, dtype=torch.bool))
+    rules = unrestricted(codes=torch.zeros(6, dtype=torch.bool))
     rules.rising[3] = True
     world = classifier(rules=rules)
     rows, x = world.inputs.domain.background, world.inputs.x
@@ -233,7 +233,7 @@ def test_the_rules_of_the_data_hold(name: str) -> None:
 
 @explainers
 def test_nothing_is_found_where_nothing_may_change(name: str) -> None:
-    rules = actions(codes=torch.zeros(6, dtype=torch.bool))
+    rules = unrestricted(codes=torch.zeros(6, dtype=torch.bool))
     rules.fixed[:] = True
     world = classifier(rules=rules)
     found = answer(name, world)
@@ -414,7 +414,7 @@ def test_plausibility_by_hand() -> None:
 
 
 def test_actionability_counts_what_breaks_a_rule() -> None:
-    rules = actions(codes=torch.zeros(6, dtype=torch.bool))
+    rules = unrestricted(codes=torch.zeros(6, dtype=torch.bool))
     rules.fixed[1] = True
     world = classifier(rules=rules)
     found = torch.stack([single(world, 0), single(world, 1), single(world, 2)], dim=1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import toy_worlds
-from xai_bench.certify.variants import equipped
+from xai_bench.certify.variants import with_model_variants
 from xai_bench.metrics.fidelity.consistency import Consistency, SufficiencyDasgupta
 from xai_bench.types import Case, Explanation, Inputs, Model, Rng, Unsupported
 
@@ -53,7 +53,7 @@ def world() -> toy_worlds.World:
     side = torch.tensor([-1.0, 1.0], dtype=torch.float64)
     corners = torch.cartesian_prod(side, side, side)
     companions = torch.cat([corners[:4], corners[:1], corners[5:]])
-    return equipped(toy_worlds.world(layer, corners, torch.arange(3), companions))
+    return with_model_variants(toy_worlds.world(layer, corners, torch.arange(3), companions))
 
 
 def case_of(explainer: Any) -> Case:
@@ -120,7 +120,7 @@ def test_companions_are_explained_once_for_each_output(metric: Any) -> None:
 def test_by_a_second_way() -> None:
     """Sample by sample and companion by companion, on random maps of a network."""
     net = toy_worlds.seeded(nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)))
-    made = equipped(
+    made = with_model_variants(
         toy_worlds.world(
             net, toy_worlds.normal(7, 5), torch.arange(5), toy_worlds.normal(30, 5, seed=2)
         )
@@ -166,7 +166,7 @@ def test_what_cannot_be_compared_is_declined(metric: Any) -> None:
     explainer, linear = Written(torch.ones(2, 3), []), toy_worlds.linear([1.0, 2.0, 3.0])
     with pytest.raises(Unsupported, match="a classifier"):
         metric.score(linear.case(linear.explain(explainer), explainer=explainer))
-    text = equipped(toy_worlds.text())
+    text = with_model_variants(toy_worlds.text())
     with pytest.raises(Unsupported, match="units of their own"):
         metric.score(text.case(text.explain(_Slopes()), explainer=_Slopes()))
     with pytest.raises(Unsupported, match="the data and the recipe"):

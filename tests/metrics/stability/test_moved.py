@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import toy_worlds
-from xai_bench.certify.retraining import Brightness, Exact, colours
-from xai_bench.certify.variants import equipped
+from xai_bench.certify.retraining import ChannelMeans, ExactMap, colour_task
+from xai_bench.certify.variants import with_model_variants
 from xai_bench.metrics.stability.continuity import Continuity, translations
 from xai_bench.metrics.truth.mosaics import Focus
 from xai_bench.types import Explanation, Inputs, Model, Rng, Unsupported
@@ -39,7 +39,7 @@ class Corner(nn.Module):
 
 
 def focus(explainer: Any, world: toy_worlds.World | None = None) -> Tensor:
-    world = world or colours()
+    world = world or colour_task()
     return Focus().score(world.case(world.explain(explainer), explainer=explainer))
 
 
@@ -47,7 +47,7 @@ def focus(explainer: Any, world: toy_worlds.World | None = None) -> Tensor:
 
 
 def test_a_mosaic_shows_two_quadrants_of_the_class() -> None:
-    explainer, world = Where(torch.ones(8, 8).double(), 1.0, []), colours()
+    explainer, world = Where(torch.ones(8, 8).double(), 1.0, []), colour_task()
     found = focus(explainer, world)
     mosaics = explainer.seen[-1]
     assert mosaics.shape == world.inputs.x.shape
@@ -62,19 +62,19 @@ def test_a_mosaic_shows_two_quadrants_of_the_class() -> None:
 
 
 def test_the_exact_map_of_a_model_that_sees_everything_is_on_the_class() -> None:
-    torch.testing.assert_close(focus(Exact()), torch.ones(180, dtype=torch.float64))
+    torch.testing.assert_close(focus(ExactMap()), torch.ones(180, dtype=torch.float64))
 
 
 def test_a_model_that_looks_at_one_quadrant_only() -> None:
     """The map is exact, and 0 where that quadrant shows another class: not scored. A map that says
     only where the model looks is right half of the time.
     """
-    plain = colours()
+    plain = colour_task()
     net = Corner().double()
-    world = equipped(
+    world = with_model_variants(
         toy_worlds.world(net, plain.inputs.x, plain.inputs.units[0], plain.inputs.domain.background)
     )
-    found = focus(Exact(), world)
+    found = focus(ExactMap(), world)
     assert found[~found.isnan()].tolist() == [1.0] * int((~found.isnan()).sum())
     assert 0.35 < found.isnan().double().mean().item() < 0.65
     mask = torch.zeros(8, 8, dtype=torch.float64)
@@ -91,7 +91,7 @@ def test_what_speaks_against_the_class_does_not_count() -> None:
 def test_odd_sizes_and_parts_without_the_class() -> None:
     x = toy_worlds.normal(6, 3, 5, 7, seed=1).abs()
     units = torch.arange(35).view(5, 7).expand(3, 5, 7)
-    world = equipped(toy_worlds.world(Brightness(), x, units, x))
+    world = with_model_variants(toy_worlds.world(ChannelMeans(), x, units, x))
     explainer = Where(torch.ones(5, 7).double(), 1.0, [])
     case = world.case(world.explain(explainer), explainer=explainer)
     assert Focus().score(case).shape == (6,)
@@ -100,8 +100,11 @@ def test_odd_sizes_and_parts_without_the_class() -> None:
 
 
 def test_mosaics_need_images_classes_and_labels() -> None:
-    table, image = equipped(toy_worlds.tabular()), equipped(toy_worlds.image())
-    explainer = Exact()
+    table, image = (
+        with_model_variants(toy_worlds.tabular()),
+        with_model_variants(toy_worlds.image()),
+    )
+    explainer = ExactMap()
     with pytest.raises(Unsupported, match="mosaics need images"):
         Focus().score(table.case(table.explain(explainer), explainer=explainer))
     case = image.case(image.explain(explainer), explainer=explainer)
@@ -135,7 +138,7 @@ def test_continuity_of_a_linear_model() -> None:
     5 2 4, and change by 5 + 2 + 0 or 0 + 1 + 2, of 11.
     """
     world = series([1.0, 2.0, 4.0], [5.0, 1.0, 1.0])
-    assert continuity(world, Exact()) == pytest.approx(7 / 11 / sqrt(5))
+    assert continuity(world, ExactMap()) == pytest.approx(7 / 11 / sqrt(5))
 
 
 def test_translations_repeat_the_edge_and_keep_padding() -> None:
@@ -170,7 +173,7 @@ def test_a_map_that_ignores_its_input_is_continuous_and_zeros_are_not_scored() -
 
 
 def test_where_nothing_moves_there_is_no_score() -> None:
-    assert isnan(continuity(series([2.0, 2.0, 2.0], [1.0] * 3), Exact()))
+    assert isnan(continuity(series([2.0, 2.0, 2.0], [1.0] * 3), ExactMap()))
 
 
 def test_units_of_data_and_map_do_not_count() -> None:
@@ -178,7 +181,7 @@ def test_units_of_data_and_map_do_not_count() -> None:
     small = world.inputs.domain
     domain = replace(small, scale=small.scale * 10)
     tenfold = replace(world, inputs=replace(world.inputs, domain=domain))
-    assert continuity(tenfold, Exact()) == pytest.approx(10 * continuity(world, Exact()))
+    assert continuity(tenfold, ExactMap()) == pytest.approx(10 * continuity(world, ExactMap()))
 
 
 @pytest.mark.parametrize("world", [toy_worlds.tabular(), toy_worlds.text(), toy_worlds.gates()])

@@ -15,7 +15,7 @@ from torch import Tensor
 from xai_bench.core import units
 from xai_bench.metrics.common import norm, pooled, total
 from xai_bench.metrics.probes.same_class import ClassCompanions
-from xai_bench.types import Case
+from xai_bench.types import Case, KnownScores
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class Consistency:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Dasgupta+ 2022, arXiv:2202.00734"
+    sign_invariant: ClassVar[bool] = True
+    # The largest columns tell the class, the smallest ones nothing of it.
+    known_scores_retrained: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1 / 2)
     n_top: int = 2
     n_companions: int = 100
 
@@ -59,6 +62,8 @@ class SufficiencyDasgupta:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Dasgupta+ 2022, arXiv:2202.00734"
+    sign_invariant: ClassVar[bool] = True
+    known_scores_retrained: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1 / 2)
     similarity: float = 0.6
     n_companions: int = 100
 

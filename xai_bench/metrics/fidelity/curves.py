@@ -14,11 +14,12 @@ from torch import Tensor
 from xai_bench.core import coalitions, units
 from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.correlation import rounding
+from xai_bench.metrics.eight_units import HIGHEST_AREA, LOWEST_AREA, MEAN_UNIT, OUTPUT
 from xai_bench.metrics.probes.removal.beam import BeamBounds
 from xai_bench.metrics.probes.removal.curves import RemovalCurves, counts
 from xai_bench.metrics.probes.removal.exact import AllCoalitions
 from xai_bench.metrics.probes.removal.orders import OrderBounds
-from xai_bench.types import Baseline, Case
+from xai_bench.types import Baseline, Case, KnownScores
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class AOPC:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Samek+ 2017, arXiv:1509.06321"
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=OUTPUT - LOWEST_AREA, opposite=OUTPUT - HIGHEST_AREA, random=OUTPUT / 2
+    )
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -49,6 +53,12 @@ class RegionPerturbation:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Samek+ 2017, arXiv:1509.06321"
+    # Three of eight units are 30 %: trapezoids under drops of 0, 8, 15, 21 or of 0, 1, 3, 6.
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=(8 + 15 + 21 / 2) / 3,
+        opposite=(1 + 3 + 6 / 2) / 3,
+        random=MEAN_UNIT * (1 + 2 + 3 / 2) / 3,
+    )
     baseline: Baseline
     fraction: float = 0.3
 
@@ -71,6 +81,9 @@ class IROF:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Rieger & Hansen 2020, arXiv:2003.08747"
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=1 - LOWEST_AREA / OUTPUT, opposite=1 - HIGHEST_AREA / OUTPUT, random=1 / 2
+    )
     baseline: Baseline
     floor: float = 0.01
 
@@ -92,6 +105,9 @@ class Selectivity:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Montavon+ 2018, arXiv:1706.07979"
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=LOWEST_AREA, opposite=HIGHEST_AREA, random=OUTPUT / 2
+    )
     baseline: Baseline
     max_steps: int = 64
 
@@ -113,6 +129,7 @@ class NormalisedAOPC:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Edin+ 2024, arXiv:2408.08137"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=0, random=1 / 2)
     baseline: Baseline
     max_units: int = 12
 
@@ -137,6 +154,7 @@ class NormalisedAOPCBeam:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Edin+ 2024, arXiv:2408.08137"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=0, random=1 / 2)
     baseline: Baseline
     width: int = 5
     max_units: int = 64

@@ -10,8 +10,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from xai_bench.metrics.eight_units import (
+    BOTTOM_SHARES,
+    HIGHEST_AREA,
+    LOWEST_AREA,
+    MEAN_SHARES,
+    OUTPUT,
+    TOP_SHARES,
+)
 from xai_bench.metrics.probes.removal.curves import Curves, RemovalCurves, counts
-from xai_bench.types import Baseline, Case
+from xai_bench.types import Baseline, Case, KnownScores
 
 ERASER_FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 
@@ -23,6 +31,9 @@ class Deletion:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=LOWEST_AREA, opposite=HIGHEST_AREA, random=OUTPUT / 2
+    )
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -40,6 +51,9 @@ class Insertion:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=HIGHEST_AREA, opposite=LOWEST_AREA, random=OUTPUT / 2
+    )
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -58,6 +72,9 @@ class AbPC:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Blücher+ 2024, arXiv:2401.06654"
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=HIGHEST_AREA - LOWEST_AREA, opposite=LOWEST_AREA - HIGHEST_AREA, random=0
+    )
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -72,6 +89,9 @@ class Comprehensiveness:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=TOP_SHARES, opposite=BOTTOM_SHARES, random=MEAN_SHARES
+    )
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -86,6 +106,10 @@ class Sufficiency:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
+    # What is left out is worth 36 less what is kept.
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=OUTPUT - TOP_SHARES, opposite=OUTPUT - BOTTOM_SHARES, random=OUTPUT - MEAN_SHARES
+    )
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:

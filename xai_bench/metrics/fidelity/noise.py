@@ -15,7 +15,7 @@ from xai_bench.core import coalitions, units
 from xai_bench.core.tokens import require_numbers
 from xai_bench.metrics.common import pooled
 from xai_bench.metrics.probes.removal.curves import counts
-from xai_bench.types import Case
+from xai_bench.types import Case, KnownScores
 
 TOP = (0.05, 0.1, 0.15, 0.2, 0.25)
 
@@ -32,6 +32,10 @@ class PGI:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Dai+ 2022, arXiv:2205.07277; Agarwal+ 2022, arXiv:2206.11104"
+    sign_invariant: ClassVar[bool] = True
+    permutation_invariant: ClassVar[bool] = False
+    best_per_sample: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores()  # they depend on the spread of the data
     sigma: float = 0.1
     n_draws: int = 20
 
@@ -51,6 +55,10 @@ class PGU:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Dai+ 2022, arXiv:2205.07277; Agarwal+ 2022, arXiv:2206.11104"
+    sign_invariant: ClassVar[bool] = True
+    permutation_invariant: ClassVar[bool] = False
+    best_per_sample: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores()  # they depend on the spread of the data
     sigma: float = 0.1
     n_draws: int = 20
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from xai_bench.metrics.common import contributions, mean, total
 from xai_bench.metrics.correlation import rounding, set_correlation
+from xai_bench.metrics.eight_units import MEAN_UNIT, VARIANCE
 from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues, Drops
-from xai_bench.types import Baseline, Case
+from xai_bench.types import Baseline, Case, KnownScores
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class InfidelityScaled:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
+    sign_invariant: ClassVar[bool] = True
+    permutation_invariant: ClassVar[bool] = False
+    # Any factor is free, the sign too.
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=0)
     baseline: Baseline
     n_draws: int = 100
     fraction: float = 0.2
@@ -49,6 +54,9 @@ class SurrogateR2:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938 (local fidelity)"
+    scale_invariant: ClassVar[bool] = False
+    permutation_invariant: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1)
     baseline: Baseline
     n_draws: int = 100
     fraction: float = 0.2
@@ -73,6 +81,8 @@ class SensitivityN:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Ancona+ 2018, arXiv:1711.06104"
+    permutation_invariant: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=-1, random=0)
     baseline: Baseline
     n_draws: int = 100
     n_sizes: int = 4
@@ -99,6 +109,8 @@ class FaithfulnessCorrelation:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Bhatt+ 2020, arXiv:2005.00631"
+    permutation_invariant: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=-1, random=0)
     baseline: Baseline
     n_draws: int = 100
     fraction: float = 0.2
@@ -120,6 +132,13 @@ class Infidelity:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
+    scale_invariant: ClassVar[bool] = False
+    permutation_invariant: ClassVar[bool] = False
+    # Two of eight units: the mean drop squared, its variance (without replacement), and the
+    # variance of a sum of two of the map's own numbers.
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=0, random=(2 * MEAN_UNIT) ** 2 + 2 * VARIANCE * 6 / 7 + 2
+    )
     baseline: Baseline
     n_draws: int = 100
     fraction: float = 0.2

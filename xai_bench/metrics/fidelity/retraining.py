@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from xai_bench.metrics.probes.other_models.retrained import RetrainedLoss
-from xai_bench.types import Baseline, Case
+from xai_bench.types import Baseline, Case, KnownScores
 
 FRACTIONS = (0.1, 0.3, 0.5)
 
@@ -29,6 +29,12 @@ class RemoveAndRetrain:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Hooker+ 2019, arXiv:1806.10758"
+    sign_invariant: ClassVar[bool] = True
+    # Columns add 144, 25, 9, 4, 1 and 1/4 to the squared output, the loss without them; the
+    # fractions take 1, 2 and 3 of six columns, from the largest or from the smallest on.
+    known_scores_retrained: ClassVar[KnownScores] = KnownScores(
+        exact=(144 + 169 + 178) / 3, opposite=(0.25 + 1.25 + 5.25) / 3
+    )
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -46,6 +52,11 @@ class KeepAndRetrain:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Hooker+ 2019, arXiv:1806.10758"
+    sign_invariant: ClassVar[bool] = True
+    # The loss of everything, 183.25, less what the kept columns are worth.
+    known_scores_retrained: ClassVar[KnownScores] = KnownScores(
+        exact=183.25 - (144 + 169 + 178) / 3, opposite=183.25 - (0.25 + 1.25 + 5.25) / 3
+    )
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:

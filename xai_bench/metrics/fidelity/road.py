@@ -12,7 +12,7 @@ from xai_bench.core import units
 from xai_bench.core.inpainting import NoisyLinear
 from xai_bench.metrics.common import pooled
 from xai_bench.metrics.probes.removal.curves import counts
-from xai_bench.types import Case, Unsupported
+from xai_bench.types import Case, KnownScores, Unsupported
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -30,6 +30,7 @@ class Road:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Rong+ 2022, arXiv:2202.00449"
+    known_scores: ClassVar[KnownScores] = KnownScores()  # eight units are neither image nor series
     noise: float = 0.1
     fractions: tuple[float, ...] = FRACTIONS
 

@@ -16,7 +16,7 @@ from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.correlation import kendall, pearson, rounding, spearman
 from xai_bench.metrics.probes.removal.addition import AdditionPath
 from xai_bench.metrics.probes.removal.single_units import LeaveOneOut, RemoveAll, Singles
-from xai_bench.types import Baseline, Case, Unsupported
+from xai_bench.types import Baseline, Case, KnownScores, Unsupported
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class FaithfulnessEstimate:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Alvarez-Melis & Jaakkola 2018, arXiv:1806.07538"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=-1, random=0)
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -49,6 +50,7 @@ class TauLOO:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Jain & Wallace 2019, arXiv:1902.10186"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=-1, random=0)
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -69,6 +71,8 @@ class MonotonicityCorrelation:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Nguyen & Martínez 2020, arXiv:2007.07584"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=0)
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -91,6 +95,9 @@ class NonSensitivity:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Nguyen & Martínez 2020, arXiv:2007.07584"
+    sign_invariant: ClassVar[bool] = True
+    # Every unit matters, so all maps without zeros are right.
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=0, random=0)
     baseline: Baseline
     tolerance: float = 1e-5
 
@@ -116,6 +123,8 @@ class Monotonicity:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Arya+ 2019, arXiv:1909.03012; Luss+ 2019, arXiv:1905.12698"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=1 / 2)
     baseline: Baseline
     max_steps: int = 32
 
@@ -141,6 +150,9 @@ class CompletenessGap:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365"
+    scale_invariant: ClassVar[bool] = False
+    # The sum of eight normal numbers is never as large as 36, so its mean is all that counts.
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=2, random=1)
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:

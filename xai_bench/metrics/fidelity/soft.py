@@ -11,8 +11,9 @@ from torch import Tensor
 from xai_bench.core import coalitions, units
 from xai_bench.metrics.common import pooled
 from xai_bench.metrics.correlation import rounding
+from xai_bench.metrics.eight_units import OUTPUT
 from xai_bench.metrics.probes.removal.blending import Masked
-from xai_bench.types import Baseline, Case
+from xai_bench.types import Baseline, Case, KnownScores
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class SoftComprehensiveness:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Zhao & Aletras 2023, arXiv:2305.10496"
+    permutation_invariant: ClassVar[bool] = False
+    best_per_sample: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores(random=OUTPUT / 2)
     baseline: Baseline
     n_draws: int = 20
 
@@ -45,6 +49,9 @@ class SoftSufficiency:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Zhao & Aletras 2023, arXiv:2305.10496"
+    permutation_invariant: ClassVar[bool] = False
+    best_per_sample: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores(random=OUTPUT / 2)
     baseline: Baseline
     n_draws: int = 20
 
@@ -63,6 +70,8 @@ class AverageDrop:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Chattopadhyay+ 2018, arXiv:1710.11063"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores()  # eight units are no classifier
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -81,6 +90,8 @@ class AverageIncrease:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Chattopadhyay+ 2018, arXiv:1710.11063"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores()  # eight units are no classifier
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
@@ -100,6 +111,8 @@ class AverageGain:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Zhang+ 2024, arXiv:2301.07002"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores()  # eight units are no classifier
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:

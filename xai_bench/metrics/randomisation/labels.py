@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai_bench.metrics.probes.other_models.retrained import lab_of
 from xai_bench.metrics.randomisation.parameters import similarity
-from xai_bench.types import Case
+from xai_bench.types import Case, KnownScores
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class LabelRandomisation:
     category: ClassVar[str] = "randomisation"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Adebayo+ 2018, arXiv:1810.03292"
+    known_scores: ClassVar[KnownScores] = KnownScores(random=0)
 
     def score(self, case: Case) -> Tensor:
         other = case.explain(case.inputs, model=lab_of(case).mislabelled())

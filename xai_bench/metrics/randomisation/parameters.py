@@ -18,7 +18,7 @@ from xai_bench.core.tokens import require_numbers
 from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.correlation import spearman
 from xai_bench.metrics.probes.other_models.randomised import RandomisedMap, layer_names, randomised
-from xai_bench.types import Case, Inputs, Unsupported
+from xai_bench.types import Case, Inputs, KnownScores, Unsupported
 
 Order = Literal["top_down", "bottom_up", "independent"]
 
@@ -37,6 +37,7 @@ class ParameterRandomisation:
     category: ClassVar[str] = "randomisation"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Adebayo+ 2018, arXiv:1810.03292"
+    known_scores: ClassVar[KnownScores] = KnownScores(random=0)
     order: Order = "top_down"
 
     def score(self, case: Case) -> Tensor:
@@ -58,6 +59,7 @@ class SmoothParameterRandomisation:
     category: ClassVar[str] = "randomisation"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Hedström+ 2023, arXiv:2401.06465"
+    known_scores: ClassVar[KnownScores] = KnownScores(random=0)
     order: Order = "top_down"
     radius: float = 0.1
     n_draws: int = 10
@@ -112,6 +114,7 @@ class RandomLogit:
     category: ClassVar[str] = "randomisation"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Sixt+ 2020, arXiv:1912.09818"
+    known_scores: ClassVar[KnownScores] = KnownScores(random=0)
 
     def score(self, case: Case) -> Tensor:
         n_classes = case.model.n_outputs

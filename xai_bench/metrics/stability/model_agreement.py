@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai_bench.metrics.probes.other_models.retrained import lab_of
 from xai_bench.metrics.randomisation.parameters import similarity
-from xai_bench.types import Case
+from xai_bench.types import Case, KnownScores
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class ModelAgreement:
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Fel+ 2022, arXiv:2009.04521 (the question, not the index)"
+    # All models are the same function.
+    known_scores_retrained: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=0)
     n_models: int = 3
 
     def score(self, case: Case) -> Tensor:

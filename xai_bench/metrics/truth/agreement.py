@@ -18,7 +18,7 @@ from xai_bench.core import units
 from xai_bench.metrics.common import contributions, pooled, total
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.metrics.probes.removal.exact import ExactShapley
-from xai_bench.types import Baseline, Case, Unsupported
+from xai_bench.types import Baseline, Case, KnownScores, Unsupported
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class FeatureAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=2 / 8)
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -51,6 +53,7 @@ class SignAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=0, random=2 / 16)
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -69,6 +72,8 @@ class RankAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=1 / 8)
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -87,6 +92,7 @@ class SignedRankAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=0, random=1 / 16)
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -107,6 +113,8 @@ class TopKPrecision:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Arras+ 2022, arXiv:2003.07258 (relevance rank accuracy)"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=3 / 8)
 
     def score(self, case: Case) -> Tensor:
         matters = units.pool(known(case).abs(), case.inputs.units) > 0
@@ -125,6 +133,7 @@ class CosineToShapley:
     category: ClassVar[str] = "truth"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=-1, random=0)
     baseline: Baseline
     max_units: int = 12
 
@@ -147,6 +156,10 @@ class ShapleyDistance:
     category: ClassVar[str] = "truth"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874"
+    scale_invariant: ClassVar[bool] = False
+    # A random map lies off by a noncentral chi of 8 degrees of freedom, its centre the size of the
+    # values, sqrt(204): its mean, 14.53, over that size.
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=2, random=1.01705)
     baseline: Baseline
     max_units: int = 12
 

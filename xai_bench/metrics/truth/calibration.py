@@ -11,7 +11,7 @@ from torch import Tensor
 from xai_bench.core import units
 from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.probes.removal.exact import ExactShapley
-from xai_bench.types import Baseline, Case, Unsupported
+from xai_bench.types import Baseline, Case, KnownScores, Unsupported
 
 _ROUNDING = 1e-5
 """Of the largest exact value: what single precision may be off by where nothing is drawn."""
@@ -33,6 +33,10 @@ class IntervalCoverage:
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536 (the errors); Student 1908"
     version: ClassVar[int] = 2
+    scale_invariant: ClassVar[bool] = False
+    # Normal numbers with a stated error of 1: the mean over k = 1, ..., 8 of their probability to
+    # lie within 1.96 of k.
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=0, random=0.18562)
     baseline: Baseline
     confidence: float = 0.95
     max_units: int = 12

@@ -18,7 +18,7 @@ from xai_bench.core import units
 from xai_bench.metrics.common import total
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.metrics.ties import Blocks, at_top
-from xai_bench.types import Case, Unsupported
+from xai_bench.types import Case, KnownScores, Unsupported
 
 Space = Literal["unit", "element", "pixel"]
 
@@ -34,6 +34,7 @@ class PointingGame:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Zhang+ 2018, arXiv:1608.00507 (no tolerance around the mask)"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=0, random=3 / 8)
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
@@ -53,6 +54,7 @@ class RelevanceMass:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Arras+ 2022, arXiv:2003.07258"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, random=3 / 8)
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
@@ -71,6 +73,7 @@ class AttributionLocalisation:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Kohlbrenner+ 2020, arXiv:1910.09840 (weighted by size)"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=8 / 3, random=1)
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
@@ -89,6 +92,7 @@ class RelevanceRank:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Arras+ 2022, arXiv:2003.07258"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=0, random=3 / 8)
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
@@ -109,6 +113,7 @@ class TopKIntersection:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "Theiner+ 2022, arXiv:2104.14995"
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=0, random=3 / 8)
     fraction: float = 0.1
     space: Space = "unit"
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from xai_bench.metrics.common import total
 from xai_bench.metrics.probes.other_models.retrained import lab_of
-from xai_bench.types import Case, Rng, Unsupported
+from xai_bench.types import Case, KnownScores, Rng, Unsupported
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Focus:
     category: ClassVar[str] = "truth"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Arias-Duart+ 2022, arXiv:2109.15035"
+    known_scores_retrained: ClassVar[KnownScores] = KnownScores(exact=1, random=1 / 2)
     n_others: int = 256
 
     def score(self, case: Case) -> Tensor:

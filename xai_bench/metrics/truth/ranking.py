@@ -17,7 +17,7 @@ from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.metrics.ties import Blocks, at_top, average_rank
 from xai_bench.metrics.truth.agreement import known
-from xai_bench.types import Case
+from xai_bench.types import Case, KnownScores
 
 PAIRS = 1 << 20
 """Pairs of units that are compared at once, over the whole batch."""
@@ -35,6 +35,8 @@ class PairwiseRankAgreement:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Krishna+ 2022, arXiv:2202.01602"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=1 / 2)
 
     def score(self, case: Case) -> Tensor:
         found, truth = pooled(case).abs(), units.pool(known(case), case.inputs.units).abs()
@@ -60,6 +62,8 @@ class RankCorrelation:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Spearman 1904; Krishna+ 2022, arXiv:2202.01602"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=0)
 
     def score(self, case: Case) -> Tensor:
         real = units.present(case.inputs.units)
@@ -84,6 +88,9 @@ class RecallAtK:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Manning+ 2008, Introduction to Information Retrieval, ch. 8"
+    sign_invariant: ClassVar[bool] = True
+    # Two of the three relevant units can be among the top two.
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=2 / 3, opposite=2 / 3, random=2 / 8)
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -104,6 +111,8 @@ class AUROC:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Hanley & McNeil 1982; Mann & Whitney 1947"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=1 / 2)
 
     def score(self, case: Case) -> Tensor:
         real, relevant = units.present(case.inputs.units), matters(case)
@@ -124,6 +133,12 @@ class AUPRC:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Davis & Goadrich 2006; McSherry & Najork 2008 (ties)"
+    sign_invariant: ClassVar[bool] = True
+    # Of the p - 1 units above a relevant one at place p, 2 / 7 are relevant: the mean over p of
+    # (1 + 2 / 7 * (p - 1)) / p, where the sum of 1 / p up to 8 is 761 / 280.
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=1, opposite=1, random=2 / 7 + 5 / 7 * (761 / 280) / 8
+    )
 
     def score(self, case: Case) -> Tensor:
         relevant = matters(case)
@@ -147,6 +162,8 @@ class FirstHitRank:
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Voorhees 1999 (reciprocal rank; here the rank itself, from 0 to 1)"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=0, random=1 / 4)
 
     def score(self, case: Case) -> Tensor:
         relevant = matters(case)
@@ -169,6 +186,8 @@ class MassOnIrrelevant:
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("truth",)
     paper: ClassVar[str] = "Arras+ 2022, arXiv:2003.07258 (one less relevance mass accuracy)"
+    sign_invariant: ClassVar[bool] = True
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=0, random=5 / 8)
 
     def score(self, case: Case) -> Tensor:
         size, relevant = pooled(case).abs(), matters(case)

@@ -16,7 +16,7 @@ from torch import Tensor
 from xai_bench.core import units
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.metrics.truth.localisation import Places
-from xai_bench.types import Case
+from xai_bench.types import Case, KnownScores
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class TokenF1:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
+    # Two units are predicted, three are marked.
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=2 * 2 / (2 + 3), opposite=0, random=2 * 2 * 3 / (8 * (2 + 3))
+    )
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
@@ -54,6 +58,10 @@ class TokenIOUF1:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429 (IOU F1, sample by sample)"
+    permutation_invariant: ClassVar[bool] = False
+    # The units 7 and 8 are two thirds of the marked run 6 7 8. By chance: only 6 7 and 7 8, of 28
+    # pairs, are one run and more than half of the union; a single unit is at most a third of it.
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=0, random=2 / 28)
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
