@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import torch
 
-from xai_bench.certify.certificate_page import Certified, text
+from xai_bench.certify.certificate_page import Certificate, text
+from xai_bench.certify.check_result import faults
 from xai_bench.certify.explainer import contract
-from xai_bench.certify.finding import faults
 from xai_bench.core.determinism import canonical
 from xai_bench.explainers.gradient.engine import gradient
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng
@@ -46,7 +46,7 @@ for explainer in (NoisyGradient(), Careless()):
     name = type(explainer).__name__
     with canonical():  # one thread, deterministic algorithms, as in every run
         results = contract(name, explainer)
-    tables.append(text(Certified(name, results)))
+    tables.append(text(Certificate(name, results)))
     print(tables[-1], *(fault.split(";")[0] for fault in faults(results)), "", sep="\n")
 
 path = Path("results", "certificates.txt")
