@@ -42,10 +42,17 @@ LIBRARIES = {
     "optuna": ("runner/tuning.py",),
     "transformers": ("data/text/hf_tokenizer.py",),
     "datasets": ("data/text/hf_data.py",),
+    "xgboost": ("models/libraries/xgboost.py",),
+    "lightgbm": ("models/libraries/lightgbm.py",),
+    "catboost": ("models/libraries/catboost.py",),
+    "onnxruntime": ("models/libraries/onnx.py",),
 }
 """Library -> the only places that may import it."""
 
-EXTRAS = ("captum", "shap", "lime", "dice_ml", "optuna", "transformers", "datasets")
+EXTRAS = (
+    "captum", "shap", "lime", "dice_ml", "optuna", "transformers", "datasets", "xgboost",
+    "lightgbm", "catboost", "onnxruntime",
+)  # fmt: skip
 """Libraries that are installed by choice, so they are imported when they are asked for."""
 
 

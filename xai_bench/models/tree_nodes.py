@@ -8,13 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xai_bench.types import TreeStructure
 
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
-    """One tree, `[n]` each; children of a leaf are below 0. `value [n, C]`."""
+    """One tree, `[n]` each; children of a leaf are below 0. `value [n, C]`.
+
+    The others as in `TreeStructure`; None where no node says so.
+    """
 
     element: Tensor
     threshold: Tensor
@@ -22,6 +26,9 @@ class Nodes:
     right: Tensor
     cover: Tensor
     value: Tensor
+    missing_left: Tensor | None = None
+    category_set: Tensor | None = None
+    left_categories: Tensor | None = None
 
 
 def nodes_of(found: Any) -> Nodes:
@@ -33,6 +40,7 @@ def nodes_of(found: Any) -> Nodes:
         right=torch.tensor(found.children_right),
         cover=torch.tensor(found.weighted_n_node_samples),
         value=torch.tensor(found.value[:, 0, :]),
+        missing_left=torch.tensor(found.missing_go_to_left) > 0,
     )
 
 
@@ -51,7 +59,18 @@ def boosted_nodes_of(found: Any, loading: Tensor) -> Nodes:
         right=torch.where(leaf, -1, column("right").long()),
         cover=column("count"),
         value=column("value")[:, None] * loading,
+        missing_left=column("missing_go_to_left") > 0,
+        category_set=torch.where(column("is_categorical") > 0, column("bitset_idx").long(), -1),
+        left_categories=_bits(found.raw_left_cat_bitsets),
     )
+
+
+def _bits(words: Any) -> Tensor | None:
+    """`[K, W]` unsigned words to `[K, 32 W + 1]` bool, lowest bit first; no other code is set."""
+    if len(words) == 0:
+        return None
+    bits = torch.tensor(words.astype("int64"))[:, :, None] >> torch.arange(32)
+    return functional.pad((bits & 1).bool().flatten(1), (0, 1))
 
 
 def stacked(
@@ -65,6 +84,7 @@ def stacked(
         torch.where(child < 0, itself, child + first)
         for child in (torch.cat([t.left for t in trees]), torch.cat([t.right for t in trees]))
     )
+    category_set, left_categories = _categories(trees)
     return TreeStructure(
         element=torch.cat([tree.element for tree in trees]),
         threshold=torch.cat([tree.threshold for tree in trees]),
@@ -75,7 +95,43 @@ def stacked(
         value=share * torch.cat([tree.value for tree in trees]),
         depth=_depth(left, right, roots),
         precision=precision,
+        missing_left=_missing_left(trees),
+        category_set=category_set,
+        left_categories=left_categories,
     )
+
+
+def _missing_left(trees: Sequence[Nodes]) -> Tensor | None:
+    """None where missing values always go right, as a comparison with NaN does."""
+    parts = [
+        torch.zeros(len(tree.element), dtype=torch.bool)
+        if tree.missing_left is None
+        else tree.missing_left
+        for tree in trees
+    ]
+    missing_left = torch.cat(parts)
+    return missing_left if missing_left.any() else None
+
+
+def _categories(trees: Sequence[Nodes]) -> tuple[Tensor | None, Tensor | None]:
+    """The sets of all trees in one table; None where no node asks for a category."""
+    tables = [tree.left_categories for tree in trees if tree.left_categories is not None]
+    if not tables:
+        return None, None
+    width, rows, n_rows = max(table.shape[1] for table in tables), [], 0
+    for tree in trees:
+        own = torch.full((len(tree.element),), -1)
+        if tree.category_set is not None and tree.left_categories is not None:
+            own = torch.where(tree.category_set >= 0, tree.category_set + n_rows, -1)
+            n_rows += len(tree.left_categories)
+        rows.append(own)
+    return torch.cat(rows), torch.cat([_widened(table, width) for table in tables])
+
+
+def _widened(table: Tensor, width: int) -> Tensor:
+    """More codes, which are as any other code is: what the last place says."""
+    spare = table[:, -1:].expand(-1, width - table.shape[1])
+    return torch.cat([table, spare], dim=1)
 
 
 def _depth(left: Tensor, right: Tensor, roots: Tensor) -> int:

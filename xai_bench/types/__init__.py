@@ -25,6 +25,7 @@ from xai_bench.types.structure import (
     LinearStructure,
     ReadableStructure,
     Structure,
+    TreeColumns,
     TreeStructure,
 )
 from xai_bench.types.tags import KnownScores, Tags, tags_of
@@ -64,6 +65,7 @@ __all__ = [
     "Structure",
     "Symbols",
     "Tags",
+    "TreeColumns",
     "TreeStructure",
     "Unsupported",
     "tags_of",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xai_bench.core.tree_structure import goes_left, units_of_columns
 from xai_bench.types import TreeStructure
 
 _BLOCK = 4096
@@ -21,8 +22,7 @@ class LeafPaths:
 
     Attributes:
         leaf: `[L]`, the node of each leaf; row: `[n]`, which leaf a node is.
-        element, threshold, is_left: `[L, D]`, what each node above compares, and whether the path
-            continues to the left.
+        node: `[L, D]`, the nodes above; is_left: whether the path continues to the left of each.
         is_node: `[L, D]` bool; False beyond the root.
         share: `[L, D]`, the part of the training weight that went along the path; 1 beyond it.
         unit: `[L, D]`, the unit compared, at its first place; `n_units` elsewhere.
@@ -33,8 +33,7 @@ class LeafPaths:
     trees: TreeStructure
     leaf: Tensor
     row: Tensor
-    element: Tensor
-    threshold: Tensor
+    node: Tensor
     is_left: Tensor
     is_node: Tensor
     share: Tensor
@@ -47,13 +46,15 @@ class LeafPaths:
         """`D`."""
         return self.first.shape[1]
 
-    def follows(self, x: Tensor, leaves: Tensor) -> Tensor:
-        """`x [..., F], leaves [l]` to `[..., l, D]` bool: whether x goes along the leaf's path.
+    def follows(self, columns: Tensor, leaves: Tensor) -> Tensor:
+        """`columns [..., Q], leaves [l]` to `[..., l, D]` bool: whether a row of what the trees
+        compare goes along the leaf's path.
 
         One value per unit, at its first place; True elsewhere.
         """
-        goes_left = x[..., self.element[leaves]] <= self.threshold[leaves]
-        return self.by_unit(goes_left == self.is_left[leaves], leaves)
+        node = self.node[leaves]
+        left = goes_left(self.trees, columns[..., self.trees.element[node]], node)
+        return self.by_unit(left == self.is_left[leaves], leaves)
 
     def by_unit(self, agrees: Tensor, leaves: Tensor) -> Tensor:
         """`agrees [..., l, D]` bool at every node to whether all nodes of a unit agree."""
@@ -64,29 +65,33 @@ class LeafPaths:
 
 
 def leaf_paths(trees: TreeStructure, layout: Tensor) -> LeafPaths:
-    """`layout [F]`: the unit of each element, -1 for those that are never removed."""
+    """`layout [F]`: the unit of each element of x, -1 for those that are never removed."""
     leaf = (trees.left == torch.arange(len(trees.left))).nonzero()[:, 0]
     row = torch.zeros_like(trees.left)
     row[leaf] = torch.arange(len(leaf))
     path = _upwards(trees, leaf)
     parent, child = path[:, 1:], path[:, :-1]
     is_node = parent != child
-    unit = torch.where(is_node, layout[trees.element[parent]], -2)
+    unit = torch.where(is_node, units_of_columns(trees, layout)[trees.element[parent]], -2)
     first = torch.cat([_first_place(part) for part in unit.split(_BLOCK)])
     is_first = is_node & (first == torch.arange(first.shape[1]))
     return LeafPaths(
         trees=trees,
         leaf=leaf,
         row=row,
-        element=trees.element[parent],
-        threshold=trees.threshold[parent],
+        node=parent,
         is_left=trees.left[parent] == child,
         is_node=is_node,
-        share=torch.where(is_node, trees.cover[child] / trees.cover[parent], 1),
+        share=torch.where(is_node, _shares(trees.cover[child], trees.cover[parent]), 1),
         unit=torch.where(is_first & (unit >= 0), unit, int(layout.max()) + 1),
         first=first,
         always=is_first & (unit == -1),
     )
+
+
+def _shares(child: Tensor, parent: Tensor) -> Tensor:
+    """The part of the training weight that goes on to a child; half where none ever came by."""
+    return torch.where(parent > 0, child / parent, 0.5)
 
 
 def _first_place(unit: Tensor) -> Tensor:

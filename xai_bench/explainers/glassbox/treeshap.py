@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.tree_structure import columns_of, goes_left
 from xai_bench.explainers.glassbox.structure import layouts, trees_of
 from xai_bench.explainers.glassbox.tree_paths import LeafPaths, leaf_paths
 from xai_bench.explainers.stated_rows import WithoutModel
@@ -67,10 +68,9 @@ class TreeSHAPInterventional(WithoutModel):
             paths, n_units = leaf_paths(trees, layout), int(layout.max()) + 1
             # A sample and a reference reach about sixteen leaves together in a common tree.
             for some in rows.split(max(_CELLS // (16 * references.shape[1]), 1)):
-                x, absent = (
-                    t[some].flatten(-inputs.x.dim() + 1).to(trees.precision)
-                    for t in (inputs.x, references)
-                )
+                x = columns_of(trees, inputs.x[some].flatten(1))
+                absent = columns_of(trees, references[some].flatten(0, 1).flatten(1))
+                absent = absent.unflatten(0, (len(some), -1))
                 out[some, :n_units] = interventional(paths, x, absent, targets[some], n_units)
         return Explanation(units.spread(out, inputs.units).to(inputs.x.dtype))
 
@@ -95,13 +95,13 @@ class TreeSHAPPathDependent(WithoutModel):
         out = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
         for rows, layout in layouts(inputs):
             paths, n_units = leaf_paths(trees, layout), int(layout.max()) + 1
-            x = inputs.x[rows].flatten(1).to(trees.precision)
+            x = columns_of(trees, inputs.x[rows].flatten(1))
             out[rows, :n_units] = path_dependent(paths, x, targets[rows], n_units)
         return Explanation(units.spread(out, inputs.units).to(inputs.x.dtype))
 
 
 def path_dependent(paths: LeafPaths, x: Tensor, targets: Tensor, n_units: int) -> Tensor:
-    """`x [b, F], targets [b] -> [b, U]`.
+    """`x [b, Q], targets [b] -> [b, U]`, where `x` holds the columns that the trees compare.
 
     A leaf is reached with the product, over the units compared on its path, of 1 or 0 for those
     that are present, and of the shares for those that are not.
@@ -140,7 +140,7 @@ def _product_of_others(factors: Tensor) -> Tensor:
 def interventional(
     paths: LeafPaths, x: Tensor, references: Tensor, targets: Tensor, n_units: int
 ) -> Tensor:
-    """`x [b, F], references [b, R, F], targets [b] -> [b, U]`, mean over references.
+    """`x [b, Q], references [b, R, Q], targets [b] -> [b, U]`, mean over references.
 
     A leaf counts for coalitions that hold all units with which only the sample goes along its path,
     and none with which only the reference does; all others must go along it in both.
@@ -167,7 +167,7 @@ def interventional(
 def _leaves_reached(
     paths: LeafPaths, x: Tensor, absent: Tensor, root: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`x [b, F], absent [b * R, F]` to pairs of a sample and a reference, and the leaves that
+    """`x [b, Q], absent [b * R, Q]` to pairs of a sample and a reference, and the leaves that
     mixtures of both can reach.
     """
     trees, n_references = paths.trees, len(absent) // len(x)
@@ -177,9 +177,9 @@ def _leaves_reached(
         inner = trees.left[node] != node
         ended.append((pair[~inner], paths.row[node[~inner]]))
         pair, node = pair[inner], node[inner]
-        element, threshold = trees.element[node], trees.threshold[node]
-        ours = x[pair // n_references, element] <= threshold
-        theirs = absent[pair, element] <= threshold
+        element = trees.element[node]
+        ours = goes_left(trees, x[pair // n_references, element], node)
+        theirs = goes_left(trees, absent[pair, element], node)
         to_left, to_right = ours | theirs, ~(ours & theirs)
         node = torch.cat([trees.left[node[to_left]], trees.right[node[to_right]]])
         pair = torch.cat([pair[to_left], pair[to_right]])
@@ -194,10 +194,11 @@ def _agreement(
 
     A reference goes where the sample does in elements that are never removed.
     """
-    n_references = len(absent) // len(x)
-    element, threshold, is_left = (t[leaf] for t in (paths.element, paths.threshold, paths.is_left))
-    of_sample = x[(pair // n_references)[:, None], element] <= threshold
-    of_reference = absent[pair[:, None], element] <= threshold
+    trees, n_references = paths.trees, len(absent) // len(x)
+    node, is_left = paths.node[leaf], paths.is_left[leaf]
+    element = trees.element[node]
+    of_sample = goes_left(trees, x[(pair // n_references)[:, None], element], node)
+    of_reference = goes_left(trees, absent[pair[:, None], element], node)
     ours = paths.by_unit(of_sample == is_left, leaf)
     theirs = paths.by_unit(of_reference == is_left, leaf)
     return ours, torch.where(paths.always[leaf], ours, theirs)

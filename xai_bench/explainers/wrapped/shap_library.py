@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.explainers.glassbox.structure import linear_of, trees_of
+from xai_bench.core.tree_structure import columns_of, units_of_columns
+from xai_bench.explainers.glassbox.structure import layouts, linear_of, trees_of
 from xai_bench.explainers.wrapped.captum_gradient import require_gradient, require_module
 from xai_bench.explainers.wrapped.common import (
     Column,
@@ -288,21 +289,41 @@ class ShapTree:
     paper: ClassVar[str] = "Lundberg+ 2020, doi:10.1038/s42256-019-0138-9"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        made = library().TreeExplainer({"trees": _shap_trees(trees_of(model))})
+        trees = trees_of(model)
+        if trees.category_set is not None:
+            raise Unsupported(
+                "shap takes no questions of categories from users: use tree_shap_path_dependent"
+            )
+        made = library().TreeExplainer({"trees": _shap_trees(trees)})
+        columns = columns_of(trees, inputs.x.flatten(1)).double()
         with undisturbed(model.module):
-            found = made.shap_values(inputs.x.flatten(1).double().numpy(), check_additivity=False)
-        credits = torch.from_numpy(np.asarray(found)).view(*inputs.x.flatten(1).shape, -1)
-        own = credits[torch.arange(len(inputs)), :, targets].view(inputs.x.shape)
-        return Explanation(torch.where(inputs.units < 0, 0, own).to(inputs.x.dtype))
+            found = made.shap_values(columns.numpy(), check_additivity=False)
+        credits = torch.from_numpy(np.asarray(found)).view(*columns.shape, -1)
+        own = credits[torch.arange(len(inputs)), :, targets]
+        return Explanation(_of_elements(own, trees, inputs).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         return Rows(0)
+
+
+def _of_elements(values: Tensor, trees: TreeStructure, inputs: Inputs) -> Tensor:
+    """`[B, Q] -> [B, *S]`: those of columns that are no elements of x go to their units."""
+    if trees.columns is None:
+        return torch.where(inputs.units < 0, 0, values.view(inputs.x.shape))
+    by_unit = torch.zeros(len(inputs), units.width(inputs.units) + 1, dtype=values.dtype)
+    for rows, layout in layouts(inputs):
+        unit = units_of_columns(trees, layout)
+        place = torch.where(unit < 0, by_unit.shape[1] - 1, unit).expand(len(rows), -1)
+        by_unit[rows] = by_unit[rows].scatter_add(1, place, values[rows])
+    return units.spread(by_unit[:, :-1], inputs.units)
 
 
 def _shap_trees(trees: TreeStructure) -> list[dict[str, Any]]:
     """Trees as shap takes them from users; in ours a leaf is its own child, in theirs it has -1."""
     ends = [*trees.roots.tolist()[1:], len(trees.element)]
     found = []
+    missing_left = torch.zeros(len(trees.left), dtype=torch.bool)
+    missing_left = missing_left if trees.missing_left is None else trees.missing_left
     for start, end in zip(trees.roots.tolist(), ends, strict=True):
         at = torch.arange(start, end)
         leaf = trees.left[at] == at
@@ -310,7 +331,7 @@ def _shap_trees(trees: TreeStructure) -> list[dict[str, Any]]:
         tree = {
             "children_left": left,
             "children_right": right,
-            "children_default": left,
+            "children_default": torch.where(missing_left[at], left, right),
             "features": torch.where(leaf, -2, trees.element[at]),
             "thresholds": trees.threshold[at].double(),
             "values": trees.value[at],
