@@ -247,3 +247,46 @@ def test_all_that_an_explainer_says_is_kept_and_shown_to_metrics() -> None:
         context(), ConfiguredExplainer("it", Broken()), configured(Reads()), given=found.explanation
     )
     assert torch.equal(again.scores["Reads"].values, found.scores["Reads"].values)
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    values: Tensor
+
+    def recorded(self) -> dict[str, Tensor]:
+        return {"values": self.values}
+
+
+@dataclass(frozen=True)
+class Halving:
+    shared: ClassVar[bool] = False
+    by: int = 2
+
+    def measure(self, case: Case) -> Halves:
+        return Halves(case.inputs.x[:, :1] / self.by)
+
+
+class Nameless(Halving):
+    """Its name would hold where in memory it lies."""
+
+    __repr__ = object.__repr__
+
+
+@dataclass(frozen=True)
+class Measures(Sum):
+    probe: Halving = Halving()
+
+    def score(self, case: Case) -> Tensor:
+        return case.measure(self.probe).values[:, 0]
+
+
+def test_what_probes_record_is_kept_for_all_batches() -> None:
+    bench = context(batch_size=2)
+    found = evaluate(bench, ConfiguredExplainer("it", Noisy()), configured(Measures()))
+    assert list(found.measured) == ["Halving(by=2)"]
+    assert torch.equal(found.measured["Halving(by=2)"]["values"], bench.inputs.x[:, :1] / 2)
+
+
+def test_what_has_no_lasting_name_is_not_kept() -> None:
+    metrics = configured(Measures(Nameless()))
+    assert evaluate(context(), ConfiguredExplainer("it", Noisy()), metrics).measured == {}

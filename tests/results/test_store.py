@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tests.support import toy_worlds
-from xai_bench.results import Cell, ExplainerResult, Outcome, Scores
+from xai_bench.results import Cell, ExplainerResult, Outcome, Predictions, Scores
 from xai_bench.results.store.store import Store
 from xai_bench.types import Element, Explanation
 
@@ -374,3 +374,31 @@ def test_all_that_an_explainer_says_is_read_back(tmp_path: Path) -> None:
     assert torch.equal(found.degrees_of_freedom, values[:, 0].double())
     assert found.layers.keys() == {"features.0", "head"}
     assert torch.equal(found.layers["head"], -values)
+
+
+def test_predictions_come_back_with_the_names_of_classes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.read_predictions("cell0") is None
+    outputs = torch.tensor([[0.0, math.log(3)], [2.0, 2.0]])
+    sent = Predictions(outputs, torch.tensor([1, 0]), torch.tensor([0, 0]), ("né", "<b>"))
+    store.write_predictions("cell0", sent)
+    found = store.read_predictions("cell0")
+    assert found is not None
+    assert found.class_names == ("né", "<b>")
+    assert torch.equal(found.outputs, outputs)
+    assert found.targets.tolist() == [1, 0]
+    assert found.labels.tolist() == [0, 0]
+    assert found.probabilities.tolist() == [pytest.approx([0.25, 0.75]), [0.5, 0.5]]
+
+
+def test_what_was_measured_is_kept_beside_what_was_measured_before(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = {"Curves(step=0.1)": {"removed": torch.tensor([[0.0, 1.0]] * 3)}}
+    second = {"Curves(step=0.2)": {"removed": torch.tensor([[0.0, 0.5]] * 3)}}
+    store.write("cell0", explanation("lime", measured=first))
+    store.write("cell0", explanation("lime", measured=second))
+    store.write("cell0", explanation("lime"))
+    found = store.measured("cell0", "lime-key")
+    assert list(found) == ["Curves(step=0.1)", "Curves(step=0.2)"]
+    assert found["Curves(step=0.2)"]["removed"].tolist() == [[0.0, 0.5]] * 3
+    assert store.measured("cell0", "shap-key") == {}

@@ -5,7 +5,7 @@ No Hydra, no MLflow, no files. One component's failure is its own: it becomes an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from xai_bench.types import (
     Fitted,
     Inputs,
     Model,
+    Recorded,
     tags_of,
 )
 
@@ -64,6 +65,7 @@ class ExplainerEvaluation:
 
     Attributes:
         failures: metric name -> the outcome that ended its scoring.
+        measured: probe -> what it recorded of every batch.
         memory: what metrics keep of this explainer over all batches.
         fitted: the explainer fitted to other models than the one explained.
     """
@@ -78,6 +80,7 @@ class ExplainerEvaluation:
     explanations: list[Explanation] = field(default_factory=list)
     scores: dict[str, list[Tensor]] = field(default_factory=dict)
     failures: dict[str, Outcome] = field(default_factory=dict)
+    measured: dict[str, list[Mapping[str, Tensor]]] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
     fitted: dict[Model, Explainer] = field(default_factory=dict)
 
@@ -117,6 +120,10 @@ class ExplainerEvaluation:
         for metric in self.metrics:
             self._score(metric, case)
             self.on_step(1)
+        for probe, result in case.own.items():
+            # A name with a memory address in it would differ from run to run.
+            if isinstance(result, Recorded) and " at 0x" not in (name := repr(probe)):
+                self.measured.setdefault(name, []).append(result.recorded())
 
     def result(self) -> ExplainerResult:
         """The explanations of all batches in one, and the scores by metric."""
@@ -134,7 +141,17 @@ class ExplainerEvaluation:
             outcome=self.outcome,
             regime=configured.regime,
             tuning=configured.tuning,
+            measured=self._measured() if ok else {},
         )
+
+    def _measured(self) -> dict[str, dict[str, Tensor]]:
+        """What probes recorded of all samples; nothing of a probe that missed a batch."""
+        n_batches = len(self.context.batches())
+        whole = {probe: parts for probe, parts in self.measured.items() if len(parts) == n_batches}
+        return {
+            probe: {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            for probe, parts in whole.items()
+        }
 
     def _explain(
         self, inputs: Inputs, targets: Tensor, given: Explanation | None

@@ -51,6 +51,8 @@ class ExplainerResult:
         scores: by metric name.
         regime: under which it competes in a study, e.g. `paper defaults` or `budget 100 rows`.
         tuning: how its settings were found, where they were tuned.
+        measured: probe -> name -> `[N, ...]`, what metrics measured on the way and is kept to be
+            drawn, such as removal curves.
     """
 
     explainer: str
@@ -64,6 +66,29 @@ class ExplainerResult:
     outcome: Outcome = Outcome()
     regime: str = ""
     tuning: Mapping[str, Any] | None = None
+    measured: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What the model of a cell says of the explained samples.
+
+    Attributes:
+        outputs: `[N, C]` logits of a classifier, `[N, 1]` values of a regressor.
+        targets: `[N]` what is explained, as chosen by the cell's target.
+        labels: `[N]` true classes or values.
+        class_names: empty for regression.
+    """
+
+    outputs: Tensor
+    targets: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def probabilities(self) -> Tensor:
+        """`[N, C]` float64, of a classifier."""
+        return self.outputs.double().softmax(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

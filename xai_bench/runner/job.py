@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 
+import torch
 from omegaconf import DictConfig
 
 from xai_bench.core.determinism import canonical
@@ -18,7 +19,7 @@ from xai_bench.evaluation.budgets import evaluate_at_budgets
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.failures import attempt
 from xai_bench.evaluation.loop import evaluate
-from xai_bench.results import Cell, ExplainerResult, Status
+from xai_bench.results import Cell, ExplainerResult, Predictions, Status
 from xai_bench.results.store.store import Store
 from xai_bench.runner.cell import prepare_cell
 from xai_bench.runner.plan import Plan
@@ -118,6 +119,13 @@ class CellRun:
             # Under another view the units of x are channels or neurons, not columns of the data.
             of_x = names if self.plan.names["view"] == "inputs" else ((), ())
             self.store.write_inputs(self.cell.key, self.context.inputs, *of_x)
+            self.store.write_predictions(self.cell.key, self._predictions(self.context))
+
+    def _predictions(self, context: EvaluationContext) -> Predictions:
+        with torch.no_grad():
+            outputs = context.model.outputs(context.inputs)
+        labels = self.bundle.test.y[: len(context.inputs)]
+        return Predictions(outputs, context.targets, labels, tuple(self.bundle.class_names))
 
     def explainers(self) -> list[ConfiguredExplainer]:
         """The configured explainers, with tuned settings where the plan asks for tuning."""

@@ -16,7 +16,7 @@ from xai_bench.types.inputs import (
     Symbols,
     Unsupported,
 )
-from xai_bench.types.metrics import Case, Explain, Metric, ModelVariants, Probe
+from xai_bench.types.metrics import Case, Explain, Metric, ModelVariants, Probe, Recorded
 from xai_bench.types.models import ROW_BLOCK, Baseline, Imputer, Model, Relaxable
 from xai_bench.types.search import Choice, Range
 from xai_bench.types.structure import (
@@ -59,6 +59,7 @@ __all__ = [
     "Probe",
     "Range",
     "ReadableStructure",
+    "Recorded",
     "Relaxable",
     "Rng",
     "Rows",

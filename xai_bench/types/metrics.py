@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -27,6 +27,15 @@ class Probe(Protocol[T_co]):
     shared: ClassVar[bool]
 
     def measure(self, case: Case) -> T_co: ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """The result of a probe that is kept in the store beside the scores, to be drawn."""
+
+    def recorded(self) -> Mapping[str, Tensor]:
+        """Name -> `[B, ...]`; names without a dot."""
+        ...
 
 
 class Explain(Protocol):

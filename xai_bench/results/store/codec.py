@@ -95,6 +95,22 @@ def result_from(
     )
 
 
+def flat(measured: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """`probe.name` -> tensor."""
+    return {
+        f"{probe}.{n}": value for probe, named in measured.items() for n, value in named.items()
+    }
+
+
+def nested(values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What `flat` made flat."""
+    measured: dict[str, dict[str, Tensor]] = {}
+    for path in sorted(values):
+        probe, _, name = path.rpartition(".")
+        measured.setdefault(probe, {})[name] = values[path]
+    return measured
+
+
 def tensors(values: Mapping[str, Tensor], names: Iterable[str] = ()) -> bytes:
     """A safetensors file; `names` go into its header."""
     packed = {name: value.detach().contiguous().clone() for name, value in values.items()}

@@ -1,7 +1,9 @@
 """The truth: content-addressed files of attributions and per-sample scores.
 
     <root>/store/<cell>/                cell.json machine.json groups.safetensors inputs.safetensors
+                                        elements.json predictions.safetensors
     <root>/store/<cell>/<explanation>/  explanation.json attribution.safetensors
+                                        measured.safetensors (curves, to be drawn)
                                         scores.parquet (repeats exactly) costs.parquet (does not)
     <root>/studies/<study>/<cell>.json  which explanations and metrics belong to a study
 
@@ -24,7 +26,7 @@ from torch import Tensor
 from xai_bench.core.spelling import suggest
 from xai_bench.results.regimes import TUNED
 from xai_bench.results.store import codec, files
-from xai_bench.results.values import Cell, ExplainerResult, Scores
+from xai_bench.results.values import Cell, ExplainerResult, Predictions, Scores
 from xai_bench.types import Element, Inputs
 
 if TYPE_CHECKING:
@@ -125,6 +127,23 @@ class Store:
         found = files.loads(self.folder(cell_key) / "elements.json")
         return [Element(**fields) for fields in found or []]
 
+    def write_predictions(self, cell_key: str, predictions: Predictions) -> None:
+        """Keep what the model says of the explained samples, and what was true of them."""
+        names = ("outputs", "targets", "labels")
+        values = {name: getattr(predictions, name) for name in names}
+        folder = self.folder(cell_key)
+        with self._writing(folder):
+            content = codec.tensors(values, predictions.class_names)
+            files.write(folder / "predictions.safetensors", content)
+
+    def read_predictions(self, cell_key: str) -> Predictions | None:
+        """None where they were not kept."""
+        path = self.folder(cell_key) / "predictions.safetensors"
+        values = files.tensors(path)
+        if values is None:
+            return None
+        return Predictions(**values, class_names=tuple(files.names(path)))
+
     def write(self, cell_key: str, result: ExplainerResult) -> None:
         """Add an explanation; scores already there under other content addresses stay."""
         folder = self.folder(cell_key, result.key)
@@ -137,7 +156,15 @@ class Store:
                 old = _stored(folder / name, result.index)
                 merged = {(one.metric, one.key): one for one in [*old, *new]}
                 files.write(folder / name, codec.parquet(merged.values(), result.index))
+            measured = codec.flat({**self.measured(cell_key, result.key), **result.measured})
+            if measured:
+                files.write(folder / "measured.safetensors", codec.tensors(measured))
             files.write(folder / "explanation.json", files.dumps(fields))
+
+    def measured(self, cell_key: str, explanation_key: str) -> dict[str, dict[str, Tensor]]:
+        """What was measured of an explanation to be drawn, as in `ExplainerResult.measured`."""
+        path = self.folder(cell_key, explanation_key) / "measured.safetensors"
+        return codec.nested(files.tensors(path) or {})
 
     def read(
         self,

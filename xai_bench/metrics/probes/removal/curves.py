@@ -30,6 +30,11 @@ class Curves:
     most_first: Tensor
     least_first: Tensor
 
+    def recorded(self) -> dict[str, Tensor]:
+        """Both curves over the share of units removed, for pictures."""
+        removed = self.removed.double() / self.n_units[:, None]
+        return {"removed": removed, "most_first": self.most_first, "least_first": self.least_first}
+
     def area(self, curve: Tensor) -> Tensor:
         """`[B, P] -> [B]`: trapezoid area over the fraction of units removed."""
         return torch.trapezoid(curve, self.removed / self.n_units[:, None], dim=1)
