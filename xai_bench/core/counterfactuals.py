@@ -16,25 +16,30 @@ from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Inputs, Model
 
 
-def middle(model: Model, background: Inputs) -> Tensor | None:
-    """`[]`: the median output of a regressor, which takes `N` rows; None for a classifier."""
+def threshold_of(model: Model, background: Inputs) -> Tensor | None:
+    """`[]`: the median output of a regressor, which takes `N` rows; None for a classifier.
+
+    It splits a regressor's outputs into two classes of equal size.
+    """
     if model.n_outputs > 1:
         return None
     return model_outputs.outputs(model, background).flatten().quantile(0.5)
 
 
-def classes(outputs: Tensor, middle: Tensor | None) -> Tensor:
-    """`[..., C] -> [...]` long: the class; of a regressor, 1 above the middle and else 0."""
-    return outputs.argmax(-1) if middle is None else (outputs[..., 0] > middle).long()
+def classes(outputs: Tensor, threshold: Tensor | None) -> Tensor:
+    """`[..., C] -> [...]` long: the class; of a regressor, 1 above the threshold and else 0."""
+    return outputs.argmax(-1) if threshold is None else (outputs[..., 0] > threshold).long()
 
 
-def margin(outputs: Tensor, leaving: Tensor, middle: Tensor | None) -> Tensor:
-    """`[B, C], [B] -> [B]`: how far the output is from leaving a class; negative once it has."""
-    if middle is not None:
-        return (outputs[:, 0] - middle) * (2 * leaving - 1)
-    own = torch.nn.functional.one_hot(leaving, outputs.shape[1]).bool()
-    present = outputs.gather(1, leaving[:, None])[:, 0]
-    return present - torch.where(own, -torch.inf, outputs).amax(1)
+def margin(outputs: Tensor, present: Tensor, threshold: Tensor | None) -> Tensor:
+    """`outputs [B, C]`, the present class `[B]` to `[B]`: how far the output is from another class;
+    negative once it has one.
+    """
+    if threshold is not None:
+        return (outputs[:, 0] - threshold) * (2 * present - 1)
+    is_present = torch.nn.functional.one_hot(present, outputs.shape[1]).bool()
+    output = outputs.gather(1, present[:, None])[:, 0]
+    return output - torch.where(is_present, -torch.inf, outputs).amax(1)
 
 
 def prices(inputs: Inputs) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from xai_bench.core import actionability, counterfactuals, model_outputs
-from xai_bench.explainers.counterfactual.wachter import answered, require_middle
+from xai_bench.explainers.counterfactual.search import CounterfactualSearch, explanation_of
 from xai_bench.explainers.wrapped.common import missing, undisturbed
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
@@ -24,18 +24,18 @@ DIGITS = 4
 
 
 @dataclass(frozen=True)
-class DiCE:
+class DiCE(CounterfactualSearch):
     """Diverse counterfactuals by dice-ml, one sample at a time, each with a seed of its own.
 
     `random` changes one element after the other to values of the background's range; `genetic`
-    breeds rows for proximity, sparsity and diversity. The class asked for is the second most likely
-    one at x; of a regressor, the other side of the background's median output. What the library
-    finds is moved to the nearest values that the rules of the data allow, and left out where it
-    then is no counterfactual. For tables only. Mothilal+ 2020.
+    breeds rows for proximity, sparsity and diversity. The desired class is the second most likely
+    one at x; of a regressor, the other side of the background's median output. Points are moved to
+    the nearest values that the rules of the data allow, and left out where they then are no
+    counterfactuals. For tables only. Mothilal+ 2020.
 
     Attributes:
+        method: `random` or `genetic`.
         n_samples: draws of one round of `random`.
-        middle: of a regressor's outputs, from `fit`.
     """
 
     kind: ClassVar[Kind] = "relevance"
@@ -45,23 +45,21 @@ class DiCE:
     n_counterfactuals: int = 4
     method: str = "random"
     n_samples: int = 1000
-    middle: Tensor | None = field(default=None, compare=False, repr=False)
-
-    def fit(self, model: Model, background: Inputs, *, rng: Rng) -> DiCE:
-        """Takes `N` rows of a regressor and none of a classifier."""
-        return replace(self, middle=counterfactuals.middle(model, background))
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Raises `Unsupported` without the library or for what is no table with rows that differ,
+        ValueError for an unknown method or before `fit`.
+        """
         self._check(model, inputs)
         seeds = rng.child("dice").integers(1 << 31).tolist()
-        found = [
-            self._found(_Table(model, inputs.take(row), self.middle), targets[row], seed)
+        points = [
+            self._points(_Table(model, inputs.take(row), self.threshold), targets[row], seed)
             for row, seed in zip(torch.arange(len(inputs)).split(1), seeds, strict=True)
         ]
-        return answered(inputs, torch.cat(found))
+        return explanation_of(inputs, torch.cat(points))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        """Unknown: the library asks as long as it has not found enough."""
+        """Unknown: the library goes on until it has found enough."""
         return None
 
     def _check(self, model: Model, inputs: Inputs) -> None:
@@ -71,39 +69,46 @@ class DiCE:
             raise missing("dice") from error
         if self.method not in METHODS:
             raise ValueError(f"found method {self.method!r}; choose from {', '.join(METHODS)}")
-        require_middle(model, self.middle)
+        self.require_fit(model)
         rows = inputs.domain.background
         if inputs.x.dim() > 2 or bool((rows == rows[:1]).all()):
             raise Unsupported("DiCE draws values from the columns of a table whose rows differ")
 
-    def _found(self, table: _Table, target: Tensor, seed: int) -> Tensor:
-        """`[1, M, *S]`."""
+    def _points(self, table: _Table, target: Tensor, seed: int) -> Tensor:
+        """`[1, M, *S]`, NaN where fewer were found."""
         inputs = table.inputs
-        nothing = torch.full((1, self.n_counterfactuals, *inputs.x.shape[1:]), torch.nan)
-        nothing = nothing.to(inputs.x.dtype)
+        missing = torch.full((1, self.n_counterfactuals, *inputs.x.shape[1:]), torch.nan)
+        missing = missing.to(inputs.x.dtype)
         outputs = table.outputs_at(inputs.x)
-        now = counterfactuals.classes(outputs, self.middle)
-        leaving = now if self.middle is not None else target
-        if not table.free or bool(now != leaving):
-            return nothing
+        predicted = counterfactuals.classes(outputs, self.threshold)
+        present = predicted if self.threshold is not None else target
+        if not table.free or bool(predicted != present):
+            return missing
         with undisturbed(None, seed):
-            rows = table.asked(self, outputs[0], int(now))
+            rows = table.generated(self, outputs[0], int(predicted))
         if rows is None:
-            return nothing
+            return missing
         points = actionability.nearest(inputs, rows[None, : self.n_counterfactuals])
-        left = counterfactuals.classes(table.outputs_at(points[0]), self.middle) != leaving
-        found = points[:, left]
-        return torch.cat([found, nothing[:, found.shape[1] :]], dim=1)
+        # The rules of the data may have moved a point back over the border.
+        crosses = counterfactuals.classes(table.outputs_at(points[0]), self.threshold) != present
+        points = points[:, crosses]
+        return torch.cat([points, missing[:, points.shape[1] :]], dim=1)
 
 
 class _Table:
     """One sample and its background as dice-ml sees them: a column for every number and category.
 
     Numbers that have a grid are counted in its steps, so that whole numbers are drawn.
+
+    Attributes:
+        places: the elements of each column; names: what the columns are called.
+        free: the columns that may change at all.
+        categories, numbers: column -> its elements, or its element.
+        line: `[numbers]`, the elements that are numbers.
     """
 
-    def __init__(self, model: Model, inputs: Inputs, middle: Tensor | None) -> None:
-        self.model, self.inputs, self.middle = model, inputs, middle
+    def __init__(self, model: Model, inputs: Inputs, threshold: Tensor | None) -> None:
+        self.model, self.inputs, self.threshold = model, inputs, threshold
         self.places = _places(inputs)
         self.names = [f"c{number}" for number in range(len(self.places))]
         rules = inputs.domain.actionability
@@ -111,15 +116,15 @@ class _Table:
         self.step = zeros if rules is None else rules.step
         self.origin = zeros if rules is None else rules.origin
         self.codes = zeros.bool() if rules is None else rules.codes
-        able = actionability.movable(inputs)[0]
+        movable = actionability.movable(inputs)[0]
         named = list(zip(self.names, self.places, strict=True))
-        self.free = [name for name, place in named if able[place].any()]
+        self.free = [name for name, place in named if movable[place].any()]
         self.categories = {name: place for name, place in named if self.codes[place[0]]}
         self.numbers = {name: place[0] for name, place in named if name not in self.categories}
         self.line = torch.tensor(list(self.numbers.values()), dtype=torch.long)
 
-    def asked(self, method: DiCE, outputs: Tensor, now: int) -> Tensor | None:
-        """What dice-ml finds, `[m, F]`; None where it finds nothing."""
+    def generated(self, method: DiCE, outputs: Tensor, present: int) -> Tensor | None:
+        """The counterfactuals of dice-ml, `[m, F]`; None where it finds none."""
         import dice_ml
         from dice_ml.explainer_interfaces.explainer_base import UserConfigValidationException
 
@@ -132,45 +137,49 @@ class _Table:
             continuous_features_precision=self._digits(),
             outcome_name=OUTCOME,
         )
-        kind = "classifier" if self.middle is None else "regressor"
-        asked = dice_ml.Model(model=self, backend="sklearn", model_type=kind)
-        explainer = dice_ml.Dice(data, asked, method=method.method)
+        kind = "classifier" if self.threshold is None else "regressor"
+        model = dice_ml.Model(model=self, backend="sklearn", model_type=kind)
+        explainer = dice_ml.Dice(data, model, method=method.method)
         size = {"sample_size": method.n_samples} if method.method == "random" else {}
         try:
-            found = explainer.generate_counterfactuals(
+            generated = explainer.generate_counterfactuals(
                 query,
                 total_CFs=method.n_counterfactuals,
                 features_to_vary=self.free,
                 permitted_range=self._ranges(rows),
                 posthoc_sparsity_algorithm="binary",
-                **self._wanted(outputs, now),
+                **self._wanted(outputs, present),
                 **size,
             )
         except UserConfigValidationException:
             return None
-        frame = found.cf_examples_list[0].final_cfs_df_sparse
+        frame = generated.cf_examples_list[0].final_cfs_df_sparse
         return None if frame is None or not len(frame) else self._rows(frame[self.names])
 
     def predict_proba(self, frame: pd.DataFrame) -> Any:
-        return self._asked(frame).softmax(1).numpy()
+        """`[m, C]`, as scikit-learn's classifiers have it, which dice-ml expects."""
+        return self._outputs(frame).softmax(1).numpy()
 
     def predict(self, frame: pd.DataFrame) -> Any:
-        return self._asked(frame)[:, 0].numpy()
+        """`[m]`, as scikit-learn's regressors have it."""
+        return self._outputs(frame)[:, 0].numpy()
 
     def outputs_at(self, rows: Tensor) -> Tensor:
-        """`[m, F] -> [m, C]`."""
+        """`rows [m, F] -> [m, C]`, with the sample's own context."""
         return model_outputs.outputs_at(self.model, self.inputs, rows[None])[0]
 
-    def _asked(self, frame: pd.DataFrame) -> Tensor:
+    def _outputs(self, frame: pd.DataFrame) -> Tensor:
         return self.outputs_at(self._rows(frame))
 
-    def _wanted(self, outputs: Tensor, now: int) -> dict[str, Any]:
-        if self.middle is not None:
-            border = self.middle.item()
-            wide = 1e6 * (1 + abs(border))
-            return {"desired_range": [border - wide, border] if now else [border, border + wide]}
+    def _wanted(self, outputs: Tensor, present: int) -> dict[str, Any]:
+        """The second most likely class, or the range on the other side of the threshold."""
+        if self.threshold is not None:
+            border = self.threshold.item()
+            wide = 1e6 * (1 + abs(border))  # dice-ml takes finite numbers only
+            below, above = [border - wide, border], [border, border + wide]
+            return {"desired_range": below if present else above}
         others = outputs.clone()
-        others[now] = -torch.inf
+        others[present] = -torch.inf
         return {"desired_class": int(others.argmax())}
 
     def _digits(self) -> dict[str, int]:
@@ -179,9 +188,9 @@ class _Table:
     def _ranges(self, rows: Tensor) -> dict[str, list[float]]:
         """Within the background, and within the rules."""
         box = torch.cat(actionability.box(self.inputs)).double()
-        seen = self._counted(rows)
+        counted = self._counted(rows)
         lowest, highest = self._counted(box)
-        low, high = torch.maximum(seen.amin(0), lowest), torch.minimum(seen.amax(0), highest)
+        low, high = torch.maximum(counted.amin(0), lowest), torch.minimum(counted.amax(0), highest)
         ends = zip(self.numbers, low.tolist(), high.tolist(), strict=True)
         return {name: [least, most] for name, least, most in ends}
 
@@ -204,9 +213,9 @@ class _Table:
             rows[:, place] = (label[:, None] == torch.arange(len(place))).double()
         counted = torch.from_numpy(frame[list(self.numbers)].to_numpy("float64", copy=True))
         step, origin = self.step[self.line], self.origin[self.line]
-        found = torch.where(step > 0, origin + counted * step, counted)
+        values = torch.where(step > 0, origin + counted * step, counted)
         same = (counted - self._counted(self.inputs.x)).abs() <= 10**-DIGITS
-        rows[:, self.line] = torch.where(same, rows[:, self.line], found)
+        rows[:, self.line] = torch.where(same, rows[:, self.line], values)
         return rows.to(self.inputs.x.dtype)
 
     def _counted(self, rows: Tensor) -> Tensor:
@@ -219,8 +228,8 @@ def _places(inputs: Inputs) -> list[list[int]]:
     """The elements of every column: all parts of a category, or one number."""
     rules = inputs.domain.actionability
     coded = {} if rules is None else dict(enumerate(rules.codes.tolist()))
-    found: dict[tuple[int, int], list[int]] = {}
+    columns: dict[tuple[int, int], list[int]] = {}
     for place, unit in enumerate(inputs.units[0].tolist()):
         key = (unit, -1) if coded.get(place) else (unit, place)
-        found.setdefault(key, []).append(place)
-    return list(found.values())
+        columns.setdefault(key, []).append(place)
+    return list(columns.values())
