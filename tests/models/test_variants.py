@@ -138,7 +138,7 @@ def test_a_loss_takes_the_truth_away_and_the_labels_for_targets(tmp_path: Path) 
     bundle = replace(two_classes(60), truth=lambda inputs, targets: inputs.x)
     straight = lab_of(tmp_path, bundle)
     assert straight.split("test")[0].domain.truth is not None
-    inputs, targets, labels = replace(straight, target=Loss(), made={}).split("test")
+    inputs, targets, labels = replace(straight, target=Loss(), cache={}).split("test")
     assert inputs.domain.truth is None
     assert torch.equal(targets, labels)
 

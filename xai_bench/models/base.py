@@ -19,25 +19,33 @@ class Predictor(Protocol):
     """`x [B, *S]` and context to `[B, C]`: logits of a classifier, values of a regressor."""
 
     @property
-    def differentiable(self) -> bool: ...
+    def differentiable(self) -> bool:
+        """Whether gradients flow from the outputs to x."""
+        ...
 
     @property
-    def module(self) -> nn.Module | None: ...
+    def module(self) -> nn.Module | None:
+        """The torch module, for methods that need layers; None for anything else."""
+        ...
 
     @property
-    def n_outputs(self) -> int: ...
+    def n_outputs(self) -> int:
+        """`C`: the number of classes, 1 for a regressor."""
+        ...
 
-    def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor: ...
+    def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """`[B, *S] -> [B, C]`."""
+        ...
 
 
 @runtime_checkable
 class ReadablePredictor(Protocol):
-    """A predictor whose inside can be read."""
+    """A predictor whose weights, terms or trees can be read."""
 
     def structure(self, column: Column) -> Structure | None:
         """How its outputs or probabilities come about; None where there is nothing to read.
 
-        Raises `Unsupported` where it is told of the other of the two only.
+        Raises `Unsupported` where the structure is that of the other of the two only.
         """
         ...
 
@@ -46,7 +54,7 @@ class Target(Protocol):
     """Which scalar is explained.
 
     One that is a column of the outputs, or of their softmax, says so in the class attribute
-    `column_of`: what is read of a model's inside is true of such a scalar only.
+    `column_of`: the structure of a model is that of such a scalar only.
     """
 
     @property
@@ -55,7 +63,7 @@ class Target(Protocol):
         ...
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
-        """`[B, C], [B] -> [B]`: what `select` needs to know per sample, fixed before explaining."""
+        """`[B, C], [B] -> [B]`: the `targets` of `select`, fixed before anything is explained."""
         ...
 
     def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -65,7 +73,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A predictor and how it came to be: one mapping of numbers per epoch, and final scores."""
+    """A trained predictor; `history` has one mapping of numbers per epoch of its training."""
 
     predictor: Predictor
     history: tuple[Mapping[str, float], ...] = ()
@@ -79,7 +87,7 @@ class Recipe(Protocol):
 
     Class attributes: `differentiable`, whether its predictors have gradients; `trains`, False where
     there is nothing to train and so nothing to keep. Optional: `gives`, which of `linear`, `trees`
-    and `glass_box` explainers find inside, so that others are known beforehand to be skipped; and
+    and `glass_box` its structure is, so that a run can warn of explainers that will be skipped; and
     those of `Tags`, of which `version` is raised whenever the same configuration yields other
     weights.
     """
@@ -116,10 +124,14 @@ class TorchPredictor:
         return out[:, None] if out.dim() == 1 else out
 
     def structure(self, column: Column) -> Structure | None:
+        """The structure of a linear or additive module; None for any other.
+
+        Raises `Unsupported` for its probabilities, which are no sum of terms.
+        """
         structure = read(self.module)
         if structure is not None and column == "probabilities":
             raise Unsupported(
-                "what this model adds up are logits, and a probability is explained: "
+                "the terms of this model add up to logits, and a probability is explained: "
                 "use target=predicted_logit"
             )
         return structure
@@ -127,7 +139,11 @@ class TorchPredictor:
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """A predictor, a target and a bound on rows: what explainers and metrics call `Model`."""
+    """The `Model` of explainers and metrics: a predictor, and the target that is explained.
+
+    Attributes:
+        max_rows: the most rows that whoever builds rows should build at once.
+    """
 
     predictor: Predictor
     target: Target
@@ -135,17 +151,24 @@ class Explained:
 
     @property
     def differentiable(self) -> bool:
+        """Whether gradients flow from the target to x."""
         return self.predictor.differentiable
 
     @property
     def module(self) -> nn.Module | None:
+        """The torch module of the predictor, where it has one."""
         return self.predictor.module
 
     @property
     def n_outputs(self) -> int:
+        """`C`: the number of classes, 1 for a regressor."""
         return self.predictor.n_outputs
 
     def outputs(self, inputs: Inputs) -> Tensor:
+        """`[B, C]`, computed in a batch that is padded to a multiple of `ROW_BLOCK` rows.
+
+        Matrix kernels round differently for few rows; padded, a row has the same bits in any batch.
+        """
         n_samples, spare = len(inputs), -len(inputs) % ROW_BLOCK
         out = self.predictor(
             _padded(inputs.x, spare), {k: _padded(v, spare) for k, v in inputs.context.items()}
@@ -153,16 +176,21 @@ class Explained:
         return out[:n_samples]
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        """`[B]`: the explained scalar."""
         return self.target.select(self.outputs(inputs), targets)
 
     def structure(self) -> Structure | None:
+        """The structure of the explained scalar; None where there is nothing to read.
+
+        Raises `Unsupported` where the structure is that of another scalar.
+        """
         if not isinstance(self.predictor, ReadablePredictor):
             return None
         column: Column | None = getattr(self.target, "column_of", None)
         if column is None:
             raise Unsupported(
-                "what is read of a model tells its outputs or probabilities, and another scalar is "
-                "explained: use target=predicted_logit or target=predicted_probability"
+                "the structure of a model is that of its outputs or probabilities, and another "
+                "scalar is explained: use target=predicted_logit or target=predicted_probability"
             )
         return self.predictor.structure(column)
 

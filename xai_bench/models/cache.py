@@ -1,7 +1,8 @@
 """Trained weights, kept under the hash of all that they depend on.
 
 `<folder>/<key>/` holds what the recipe saved and `meta.json`. It appears whole or not at all: it is
-written beside, synced and renamed, and every file is checked against its hash before it is read.
+written under another name, synced and renamed, and every file is checked against its hash before it
+is read.
 """
 
 from __future__ import annotations
@@ -32,11 +33,16 @@ _META = "meta.json"
 class Fingerprinted(Protocol):
     """A recipe that depends on files, which its configuration only names."""
 
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """A hash of those files."""
+        ...
 
 
 def key(recipe: Recipe, config: Mapping[str, Any], bundle: Bundle, *, seed: int) -> str:
-    """The content address of a model: of its configuration, data, seed, code and libraries."""
+    """The content address of a model: 20 hex digits.
+
+    It hashes configuration, data, seed, the libraries that train, and a user's own source file.
+    """
     facts = {
         "config": config,
         "data": bundle.fingerprint(),
@@ -59,23 +65,24 @@ def trained(
     folder: Path,
     on_epoch: OnEpoch,
 ) -> Trained:
-    """Read the model if it is there, else train and keep it; concurrent callers train once.
+    """Read the model if it is stored, else train and store it; concurrent callers train once.
 
     `config` is the recipe's resolved configuration, plain values only. A model is always read back
-    from its files, so that a fresh one and a kept one are the same to the last bit. `on_epoch` is
-    called only while training; `Trained.history` is always there.
+    from its files, so that a new one and a stored one are the same to the last bit. `on_epoch` is
+    called only while training; `Trained.history` is stored with the weights.
     """
     if not recipe.trains:
         return recipe.train(bundle, seed=seed, on_epoch=on_epoch)
     folder.mkdir(parents=True, exist_ok=True)
-    home = folder / key(recipe, config, bundle, seed=seed)
-    with FileLock(f"{home}.lock"):
-        if _intact(home):
-            _LOG.info("model %s is read from the cache", home.name)
+    model_folder = folder / key(recipe, config, bundle, seed=seed)
+    # Held while training, so that the jobs of a parallel sweep wait for one model.
+    with FileLock(f"{model_folder}.lock"):
+        if _intact(model_folder):
+            _LOG.info("model %s is read from the cache", model_folder.name)
         else:
-            _keep(recipe, recipe.train(bundle, seed=seed, on_epoch=on_epoch), home)
-        predictor = recipe.load(bundle, home)
-    history = json.loads((home / _META).read_text())["history"]
+            _store(recipe, recipe.train(bundle, seed=seed, on_epoch=on_epoch), model_folder)
+        predictor = recipe.load(bundle, model_folder)
+    history = json.loads((model_folder / _META).read_text())["history"]
     return Trained(predictor, tuple(history))
 
 
@@ -86,8 +93,9 @@ def _own_source(recipe: Recipe) -> str:
     return hashlib.sha256(Path(inspect.getfile(type(recipe))).read_bytes()).hexdigest()
 
 
-def _keep(recipe: Recipe, model: Trained, home: Path) -> None:
-    draft = home.with_name(f"{home.name}.draft")
+def _store(recipe: Recipe, model: Trained, folder: Path) -> None:
+    """Write the model beside its folder, then rename: a killed writer leaves a draft only."""
+    draft = folder.with_name(f"{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     recipe.save(model.predictor, draft)
@@ -95,22 +103,22 @@ def _keep(recipe: Recipe, model: Trained, home: Path) -> None:
     (draft / _META).write_text(json.dumps(meta, indent=1))
     for path in (*draft.rglob("*"), draft):
         _sync(path)
-    shutil.rmtree(home, ignore_errors=True)
-    draft.replace(home)
-    _sync(home.parent)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.replace(folder)
+    _sync(folder.parent)
 
 
-def _intact(home: Path) -> bool:
-    """Whether the folder is there and every file is as it was written."""
-    if not home.exists():
+def _intact(folder: Path) -> bool:
+    """Whether the folder exists and every file is as it was written."""
+    if not folder.exists():
         return False
     try:
-        files = json.loads((home / _META).read_text())["files"]
+        files = json.loads((folder / _META).read_text())["files"]
     except (OSError, ValueError, KeyError):
         files = None
-    if files == _hashes(home):
+    if files == _hashes(folder):
         return True
-    _LOG.warning("model %s in the cache is damaged; it is trained again", home.name)
+    _LOG.warning("model %s in the cache is damaged; it is trained again", folder.name)
     return False
 
 
@@ -123,7 +131,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _sync(path: Path) -> None:
-    """Make sure that the file or folder is on the disk, not only on its way there."""
+    """Wait until the file or folder is on the disk; Windows cannot open a folder for that."""
     if path.is_dir() and os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

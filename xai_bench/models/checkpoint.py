@@ -48,9 +48,10 @@ class Checkpoint:
         return Trained(predictor)
 
     def save(self, predictor: Predictor, folder: Path) -> None:
-        """Nothing: the weights stay where they are."""
+        """Write nothing: the weights stay in the user's file."""
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
+        """Build the module again; `folder` holds nothing."""
         return self.train(bundle, seed=0, on_epoch=lambda row: None).predictor
 
     def fingerprint(self) -> str:
@@ -73,16 +74,16 @@ def _import(path: str) -> Callable[..., Any]:
                 f"model.factory {path!r} cannot be imported ({error}); install the package, or "
                 f"start from the folder that holds it (now {Path.cwd()})"
             ) from error
-    found = getattr(module, name, None)
-    if not callable(found):
+    factory: Callable[..., Any] | None = getattr(module, name, None)
+    if not callable(factory):
         options = [key for key, value in vars(module).items() if callable(value)]
         raise ValueError(f"{module_name!r} has no function {name!r}; {suggest(name, options)}")
-    factory: Callable[..., Any] = found
     return factory
 
 
 @contextmanager
 def _current_folder_importable() -> Iterator[None]:
+    """An installed command does not look for modules beside the user; `python -m` does."""
     before = list(sys.path)
     sys.path.insert(0, str(Path.cwd()))
     importlib.invalidate_caches()
@@ -93,7 +94,7 @@ def _current_folder_importable() -> Iterator[None]:
 
 
 def _build(factory: Callable[..., Any], path: str, kwargs: Mapping[str, Any]) -> nn.Module:
-    """Call the factory; its random initial weights are replaced, so leave no trace of the draws."""
+    """Call the factory, without moving the global random generator that it may draw from."""
     try:
         inspect.signature(factory).bind(**kwargs)
     except TypeError as error:
@@ -127,9 +128,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors; write it with torch.save(module.state_dict(), path)"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        found = listed(state) if isinstance(state, Mapping) else type(state).__name__
+        content = listed(state) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(
-            f"{path} holds {found}; expected names and tensors, as module.state_dict() gives"
+            f"{path} holds {content}; expected names and tensors, as module.state_dict() gives"
         )
     return dict(state)
 
@@ -143,14 +144,15 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
             k for k in own.keys() & state.keys() if own[k].shape != state[k].shape
         },
     }
-    found = [f"{what} {listed(sorted(names))}" for what, names in problems.items() if names]
-    if found:
-        raise ValueError(f"{path} does not fit {type(network).__name__}: it {'; it '.join(found)}")
+    parts = [f"{what} {listed(sorted(names))}" for what, names in problems.items() if names]
+    if parts:
+        raise ValueError(f"{path} does not fit {type(network).__name__}: it {'; it '.join(parts)}")
     network.load_state_dict(state)
 
 
 @torch.no_grad()
 def _try_one_row(predictor: TorchPredictor, bundle: Bundle, path: str) -> None:
+    """Call the module once, so that a mismatch fails before anything is explained."""
     x, context = bundle.test.x[:1], {k: v[:1] for k, v in bundle.test.context.items()}
     try:
         outputs = predictor(x, context)
@@ -161,8 +163,8 @@ def _try_one_row(predictor: TorchPredictor, bundle: Bundle, path: str) -> None:
         ) from error
     shape = list(outputs.shape)
     if shape != [1, bundle.n_outputs]:
-        wanted = f"{bundle.n_outputs} logits, one per class"
+        classes = f"{bundle.n_outputs} logits, one per class"
         raise ValueError(
             f"the module of {path} gives outputs of shape {shape} for one row; this data needs "
-            f"[1, {bundle.n_outputs}]: {wanted if bundle.class_names else 'one value'}"
+            f"[1, {bundle.n_outputs}]: {classes if bundle.class_names else 'one value'}"
         )

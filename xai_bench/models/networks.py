@@ -6,92 +6,89 @@ are modules used once, so that layer-wise methods can hook every one of them.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from xai_bench.data.bundle import Bundle, Split
-from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
+from xai_bench.models.base import OnEpoch, TorchPredictor, Trained
 from xai_bench.models.training import Training, initialise
-from xai_bench.models.weights import allocate, read_weights, write_weights
+from xai_bench.models.weights import NetworkRecipe, allocate, sequence
 from xai_bench.types import Unsupported
 
 
+class TrainedNetwork(NetworkRecipe):
+    """A network that is trained by gradient descent, as `training` says."""
+
+    gives: ClassVar[tuple[str, ...]] = ()
+    training: Training
+
+    def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
+        """Draw the initial weights and fit them to the training part.
+
+        A regressor is fitted to standardised values, so that one learning rate serves all data; its
+        last layer then absorbs the scale, and the outputs are in the data's own units.
+        """
+        network = self.network(bundle)
+        initialise(allocate(network, bundle), seed=seed)
+        centre, spread = _target_scale(bundle)
+        scaled = _scaled(bundle, centre, spread)
+        history = self.training.fit(network, scaled, seed=seed, on_epoch=on_epoch)
+        _absorb_scale(network.get_submodule("head"), centre, spread)
+        return Trained(TorchPredictor(network, bundle.n_outputs), history)
+
+
 @dataclass(frozen=True)
-class MLP:
+class MLP(TrainedNetwork):
     """Fully connected layers with ReLU between them; any input is flattened."""
 
-    differentiable: ClassVar[bool] = True
-    trains: ClassVar[bool] = True
-    gives: ClassVar[tuple[str, ...]] = ()
     hidden: Sequence[int] = (64, 64)
     training: Training = field(default_factory=Training)
 
-    def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
-        return _train(self._network(bundle), bundle, self.training, seed, on_epoch)
-
-    def save(self, predictor: Predictor, folder: Path) -> None:
-        write_weights(predictor, folder)
-
-    def load(self, bundle: Bundle, folder: Path) -> Predictor:
-        return read_weights(self._network(bundle), bundle, folder)
-
-    def _network(self, bundle: Bundle) -> nn.Sequential:
+    def network(self, bundle: Bundle) -> nn.Sequential:
+        """Raises `Unsupported` for data whose model needs more than x."""
         _require_no_context(bundle, "mlp")
         sizes = [bundle.train.x[0].numel(), *self.hidden]
         with torch.device("meta"):
             layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(sizes)]
-            named: OrderedDict[str, nn.Module] = OrderedDict(
-                flatten=nn.Flatten(),
-                features=nn.Sequential(*chain.from_iterable(layers)),
-                head=nn.Linear(sizes[-1], bundle.n_outputs),
-            )
-        return nn.Sequential(named)
+            parts = {
+                "flatten": nn.Flatten(),
+                "features": nn.Sequential(*chain.from_iterable(layers)),
+                "head": nn.Linear(sizes[-1], bundle.n_outputs),
+            }
+        return sequence(parts)
 
 
 @dataclass(frozen=True)
-class CNN:
+class CNN(TrainedNetwork):
     """Blocks of 3x3 convolution, ReLU and 2x2 max-pooling, then one linear layer; images only."""
 
     needs: ClassVar[tuple[str, ...]] = ("image",)
-    differentiable: ClassVar[bool] = True
-    trains: ClassVar[bool] = True
-    gives: ClassVar[tuple[str, ...]] = ()
     channels: Sequence[int] = (16, 32)
     training: Training = field(default_factory=Training)
 
-    def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
-        return _train(self._network(bundle), bundle, self.training, seed, on_epoch)
-
-    def save(self, predictor: Predictor, folder: Path) -> None:
-        write_weights(predictor, folder)
-
-    def load(self, bundle: Bundle, folder: Path) -> Predictor:
-        return read_weights(self._network(bundle), bundle, folder)
-
-    def _network(self, bundle: Bundle) -> nn.Sequential:
+    def network(self, bundle: Bundle) -> nn.Sequential:
+        """Raises `Unsupported` for data that are no images, or images too small to be halved."""
         _require_no_context(bundle, "cnn")
-        colours, height, width = _image_shape(bundle, n_halvings=len(self.channels))
+        n_channels, height, width = _image_shape(bundle, n_halvings=len(self.channels))
         shrink = 2 ** len(self.channels)
-        sizes = [colours, *self.channels]
+        sizes = [n_channels, *self.channels]
         with torch.device("meta"):
             blocks = [
                 (nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
                 for a, b in pairwise(sizes)
             ]
             flat = sizes[-1] * (height // shrink) * (width // shrink)
-            named: OrderedDict[str, nn.Module] = OrderedDict(
-                features=nn.Sequential(*chain.from_iterable(blocks)),
-                flatten=nn.Flatten(),
-                head=nn.Linear(flat, bundle.n_outputs),
-            )
-        return nn.Sequential(named)
+            parts = {
+                "features": nn.Sequential(*chain.from_iterable(blocks)),
+                "flatten": nn.Flatten(),
+                "head": nn.Linear(flat, bundle.n_outputs),
+            }
+        return sequence(parts)
 
 
 def _require_no_context(bundle: Bundle, name: str) -> None:
@@ -114,21 +111,6 @@ def _image_shape(bundle: Bundle, n_halvings: int) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _train(
-    network: nn.Sequential, bundle: Bundle, training: Training, seed: int, on_epoch: OnEpoch
-) -> Trained:
-    """Give a network on the meta device weights, and fit them.
-
-    A regressor is fitted to standardised values, so that one learning rate serves all data; its
-    last layer then takes the scale in, and the network answers in the data's own units.
-    """
-    initialise(allocate(network, bundle), seed=seed)
-    centre, spread = _target_scale(bundle)
-    history = training.fit(network, _scaled(bundle, centre, spread), seed=seed, on_epoch=on_epoch)
-    _absorb_scale(network.get_submodule("head"), centre, spread)
-    return Trained(TorchPredictor(network, bundle.n_outputs), history)
-
-
 def _target_scale(bundle: Bundle) -> tuple[float, float]:
     """Mean and standard deviation of the training values; 0 and 1 for classes."""
     if bundle.task == "classification":
@@ -149,7 +131,7 @@ def _scaled(bundle: Bundle, centre: float, spread: float) -> Bundle:
 
 @torch.no_grad()
 def _absorb_scale(head: nn.Module, centre: float, spread: float) -> None:
-    """Make the layer answer `centre + spread * output`."""
+    """Change the layer so that its output is `centre + spread * output`."""
     for parameter in head.parameters():
         parameter.mul_(spread)
     head.get_parameter("bias").add_(centre)

@@ -13,19 +13,21 @@ from xai_bench.types import Unsupported
 
 @dataclass(frozen=True)
 class Oracle:
-    """The function that made a synthetic task, so that the task's truth is true of the model."""
+    """The function that generated a synthetic task, whose exact attributions are known."""
 
     needs: ClassVar[tuple[str, ...]] = ("oracle",)
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = False
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
+        """Take the function from the data. Raises `Unsupported` where there is none."""
         return Trained(_predictor(bundle))
 
     def save(self, predictor: Predictor, folder: Path) -> None:
-        """Nothing: the data brings it."""
+        """Write nothing: the function comes with the data."""
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
+        """Take the function from the data; `folder` holds nothing."""
         return _predictor(bundle)
 
 

@@ -16,7 +16,7 @@ from xai_bench.models.base import Recipe
 from xai_bench.models.cache import trained
 
 
-def train_ahead(
+def train_in_parallel(
     recipe: Recipe,
     config: Mapping[str, Any],
     bundles: Sequence[Bundle],
@@ -30,23 +30,23 @@ def train_ahead(
     the threads that a forked one would; the weights are the same bytes as if trained here.
     """
     work = partial(_train, recipe, dict(config), seed, folder)
-    fresh = multiprocessing.get_context("spawn")
+    spawn = multiprocessing.get_context("spawn")
     n_processes = min(n_workers, len(bundles))
-    with ProcessPoolExecutor(n_processes, mp_context=fresh) as pool:
-        list(pool.map(work, [_bare(bundle) for bundle in bundles]))
+    with ProcessPoolExecutor(n_processes, mp_context=spawn) as pool:
+        list(pool.map(work, [_picklable(bundle) for bundle in bundles]))
 
 
 def _train(
     recipe: Recipe, config: Mapping[str, Any], seed: int, folder: Path, bundle: Bundle
 ) -> None:
     with deterministic():
-        trained(recipe, config, bundle, seed=seed, folder=folder, on_epoch=_quiet)
+        trained(recipe, config, bundle, seed=seed, folder=folder, on_epoch=_ignore)
 
 
-def _quiet(row: Mapping[str, float]) -> None:
-    """Nobody watches these epochs."""
+def _ignore(row: Mapping[str, float]) -> None:
+    """Only the training of the explained model is shown."""
 
 
-def _bare(bundle: Bundle) -> Bundle:
-    """Without what cannot travel to another process, and no training asks for."""
+def _picklable(bundle: Bundle) -> Bundle:
+    """Without the closures that cannot be pickled, which no training reads."""
     return replace(bundle, oracle=None, truth=None, distribution=None)

@@ -1,4 +1,4 @@
-"""What the weights of a torch module say of its inside."""
+"""The structure of a torch module, read from its weights."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from xai_bench.types import AdditiveStructure, LinearStructure, Structure
 
 @torch.no_grad()
 def read(module: nn.Module) -> Structure | None:
-    """The form of a module that is linear, or whose hidden units listen to one element each.
+    """The structure of a linear module, or of one whose hidden units read one element each.
 
-    Known are sequences of `Flatten`, `Linear` and at most one `ReLU`.
+    Recognised are sequences of `Flatten`, `Linear` and at most one `ReLU`; None for any other.
     """
     layers = _chain(module)
     match layers:
         case [nn.Linear() as head]:
             return LinearStructure(head.weight.double())
-        case [nn.Linear() as hidden, nn.ReLU(), nn.Linear() as head] if _one_each(hidden):
+        case [nn.Linear() as hidden, nn.ReLU(), nn.Linear() as head] if _one_element_each(hidden):
             return AdditiveStructure(_Terms(hidden, head))
     return None
 
 
 @dataclass(frozen=True, eq=False)
 class _Terms:
-    """The terms of a network whose hidden units listen to one element each."""
+    """The terms of a network whose hidden units read one element each."""
 
     hidden: nn.Linear
     head: nn.Linear
 
     @torch.no_grad()
     def __call__(self, x: Tensor, targets: Tensor) -> Tensor:
-        """`[N, *S], [N] -> [N, *S]`."""
+        """`[N, *S], [N] -> [N, *S]` float64: the term of each element in the output `targets`."""
         element = self.hidden.weight.abs().argmax(1)
         slope = self.hidden.weight.double().gather(1, element[:, None])[:, 0]
         bent = (x.flatten(1).double()[:, element] * slope + self.hidden.bias.double()).relu()
@@ -50,5 +50,5 @@ def _chain(module: nn.Module) -> list[nn.Module]:
     return [] if isinstance(module, nn.Flatten | nn.Identity) else [module]
 
 
-def _one_each(layer: nn.Linear) -> bool:
+def _one_element_each(layer: nn.Linear) -> bool:
     return layer.bias is not None and bool(((layer.weight != 0).sum(1) <= 1).all())

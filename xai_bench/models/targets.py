@@ -13,63 +13,60 @@ from xai_bench.data.bundle import Task
 from xai_bench.types import Column, Unsupported
 
 
-@dataclass(frozen=True)
-class PredictedLogit:
-    """The logit of the class the model predicts; of a regressor, its output."""
+class OutputColumn:
+    """A target that is one column of the outputs, given by `targets`."""
 
     follows_output: ClassVar[bool] = True
     column_of: ClassVar[Column] = "outputs"
 
-    def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
-        return outputs.argmax(1)
-
     def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return _column(outputs, targets)
+        """`[B, C], [B] -> [B]`: the column `targets[b]` of row b."""
+        return outputs.gather(1, targets[:, None])[:, 0]
 
 
 @dataclass(frozen=True)
-class PredictedProbability:
+class PredictedLogit(OutputColumn):
+    """The logit of the class the model predicts; of a regressor, its output."""
+
+    def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+        """`[B, C] -> [B]`: the predicted class."""
+        return outputs.argmax(1)
+
+
+@dataclass(frozen=True)
+class PredictedProbability(OutputColumn):
     """The softmax probability of the class the model predicts."""
 
-    follows_output: ClassVar[bool] = True
     column_of: ClassVar[Column] = "probabilities"
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+        """`[B, C] -> [B]`: the predicted class. Raises `Unsupported` for a regression."""
         _require("classification", task, "predicted_probability")
         return outputs.argmax(1)
 
     def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return _column(outputs.softmax(1), targets)
+        """`[B, C], [B] -> [B]`: the probability of the class `targets[b]`."""
+        return super().select(outputs.softmax(1), targets)
 
 
 @dataclass(frozen=True)
-class TrueLabel:
+class TrueLabel(OutputColumn):
     """The logit of the true class, whatever the model predicts."""
 
-    follows_output: ClassVar[bool] = True
-    column_of: ClassVar[Column] = "outputs"
-
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+        """The true classes `[B]`. Raises `Unsupported` for a regression."""
         _require("classification", task, "true_label")
         return labels
 
-    def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return _column(outputs, targets)
-
 
 @dataclass(frozen=True)
-class RegressionOutput:
+class RegressionOutput(OutputColumn):
     """The value a regressor predicts."""
 
-    follows_output: ClassVar[bool] = True
-    column_of: ClassVar[Column] = "outputs"
-
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+        """`[B]` zeros: the one column. Raises `Unsupported` for a classification."""
         _require("regression", task, "regression_output")
         return torch.zeros(len(outputs), dtype=torch.long)
-
-    def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return _column(outputs, targets)
 
 
 @dataclass(frozen=True)
@@ -79,16 +76,14 @@ class Loss:
     follows_output: ClassVar[bool] = False
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+        """The labels `[B]`; values in the type of the outputs, which tells them from classes."""
         return labels.to(outputs.dtype) if task == "regression" else labels
 
     def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`[B, C], [B] -> [B]`: the loss against classes or values."""
         if targets.is_floating_point():
             return (outputs[:, 0] - targets) ** 2
         return functional.cross_entropy(outputs, targets, reduction="none")
-
-
-def _column(outputs: Tensor, targets: Tensor) -> Tensor:
-    return outputs.gather(1, targets[:, None])[:, 0]
 
 
 def _require(expected: Task, task: Task, name: str) -> None:

@@ -17,6 +17,7 @@ from xai_bench.models.base import OnEpoch, Predictor
 
 History = tuple[Mapping[str, float], ...]
 _CHUNK = 1024
+"""Rows in one call when a whole part is predicted; bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Training:
             network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
         history: list[Mapping[str, float]] = []
+        # Epoch 0 are the initial weights, which stay where no loss is finite.
         best_epoch, best_loss, best = 0, math.inf, _copy(network)
         with deterministic():
             for epoch in range(1, self.max_epochs + 1):
@@ -83,7 +85,7 @@ class Training:
 
 @torch.no_grad()
 def scores(predictor: Predictor, split: Split, task: Task) -> dict[str, float]:
-    """How good a model is: `{accuracy, cross_entropy}`, or `{r2, mse}` of a regressor."""
+    """Scores of a model on one part: `{accuracy, cross_entropy}`, or `{r2, mse}` of a regressor."""
     rows = torch.arange(len(split)).split(_CHUNK)
     outputs = torch.cat(
         [predictor(split.x[r], {k: v[r] for k, v in split.context.items()}) for r in rows]
@@ -95,17 +97,21 @@ def scores(predictor: Predictor, split: Split, task: Task) -> dict[str, float]:
 
 
 def initialise(network: nn.Module, *, seed: int) -> None:
-    """Draw every weight anew from the law that PyTorch uses, from a generator of its own.
+    """Draw every weight from the distribution that PyTorch uses, by a generator of its own.
 
-    Weights and biases are uniform in `+-1 / sqrt(fan_in)`. Raises ValueError for other layers.
+    Weights and biases are uniform in `+-1 / sqrt(fan_in)`. Raises ValueError for layers other than
+    linear and convolutional ones.
     """
     generator = torch.Generator().manual_seed(Seeds(seed).number("training", "initial weights"))
     for name, layer in network.named_modules():
-        own = list(layer.parameters(recurse=False))
-        if own and not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
-            raise ValueError(f"layer {name!r} is a {type(layer).__name__}; no law for its weights")
-        for parameter in own:
-            bound = 1 / math.sqrt(own[0][0].numel())
+        parameters = list(layer.parameters(recurse=False))
+        if parameters and not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+            raise ValueError(
+                f"layer {name!r} is a {type(layer).__name__}, whose weights cannot be initialised; "
+                "only linear and convolutional layers can"
+            )
+        for parameter in parameters:
+            bound = 1 / math.sqrt(parameters[0][0].numel())
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
 

@@ -1,4 +1,4 @@
-"""Trees of scikit-learn as tensors, the nodes of all trees in one row."""
+"""Trees of scikit-learn as tensors, the nodes of all trees one after the other."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from xai_bench.types import TreeStructure
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
-    """One tree, `[n]` each; children of a leaf are below 0. `value [n, C]`.
+    """The nodes of one tree, `[n]` each.
 
-    The others as in `TreeStructure`; None where no node says so.
+    Attributes:
+        left, right: the number of the child; below 0 for a leaf.
+        cover: the weight of the training rows that reach the node.
+        value: `[n, C]`.
+        missing_left, category_set, left_categories: as in `TreeStructure`; None where no node
+            has them.
     """
 
     element: Tensor
@@ -31,22 +36,25 @@ class Nodes:
     left_categories: Tensor | None = None
 
 
-def nodes_of(found: Any) -> Nodes:
-    """From scikit-learn's `tree_`; values of classes are shares of the votes."""
+def nodes_of(tree: Any) -> Nodes:
+    """The nodes of scikit-learn's `tree_`; values of classes are shares of the votes."""
     return Nodes(
-        element=torch.tensor(found.feature).clamp(min=0),
-        threshold=torch.tensor(found.threshold),
-        left=torch.tensor(found.children_left),
-        right=torch.tensor(found.children_right),
-        cover=torch.tensor(found.weighted_n_node_samples),
-        value=torch.tensor(found.value[:, 0, :]),
-        missing_left=torch.tensor(found.missing_go_to_left) > 0,
+        element=torch.tensor(tree.feature).clamp(min=0),
+        threshold=torch.tensor(tree.threshold),
+        left=torch.tensor(tree.children_left),
+        right=torch.tensor(tree.children_right),
+        cover=torch.tensor(tree.weighted_n_node_samples),
+        value=torch.tensor(tree.value[:, 0, :]),
+        missing_left=torch.tensor(tree.missing_go_to_left) > 0,
     )
 
 
-def boosted_nodes_of(found: Any, loading: Tensor) -> Nodes:
-    """From the nodes of a `HistGradientBoosting` tree; `loading [C]`: what 1 adds to outputs."""
-    nodes = found.nodes
+def boosted_nodes_of(predictor: Any, loading: Tensor) -> Nodes:
+    """The nodes of a `HistGradientBoosting` tree.
+
+    `loading [C]` is what a leaf of value 1 adds to each output.
+    """
+    nodes = predictor.nodes
 
     def column(name: str) -> Tensor:
         return torch.tensor(nodes[name].astype("float64"))
@@ -76,12 +84,16 @@ def _bits(words: Any) -> Tensor | None:
 def stacked(
     trees: Sequence[Nodes], share: float = 1.0, precision: torch.dtype = torch.float32
 ) -> TreeStructure:
-    """All trees in one row, `share` of each."""
+    """The sum of all trees, each times `share`.
+
+    `precision` is the type in which scikit-learn compares a value with a threshold.
+    """
     sizes = torch.tensor([len(tree.element) for tree in trees])
     roots = sizes.cumsum(0) - sizes
-    first, itself = roots.repeat_interleave(sizes), torch.arange(int(sizes.sum()))
+    root, own = roots.repeat_interleave(sizes), torch.arange(int(sizes.sum()))
+    # A leaf is its own child, so that a row can take further steps without leaving it.
     left, right = (
-        torch.where(child < 0, itself, child + first)
+        torch.where(child < 0, own, child + root)
         for child in (torch.cat([t.left for t in trees]), torch.cat([t.right for t in trees]))
     )
     category_set, left_categories = _categories(trees)
@@ -135,7 +147,7 @@ def _widened(table: Tensor, width: int) -> Tensor:
 
 
 def _depth(left: Tensor, right: Tensor, roots: Tensor) -> int:
-    """The most questions on any way down."""
+    """The most splits between a root and a leaf."""
     depth, level = -1, roots
     while len(level):
         level = level[left[level] != level]

@@ -1,4 +1,4 @@
-"""What `x` is: the input itself, gates on parts of the model, or what a layer gives."""
+"""What `x` is: the input itself, gates on parts of the model, or the output of a layer."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class InputView:
     """The input itself."""
 
     def look(self, predictor: Predictor, inputs: Inputs) -> tuple[Predictor, Inputs]:
+        """Predictor and inputs, unchanged."""
         return predictor, inputs
 
 
@@ -53,27 +54,45 @@ class ChannelGates:
         return gated, _gates(inputs, n_channels)
 
 
-class Gated(nn.Module):
-    """`x [B, C]` multiplies the channels of a layer while `network` runs on `input`."""
+class WithLayerOutput(nn.Module):
+    """`network` on `input`, with the output of one of its layers changed by `x`."""
+
+    first: ClassVar[bool] = False
+    """Whether the change comes before the hooks of others, so that they see it."""
 
     def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
         self.network = network
         self.layer = layer
 
-    def forward(self, x: Tensor, input: Tensor, **context: Tensor) -> Tensor:
-        def multiply(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            return output * x.reshape(*x.shape, *[1] * (output.dim() - 2))
+    def changed(self, x: Tensor, output: Tensor) -> Tensor:
+        """What the layer's `output` is replaced by."""
+        raise NotImplementedError
 
-        # By name, so that a deep copy with other weights gates its own layer.
-        with self.network.get_submodule(self.layer).register_forward_hook(multiply):
+    def forward(self, x: Tensor, input: Tensor, **context: Tensor) -> Tensor:
+        """`[B, ...]` and the original input -> the outputs `[B, C]` of the network."""
+
+        def change(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+            return self.changed(x, output)
+
+        # By name, so that a deep copy with other weights changes its own layer.
+        part = self.network.get_submodule(self.layer)
+        with part.register_forward_hook(change, prepend=self.first):
             out: Tensor = self.network(input, **context)
         return out
 
 
+class Gated(WithLayerOutput):
+    """`x [B, C]` multiplies the channels of a layer while `network` runs on `input`."""
+
+    def changed(self, x: Tensor, output: Tensor) -> Tensor:
+        """Every channel times its gate."""
+        return output * x.reshape(*x.shape, *[1] * (output.dim() - 2))
+
+
 @dataclass(frozen=True)
 class Activations:
-    """What one layer gives; the rest of the network is the model.
+    """The output of one layer; the rest of the network is the model.
 
     Every explainer and metric then works on this layer: integrated gradients become layer
     integrated gradients, input times gradient becomes activation times gradient.
@@ -86,51 +105,41 @@ class Activations:
     layer: str = "features.0"
 
     def look(self, predictor: Predictor, inputs: Inputs) -> tuple[Predictor, Inputs]:
-        """`x` is `[N, *L]`; its units are channels, or the neurons of a layer without places.
+        """`x` is `[N, *L]`; its units are channels, or the neurons of a fully connected layer.
 
-        The input moves to the context, where it is never perturbed: what leads past the layer stays
-        as it is. The background are the activations of the background rows. Raises Unsupported
-        where there is no such layer, or one that is not called once.
+        The input moves to the context, where it is never perturbed: connections that skip the layer
+        keep their values. The background rows become their activations. Raises Unsupported where
+        there is no such layer, or one that is not called once.
         """
         module, domain = _module(predictor, inputs, "activations"), inputs.domain
         x = _activations(module, self.layer, inputs.x, inputs.context)
         background = _activations(module, self.layer, domain.background, domain.context)
         scale = background.std(0, correction=0)
         channels = torch.arange(x.shape[1]).view(-1, *[1] * (x.dim() - 2))
-        there = Domain(
+        activations = Domain(
             background=background,
             scale=torch.where(scale > 0, scale, 1.0),
             labels=domain.labels,
             context={**domain.context, "input": domain.background},
         )
-        seen = Inputs(
+        inputs_of_rest = Inputs(
             x=x,
             units=shared_units(channels.expand(x.shape[1:]), len(x)),
             index=inputs.index,
-            domain=there,
+            domain=activations,
             context={**inputs.context, "input": inputs.x},
         )
-        return TorchPredictor(Continued(module, self.layer), predictor.n_outputs), seen
+        return TorchPredictor(Continued(module, self.layer), predictor.n_outputs), inputs_of_rest
 
 
-class Continued(nn.Module):
-    """`x [B, *L]` stands in for the output of a layer while `network` runs on `input`."""
+class Continued(WithLayerOutput):
+    """`x [B, *L]` replaces the output of a layer while `network` runs on `input`."""
 
-    def __init__(self, network: nn.Module, layer: str) -> None:
-        super().__init__()
-        self.network = network
-        self.layer = layer
+    first: ClassVar[bool] = True
 
-    def forward(self, x: Tensor, input: Tensor, **context: Tensor) -> Tensor:
-        def stand_in(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            # A copy, for the next layer may overwrite what it is given.
-            return x.clone()
-
-        # Before other hooks, so that they see what the network goes on with.
-        part = self.network.get_submodule(self.layer)
-        with part.register_forward_hook(stand_in, prepend=True):
-            out: Tensor = self.network(input, **context)
-        return out
+    def changed(self, x: Tensor, output: Tensor) -> Tensor:
+        """A copy of x, because the next layer may write into its input."""
+        return x.clone()
 
 
 def _module(predictor: Predictor, inputs: Inputs, view: str) -> nn.Module:
@@ -156,46 +165,53 @@ def _gates(inputs: Inputs, n_channels: int) -> Inputs:
 
 @torch.no_grad()
 def _channels(module: nn.Module, layer: str, inputs: Inputs) -> int:
-    """How many channels the layer gives, seen on the first sample."""
+    """How many channels the output of the layer has, for the first sample."""
     context = {name: value[:1] for name, value in inputs.context.items()}
-    seen = _given(module, layer, inputs.x[:1], context)
-    if not seen or not isinstance(seen[0], Tensor) or seen[0].dim() < 2:
+    outputs = _layer_outputs(module, layer, inputs.x[:1], context)
+    if not outputs or not isinstance(outputs[0], Tensor) or outputs[0].dim() < 2:
         raise Unsupported(f"layer {layer!r} gives no tensor [B, channels, ...] that can be gated")
-    return seen[0].shape[1]
+    return outputs[0].shape[1]
 
 
 @torch.no_grad()
 def _activations(module: nn.Module, layer: str, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
-    """`[N, *S] -> [N, *L]`: what the layer gives, in blocks that are filled up as batches are."""
-    rows = torch.arange(len(x) + -len(x) % ROW_BLOCK).clamp(max=len(x) - 1)
+    """`[N, *S] -> [N, *L]`: the output of the layer, in blocks padded as every batch is.
+
+    Raises Unsupported where the layer is not called once, or gives no row of numbers per sample.
+    """
+    # Padding repeats the last row: kernels round differently for few rows.
+    padded = torch.arange(len(x) + -len(x) % ROW_BLOCK).clamp(max=len(x) - 1)
     parts = []
-    for some in rows.split(16 * ROW_BLOCK):
-        here = {name: value[some] for name, value in context.items()}
-        seen = _given(module, layer, x[some], here)
-        if len(seen) != 1:
+    for rows in padded.split(16 * ROW_BLOCK):
+        block_context = {name: value[rows] for name, value in context.items()}
+        outputs = _layer_outputs(module, layer, x[rows], block_context)
+        if len(outputs) != 1:
             raise Unsupported(
-                f"layer {layer!r} is called {len(seen)} times; view activations needs one"
+                f"layer {layer!r} is called {len(outputs)} times; view activations needs one"
             )
-        if not isinstance(seen[0], Tensor) or not seen[0].is_floating_point():
+        [output] = outputs
+        if not isinstance(output, Tensor) or not output.is_floating_point():
             raise Unsupported(f"layer {layer!r} gives no tensor of numbers that can be explained")
-        if seen[0].dim() < 2 or len(seen[0]) != len(some):
-            raise Unsupported(f"layer {layer!r} gives {list(seen[0].shape)}: no row per sample")
-        parts.append(seen[0])
+        if output.dim() < 2 or len(output) != len(rows):
+            raise Unsupported(f"layer {layer!r} gives {list(output.shape)}: no row per sample")
+        parts.append(output)
     return torch.cat(parts)[: len(x)]
 
 
-def _given(module: nn.Module, layer: str, x: Tensor, context: Mapping[str, Tensor]) -> list[Any]:
-    """What the layer gives, call by call, while the module runs."""
+def _layer_outputs(
+    module: nn.Module, layer: str, x: Tensor, context: Mapping[str, Tensor]
+) -> list[Any]:
+    """The outputs of the layer, one per call, while the module runs on x."""
     layers = dict(module.named_modules())
     if not layer or layer not in layers:
         names = [name for name in layers if name]
         raise Unsupported(f"the model has no layer {layer!r}; {suggest(layer, names)}")
-    seen: list[Any] = []
+    outputs: list[Any] = []
 
     def keep(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        # A copy, for the next layer may overwrite what it is given.
-        seen.append(output.clone() if isinstance(output, Tensor) else output)
+        # A copy, because the next layer may write into its input.
+        outputs.append(output.clone() if isinstance(output, Tensor) else output)
 
     with layers[layer].register_forward_hook(keep):
         module(x, **context)
-    return seen
+    return outputs

@@ -1,11 +1,15 @@
-"""Weights of torch modules as safetensors files."""
+"""Weights of torch modules as safetensors files, and what recipes of networks have in common."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import Predictor, TorchPredictor
@@ -13,8 +17,35 @@ from xai_bench.models.base import Predictor, TorchPredictor
 FILE = "weights.safetensors"
 
 
+class NetworkRecipe(ABC):
+    """A recipe whose predictor is a torch module that the data and the settings determine."""
+
+    differentiable: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+
+    @abstractmethod
+    def network(self, bundle: Bundle) -> nn.Sequential:
+        """The layers for this data, on the meta device: without memory for the weights."""
+
+    def save(self, predictor: Predictor, folder: Path) -> None:
+        """Write the weights as safetensors."""
+        write_weights(predictor, folder)
+
+    def load(self, bundle: Bundle, folder: Path) -> Predictor:
+        """Read what `save` wrote."""
+        return read_weights(self.network(bundle), bundle, folder)
+
+
+def sequence(parts: Mapping[str, nn.Module]) -> nn.Sequential:
+    """The parts of a network in order, under their names, by which layers are chosen."""
+    return nn.Sequential(OrderedDict(parts))
+
+
 def write_weights(predictor: Predictor, folder: Path) -> None:
-    """Write the state dict of the predictor's module into the folder."""
+    """Write the state dict of the predictor's module into the folder.
+
+    Raises ValueError where there is no module.
+    """
     if predictor.module is None:
         raise ValueError(f"{type(predictor).__name__} has no torch module whose weights to save")
     state = {name: value.contiguous() for name, value in predictor.module.state_dict().items()}
@@ -23,7 +54,14 @@ def write_weights(predictor: Predictor, folder: Path) -> None:
 
 def read_weights(network: nn.Module, bundle: Bundle, folder: Path) -> TorchPredictor:
     """Give a network on the meta device the saved weights."""
-    allocate(network, bundle).load_state_dict(safetensors.torch.load_file(folder / FILE))
+    return with_weights(network, bundle, safetensors.torch.load_file(folder / FILE))
+
+
+def with_weights(
+    network: nn.Module, bundle: Bundle, weights: Mapping[str, Tensor]
+) -> TorchPredictor:
+    """Give a network on the meta device these weights, in the data's floating type."""
+    allocate(network, bundle).load_state_dict(weights)
     return TorchPredictor(network, bundle.n_outputs)
 
 
