@@ -44,6 +44,7 @@ class CustomArrays:
     split_seed: int = 0
 
     def load(self) -> Bundle:
+        """Read, split and scale. Raises ValueError with one sentence for a user's mistake."""
         arrays = read_arrays(existing_path(self.path))
         x, y, n_test = _joined(arrays)
         modality = MODALITIES[x.ndim]
@@ -82,7 +83,7 @@ class CustomArrays:
     def _rationale(
         self, arrays: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]
     ) -> Tensor | None:
-        """`[N, *S]` bool, where there are masks; a mask without channels holds for all of them."""
+        """`[N, *S]` bool or None; a mask without channels is that of every channel."""
         if "masks" not in arrays:
             return None
         parts = [arrays[name] for name in ("masks", "masks_test") if name in arrays]

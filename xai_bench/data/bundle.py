@@ -1,4 +1,4 @@
-"""What a dataset hands to everybody else."""
+"""What a dataset yields: three parts, and what is known of them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Split:
         units: `[N, *S]` long, a broadcast view where all samples agree; -1 is padding.
         context: name -> `[N, ...]`, keyword arguments of the model beside `x`.
         groups: sensitive column -> `[N]` long codes.
-        rationale: `[N, *S]` bool, where people say that the evidence lies, where known.
+        rationale: `[N, *S]` bool, the elements that people call the evidence, where known.
         texts: where the tokens come from, for text.
     """
 
@@ -87,10 +87,10 @@ class Bundle:
         group_names: sensitive column -> name of each code.
         oracle: the generating function as a module `x -> [B, C]`, for synthetic tasks.
         truth: its exact attributions, `(inputs, targets) -> [B, *S]`, for synthetic tasks.
-        law: the distribution of x, for synthetic tasks where it is known.
-        sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
-        actionability: which changes of x are possible, where somebody knows.
-        elements: what each element of a table's row says in the words of its file, else empty.
+        distribution: the exact distribution of x, for synthetic tasks where it is known.
+        sensitive: `[*S]` bool, the elements of sensitive columns, where there are any.
+        actionability: which changes of x are possible, where it is known.
+        elements: name, mean and scale of each element of a table's row, as in its file; else empty.
         symbols: the vocabulary whose ids x holds, for text.
     """
 
@@ -116,10 +116,11 @@ class Bundle:
 
     @property
     def n_outputs(self) -> int:
+        """The outputs of a model of this task: one per class, or 1."""
         return len(self.class_names) if self.task == "classification" else 1
 
     def domain(self, n_background: int) -> Domain:
-        """What explainers and baselines may know: the first `n_background` training rows."""
+        """What explainers and baselines may read: the first `n_background` training rows."""
         background = self.train.x[:n_background]
         scale = background.std(0, correction=0)
         if self.symbols is not None:
@@ -176,6 +177,7 @@ def shared_units(units: Tensor, n_samples: int) -> Tensor:
 
 
 def _validate(name: str, split: Split) -> None:
+    """Raise ValueError for no rows, numbers that are not finite, or gaps in the unit ids."""
     if len(split) == 0:
         raise ValueError(
             f"the {name} part of the data has no rows; use more data or other fractions"
@@ -186,6 +188,7 @@ def _validate(name: str, split: Split) -> None:
             f"the {name} part has {n_bad} values that are NaN or infinite; "
             "clean the data, or for tables set data.missing=mean or data.missing=drop"
         )
+    # Units that all rows share are a view with stride 0: one row says it all.
     flat = split.units[:1].flatten(1) if split.units.stride(0) == 0 else split.units.flatten(1)
     ordered = flat.sort(dim=1).values
     steps = ordered.diff(dim=1, prepend=torch.full_like(ordered[:, :1], -1))

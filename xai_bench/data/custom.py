@@ -1,8 +1,8 @@
-"""Your own data: a folder of images, or whatever a path leads to."""
+"""Your own data, recognised by its path, and folders of images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,41 +17,33 @@ from xai_bench.data.checks import existing_path
 from xai_bench.data.images.images import image_bundle
 from xai_bench.data.labels import AskedTask, read_labels
 from xai_bench.data.splits import FRACTIONS, partition
-from xai_bench.data.tables.files import CustomTable, Missing
+from xai_bench.data.tables.files import CustomTable
+from xai_bench.data.tables.settings import FileSettings
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
-class Custom:
+class Custom(FileSettings):
     """Your own data, by its path: a CSV or Parquet table, NPZ arrays, or a folder of images.
 
-    Shows what the three have in common; `custom_table`, `custom_arrays` and `custom_images` have
-    the rest. `target` names the column of a table; `patch` is for images, `size` for folders.
+    It has the settings most data need; `custom_table`, `custom_arrays` and `custom_images` have
+    them all. `target` names the column of a table; `patch` is for images, `size` for folders.
     """
 
     path: str
     target: str | None = None
     task: AskedTask = "auto"
-    categorical: Sequence[str] = ()
-    sensitive: Sequence[str] = ()
-    drop: Sequence[str] = ()
-    missing: Missing = "mean"
     test_path: str | None = None
     patch: int = 4
     size: int = 32
-    fractions: Sequence[float] = FRACTIONS
-    split_seed: int = 0
-    immutable: Sequence[str] = ()
-    increasing: Sequence[str] = ()
-    decreasing: Sequence[str] = ()
-    ranges: Mapping[str, Sequence[float | None]] | None = None
 
     def load(self) -> Bundle:
+        """Read, split and scale. Raises ValueError with one sentence for a user's mistake."""
         return self.reader().load()
 
     def reader(self) -> CustomTable | CustomArrays | CustomImages:
-        """What reads this path."""
+        """The dataset for what lies at `path`. Raises ValueError for a table without `target`."""
         path, split = existing_path(self.path), (self.fractions, self.split_seed)
         if path.is_dir():
             return CustomImages(self.path, self.size, self.patch, "rgb", *split)
@@ -60,20 +52,7 @@ class Custom:
         if self.target is None:
             raise ValueError(f"{path} is read as a table: name its target column (data.target=...)")
         return CustomTable(
-            self.path,
-            self.target,
-            self.task,
-            categorical=self.categorical,
-            sensitive=self.sensitive,
-            drop=self.drop,
-            missing=self.missing,
-            test_path=self.test_path,
-            fractions=self.fractions,
-            split_seed=self.split_seed,
-            immutable=self.immutable,
-            increasing=self.increasing,
-            decreasing=self.decreasing,
-            ranges=self.ranges,
+            self.path, self.target, self.task, test_path=self.test_path, **self.file_settings()
         )
 
 
@@ -94,6 +73,7 @@ class CustomImages:
     split_seed: int = 0
 
     def load(self) -> Bundle:
+        """Read and resize all images. Raises ValueError for files that are none."""
         if self.colour not in ("rgb", "grey"):
             raise ValueError(f"data.colour must be rgb or grey; found {self.colour!r}")
         files = _image_files(existing_path(self.path))

@@ -1,4 +1,4 @@
-"""What is predicted: classes or a number, read from whatever a file holds."""
+"""The target of a dataset: classes or values, read from a column of any type."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ MAX_CODES = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """`y [N]`: long class indices into `class_names`, or float64 values as they were found."""
+    """`y [N]`: long class indices into `class_names`, or float64 values as in the file."""
 
     task: Task
     y: Tensor
     class_names: tuple[str, ...] = ()
 
     def scaled(self, parts: Parts) -> Tensor:
-        """`[N]`: classes as they are; numbers standardised on the training rows."""
+        """`[N]`: classes unchanged; values standardised on the training rows."""
         return self.y if self.task == "classification" else standardise(self.y, parts.train)
 
 
 def read_labels(values: npt.NDArray[Any], name: str, task: AskedTask = "auto") -> Labels:
-    """`values [N]` of any kind, without missing ones. `auto` calls text, truth values and up to
-    `MAX_CODES` different whole numbers classes.
+    """The labels of a column `values [N]` without gaps, whose name messages use.
+
+    Under `auto`, text, truth values and up to `MAX_CODES` different whole numbers are classes.
+    Raises ValueError where there is nothing to learn, or the task does not fit the values.
     """
     if len(values) == 0:
         raise ValueError(f"the target {name!r} has no rows; expected one value per sample")
@@ -41,17 +43,17 @@ def read_labels(values: npt.NDArray[Any], name: str, task: AskedTask = "auto") -
     if numeric and not np.isfinite(values).all():
         raise ValueError(f"the target {name!r} has values that are NaN or infinite; remove them")
     keys = values if numeric else values.astype(str)
-    found, codes, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    if len(found) < 2:
+    distinct, codes, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    if len(distinct) < 2:
         raise ValueError(
-            f"the target {name!r} has only one value ({found[:1].tolist()}), so there is nothing "
-            "to learn; choose another target"
+            f"the target {name!r} has only one value ({distinct[:1].tolist()}), so there is "
+            "nothing to learn; choose another target"
         )
-    if task == "classification" or (task == "auto" and _are_codes(found, numeric=numeric)):
-        return _classes(found, codes, sizes, name)
+    if task == "classification" or (task == "auto" and _are_codes(distinct, numeric=numeric)):
+        return _classes(distinct, codes, sizes, name)
     if not numeric:
         raise ValueError(
-            f"the target {name!r} holds text such as {str(found[0])!r}, which regression cannot "
+            f"the target {name!r} holds text such as {str(distinct[0])!r}, which regression cannot "
             "use; set data.task=classification or choose a number column"
         )
     return Labels("regression", torch.from_numpy(values.astype(np.float64)))
@@ -63,18 +65,19 @@ def value_name(value: Any) -> str:
     return str(int(value)) if whole else str(value)
 
 
-def _are_codes(found: npt.NDArray[Any], *, numeric: bool) -> bool:
-    return not numeric or (len(found) <= MAX_CODES and bool((found == np.floor(found)).all()))
+def _are_codes(distinct: npt.NDArray[Any], *, numeric: bool) -> bool:
+    whole = not numeric or bool((distinct == np.floor(distinct)).all())
+    return not numeric or (len(distinct) <= MAX_CODES and whole)
 
 
 def _classes(
-    found: npt.NDArray[Any], codes: npt.NDArray[np.intp], sizes: npt.NDArray[np.intp], name: str
+    distinct: npt.NDArray[Any], codes: npt.NDArray[np.intp], sizes: npt.NDArray[np.intp], name: str
 ) -> Labels:
-    names = tuple(value_name(value) for value in found)
-    lonely = [names[k] for k in np.flatnonzero(sizes < 2)]
-    if lonely:
+    names = tuple(value_name(value) for value in distinct)
+    single = [names[k] for k in np.flatnonzero(sizes < 2)]
+    if single:
         raise ValueError(
-            f"class {lonely[0]!r} of the target {name!r} has a single row, which cannot be both "
+            f"class {single[0]!r} of the target {name!r} has a single row, which cannot be both "
             "trained on and tested; remove that row, merge the class, or set data.task=regression "
             "if the target is a number"
         )

@@ -1,4 +1,4 @@
-"""From rows to the three parts of a bundle: who goes where, and scaling fitted on training rows."""
+"""From rows to the three parts of a bundle, and scaling fitted on training rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Split, shared_units
 
 FRACTIONS = (0.6, 0.2, 0.2)
-"""Of the rows that train, validate and test."""
+"""Shares of the rows that train, validate and test."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +30,7 @@ def partition(y: Tensor, fractions: Sequence[float], seed: int, n_test: int = 0)
     The last `n_test` rows are an official test part; the others are then shared between training
     and validation in the ratio of the first two fractions.
     """
-    train, valid = cuts(fractions, official_test=n_test > 0)
+    train, valid = boundaries(fractions, official_test=n_test > 0)
     n_rows = len(y) - n_test
     rng = Seeds(seed).stream("split", samples=torch.arange(len(y)))
     place = _place(y[:n_rows], rng.uniform()[:n_rows])
@@ -52,6 +52,7 @@ def moments(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
     """`[N, *S] -> [*S], [*S]`: mean and deviation over the rows `train`; 1 where none varies."""
     rows = x[train].double()
     mean, deviation = rows.mean(0), rows.std(0, correction=0)
+    # Relative to the mean: a constant of 1e6 has a deviation of rounding errors.
     varies = deviation > 1e-9 * (1e-9 + mean.abs())
     return mean, torch.where(varies, deviation, 1.0)
 
@@ -76,7 +77,7 @@ def divide(
 
 
 def _place(y: Tensor, keys: Tensor) -> Tensor:
-    """`[N], [N] -> [N]` in (0, 1): where each row stands in its own class, in the order of keys."""
+    """`[N], [N] -> [N]` in (0, 1): the rank of each row in its own class, by random `keys`."""
     classes = torch.zeros_like(y, dtype=torch.long) if y.is_floating_point() else y
     order = keys.argsort()
     order = order[classes[order].argsort(stable=True)]
@@ -87,13 +88,16 @@ def _place(y: Tensor, keys: Tensor) -> Tensor:
     return (rank + 0.5) / sizes[classes]
 
 
-def cuts(fractions: Sequence[float], *, official_test: bool) -> tuple[float, float]:
-    """Where training ends and where validation ends."""
+def boundaries(fractions: Sequence[float], *, official_test: bool) -> tuple[float, float]:
+    """The shares at which training and validation end; 1 for validation with an official test part.
+
+    Raises ValueError unless there are three positive fractions that add up to 1.
+    """
     shares = [float(share) for share in fractions]
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(
             f"data.fractions must be three positive shares (train, valid, test) that add up to 1; "
             f"found {shares}"
         )
-    known = shares[0] + shares[1]
-    return (shares[0] / known, 1.0) if official_test else (shares[0], known)
+    both = shares[0] + shares[1]
+    return (shares[0] / both, 1.0) if official_test else (shares[0], both)

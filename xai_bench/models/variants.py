@@ -81,7 +81,9 @@ class TrainedVariants:
         """
         bundles = [self._with(train, valid) for train, valid in parts]
         if self.n_workers > 1 and self.recipe.trains:
-            train_in_parallel(self.recipe, self.config, bundles, self.seed, self.folder, self.n_workers)
+            train_in_parallel(
+                self.recipe, self.config, bundles, self.seed, self.folder, self.n_workers
+            )
         return [self._trained(bundle, self.seed) for bundle in bundles]
 
     def _with(self, train: Tensor, valid: Tensor) -> Bundle:

@@ -32,11 +32,12 @@ class Digits:
     split_seed: int = 0
 
     def load(self) -> Bundle:
+        """Scale and split the images."""
         from sklearn.datasets import load_digits
 
-        found = load_digits()
-        x = torch.from_numpy(found.images)[:, None].float() / 16
-        y = torch.from_numpy(found.target).long()
+        bunch = load_digits()
+        x = torch.from_numpy(bunch.images)[:, None].float() / 16
+        y = torch.from_numpy(bunch.target).long()
         labels = Labels("classification", y, tuple(str(d) for d in range(10)))
         return image_bundle(x, labels, partition(y, self.fractions, self.split_seed), self.patch)
 
@@ -59,9 +60,11 @@ class IdxImages:
     split_seed: int = 0
 
     def load(self) -> Bundle:
+        """Read, scale and split. Raises ValueError for files that are missing or broken."""
         folder = existing_path(self.folder)
-        images = [read_idx(_one(folder, f"{part}*-images-idx3-ubyte*")) for part in self._parts]
-        classes = [read_idx(_one(folder, f"{part}*-labels-idx1-ubyte*")) for part in self._parts]
+        parts = (self.train, self.test)
+        images = [read_idx(_only_file(folder, f"{name}*-images-idx3-ubyte*")) for name in parts]
+        classes = [read_idx(_only_file(folder, f"{name}*-labels-idx1-ubyte*")) for name in parts]
         x, y = torch.cat(images)[:, None].float() / 255, torch.cat(classes).long()
         if len(x) != len(y) or int(y.max()) >= len(self.class_names):
             raise ValueError(
@@ -69,16 +72,12 @@ class IdxImages:
                 f"expected a label below {len(self.class_names)} (data.class_names) for each image"
             )
         labels = Labels("classification", y, tuple(self.class_names))
-        parts = partition(y, self.fractions, self.split_seed, n_test=len(images[1]))
-        return image_bundle(x, labels, parts, self.patch)
-
-    @property
-    def _parts(self) -> tuple[str, str]:
-        return self.train, self.test
+        rows = partition(y, self.fractions, self.split_seed, n_test=len(images[1]))
+        return image_bundle(x, labels, rows, self.patch)
 
 
 def image_bundle(x: Tensor, labels: Labels, parts: Parts, patch: int) -> Bundle:
-    """`x [N, channels, height, width]` with square patches as units, across all channels."""
+    """The bundle of `x [N, channels, height, width]`, with square patches as units."""
     units, names = patches(tuple(x.shape[1:]), patch)
     return Bundle(
         labels.task,
@@ -92,7 +91,8 @@ def image_bundle(x: Tensor, labels: Labels, parts: Parts, patch: int) -> Bundle:
 def patches(shape: tuple[int, ...], patch: int) -> tuple[Tensor, tuple[str, ...]]:
     """`(channels, height, width) -> [channels, height, width]` unit of each pixel, and their names.
 
-    Patches at the right and lower border are smaller where `patch` does not divide the side.
+    All channels of a patch are one unit. Patches at the right and lower border are smaller where
+    `patch` does not divide the side. Raises ValueError for a patch larger than the image.
     """
     channels, height, width = shape
     if not 1 <= patch <= max(height, width):
@@ -108,11 +108,15 @@ def patches(shape: tuple[int, ...], patch: int) -> tuple[Tensor, tuple[str, ...]
 
 
 def read_idx(path: Path) -> Tensor:
-    """Unsigned bytes in the IDX format of MNIST (LeCun & Cortes 1998), plain or gzipped."""
+    """The tensor of unsigned bytes in an IDX file (LeCun & Cortes 1998), plain or gzipped.
+
+    Raises ValueError for a file that is broken or of another type.
+    """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file ({error}); get it again") from error
+    # The head: two zero bytes, 8 for unsigned bytes, the number of axes, then each length.
     n_axes = data[3] if len(data) > 4 and data[:3] == b"\x00\x00\x08" else 0
     shape = np.frombuffer(data, ">u4", count=n_axes, offset=4 if n_axes else 0)
     size = int(shape.prod()) + 4 + 4 * n_axes
@@ -125,9 +129,9 @@ def read_idx(path: Path) -> Tensor:
     return torch.from_numpy(pixels.copy())
 
 
-def _one(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        names = [path.name for path in found] or "none"
+def _only_file(folder: Path, pattern: str) -> Path:
+    paths = sorted(folder.glob(pattern))
+    if len(paths) != 1:
+        names = [path.name for path in paths] or "none"
         raise ValueError(f"expected one file {pattern!r} in {folder}, found {names}")
-    return found[0]
+    return paths[0]

@@ -14,14 +14,14 @@ from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path
 from xai_bench.data.images.images import patches
-from xai_bench.data.splits import FRACTIONS, Parts, cuts, divide
+from xai_bench.data.splits import FRACTIONS, Parts, boundaries, divide
 
 
 @dataclass(frozen=True)
 class PhotoTiles:
     """An NPZ file with `images [N, H, W, 3]` bytes, `labels [N]`, `masks [N, H, W]`, `source [N]`.
 
-    Pixels are scaled to 0..1 and units are square patches. `masks` are non-zero where people see
+    Pixels are scaled to 0..1 and units are square patches. `masks` are non-zero where people mark
     the evidence: the rationale. `source` names the photo of a tile; the tiles of one photo all go
     to the same part.
     """
@@ -34,12 +34,13 @@ class PhotoTiles:
     split_seed: int = 0
 
     def load(self) -> Bundle:
+        """Read, scale and split by photo. Raises ValueError where there is no such file."""
         with np.load(existing_path(self.path), allow_pickle=False) as file:
-            found = {name: file[name] for name in ("images", "labels", "masks", "source")}
-        x = torch.from_numpy(found["images"]).movedim(-1, 1).float() / 255
-        masks = torch.from_numpy(found["masks"] != 0)[:, None].expand(x.shape)
-        y = torch.from_numpy(found["labels"].astype(np.int64))
-        photo = torch.from_numpy(np.unique(found["source"], return_inverse=True)[1]).long()
+            arrays = {name: file[name] for name in ("images", "labels", "masks", "source")}
+        x = torch.from_numpy(arrays["images"]).movedim(-1, 1).float() / 255
+        masks = torch.from_numpy(arrays["masks"] != 0)[:, None].expand(x.shape)
+        y = torch.from_numpy(arrays["labels"].astype(np.int64))
+        photo = torch.from_numpy(np.unique(arrays["source"], return_inverse=True)[1]).long()
         units, names = patches(tuple(x.shape[1:]), self.patch)
         parts = by_group(photo, self.fractions, self.split_seed)
         return Bundle(
@@ -52,11 +53,14 @@ class PhotoTiles:
 
 
 def by_group(groups: Tensor, fractions: Sequence[float], seed: int) -> Parts:
-    """`groups [N]` long codes: whole groups are dealt out at random, in these shares of groups."""
+    """The parts of rows with `groups [N]` long codes: a whole group is always in one part.
+
+    The fractions are shares of the groups.
+    """
     n_groups = int(groups.max()) + 1
-    deal = Seeds(seed).stream("split", "groups", samples=torch.arange(n_groups)).uniform()
-    place = ((deal.argsort().argsort() + 0.5) / n_groups)[groups]
-    train, valid = cuts(fractions, official_test=False)
+    keys = Seeds(seed).stream("split", "groups", samples=torch.arange(n_groups)).uniform()
+    place = ((keys.argsort().argsort() + 0.5) / n_groups)[groups]
+    train, valid = boundaries(fractions, official_test=False)
     part = (place >= train).long() + (place >= valid).long()
     order = Seeds(seed).stream("split", "order", samples=torch.arange(len(groups))).uniform()
     shuffled = order.argsort()

@@ -1,13 +1,15 @@
-"""Tables with written-down truth. Nothing is rescaled, so the written weights stay true.
+"""Tables whose exact attributions are known in closed form.
 
-Every law is symmetric about 0, and training rows come in pairs x, -x: the mean of any even number
-of background rows is then the reference 0 of the truth itself, not only near it.
+Nothing is rescaled, so that the weights in a configuration are those of the generating function.
+Every distribution is symmetric about 0, and training rows come in pairs x, -x: the mean of any even
+number of background rows is then exactly the reference 0 of the truth.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -24,10 +26,16 @@ from xai_bench.types import Rng
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A law for x and a score: what any written-down task is made of.
+    """A distribution of x and a score, from which a synthetic task is drawn.
 
-    Labels are drawn from the score: values with normal `noise`, or classes with the oracle's own
-    probabilities, so that no model beats the oracle. `units [*S]`; `n_rows` are shared 0.6/0.2/0.2.
+    Labels are drawn from the score: values with normal noise, or classes with the oracle's own
+    probabilities, so that no model beats the oracle.
+
+    Attributes:
+        draw: `rng -> x [B, *S]`.
+        score: a module `x [B, *S] -> z [B]` with `contributions`, as in `Score`.
+        n_rows: of all parts, split 0.6, 0.2, 0.2.
+        noise: the standard deviation of the noise on values.
     """
 
     draw: Callable[[Rng], Tensor]
@@ -38,7 +46,8 @@ class Generator:
     noise: float = 0.0
 
     def bundle(self, units: Tensor, unit_names: Sequence[str], modality: Modality) -> Bundle:
-        # A copy: whoever converts or randomises the oracle leaves the truth alone.
+        """The three parts, the oracle and the truth; `units [*S]` are shared by all rows."""
+        # A copy, so that converting or randomising the oracle does not change the truth.
         truth = cast(Score, copy.deepcopy(self.score))
         return Bundle(
             self.task,
@@ -53,12 +62,13 @@ class Generator:
         )
 
     def table(self, unit_names: Sequence[str]) -> Bundle:
-        """One unit per column."""
+        """The bundle of a table, with one unit per column."""
         return self.bundle(torch.arange(len(unit_names)), unit_names, "tabular")
 
     def _split(self, part: str, share: float, units: Tensor) -> Split:
         n_pairs = max(round(self.n_rows * share / 2), 1)
         x = self.draw(_stream(self.seed, part, n_pairs * (1 if part == "train" else 2)))
+        # Training rows only: mirrored test rows would not be independent samples.
         if part == "train":
             x = torch.stack([x, -x], 1).flatten(0, 1)
         y = self._labels(x, _stream(self.seed, part, len(x)).child("labels"))
@@ -82,10 +92,11 @@ def linear_terms(weights: Sequence[float]) -> dict[tuple[int, ...], float]:
 
 
 @dataclass(frozen=True)
-class Linear:
-    """A weighted sum of independent standard normal columns; truth: weight times value.
+class WeightedTable(ABC):
+    """A table of standard normal columns whose score has one weight per column.
 
-    Truth is the Shapley value with absent columns at 0, their mean.
+    Attributes:
+        noise: the standard deviation of the noise on the target of a regression.
     """
 
     modality: ClassVar[Modality] = "tabular"
@@ -95,149 +106,162 @@ class Linear:
     noise: float = 0.1
     seed: int = 0
 
+    @abstractmethod
+    def score(self) -> nn.Module:
+        """The generating function `x [B, F] -> z [B]`, with its exact contributions."""
+
+    def draw(self, rng: Rng) -> Tensor:
+        """`[B, F]` float64: independent columns."""
+        return rng.normal(len(self.weights))
+
+    def column_names(self) -> list[str]:
+        """One name per column."""
+        return numbered(len(self.weights))
+
     def load(self) -> Bundle:
-        n = len(self.weights)
-        score = Multilinear(n, linear_terms(self.weights))
-        return _normal(n, score, self).table(_numbered(n))
+        """Draw the rows, their labels, and what is known of them."""
+        generator = Generator(
+            self.draw, self.score(), self.task, self.n_rows, self.seed, self.noise
+        )
+        return generator.table(self.column_names())
 
 
 @dataclass(frozen=True)
-class AdditiveCurves:
+class Linear(WeightedTable):
+    """A weighted sum of independent standard normal columns; truth: weight times value.
+
+    Truth is the Shapley value with absent columns at 0, their mean.
+    """
+
+    def score(self) -> nn.Module:
+        """The weighted sum."""
+        return Multilinear(len(self.weights), linear_terms(self.weights))
+
+
+@dataclass(frozen=True)
+class AdditiveCurves(WeightedTable):
     """A sum of non-linear curves of single columns; truth: each column's own term.
 
     Columns are independent and standard normal; the curves sin 2x, tanh 3x, x|x| and x follow in
     turn. Truth is the Shapley value with absent columns at 0, their mean.
     """
 
-    modality: ClassVar[Modality] = "tabular"
-    weights: Sequence[float] = (1.0, -0.8, 0.6, -0.4, 0.2, 0.0, 0.0, 0.0)
-    task: Task = "regression"
-    n_rows: int = 2000
-    noise: float = 0.1
-    seed: int = 0
-
-    def load(self) -> Bundle:
-        n = len(self.weights)
-        return _normal(n, Additive(self.weights), self).table(_numbered(n))
+    def score(self) -> nn.Module:
+        """The sum of weighted curves."""
+        return Additive(self.weights)
 
 
 @dataclass(frozen=True)
-class Interaction:
+class Interaction(WeightedTable):
     """A product of two columns beside a weighted sum; truth: half of the product to each.
 
     Columns are independent and standard normal, and the product is `strength * x1 * x2`. Truth is
     the Shapley value with absent columns at 0, their mean.
     """
 
-    modality: ClassVar[Modality] = "tabular"
-    strength: float = 1.0
     weights: Sequence[float] = (0.0, 0.5, -0.5, 0.25, 0.0, 0.0)
-    task: Task = "regression"
-    n_rows: int = 2000
-    noise: float = 0.1
-    seed: int = 0
+    strength: float = 1.0
 
-    def load(self) -> Bundle:
-        n = len(self.weights)
+    def score(self) -> nn.Module:
+        """The weighted sum and the product."""
         terms = {**linear_terms(self.weights), (0, 1): float(self.strength)}
-        return _normal(n, Multilinear(n, terms), self).table(_numbered(n))
+        return Multilinear(len(self.weights), terms)
 
 
 @dataclass(frozen=True)
-class Redundant:
+class Redundant(WeightedTable):
     """A weighted sum, with exact copies of its columns and noise columns that it does not read.
 
     Truth is the Shapley value with absent columns at 0, their mean, of the function that reads the
-    originals only: copies and noise get exactly 0. (Given a copy, the original tells nothing new:
-    in the conditional game a copy would get half.)
+    originals only: copies and noise get exactly 0. (In the conditional game a copy would get half,
+    because it says all that the original does.)
     """
 
-    modality: ClassVar[Modality] = "tabular"
     weights: Sequence[float] = (1.0, -0.8, 0.6)
     n_copied: int = 2
     n_noise: int = 3
-    task: Task = "regression"
-    n_rows: int = 2000
-    noise: float = 0.1
-    seed: int = 0
 
-    def load(self) -> Bundle:
-        n_read, n_copied = len(self.weights), self.n_copied
-        if not 0 <= n_copied <= n_read:
-            raise ValueError(f"data.n_copied must lie in 0..{n_read}; found {n_copied}")
-        n = n_read + n_copied + self.n_noise
-        names = [*_numbered(n_read), *(f"copy of x{k + 1}" for k in range(n_copied))]
-        names += [f"noise {k + 1}" for k in range(self.n_noise)]
+    def score(self) -> nn.Module:
+        """The weighted sum of the originals, which come first."""
+        return Multilinear(len(self.column_names()), linear_terms(self.weights))
 
-        def draw(rng: Rng) -> Tensor:
-            columns = rng.normal(n_read + self.n_noise)
-            read, noise = columns.split([n_read, self.n_noise], 1)
-            return torch.cat([read, read[:, :n_copied], noise], 1)
+    def draw(self, rng: Rng) -> Tensor:
+        """`[B, F]` float64: originals, copies, noise."""
+        columns = rng.normal(len(self.weights) + self.n_noise)
+        originals, noise = columns.split([len(self.weights), self.n_noise], 1)
+        return torch.cat([originals, originals[:, : self.n_copied], noise], 1)
 
-        score = Multilinear(n, linear_terms(self.weights))
-        generator = Generator(draw, score, self.task, self.n_rows, self.seed, self.noise)
-        return generator.table(names)
+    def column_names(self) -> list[str]:
+        """One name per column. Raises ValueError where more are copied than there are."""
+        n_read = len(self.weights)
+        if not 0 <= self.n_copied <= n_read:
+            raise ValueError(f"data.n_copied must lie in 0..{n_read}; found {self.n_copied}")
+        copies = [f"copy of x{k + 1}" for k in range(self.n_copied)]
+        return [*numbered(n_read), *copies, *(f"noise {k + 1}" for k in range(self.n_noise))]
 
 
 @dataclass(frozen=True)
-class Xor:
+class BinaryTable(ABC):
+    """A table of binary columns, -1 or 1 at even odds, and a class that `order` of them decide.
+
+    Attributes:
+        n_noise: columns that the class does not depend on.
+        strength: the size of the log-odds.
+    """
+
+    modality: ClassVar[Modality] = "tabular"
+    order: int = 2
+    n_noise: int = 4
+    strength: float = 8.0
+    n_rows: int = 2000
+    seed: int = 0
+
+    @abstractmethod
+    def terms(self) -> dict[tuple[int, ...], float]:
+        """The log-odds as a polynomial: columns of each product -> its weight."""
+
+    def load(self) -> Bundle:
+        """Draw the rows, their classes, and what is known of them."""
+        n_columns = self.order + self.n_noise
+
+        def draw(rng: Rng) -> Tensor:
+            return rng.integers(2, n_columns).double() * 2 - 1
+
+        score = Multilinear(n_columns, self.terms())
+        generator = Generator(draw, score, "classification", self.n_rows, self.seed)
+        return generator.table(numbered(n_columns))
+
+
+@dataclass(frozen=True)
+class Xor(BinaryTable):
     """True if an odd number of `order` binary columns is true; truth: an even share to each.
 
     Columns are -1 or 1 at even odds, so 0 is their mean and "absent". The log-odds are a single
     product of columns, +-`strength`. Truth is the Shapley value with absent columns at 0.
     """
 
-    modality: ClassVar[Modality] = "tabular"
-    order: int = 2
-    n_noise: int = 4
-    strength: float = 8.0
-    n_rows: int = 2000
-    seed: int = 0
-
-    def load(self) -> Bundle:
-        terms = {tuple(range(self.order)): self.strength * (-1.0) ** (self.order - 1)}
-        return _binary(terms, self.order + self.n_noise, self.n_rows, self.seed)
+    def terms(self) -> dict[tuple[int, ...], float]:
+        """One product of all columns that decide, positive where an odd number is 1."""
+        return {tuple(range(self.order)): self.strength * (-1.0) ** (self.order - 1)}
 
 
 @dataclass(frozen=True)
-class And:
+class And(BinaryTable):
     """True if all of `order` binary columns are true; truth: the Shapley value of that product.
 
     Columns are -1 or 1 at even odds, so 0 is their mean and "absent". The log-odds are the
     polynomial `strength * (2 * prod((1 + x_i) / 2) - 1)`, which is +-`strength` at the corners.
     """
 
-    modality: ClassVar[Modality] = "tabular"
-    order: int = 2
-    n_noise: int = 4
-    strength: float = 8.0
-    n_rows: int = 2000
-    seed: int = 0
-
-    def load(self) -> Bundle:
+    def terms(self) -> dict[tuple[int, ...], float]:
+        """The polynomial multiplied out: one term per subset of the columns that decide."""
         weight = self.strength * 2.0 ** (1 - self.order)
         subsets = itertools.chain.from_iterable(
             itertools.combinations(range(self.order), size) for size in range(self.order + 1)
         )
-        terms = {subset: weight - (0 if subset else self.strength) for subset in subsets}
-        return _binary(terms, self.order + self.n_noise, self.n_rows, self.seed)
+        return {subset: weight - (0 if subset else self.strength) for subset in subsets}
 
 
-def _normal(
-    n_columns: int, score: nn.Module, data: Linear | AdditiveCurves | Interaction
-) -> Generator:
-    return Generator(
-        lambda rng: rng.normal(n_columns), score, data.task, data.n_rows, data.seed, data.noise
-    )
-
-
-def _binary(terms: dict[tuple[int, ...], float], n: int, n_rows: int, seed: int) -> Bundle:
-    def draw(rng: Rng) -> Tensor:
-        return rng.integers(2, n).double() * 2 - 1
-
-    score = Multilinear(n, terms)
-    return Generator(draw, score, "classification", n_rows, seed).table(_numbered(n))
-
-
-def _numbered(n: int) -> list[str]:
-    return [f"x{k + 1}" for k in range(n)]
+def numbered(n_columns: int) -> list[str]:
+    """`x1`, `x2`, ...: names of columns."""
+    return [f"x{k + 1}" for k in range(n_columns)]

@@ -1,33 +1,33 @@
-"""Correlated columns with a known law, so that conditional expectations are exact."""
+"""Correlated columns with a known distribution, so that conditional expectations are exact."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import comb
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from xai_bench.data.bundle import Bundle, Modality, Task
-from xai_bench.data.synthetic.functions import Generator, linear_terms
+from xai_bench.data.bundle import Bundle
+from xai_bench.data.synthetic.functions import WeightedTable, linear_terms
 from xai_bench.data.synthetic.truths import Multilinear, Truth
 from xai_bench.types import Rng
 
 MAX_COLUMNS = 12
-"""The conditional game is summed over all coalitions."""
+"""The conditional game is summed over all coalitions, 4096 for so many columns."""
 
 
 @dataclass(frozen=True, eq=False)
 class GaussianDistribution:
-    """A normal law with `mean [F]` and `covariance [F, F]`, float64."""
+    """A normal distribution with `mean [F]` and `covariance [F, F]`, float64."""
 
     mean: Tensor
     covariance: Tensor
 
     def draw(self, rng: Rng) -> Tensor:
-        """`[B, F]` float64."""
+        """`[B, F]` float64 rows, one for each row of `rng`."""
         root: Tensor = torch.linalg.cholesky(self.covariance)
         return self.mean + rng.normal(len(self.mean)) @ root.T
 
@@ -54,7 +54,8 @@ def conditional_shapley(distribution: GaussianDistribution, weights: Tensor) -> 
     """`weights [F] -> [F, F]`: row i times `x - mean` is feature i's Shapley value.
 
     The game is `v(S) = E[weights . x | x_S]` (Lundberg & Lee 2017; Aas+ 2021), linear in x for a
-    normal law, hence so are its Shapley values. Sums over all `2 ** F` coalitions.
+    normal distribution, hence so are its Shapley values. Sums over all `2 ** F` coalitions; raises
+    ValueError for more than `MAX_COLUMNS`.
     """
     n = len(weights)
     if n > MAX_COLUMNS:
@@ -74,47 +75,45 @@ def conditional_shapley(distribution: GaussianDistribution, weights: Tensor) -> 
 
 
 @dataclass(frozen=True)
-class CorrelatedGaussian:
-    """A weighted sum of correlated normal columns with a known law; the game of the truth is named.
+class CorrelatedGaussian(WeightedTable):
+    """A weighted sum of correlated normal columns with a known distribution.
 
-    Mean 0, variance 1, correlation `rho ** |i - j|`. `interventional`: absent columns are 0, so
-    truth is weight times value and a column that is not read gets 0. `conditional`: absent columns
-    are averaged given the present ones, so a column that is not read gets its share of what it
-    tells about those that are. `distribution()` is the exact law.
+    Mean 0, variance 1, correlation `rho ** |i - j|`. `game` says which truth is meant.
+    `interventional`: absent columns are 0, so truth is weight times value and a column that is not
+    read gets 0. `conditional`: absent columns are averaged given the present ones, so a column that
+    is not read gets a share for what it says of those that are.
     """
 
-    modality: ClassVar[Modality] = "tabular"
     weights: Sequence[float] = (1.0, 0.0, -0.8, 0.0, 0.5, 0.0)
     rho: float = 0.6
     game: Literal["interventional", "conditional"] = "interventional"
-    task: Task = "regression"
-    n_rows: int = 2000
-    noise: float = 0.1
-    seed: int = 0
 
     def distribution(self) -> GaussianDistribution:
+        """The exact distribution of x. Raises ValueError for a `rho` that is no correlation."""
         if not -1 < self.rho < 1:
             raise ValueError(f"data.rho must lie between -1 and 1; found {self.rho}")
         n = len(self.weights)
         lag = (torch.arange(n)[:, None] - torch.arange(n)).abs().double()
         return GaussianDistribution(torch.zeros(n, dtype=torch.float64), self.rho**lag)
 
+    def draw(self, rng: Rng) -> Tensor:
+        """`[B, F]` float64 correlated columns."""
+        return self.distribution().draw(rng)
+
+    def score(self) -> nn.Module:
+        """The weighted sum."""
+        return Multilinear(len(self.weights), linear_terms(self.weights))
+
     def load(self) -> Bundle:
-        n, distribution = len(self.weights), self.distribution()
-        score = Multilinear(n, linear_terms(self.weights))
-        generator = Generator(
-            distribution.draw, score, self.task, self.n_rows, self.seed, self.noise
-        )
-        bundle = replace(
-            generator.table([f"x{k + 1}" for k in range(n)]), distribution=distribution
-        )
+        """Draw the rows. Raises ValueError for an unknown `game`."""
+        distribution = self.distribution()
+        bundle = replace(super().load(), distribution=distribution)
         if self.game == "interventional":
             return bundle
         if self.game != "conditional":
             raise ValueError(
                 f"data.game must be interventional or conditional; found {self.game!r}"
             )
-        matrix = conditional_shapley(
-            distribution, torch.tensor(list(self.weights), dtype=torch.float64)
-        )
+        weights = torch.tensor(list(self.weights), dtype=torch.float64)
+        matrix = conditional_shapley(distribution, weights)
         return replace(bundle, truth=Truth(lambda x: x @ matrix.to(x).T, self.task))

@@ -39,23 +39,25 @@ class MatchedFilters(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[B, 1, size, size] -> [B]`: the log-odds of vertical stripes."""
         return self._cells(x).sum((1, 2, 3))
 
     def contributions(self, x: Tensor) -> Tensor:
+        """`[B, 1, size, size]`: the Shapley value of each cell, shared among its pixels."""
         patch = self.filters.kernel_size[0]
         cells, _ = patches(tuple(x.shape[1:]), patch)
         return unit_space.spread(self._cells(x).flatten(1), cells.expand(x.shape))
 
     @torch.no_grad()
     def planted(self, x: Tensor) -> Tensor:
-        """`[B, 1, size, size]` bool: the cell that answers to a template most."""
+        """`[B, 1, size, size]` bool: the cell with the largest filter response."""
         patch = self.filters.kernel_size[0]
         cells, _ = patches(tuple(x.shape[1:]), patch)
         best = self.filters(x).amax(1).flatten(1).argmax(1)
         return torch.eq(cells, best[:, None, None, None])
 
     def _cells(self, x: Tensor) -> Tensor:
-        """`[B, 1, size, size] -> [B, 1, n, n]`: what each cell of the grid adds."""
+        """`[B, 1, size, size] -> [B, 1, n, n]`: the term of each cell of the grid."""
         cells: Tensor = self.readout(self.relu(self.filters(x)))
         return cells
 
@@ -84,6 +86,7 @@ class PlantedPatch:
     seed: int = 0
 
     def load(self) -> Bundle:
+        """Draw the images. Raises ValueError where patches do not tile the image."""
         if self.patch % 2 or self.patch < 2 or self.size % self.patch:
             raise ValueError(
                 f"data.patch must be even and divide data.size; found patch {self.patch} and size "

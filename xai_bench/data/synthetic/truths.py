@@ -1,4 +1,4 @@
-"""Functions with written weights whose exact Shapley values are known in closed form.
+"""Functions whose exact Shapley values are known in closed form.
 
 All truths but the conditional one (see `gaussian.py`) are of one game: the value of a coalition is
 the function at x with absent features set to 0, which is the exact mean of every synthetic input.
@@ -45,9 +45,11 @@ class Multilinear(nn.Module):
         self.weights = nn.Parameter(torch.tensor(list(terms.values())))
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[B, F] -> [B]`: the sum of the products."""
         return self._terms(x).sum(1)
 
     def contributions(self, x: Tensor) -> Tensor:
+        """`[B, F]`: the shares of each feature in its products; the constant belongs to none."""
         shares = self.members / self.members.sum(1, keepdim=True).clamp(min=1)
         return self._terms(x) @ shares.to(x)
 
@@ -63,7 +65,7 @@ CURVES: tuple[Curve, ...] = (
     lambda x: x * x.abs(),
     lambda x: x,
 )
-"""Odd curves: 0 at 0, and with mean 0 under any law that is symmetric about 0."""
+"""Odd curves: 0 at 0, and of mean 0 under any distribution that is symmetric about 0."""
 
 
 class Additive(nn.Module):
@@ -78,9 +80,11 @@ class Additive(nn.Module):
         self.weights = nn.Parameter(torch.tensor(list(weights)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[B, F] -> [B]`: the sum of the curves."""
         return self.contributions(x).sum(1)
 
     def contributions(self, x: Tensor) -> Tensor:
+        """`[B, F]`: the weighted curve of each feature."""
         columns = [CURVES[k % len(CURVES)](column) for k, column in enumerate(x.unbind(1))]
         return torch.stack(columns, 1) * self.weights.to(x)
 
@@ -94,6 +98,7 @@ class Oracle(nn.Module):
         self.task = task
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[B, *S] -> [B, C]`."""
         z = self.score(x)
         return z[:, None] if self.task == "regression" else torch.stack([-z / 2, z / 2], 1)
 

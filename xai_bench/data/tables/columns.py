@@ -1,4 +1,4 @@
-"""Columns of a table: what is missing, how it is filled, encoded, and split into groups.
+"""Columns of a table: how gaps are filled, values encoded, and rows split into groups.
 
 Everything that is learned (means, modes, scales, categories, medians) is learned on training rows.
 """
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_CATEGORIES = 100
-"""More different texts than this in a column nobody declared look like names or dates."""
+"""A text column with more different values than this is refused unless it is declared."""
 STRAY = 0.2
-"""A text column with a smaller share of texts that are no numbers is taken for a broken number."""
+"""A text column with a smaller share of texts that are no numbers is a broken number column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Axis:
     """Which values a column has and where they are in x, at `(value - mean) / scale`.
 
     Attributes:
-        n_elements: elements of x that stand for it.
-        coded: whether they are a category in one-hot form; the rest then says nothing.
-        lowest, highest: what no value can pass, where the column tells.
+        n_elements: how many elements of x the column has.
+        coded: whether they are a category in one-hot form; the numbers below then mean nothing.
+        lowest, highest: bounds that follow from the values, such as those of two values.
         origin, step: values are `origin + k * step`; a step of 0 allows any.
         labels: the categories, one per element.
     """
@@ -50,7 +50,7 @@ class Axis:
     labels: tuple[str, ...] = ()
 
     def elements(self) -> tuple[Element, ...]:
-        """What its elements say in the words of the file."""
+        """Each element of x in the units and labels of the file."""
         if self.coded:
             return tuple(Element(label=label) for label in self.labels)
         return (Element(self.mean, self.scale),)
@@ -60,12 +60,16 @@ class Column(Protocol):
     """One column; `N` rows."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name in the file."""
+        ...
 
-    def axis(self, train: Tensor) -> Axis: ...
+    def axis(self, train: Tensor) -> Axis:
+        """Which values it has, learned on the rows `train`."""
+        ...
 
     def encoded(self, train: Tensor) -> Tensor:
-        """`[N, E]` float32 without gaps: all that stands for this column in x."""
+        """`[N, E]` float32 without gaps: the elements of x for this column."""
         ...
 
     def groups(self, train: Tensor) -> tuple[Tensor, tuple[str, ...]]:
@@ -81,27 +85,29 @@ class Numbers:
     values: Tensor
 
     def encoded(self, train: Tensor) -> Tensor:
+        """`[N, 1]` float32, standardised on the training rows."""
         return standardise(self._filled(train), train)[:, None]
 
     def groups(self, train: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """Two values are two groups; more are cut at the training median."""
         values = self._filled(train)
-        found = values.unique()
-        if len(found) <= 2:
-            return torch.searchsorted(found, values), tuple(value_name(v) for v in found.tolist())
+        distinct = values.unique()
+        if len(distinct) <= 2:
+            names = tuple(value_name(value) for value in distinct.tolist())
+            return torch.searchsorted(distinct, values), names
         middle = float(values[train].median())
         name = value_name(middle)
         return (values > middle).long(), (f"up to {name}", f"above {name}")
 
     def axis(self, train: Tensor) -> Axis:
-        """Two values are all there are; whole numbers stay whole."""
+        """A column of two values has no others; one of whole numbers has steps of 1."""
         mean, scale = (float(m) for m in moments(self._filled(train), train))
-        seen = self.values[train]
-        seen = seen[~seen.isnan()]
-        low, high = seen.min().item(), seen.max().item()
-        if len(seen.unique()) == 2:
+        values = self.values[train]
+        values = values[~values.isnan()]
+        low, high = values.min().item(), values.max().item()
+        if len(values.unique()) == 2:
             return Axis(1, False, mean, scale, low, high, low, high - low)
-        return Axis(1, False, mean, scale, step=float(bool((seen == seen.floor()).all())))
+        return Axis(1, False, mean, scale, step=float(bool((values == values.floor()).all())))
 
     def _filled(self, train: Tensor) -> Tensor:
         mean = self.values[train].nanmean()
@@ -125,27 +131,31 @@ class Categories:
     labels: tuple[str, ...]
 
     def encoded(self, train: Tensor) -> Tensor:
+        """`[N, E]` float32: one part per category of the training rows."""
         filled = self._filled(train)
-        found: Tensor = filled[train].unique()
-        return (filled[:, None] == found).float()
+        categories: Tensor = filled[train].unique()
+        return (filled[:, None] == categories).float()
 
     def groups(self, train: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-        found, codes = self._filled(train).unique(return_inverse=True)
-        return codes, tuple(self.labels[code] for code in found.tolist())
+        """One group per category."""
+        categories, codes = self._filled(train).unique(return_inverse=True)
+        return codes, tuple(self.labels[code] for code in categories.tolist())
 
     def axis(self, train: Tensor) -> Axis:
-        found = self._filled(train)[train].unique().tolist()
-        return Axis(len(found), coded=True, labels=tuple(self.labels[code] for code in found))
+        """The categories of the training rows."""
+        categories = self._filled(train)[train].unique().tolist()
+        labels = tuple(self.labels[code] for code in categories)
+        return Axis(len(categories), coded=True, labels=labels)
 
     def _filled(self, train: Tensor) -> Tensor:
-        known = self.codes[train]
-        known = known[known >= 0]
-        if len(known) == 0:
+        present = self.codes[train]
+        present = present[present >= 0]
+        if len(present) == 0:
             raise ValueError(
                 f"column {self.name!r} has no values in the training part; drop it "
                 f"(data.drop=[{self.name}])"
             )
-        return torch.where(self.codes < 0, known.bincount().argmax(), self.codes)
+        return torch.where(self.codes < 0, present.bincount().argmax(), self.codes)
 
 
 def axes(columns: Iterable[Column], train: Tensor) -> dict[str, Axis]:
@@ -154,12 +164,15 @@ def axes(columns: Iterable[Column], train: Tensor) -> dict[str, Axis]:
 
 
 def elements(axes: Mapping[str, Axis]) -> tuple[Element, ...]:
-    """Of all columns, one after the other as in x."""
+    """The elements of all columns, one after the other as in x."""
     return tuple(element for axis in axes.values() for element in axis.elements())
 
 
 def read_column(column: pd.Series[Any], *, category: bool, number: bool) -> Column:
-    """`category` and `number`: what the user declared; else what is no number is a category."""
+    """The column as the user declared it; undeclared, text is a category.
+
+    Raises ValueError for dates, for text with very many values, and for text among numbers.
+    """
     import pandas as pd
 
     name = str(column.name)
@@ -169,14 +182,15 @@ def read_column(column: pd.Series[Any], *, category: bool, number: bool) -> Colu
         values = _numbers(column, declared=number)
         if values is not None:
             return Numbers(name, values)
-    codes, found = pd.factorize(column, sort=True)
-    if len(found) > MAX_CATEGORIES and not category:
+    codes, categories = pd.factorize(column, sort=True)
+    if len(categories) > MAX_CATEGORIES and not category:
         raise ValueError(
-            f"column {name!r} has {len(found)} different texts, such as {str(found[0])!r}, and "
+            f"column {name!r} has {len(categories)} different texts, such as "
+            f"{str(categories[0])!r}, and "
             f"looks like names or dates; drop it (data.drop=[{name}]) or name it in "
             f"data.categorical"
         )
-    labels = tuple(value_name(value) for value in found)
+    labels = tuple(value_name(value) for value in categories)
     return Categories(name, torch.from_numpy(codes.astype(np.int64)), labels)
 
 

@@ -1,4 +1,4 @@
-"""Which columns may change, and how far: from the words of a data config to the space of x."""
+"""Which columns may change, and how far: from a data config to the space of x."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from xai_bench.types import Actionability
 Bounds = Mapping[str, Sequence[float | None]]
 """Column -> [low, high] in the units of the file; None leaves an end open."""
 FINEST = 1e-4
-"""Steps smaller than this, in standard deviations, are as good as any value."""
+"""Steps smaller than this, in standard deviations, are treated as continuous."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a data config says: columns that never change, change one way only, or have bounds."""
+    """Columns that never change, change in one direction only, or have bounds."""
 
     immutable: Sequence[str] = ()
     increasing: Sequence[str] = ()
     decreasing: Sequence[str] = ()
     ranges: Bounds | None = None
 
-    def of(self, columns: Mapping[str, Axis]) -> Actionability:
-        """In the space of x, in which the columns lie one after the other."""
+    def actionability(self, columns: Mapping[str, Axis]) -> Actionability:
+        """The rules in the space of x, in which the columns lie one after the other.
+
+        Raises ValueError for unknown columns, categories with an order, and bounds that are none.
+        """
         self._check(columns)
         names, axes = list(columns), list(columns.values())
         widths = torch.tensor([axis.n_elements for axis in axes])
@@ -63,13 +66,13 @@ class Rules:
             "decreasing": self.decreasing,
             "ranges": list(self.ranges or ()),
         }
-        for what, names in {"immutable": self.immutable, **ordered}.items():
-            require_columns(names, axes, f"data.{what}:")
-        for what, names in ordered.items():
+        for setting, names in {"immutable": self.immutable, **ordered}.items():
+            require_columns(names, axes, f"data.{setting}:")
+        for setting, names in ordered.items():
             for name in names:
                 if axes[name].coded:
                     raise ValueError(
-                        f"data.{what}: column {name!r} holds categories, which have no order; "
+                        f"data.{setting}: column {name!r} holds categories, which have no order; "
                         f"name it in data.immutable or in data.numeric"
                     )
         for name, ends in (self.ranges or {}).items():
@@ -77,10 +80,11 @@ class Rules:
 
 
 def _check_ends(name: str, ends: object) -> None:
-    listed = list(ends) if isinstance(ends, Sequence) and not isinstance(ends, str) else []
-    numbers = [end for end in listed if isinstance(end, int | float)]
-    spare = [end for end in listed if end is not None and end not in numbers]
-    if len(listed) != 2 or spare or numbers != sorted(numbers):
+    """Raise ValueError unless `ends` are two rising numbers, either of which may be null."""
+    values = list(ends) if isinstance(ends, Sequence) and not isinstance(ends, str) else []
+    numbers = [value for value in values if isinstance(value, int | float)]
+    others = [value for value in values if value is not None and value not in numbers]
+    if len(values) != 2 or others or numbers != sorted(numbers):
         raise ValueError(
             f"data.ranges: column {name!r} has {ends!r}; expected [low, high], null for an open end"
         )

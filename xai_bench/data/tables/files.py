@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,19 +12,17 @@ from torch import Tensor
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path, require_columns
 from xai_bench.data.labels import AskedTask, read_labels
-from xai_bench.data.splits import FRACTIONS, divide, partition
+from xai_bench.data.splits import divide, partition
 from xai_bench.data.tables.columns import Column, axes, elements, read_column
-from xai_bench.data.tables.constraints import Rules
 from xai_bench.data.tables.frames import filtered, read_frame, recoded
+from xai_bench.data.tables.settings import FileSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Missing = Literal["mean", "drop", "error"]
-
 
 @dataclass(frozen=True)
-class CustomTable:
+class CustomTable(FileSettings):
     """Your own table: a CSV or Parquet file and the name of its target column.
 
     Numbers are standardised on the training part, and so is the target of a regression. Text
@@ -33,15 +31,7 @@ class CustomTable:
     Attributes:
         task: `auto` takes text and up to 20 different whole numbers for classes.
         features: the only columns used as features; None uses all but the target and `drop`.
-        drop: columns that are never features.
-        categorical, numeric: columns whose kind is declared rather than seen.
-        sensitive: columns that give groups. They stay features unless they are dropped. A number
-            with more than two values is cut at its training median.
-        immutable: columns that no counterfactual may change.
-        increasing, decreasing: number columns that may only go up, or only down.
-        ranges: column -> [low, high], in the units of the file; null leaves an end open.
-        missing: `mean` fills gaps with the training mean, or the most frequent category; `drop`
-            drops rows with gaps; `error` refuses them.
+        numeric: columns that are numbers, or the file is refused.
         where: keep only these rows, as a pandas query over any columns of the file.
         recode: column -> {value: other value}, applied before anything is read from it.
         names: column names of a file without a header.
@@ -54,25 +44,16 @@ class CustomTable:
     target: str
     task: AskedTask = "auto"
     features: Sequence[str] | None = None
-    drop: Sequence[str] = ()
-    categorical: Sequence[str] = ()
     numeric: Sequence[str] = ()
-    sensitive: Sequence[str] = ()
-    missing: Missing = "mean"
     where: str = ""
     recode: Mapping[str, Mapping[Any, Any]] | None = None
     names: Sequence[str] | None = None
     na_values: Sequence[str] = ()
     separator: str = ","
     test_path: str | None = None
-    fractions: Sequence[float] = FRACTIONS
-    split_seed: int = 0
-    immutable: Sequence[str] = ()
-    increasing: Sequence[str] = ()
-    decreasing: Sequence[str] = ()
-    ranges: Mapping[str, Sequence[float | None]] | None = None
 
     def load(self) -> Bundle:
+        """Read, split and scale. Raises ValueError with one sentence for a user's mistake."""
         import pandas as pd
 
         frame = self._read(self.path)
@@ -82,7 +63,7 @@ class CustomTable:
         return self.bundle(frame, n_first)
 
     def bundle(self, frame: pd.DataFrame, n_first: int) -> Bundle:
-        """From a frame with rows 0, 1, ...; those from `n_first` on are an official test part."""
+        """The data of a frame with rows 0, 1, ...; from `n_first` on, an official test part."""
         self._check_names(frame)
         frame = self._without_gaps(recoded(filtered(frame, self.where), self.recode or {}))
         labels = read_labels(frame[self.target].to_numpy(), self.target, self.task)
@@ -93,17 +74,16 @@ class CustomTable:
         x, units = _encoded(columns, parts.train)
         groups = {n: self._column(frame, n).groups(parts.train) for n in self.sensitive}
         column_axes = axes(columns, parts.train)
-        rules = Rules(self.immutable, self.increasing, self.decreasing, self.ranges)
-        codes = {name: found[0] for name, found in groups.items()}
+        codes = {name: group_codes for name, (group_codes, _) in groups.items()}
         return Bundle(
             labels.task,
             self.modality,
             *divide(x, labels.scaled(parts), units, parts, codes),
             unit_names=tuple(names),
             class_names=labels.class_names,
-            group_names={name: found[1] for name, found in groups.items()},
+            group_names={name: group_names for name, (_, group_names) in groups.items()},
             sensitive=_sensitive(names, self.sensitive, units),
-            actionability=rules.of(column_axes),
+            actionability=self.rules.actionability(column_axes),
             elements=elements(column_axes),
         )
 
@@ -119,11 +99,11 @@ class CustomTable:
             raise ValueError(f"data.missing must be mean, drop or error; found {self.missing!r}")
 
     def _features(self, frame: pd.DataFrame) -> list[str]:
-        asked = list(frame.columns if self.features is None else self.features)
-        found = [name for name in asked if name not in {self.target, *self.drop}]
-        if not found:
+        columns = list(frame.columns if self.features is None else self.features)
+        features = [name for name in columns if name not in {self.target, *self.drop}]
+        if not features:
             raise ValueError("the table has no feature columns beside the target and data.drop")
-        return found
+        return features
 
     def _column(self, frame: pd.DataFrame, name: str) -> Column:
         return read_column(

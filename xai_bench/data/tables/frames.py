@@ -1,4 +1,4 @@
-"""Reading a file into a frame, and what is changed in it before anything is learned from it."""
+"""Reading a file into a frame; filtering and recoding it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXPECTED = "expected a table: a line of column names, then a row per line"
 def read_frame(
     path: Path, names: Sequence[str] | None, na_values: Sequence[str], separator: str
 ) -> pd.DataFrame:
-    """A CSV (also gzipped) or Parquet file with at least one row."""
+    """The frame of a CSV (also gzipped) or Parquet file. Raises ValueError where it has no rows."""
     import pandas as pd
 
     try:
@@ -28,9 +28,9 @@ def read_frame(
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty; {_EXPECTED}") from error
     except (OSError, ValueError, EOFError, pd.errors.ParserWarning) as error:
-        told = " ".join(str(error).split()).rstrip(".")
+        reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(
-            f"{path} cannot be read as a table: {told}; {_EXPECTED}, its values separated by "
+            f"{path} cannot be read as a table: {reason}; {_EXPECTED}, its values separated by "
             f"{separator!r} (data.separator)"
         ) from error
     if frame.empty:
@@ -59,7 +59,7 @@ def _read_csv(
 
 
 def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows that a pandas query keeps; the index goes on to number them as in the file."""
+    """The rows that a pandas query keeps, with the index that numbers them as in the file."""
     if not where:
         return frame
     try:
@@ -74,15 +74,18 @@ def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def recoded(frame: pd.DataFrame, recode: Mapping[str, Mapping[Any, Any]]) -> pd.DataFrame:
-    """Values replaced column by column, as `{column: {value: other value}}` says."""
+    """The frame with `{column: {value: other value}}` applied.
+
+    Raises ValueError where a column holds none of the values.
+    """
     changed = {}
     for name, new in recode.items():
-        named = frame[name].isin(list(new))
-        if not named.any():
+        matches = frame[name].isin(list(new))
+        if not matches.any():
             raise ValueError(
                 f"data.recode: column {name!r} holds none of {list(new)}; it holds values such as "
                 f"{frame[name].unique()[:5].tolist()}"
             )
-        column = frame[name].astype(object).where(~named, frame[name].map(dict(new)))
+        column = frame[name].astype(object).where(~matches, frame[name].map(dict(new)))
         changed[name] = column.infer_objects()
     return frame.assign(**changed)

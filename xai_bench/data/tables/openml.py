@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from xai_bench.data.bundle import Bundle, Modality
-from xai_bench.data.splits import FRACTIONS
-from xai_bench.data.tables.files import CustomTable, Missing
+from xai_bench.data.tables.files import CustomTable
 from xai_bench.data.tables.frames import read_frame
+from xai_bench.data.tables.settings import FileSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class OpenMl:
+class OpenMl(FileSettings):
     """A table from openml.org by name and version; downloaded once, and only if `download` is true.
 
     `target` defaults to the one OpenML names. Everything else is as in `custom_table`.
@@ -32,41 +31,20 @@ class OpenMl:
     cache: str
     download: bool = False
     target: str | None = None
-    categorical: Sequence[str] = ()
-    sensitive: Sequence[str] = ()
-    drop: Sequence[str] = ()
-    missing: Missing = "mean"
-    fractions: Sequence[float] = FRACTIONS
-    split_seed: int = 0
-    immutable: Sequence[str] = ()
-    increasing: Sequence[str] = ()
-    decreasing: Sequence[str] = ()
-    ranges: Mapping[str, Sequence[float | None]] | None = None
 
     def load(self) -> Bundle:
+        """Read the downloaded table. Raises ValueError where it is absent and not to be fetched."""
         if not self.file.exists():
             self._fetch()
         frame = read_frame(self.file, None, (), ",")
-        table = CustomTable(
-            str(self.file),
-            # OpenML's own target is kept in the last column.
-            self.target or str(frame.columns[-1]),
-            categorical=self.categorical,
-            sensitive=self.sensitive,
-            drop=self.drop,
-            missing=self.missing,
-            fractions=self.fractions,
-            split_seed=self.split_seed,
-            immutable=self.immutable,
-            increasing=self.increasing,
-            decreasing=self.decreasing,
-            ranges=self.ranges,
-        )
+        # OpenML's own target is kept in the last column.
+        target = self.target or str(frame.columns[-1])
+        table = CustomTable(str(self.file), target, **self.file_settings())
         return table.bundle(frame, len(frame))
 
     @property
     def file(self) -> Path:
-        """Where the table is kept."""
+        """The Parquet file that the table is kept in."""
         return Path(self.cache).expanduser() / f"{self.name}-{self.version}.parquet"
 
     def _fetch(self) -> None:
@@ -78,12 +56,12 @@ class OpenMl:
         from sklearn.datasets import fetch_openml
 
         log.info("downloading %s version %s from OpenML", self.name, self.version)
-        found = fetch_openml(self.name, version=self.version, as_frame=True, data_home=self.cache)
-        _keep(found.data.assign(**found.target.to_frame()), self.file)
+        bunch = fetch_openml(self.name, version=self.version, as_frame=True, data_home=self.cache)
+        _write(bunch.data.assign(**bunch.target.to_frame()), self.file)
 
 
-def _keep(frame: pd.DataFrame, file: Path) -> None:
-    """Written whole or not at all."""
+def _write(frame: pd.DataFrame, file: Path) -> None:
+    """Write the whole table or nothing: an interrupted download leaves a temporary file only."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".tmp")
     frame.to_parquet(unfinished, index=False)
