@@ -69,7 +69,7 @@ def boosted_nodes_of(predictor: Any, loading: Tensor) -> Nodes:
         value=column("value")[:, None] * loading,
         missing_left=column("missing_go_to_left") > 0,
         category_set=torch.where(column("is_categorical") > 0, column("bitset_idx").long(), -1),
-        left_categories=_bits(found.raw_left_cat_bitsets),
+        left_categories=_bits(predictor.raw_left_cat_bitsets),
     )
 
 

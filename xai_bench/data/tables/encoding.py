@@ -200,7 +200,7 @@ class TableEncoding:
     def actionability(self, rules: Rules | None = None) -> Actionability:
         """What counterfactuals may change, by the columns themselves and by the rules."""
         axes = {name: axis for column in self.columns for name, axis in column.axes().items()}
-        return (rules or Rules()).of(axes)
+        return (rules or Rules()).actionability(axes)
 
     def encode(self, table: Any) -> Tensor:
         """`[N, E]` float64. Raises ValueError for other columns than those it was made of."""

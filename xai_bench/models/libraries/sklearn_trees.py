@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xai_bench.models.estimators import mix_votes
 from xai_bench.models.libraries.table_model import (
     Bools,
     TableTrees,
@@ -15,7 +16,6 @@ from xai_bench.models.libraries.table_model import (
     require_identity,
     require_logits,
 )
-from xai_bench.models.sklearn import mixed
 from xai_bench.models.tree_nodes import boosted_nodes_of, nodes_of, stacked
 from xai_bench.types import Column, TreeStructure, Unsupported
 
@@ -59,7 +59,7 @@ def _single(estimator: Any, column: Column, floor: float) -> TreeStructure:
     nodes = nodes_of(estimator.tree_)
     if not hasattr(estimator, "classes_"):
         return stacked([nodes])
-    shares = torch.from_numpy(mixed(nodes.value.numpy(), floor))
+    shares = torch.from_numpy(mix_votes(nodes.value.numpy(), floor))
     return stacked([replace(nodes, value=shares.log() if column == "outputs" else shares)])
 
 
@@ -73,7 +73,8 @@ def _forest(estimator: Any, column: Column, floor: float) -> TreeStructure:
             "use target=predicted_probability"
         )
     trees = [
-        replace(tree, value=torch.from_numpy(mixed(tree.value.numpy(), floor))) for tree in trees
+        replace(tree, value=torch.from_numpy(mix_votes(tree.value.numpy(), floor)))
+        for tree in trees
     ]
     return stacked(trees, 1 / len(trees))
 
