@@ -1,4 +1,4 @@
-"""What an evaluation yields: per-sample scores, and a stated outcome for everything asked for."""
+"""What an evaluation yields: per-sample scores, and an outcome for every explainer and metric."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ExplainerResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What the model of a cell says of the explained samples.
+    """The outputs of a cell's model for the explained samples, with targets and labels.
 
     Attributes:
         outputs: `[N, C]` logits of a classifier, `[N, 1]` values of a regressor.
@@ -100,12 +100,12 @@ class Cell:
         data, model, view, target, baseline_explain, baseline_measure: names, as in `conf/`.
         config: the part of the resolved configuration that the key is a hash of.
         fingerprint: of the data.
-        model_scores: how good the model is on its test part, e.g. `accuracy`.
+        model_scores: of the model on its test part, e.g. `accuracy`.
         history: one mapping of numbers per training epoch.
         environment: versions, threads, processor, git commit.
         groups: sensitive column -> `[N]` long codes of the evaluated samples.
         group_names: sensitive column -> name of each code.
-        outcome: skipped or failed where no explanation could be tried at all.
+        outcome: skipped or failed where the model itself could not be had.
     """
 
     key: str

@@ -21,7 +21,7 @@ from xai_bench.core import actionability, counterfactuals, model_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.tables.files import CustomTable
 from xai_bench.results import ExplainerResult
-from xai_bench.results.tracking.counterfactual_table import _number, what_to_change
+from xai_bench.results.tracking.counterfactual_table import _number, counterfactual_table
 from xai_bench.types import Actionability, Explanation, Fitted, Unsupported
 
 EXPLAINERS = ["wachter", "growing_spheres", "nearest_unlike_neighbour", "dice"]
@@ -430,7 +430,7 @@ def test_without_counterfactuals_there_is_nothing_to_score(name: str) -> None:
         score(name, classifier(), None)
 
 
-def test_what_to_change_is_told_as_a_table() -> None:
+def test_counterfactuals_are_written_as_a_table() -> None:
     world = toy_worlds.tabular().take(torch.tensor([0, 1]))
     x = world.inputs.x
     moved = x[:, None].repeat(1, 2, 1)
@@ -447,15 +447,15 @@ def test_what_to_change_is_told_as_a_table() -> None:
         Explanation(x, counterfactuals=moved),
     )
     inputs = {"x": x, "units": world.inputs.units}
-    told = what_to_change(one, inputs, ["id", "age", "hours", "colour", "rooms"])
+    told = counterfactual_table(one, inputs, ["id", "age", "hours", "colour", "rooms"])
     assert told is not None
     rows = told.splitlines()[2:]
     assert rows[0] == f"| 0 | age: {x[0, 1]:.2f} → {x[0, 1] + 2:.2f}; colour: another |"
     assert rows[1:] == ["| 0 | nothing |", "| 1 | nothing |", "| 1 | *not found* |"]
-    assert what_to_change(replace(one, explanation=Explanation(x)), inputs, []) is None
+    assert counterfactual_table(replace(one, explanation=Explanation(x)), inputs, []) is None
 
 
-def test_what_to_change_is_told_in_the_words_of_the_file() -> None:
+def test_counterfactuals_are_written_in_the_units_of_the_file() -> None:
     frame = pd.DataFrame(
         {
             "age": [20, 30, 40, 50, 60] * 20,
@@ -475,7 +475,7 @@ def test_what_to_change_is_told_in_the_words_of_the_file() -> None:
         Explanation(x, counterfactuals=moved[:, None]),
     )  # fmt: skip
     inputs = {"x": x, "units": bundle.test.units[:1]}
-    told = what_to_change(one, inputs, bundle.unit_names, bundle.elements)
+    told = counterfactual_table(one, inputs, bundle.unit_names, bundle.elements)
     words = ["full", "none", "part"]
     years = age.mean + age.scale * x[0, 0].item()
     expected = {f"age: {years:.0f} → 33", f"work: {words[was]} → {words[(was + 1) % 3]}"}

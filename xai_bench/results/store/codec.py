@@ -1,4 +1,4 @@
-"""Between the values in `outcomes` and the bytes of files. The same value gives the same bytes."""
+"""From result values to the bytes of files and back. The same value gives the same bytes."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def cell_fields(cell: Cell) -> dict[str, Any]:
 def cell_from(
     fields: Mapping[str, Any], environment: Mapping[str, str], groups: Mapping[str, Tensor]
 ) -> Cell:
+    """The cell whose `cell_fields`, environment and groups were stored."""
     return Cell(
         **{name: fields[name] for name in _NAMES},
         config=fields["config"],
@@ -120,9 +121,10 @@ def tensors(values: Mapping[str, Tensor], names: Iterable[str] = ()) -> bytes:
 
 def parquet(scores: Iterable[Scores], index: Tensor) -> bytes:
     """Long format, one row per sample; one row with index -1 for what is skipped or failed."""
-    ordered = sorted(scores, key=lambda one: (one.metric, one.key))
-    tables = [_rows(one, index.numpy()) for one in ordered]
+    ordered = sorted(scores, key=lambda s: (s.metric, s.key))
+    tables = [_table(s, index.numpy()) for s in ordered]
     sink = pa.BufferOutputStream()
+    # One dictionary per column: else the bytes would depend on how the tables were put together.
     table = pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries()
     pq.write_table(table, sink, compression="zstd", write_statistics=False)
     return bytes(sink.getvalue().to_pybytes())
@@ -140,40 +142,42 @@ def scores(content: bytes, index: Tensor) -> list[Scores]:
         return []
     starts = np.flatnonzero((metric[1:] != metric[:-1]) | (key[1:] != key[:-1])) + 1
     bounds = [0, *starts.tolist(), len(metric)]
-    return [_one(table[a:b], index) for a, b in pairwise(bounds)]
+    return [_scores(table[a:b], index) for a, b in pairwise(bounds)]
 
 
-def _rows(one: Scores, index: np.ndarray[Any, Any]) -> Any:
-    ok = one.outcome.status == "ok"
-    if ok and len(one.values) != len(index):
+def _table(scores: Scores, index: np.ndarray[Any, Any]) -> Any:
+    """The rows of one metric. Raises ValueError unless there is one score per sample."""
+    ok = scores.outcome.status == "ok"
+    if ok and len(scores.values) != len(index):
         raise ValueError(
-            f"metric '{one.metric}' has {len(one.values)} scores for {len(index)} samples"
+            f"metric '{scores.metric}' has {len(scores.values)} scores for {len(index)} samples"
         )
     columns = {
-        "metric": one.metric,
-        "metric_key": one.key,
-        "category": one.category,
-        "higher_is_better": one.higher_is_better,
-        "reproducible": one.reproducible,
-        "status": one.outcome.status,
-        "reason": one.outcome.reason,
-        "trace": one.outcome.trace,
+        "metric": scores.metric,
+        "metric_key": scores.key,
+        "category": scores.category,
+        "higher_is_better": scores.higher_is_better,
+        "reproducible": scores.reproducible,
+        "status": scores.outcome.status,
+        "reason": scores.outcome.reason,
+        "trace": scores.outcome.trace,
     }
     samples = index if ok else np.array([-1])
-    values = one.values.double().numpy() if ok else np.array([np.nan])
+    values = scores.values.double().numpy() if ok else np.array([np.nan])
     arrays = [_repeat(columns[name], len(samples), SCHEMA.field(name).type) for name in columns]
     numbers = [pa.array(samples, pa.int64()), pa.array(values, pa.float64())]
     return pa.table([*arrays, *numbers], schema=SCHEMA)
 
 
 def _repeat(value: Any, times: int, kind: Any) -> Any:
-    """One value `times` times."""
+    """An Arrow column that holds one value `times` times."""
     if kind != _LABEL:
         return pa.array([value] * times, kind)
     return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([value]))
 
 
-def _one(table: Any, index: Tensor) -> Scores:
+def _scores(table: Any, index: Tensor) -> Scores:
+    """The metric whose rows these are. Raises ValueError where they belong to other samples."""
     first = table.slice(0, 1).to_pylist()[0]
     outcome = Outcome(first["status"], first["reason"], first["trace"])
     values = torch.empty(0, dtype=torch.float64)
@@ -193,9 +197,9 @@ def _one(table: Any, index: Tensor) -> Scores:
 
 
 def _plain(numbers: Mapping[str, float]) -> dict[str, float | str]:
-    """Infinite and undefined numbers as text, for JSON has no word for them."""
-    found = {name: float(value) for name, value in numbers.items()}
-    return {name: v if np.isfinite(v) else repr(v) for name, v in found.items()}
+    """Infinite and undefined numbers as text, because JSON cannot write them."""
+    floats = {name: float(value) for name, value in numbers.items()}
+    return {name: v if np.isfinite(v) else repr(v) for name, v in floats.items()}
 
 
 def _numbers(plain: Mapping[str, float | str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all; a torn one is as good as absent, and is told of."""
+"""Files that appear whole or not at all; a damaged one is treated as absent, with a warning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-TORN = (OSError, ValueError, KeyError, TypeError, SafetensorError)
+DAMAGED = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 """What reading a damaged file may raise; Arrow's errors are ValueErrors or OSErrors."""
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed writer left half written; for who alone may write there."""
+    """Remove the temporary files of killed writers. Only for the holder of the folder's lock."""
     for path in folder.glob("**/.*.*"):
         if path.suffix[1:].isdigit():
             path.unlink(missing_ok=True)
@@ -44,10 +44,10 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Tell in one sentence that nothing can be written to `folder`.
+    """Turn an error of the operating system into one sentence about `folder`.
 
     Raises:
-        ValueError: the operating system refused.
+        ValueError: nothing can be written there.
     """
     try:
         yield
@@ -59,54 +59,54 @@ def writable(folder: Path) -> Iterator[None]:
 
 
 def dumps(value: Any) -> bytes:
-    """The same value gives the same bytes: sorted keys, no NaN."""
+    """A value as JSON, always in the same bytes: sorted keys, no NaN."""
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode()
 
 
 def loads(path: Path) -> Any:
-    """The content of a JSON file; None where it is absent or torn."""
+    """The content of a JSON file; None where it is absent or damaged."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        torn(path, error)
+        warn_damaged(path, error)
         return None
 
 
 def tensors(path: Path, wanted: Collection[str] | None = None) -> dict[str, Tensor] | None:
-    """The tensors of a safetensors file, all or the `wanted` ones; None where absent or torn."""
+    """The tensors of a safetensors file, all or the `wanted` ones; None where absent or damaged."""
     if not path.exists():
         return None
     try:
         with safe_open(path, "pt") as file:
-            found = [name for name in file.keys() if wanted is None or name in wanted]  # noqa: SIM118
-            return {name: file.get_tensor(name) for name in found}
-    except TORN as error:
-        torn(path, error)
+            stored = [name for name in file.keys() if wanted is None or name in wanted]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in stored}
+    except DAMAGED as error:
+        warn_damaged(path, error)
         return None
 
 
 def names(path: Path) -> list[str]:
-    """The names in the header of a safetensors file."""
+    """The names in the header of a safetensors file; none where it is absent or damaged."""
     if not path.exists():
         return []
     try:
         with safe_open(path, "pt") as file:
-            found: list[str] = json.loads(file.metadata()["names"])
-            return found
-    except TORN as error:
-        torn(path, error)
+            return [str(name) for name in json.loads(file.metadata()["names"])]
+    except DAMAGED as error:
+        warn_damaged(path, error)
         return []
 
 
-def torn(path: Path, error: Exception) -> None:
+def warn_damaged(path: Path, error: Exception) -> None:
+    """Log that a file is treated as absent, so that it is computed again."""
     log.warning("%s cannot be read (%s) and is treated as absent", path, error)
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename last; only POSIX lets a folder be opened for it."""
+    """Make a rename survive a power failure; only POSIX can open a folder for that."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

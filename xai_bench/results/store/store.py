@@ -1,4 +1,4 @@
-"""The truth: content-addressed files of attributions and per-sample scores.
+"""The results of all runs: content-addressed files of attributions and per-sample scores.
 
     <root>/store/<cell>/                cell.json machine.json groups.safetensors inputs.safetensors
                                         elements.json predictions.safetensors
@@ -14,11 +14,11 @@ studies with other settings of the same explainer or metric share a store and ne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 from torch import Tensor
@@ -32,12 +32,14 @@ from xai_bench.types import Element, Inputs
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+T = TypeVar("T")
+
 _SCORES = {True: "scores.parquet", False: "costs.parquet"}
 
 
 @dataclass(frozen=True)
 class StudyManifest:
-    """What one study asks of one cell, and the commands that asked.
+    """Which explanations and metrics of one cell belong to a study, and the commands that ran.
 
     Attributes:
         explanations: name -> regime -> content address.
@@ -53,7 +55,7 @@ class StudyManifest:
     def wanted(self) -> Iterator[tuple[str, str, str, bool]]:
         """Name, content address, regime, and whether the settings were tuned.
 
-        Settings that were tuned to what ships compete under both regimes.
+        Where tuning chose the shipped settings, one address competes under both regimes.
         """
         for name, keys in self.explanations.items():
             regimes: dict[tuple[str, bool], list[str]] = {}
@@ -62,14 +64,25 @@ class StudyManifest:
             for (key, tuned), names in regimes.items():
                 yield name, key, "; ".join(names), tuned
 
-    def with_(self, found: Sequence[ExplainerResult]) -> StudyManifest:
-        """With more explanations; the same name under the same regime is replaced."""
+    def extended(
+        self, results: Sequence[ExplainerResult], metrics: Mapping[str, str], command: str
+    ) -> StudyManifest:
+        """With more explanations, metrics and a command.
+
+        The same name under the same regime is replaced.
+        """
         explanations = {name: dict(keys) for name, keys in self.explanations.items()}
-        for one in found:
-            explanations.setdefault(one.explainer, {}).pop("", None)
-            explanations[one.explainer][one.regime] = one.key
-        tuned = {one.key: one.tuning for one in found if one.tuning is not None}
-        return replace(self, explanations=explanations, tuning={**self.tuning, **tuned})
+        for result in results:
+            # Manifests of version 0.1.0 have an address without a regime: it is superseded.
+            explanations.setdefault(result.explainer, {}).pop("", None)
+            explanations[result.explainer][result.regime] = result.key
+        tuned = {r.key: r.tuning for r in results if r.tuning is not None}
+        return StudyManifest(
+            explanations,
+            {**self.metrics, **metrics},
+            tuple(dict.fromkeys([*self.commands, command])),
+            {**self.tuning, **tuned},
+        )
 
 
 @dataclass(frozen=True)
@@ -79,10 +92,11 @@ class Store:
     root: Path
 
     def folder(self, cell_key: str, explanation_key: str = "") -> Path:
+        """The folder of a cell, or of one explanation in it."""
         return self.root / "store" / cell_key / explanation_key
 
     def write_cell(self, cell: Cell) -> None:
-        """Raises ValueError where the folder cannot be written; so do all writers here."""
+        """Store a cell. Like every writer here, raises ValueError where nothing can be written."""
         folder = self.folder(cell.key)
         with self._writing(folder):
             files.write(folder / "machine.json", files.dumps(dict(cell.environment)))
@@ -90,17 +104,16 @@ class Store:
             files.write(folder / "cell.json", files.dumps(codec.cell_fields(cell)))
 
     def read_cell(self, key: str) -> Cell | None:
+        """The cell of this content address; None where it is absent or damaged."""
         folder = self.folder(key)
         fields = files.loads(folder / "cell.json")
         if fields is None:
             return None
         environment = files.loads(folder / "machine.json")
         groups = files.tensors(folder / "groups.safetensors") or {}
-        try:
-            return codec.cell_from(fields, environment or {}, groups)
-        except files.TORN as error:
-            files.torn(folder / "cell.json", error)
-            return None
+        return _decoded(
+            lambda: codec.cell_from(fields, environment or {}, groups), folder / "cell.json"
+        )
 
     def write_inputs(
         self,
@@ -109,7 +122,7 @@ class Store:
         unit_names: Iterable[str] = (),
         elements: Iterable[Element] = (),
     ) -> None:
-        """Keep what was explained, for pictures and for whoever reads the attributions later."""
+        """Store the explained inputs, for pictures and for reading the attributions later."""
         folder = self.folder(cell_key)
         values = {"x": inputs.x, "units": inputs.units, "index": inputs.index}
         with self._writing(folder):
@@ -117,18 +130,20 @@ class Store:
             files.write(folder / "elements.json", files.dumps([asdict(e) for e in elements]))
 
     def read_inputs(self, cell_key: str) -> dict[str, Tensor] | None:
-        """`x`, `units` and `index`; None where they were not kept."""
+        """`x`, `units` and `index`; None where they are not stored."""
         return files.tensors(self.folder(cell_key) / "inputs.safetensors")
 
     def unit_names(self, cell_key: str) -> list[str]:
+        """One name per unit, where all samples share them; else empty."""
         return files.names(self.folder(cell_key) / "inputs.safetensors")
 
     def elements(self, cell_key: str) -> list[Element]:
-        found = files.loads(self.folder(cell_key) / "elements.json")
-        return [Element(**fields) for fields in found or []]
+        """One per element of x in the units of the file, for tables; else empty."""
+        stored = files.loads(self.folder(cell_key) / "elements.json")
+        return [Element(**fields) for fields in stored or []]
 
     def write_predictions(self, cell_key: str, predictions: Predictions) -> None:
-        """Keep what the model says of the explained samples, and what was true of them."""
+        """Store the outputs, targets and labels of the explained samples."""
         names = ("outputs", "targets", "labels")
         values = {name: getattr(predictions, name) for name in names}
         folder = self.folder(cell_key)
@@ -137,7 +152,7 @@ class Store:
             files.write(folder / "predictions.safetensors", content)
 
     def read_predictions(self, cell_key: str) -> Predictions | None:
-        """None where they were not kept."""
+        """The stored predictions; None where they are not stored."""
         path = self.folder(cell_key) / "predictions.safetensors"
         values = files.tensors(path)
         if values is None:
@@ -145,7 +160,7 @@ class Store:
         return Predictions(**values, class_names=tuple(files.names(path)))
 
     def write(self, cell_key: str, result: ExplainerResult) -> None:
-        """Add an explanation; scores already there under other content addresses stay."""
+        """Store a result; scores of other metrics that are stored already stay."""
         folder = self.folder(cell_key, result.key)
         values = codec.result_tensors(result)
         fields = codec.result_fields(result)
@@ -154,7 +169,7 @@ class Store:
             for reproducible, name in _SCORES.items():
                 new = [s for s in result.scores.values() if s.reproducible == reproducible]
                 old = _stored(folder / name, result.index)
-                merged = {(one.metric, one.key): one for one in [*old, *new]}
+                merged = {(s.metric, s.key): s for s in [*old, *new]}
                 files.write(folder / name, codec.parquet(merged.values(), result.index))
             measured = codec.flat({**self.measured(cell_key, result.key), **result.measured})
             if measured:
@@ -162,7 +177,7 @@ class Store:
             files.write(folder / "explanation.json", files.dumps(fields))
 
     def measured(self, cell_key: str, explanation_key: str) -> dict[str, dict[str, Tensor]]:
-        """What was measured of an explanation to be drawn, as in `ExplainerResult.measured`."""
+        """The stored `ExplainerResult.measured`; empty where nothing is stored."""
         path = self.folder(cell_key, explanation_key) / "measured.safetensors"
         return codec.nested(files.tensors(path) or {})
 
@@ -174,9 +189,10 @@ class Store:
         *,
         attribution: bool = True,
     ) -> ExplainerResult | None:
-        """One explanation with the scores of `metrics` (name -> key); all scores without.
+        """One result with the scores of `metrics` (name -> key), or with all scores.
 
-        Of several settings of one metric that are stored, only `metrics` tells which is meant.
+        A metric may be stored under several settings; only the key says which one is meant. Without
+        `attribution`, the explanation is left out. None where it is absent or damaged.
         """
         folder = self.folder(cell_key, explanation_key)
         fields = files.loads(folder / "explanation.json")
@@ -184,25 +200,24 @@ class Store:
         values = files.tensors(folder / "attribution.safetensors", wanted)
         if fields is None or values is None:
             return None
-        found = [s for name in _SCORES.values() for s in _stored(folder / name, values["index"])]
-        try:
-            return codec.result_from(fields, values, _wanted(found, metrics))
-        except files.TORN as error:
-            files.torn(folder / "explanation.json", error)
-            return None
+        scores = [s for name in _SCORES.values() for s in _stored(folder / name, values["index"])]
+        return _decoded(
+            lambda: codec.result_from(fields, values, _wanted(scores, metrics)),
+            folder / "explanation.json",
+        )
 
     def add_to_study(
         self,
         study: str,
         cell: Cell,
-        explanations: Sequence[ExplainerResult],
+        results: Sequence[ExplainerResult],
         command: str,
         metrics: Mapping[str, str],
     ) -> None:
-        """Say which explanations and metrics (name -> key) a study is about, besides earlier ones.
+        """Add results and metrics (name -> key) to the study's manifest of a cell.
 
-        An explainer may be there under several regimes, such as budgets; of one regime the later
-        one counts.
+        An explainer may be in it under several regimes, such as budgets; under one regime the later
+        result counts.
 
         A cell of the same configuration, from older code, data or libraries, leaves the study; its
         results stay in the store.
@@ -214,30 +229,23 @@ class Store:
             raise ValueError(f"study '{study}' must be letters, digits, '_', '-' and '.' only")
         path = self.root / "studies" / study / f"{cell.key}.json"
         with self._writing(path.parent):
-            earlier = self.study_manifest(study, cell.key)
-            asked = earlier.with_(explanations)
-            fields = {
-                "cell": cell.key,
-                "explanations": asked.explanations,
-                "metrics": {**earlier.metrics, **metrics},
-                "commands": list(dict.fromkeys([*earlier.commands, command])),
-                "tuning": asked.tuning,
-            }
-            files.write(path, files.dumps(fields))
-            self._supersede(path, cell)
+            manifest = self.study_manifest(study, cell.key).extended(results, metrics, command)
+            files.write(path, files.dumps({"cell": cell.key, **asdict(manifest)}))
+            self._remove_older(path, cell)
 
-    def _supersede(self, path: Path, cell: Cell) -> None:
+    def _remove_older(self, path: Path, cell: Cell) -> None:
+        """Remove the manifests of cells that differ from this one in code, data or libraries."""
         for other in path.parent.glob("*.json"):
             older = None if other == path else self.read_cell(other.stem)
             if older is not None and older.config == cell.config:
                 other.unlink()
 
     def study_manifest(self, study: str, cell_key: str) -> StudyManifest:
-        """What the study asks of a cell; nothing where it was never enlisted."""
+        """The study's manifest of a cell; an empty one where the cell is not part of the study."""
         fields = files.loads(self.root / "studies" / study / f"{cell_key}.json") or {}
-        known = fields.get("explanations", {})
+        listed = fields.get("explanations", {})
         return StudyManifest(
-            {name: {"": keys} if isinstance(keys, str) else keys for name, keys in known.items()},
+            {name: {"": keys} if isinstance(keys, str) else keys for name, keys in listed.items()},
             fields.get("metrics", {}),
             tuple(fields.get("commands", ())),
             fields.get("tuning", {}),
@@ -246,22 +254,28 @@ class Store:
     def explanations(
         self, study: str, cell_key: str, *, attributions: bool = True
     ) -> list[ExplainerResult]:
-        """What is known of the explanations that a study asks of one cell, under its names."""
-        asked = self.study_manifest(study, cell_key)
+        """The stored results that belong to a study in one cell, under the study's names."""
+        manifest = self.study_manifest(study, cell_key)
         return [
-            replace(one, explainer=name, regime=regime, tuning=asked.tuning[key] if tuned else None)
-            for name, key, regime, tuned in asked.wanted()
-            if (one := self.read(cell_key, key, asked.metrics, attribution=attributions))
+            replace(
+                result,
+                explainer=name,
+                regime=regime,
+                tuning=manifest.tuning[key] if tuned else None,
+            )
+            for name, key, regime, tuned in manifest.wanted()
+            if (result := self.read(cell_key, key, manifest.metrics, attribution=attributions))
         ]
 
     def studies(self) -> list[str]:
+        """The names of all studies with at least one cell, in alphabetical order."""
         folders = (self.root / "studies").glob("*/")
         return sorted(folder.name for folder in folders if any(folder.glob("*.json")))
 
     def cells(
         self, study: str, *, attributions: bool = True
     ) -> list[tuple[Cell, list[ExplainerResult]]]:
-        """The study's cells by data, model and seed, each with what is known of its explanations.
+        """The study's cells by data, model and seed, each with its stored results.
 
         Raises:
             ValueError: there is no such study.
@@ -272,11 +286,11 @@ class Store:
         cells = [cell for key in keys if (cell := self.read_cell(key))]
         return [
             (cell, self.explanations(study, cell.key, attributions=attributions))
-            for cell in sorted(cells, key=_order)
+            for cell in sorted(cells, key=_sort_key)
         ]
 
     def frame(self, study: str) -> DataFrame:
-        """Long, one row per scored sample: cell x explainer x metric x index."""
+        """Long format, one row per scored sample: cell x explainer x metric x index."""
         from xai_bench.results.store.frames import samples
 
         return samples(self.cells(study, attributions=False))
@@ -289,7 +303,7 @@ class Store:
 
     @contextmanager
     def _writing(self, folder: Path) -> Iterator[None]:
-        """One writer at a time in `folder`, where nothing is left half done by an earlier one."""
+        """Hold the lock of `folder`, and remove what a killed writer left in it."""
         with files.writable(self.root):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
@@ -298,27 +312,32 @@ class Store:
 
 
 def _stored(path: Path, index: Tensor) -> list[Scores]:
-    """The scores in one file; none where it is absent or torn."""
+    """The scores in one file; none where it is absent or damaged."""
     if not path.exists():
         return []
+    return _decoded(lambda: codec.scores(path.read_bytes(), index), path) or []
+
+
+def _decoded(decode: Callable[[], T], path: Path) -> T | None:
+    """The decoded content; None, with a warning about `path`, where it is damaged."""
     try:
-        return codec.scores(path.read_bytes(), index)
-    except files.TORN as error:
-        files.torn(path, error)
-        return []
+        return decode()
+    except files.DAMAGED as error:
+        files.warn_damaged(path, error)
+        return None
 
 
-def _order(cell: Cell) -> tuple[str | int, ...]:
+def _sort_key(cell: Cell) -> tuple[str | int, ...]:
     names = (cell.view, cell.target, cell.baseline_explain, cell.baseline_measure, cell.key)
     return (cell.data, cell.model, cell.seed, *names)
 
 
-def _wanted(found: Iterable[Scores], metrics: Mapping[str, str] | None) -> dict[str, Scores]:
+def _wanted(scores: Iterable[Scores], metrics: Mapping[str, str] | None) -> dict[str, Scores]:
     if metrics is None:
-        return {one.metric: one for one in found}
-    return {one.metric: one for one in found if metrics.get(one.metric) == one.key}
+        return {s.metric: s for s in scores}
+    return {s.metric: s for s in scores if metrics.get(s.metric) == s.key}
 
 
-def _no_study(study: str, known: list[str]) -> str:
-    there = suggest(study, known) if known else "nothing has been recorded yet"
-    return f"there is no study '{study}' in the results; {there}"
+def _no_study(study: str, studies: list[str]) -> str:
+    advice = suggest(study, studies) if studies else "nothing has been recorded yet"
+    return f"there is no study '{study}' in the results; {advice}"

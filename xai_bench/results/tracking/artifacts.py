@@ -12,7 +12,7 @@ import yaml
 
 from xai_bench.results.store import files
 from xai_bench.results.store.store import Store
-from xai_bench.results.tracking.counterfactual_table import what_to_change
+from xai_bench.results.tracking.counterfactual_table import counterfactual_table
 from xai_bench.results.tracking.heat_maps import heat_map, layer_report
 from xai_bench.results.values import Cell, ExplainerResult
 
@@ -23,35 +23,38 @@ _COPIED = ("attribution.safetensors", "scores.parquet", "costs.parquet", "explan
 
 
 def explanation_files(
-    folder: Path, store: Store, cell: Cell, one: ExplainerResult, *, pictures: bool
+    folder: Path, store: Store, cell: Cell, result: ExplainerResult, *, pictures: bool
 ) -> None:
-    """What the store has of an explanation, a table of scores, pictures, and what to change."""
-    source = store.folder(cell.key, one.key)
+    """Write the stored files of an explanation, its table of scores, counterfactuals and pictures.
+
+    `folder` must exist and be empty.
+    """
+    source = store.folder(cell.key, result.key)
     for name in _COPIED:
         if (source / name).exists():
             shutil.copyfile(source / name, folder / name)
-    config = {"cell": cell.config, "explainer": {one.explainer: one.config}}
+    config = {"cell": cell.config, "explainer": {result.explainer: result.config}}
     (folder / "config.yaml").write_text(_yaml(config))
     (folder / TABLE).parent.mkdir()
-    (folder / TABLE).write_text(_table(one))
-    if one.outcome.trace:
-        (folder / "traceback.txt").write_text(one.outcome.trace)
+    (folder / TABLE).write_text(_table(result))
+    if result.outcome.trace:
+        (folder / "traceback.txt").write_text(result.outcome.trace)
     inputs, names = store.read_inputs(cell.key), store.unit_names(cell.key)
-    changes = what_to_change(one, inputs, names, store.elements(cell.key))
+    changes = counterfactual_table(result, inputs, names, store.elements(cell.key))
     if changes is not None:
         (folder / "counterfactuals.md").write_text(changes, encoding="utf-8")
     if pictures:
-        found = {
-            "attribution.png": heat_map(one, inputs, names),
-            "layers.png": layer_report(one),
+        drawn = {
+            "attribution.png": heat_map(result, inputs, names),
+            "layers.png": layer_report(result),
         }
-        for name, picture in found.items():
+        for name, picture in drawn.items():
             if picture is not None:
                 (folder / name).write_bytes(picture)
 
 
 def cell_files(folder: Path, cell: Cell, commands: Sequence[str]) -> None:
-    """How to get the numbers again: configuration, commands and environment."""
+    """Write what reproduces the numbers: configuration, commands and environment."""
     (folder / "command.txt").write_text("\n".join(commands) + "\n")
     (folder / "environment.json").write_bytes(files.dumps(dict(cell.environment)))
     if not (folder / "config.yaml").exists():
@@ -60,10 +63,10 @@ def cell_files(folder: Path, cell: Cell, commands: Sequence[str]) -> None:
         (folder / "traceback.txt").write_text(cell.outcome.trace)
 
 
-def _table(one: ExplainerResult) -> str:
+def _table(result: ExplainerResult) -> str:
     """One row per sample, in the layout of `mlflow.log_table`; unscored is null."""
-    ok = {s.metric: s.values.numpy() for s in one.scores.values() if s.outcome.status == "ok"}
-    table = pd.DataFrame({"sample": one.index.numpy(), **ok})
+    ok = {s.metric: s.values.numpy() for s in result.scores.values() if s.outcome.status == "ok"}
+    table = pd.DataFrame({"sample": result.index.numpy(), **ok})
     return str(table.to_json(orient="split", index=False, double_precision=15))
 
 

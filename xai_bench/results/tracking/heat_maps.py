@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.results.report.formats.figures import png
 from xai_bench.results.values import ExplainerResult
 
 if TYPE_CHECKING:
@@ -21,33 +21,36 @@ _N_MAPS = 6
 _N_LAYERS = 12
 _N_UNITS = 8
 _N_PLACES = 3
+"""At most so many bars, samples, layers, units of a layer, and spatial maps in one picture."""
 
 
 def heat_map(
-    one: ExplainerResult, inputs: Mapping[str, Tensor] | None, unit_names: Sequence[str]
+    result: ExplainerResult, inputs: Mapping[str, Tensor] | None, unit_names: Sequence[str]
 ) -> bytes | None:
     """A PNG: maps beside the inputs for `[C, H, W]` and `[C, T]`, mean sizes per unit otherwise.
 
     `inputs` are `x` and `units` where the store has them. None without an attribution.
     """
-    if one.explanation is None:
+    if result.explanation is None:
         return None
-    maps = one.explanation.attribution.double()
+    maps = result.explanation.attribution.double()
     if maps.dim() == 4:
-        return _png(_images(maps, None if inputs is None else inputs["x"]))
+        return png(_images(maps, None if inputs is None else inputs["x"]))
     if maps.dim() == 3 and not unit_names and _shared(inputs):
-        return _png(_grid(maps))
+        return png(_grid(maps))
     sizes = maps.flatten(1) if inputs is None else units.pool(maps, inputs["units"])
-    return _png(_bars(sizes.abs().mean(0), unit_names, one.explainer))
+    return png(_bars(sizes.abs().mean(0), unit_names, result.explainer))
 
 
-def layer_report(one: ExplainerResult) -> bytes | None:
-    """A PNG with a row per layer, from input to output: its most important units, all units of all
-    samples, and where the layer has places, the first samples' maps. None without layers.
+def layer_report(result: ExplainerResult) -> bytes | None:
+    """A PNG with a row per layer, from input to output; None without layers.
+
+    A row shows the layer's most important units, all units of all samples, and for layers with
+    spatial axes the maps of the first samples.
     """
     from matplotlib.figure import Figure
 
-    layers = {} if one.explanation is None else one.explanation.layers
+    layers = {} if result.explanation is None else result.explanation.layers
     if not layers:
         return None
     names = list(layers)
@@ -59,17 +62,18 @@ def layer_report(one: ExplainerResult) -> bytes | None:
     )
     for row, name in zip(axes, shown, strict=True):
         _layer(row, name, layers[name].double())
-    axes[-1, 0].set_xlabel("mean absolute credit", fontsize=7)
+    axes[-1, 0].set_xlabel("mean absolute attribution", fontsize=7)
     axes[-1, 1].set_xlabel("unit", fontsize=7)
-    some = "" if len(shown) == len(names) else f", {len(shown)} of {len(names)} layers"
+    part = "" if len(shown) == len(names) else f", {len(shown)} of {len(names)} layers"
     figure.suptitle(
-        f"{one.explainer}, layer by layer{some}\nred raises the output, blue lowers it", fontsize=9
+        f"{result.explainer}, layer by layer{part}\nred raises the output, blue lowers it",
+        fontsize=9,
     )
-    return _png(figure)
+    return png(figure)
 
 
 def _spread(n: int, most: int) -> list[int]:
-    """At most so many of `range(n)`, evenly, the first and the last among them."""
+    """At most `most` of `range(n)`, evenly spaced, with the first and the last."""
     return sorted({round(i * (n - 1) / max(min(n, most) - 1, 1)) for i in range(min(n, most))})
 
 
@@ -105,12 +109,12 @@ def _top_units(axis: Any, totals: Tensor) -> None:
 
 
 def _shared(inputs: Mapping[str, Tensor] | None) -> bool:
-    """Whether all samples have the same units: channels and time steps, not words."""
+    """Whether all samples have the same units, as channels and time steps are; words are not."""
     return inputs is None or bool((inputs["units"] == inputs["units"][:1]).all())
 
 
 def _bars(sizes: Tensor, unit_names: Sequence[str], title: str) -> Figure:
-    """`[U]`: the largest ones, the largest on top."""
+    """Bars of the largest of `sizes [U]`, the largest on top."""
     from matplotlib.figure import Figure
 
     order = sizes.argsort(descending=True, stable=True)[:_N_BARS].tolist()
@@ -127,7 +131,7 @@ def _bars(sizes: Tensor, unit_names: Sequence[str], title: str) -> Figure:
 
 
 def _images(maps: Tensor, x: Tensor | None) -> Figure:
-    """`[N, C, H, W]`: the first inputs above their attributions, channels added up."""
+    """The first inputs above their attributions `[N, C, H, W]`, summed over channels."""
     from matplotlib.figure import Figure
 
     shown = maps[:_N_MAPS].sum(1)
@@ -135,24 +139,24 @@ def _images(maps: Tensor, x: Tensor | None) -> Figure:
     size = (1.6 * len(shown), 1.7 * n_rows)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(n_rows, len(shown), squeeze=False)
-    for column, one in enumerate(shown):
+    for column, summed in enumerate(shown):
         if x is not None:
             axes[0, column].imshow(_picture(x[column]), cmap="gray")
-        _signed(axes[-1, column], one)
+        _signed(axes[-1, column], summed)
     for axis in axes.flatten():
         axis.set_axis_off()
     return figure
 
 
 def _grid(maps: Tensor) -> Figure:
-    """`[N, C, T]`: one map per sample, channels down and time to the right."""
+    """Attributions `[N, C, T]`, one map per sample: channels downwards, time to the right."""
     from matplotlib.figure import Figure
 
     shown = maps[:_N_MAPS]
     figure = Figure(figsize=(7, 1.1 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 1, squeeze=False)
-    for row, one in enumerate(shown):
-        _signed(axes[row, 0], one)
+    for row, channels in enumerate(shown):
+        _signed(axes[row, 0], channels)
         axes[row, 0].set_yticks([])
     return figure
 
@@ -169,12 +173,3 @@ def _picture(x: Tensor) -> Any:
     low, high = flat.min(), flat.max()
     scaled = (flat - low) / torch.clamp(high - low, min=1e-12)
     return scaled.movedim(0, -1).squeeze(-1).numpy()
-
-
-def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=100, metadata={"Software": None})
-    return sink.getvalue()

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 UI_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 """For `ui_command`: without its job runner the server takes a third of the memory."""
 
-_ENDS = {"ok": "FINISHED", "skipped": "FINISHED", "failed": "FAILED"}
+_STATUSES = {"ok": "FINISHED", "skipped": "FINISHED", "failed": "FAILED"}
 _BATCH = 100
+"""Entities that MLflow takes in one request; of metrics, ten times as many."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +49,28 @@ class MlflowRecorder:
     pictures: bool = True
 
     def record(self, store: Store, study: str, cell_key: str) -> None:
-        """Show what a study asks of one cell. Raises ValueError where the cell is not stored."""
+        """Show what a study has of one cell. Raises ValueError where the cell is not stored."""
         cell = store.read_cell(cell_key)
         if cell is None:
             raise ValueError(f"cell {cell_key} is not in {store.root}; write it before recording")
         commands = store.study_manifest(study, cell_key).commands
         client = self._client(store.root)
         experiment = self._experiment(client, store.root, study)
+        # Two jobs with the same cell would else search for a run, not find it, and both make one.
         with FileLock(store.folder(cell_key) / ".mlflow.lock"):
-            board = _Board(client, experiment, study)
+            runs = _Runs(client, experiment, study)
             training = training_run(cell)
-            parent = board.show(training, _Files(store, cell, None, commands, self.pictures))
-            known = {one.key: one for one in store.explanations(study, cell_key)}
-            for one in known.values():
-                board.show(
-                    explanation_run(cell, one),
-                    _Files(store, cell, one, commands, self.pictures),
+            parent = runs.show(training, _Files(store, cell, None, commands, self.pictures))
+            results = {result.key: result for result in store.explanations(study, cell_key)}
+            for result in results.values():
+                runs.show(
+                    explanation_run(cell, result),
+                    _Files(store, cell, result, commands, self.pictures),
                     {"training_run": parent},
                 )
 
     def uri(self, root: Path) -> str:
-        """Where the runs are."""
+        """The tracking URI: the configured one, or SQLite in the results folder."""
         return self.tracking_uri or f"sqlite:///{root.resolve()}/mlflow.db"
 
     def deep_link(self, root: Path, study: str, port: int = 5000) -> str:
@@ -81,8 +83,15 @@ class MlflowRecorder:
 
     def ui_command(self, root: Path, port: int = 5000) -> list[str]:
         """The arguments that start the UI on this machine alone; run it with `UI_ENVIRONMENT`."""
-        where = ["--backend-store-uri", self.uri(root), "--host", "127.0.0.1", "--port", str(port)]
-        return [sys.executable, "-m", "mlflow", "ui", *where, "--workers", "1"]
+        options = [
+            "--backend-store-uri",
+            self.uri(root),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
+        return [sys.executable, "-m", "mlflow", "ui", *options, "--workers", "1"]
 
     def _client(self, root: Path) -> MlflowClient:
         """A client of a store that is initialised: several processes doing so at once crash."""
@@ -104,23 +113,23 @@ class MlflowRecorder:
 
         is_local = self.uri(root).startswith("sqlite:")
         artifacts = (root.resolve() / "mlartifacts").as_uri() if is_local else None
-        found = client.get_experiment_by_name(study)
-        if found is None:
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None:
             try:
                 return str(client.create_experiment(study, artifact_location=artifacts))
             except MlflowException:  # another process was faster
-                found = client.get_experiment_by_name(study)
-        if found is None or found.lifecycle_stage != "active":
+                experiment = client.get_experiment_by_name(study)
+        if experiment is None or experiment.lifecycle_stage != "active":
             raise ValueError(
                 f"the MLflow experiment '{study}' was deleted; restore it with `mlflow experiments "
                 f"restore` or record under another name with study=..."
             )
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
 
 @dataclass(frozen=True)
 class _Files:
-    """What is needed to write a run's artifacts, if they are needed at all."""
+    """What a run's artifacts are written from, if they have to be written."""
 
     store: Store
     cell: Cell
@@ -129,6 +138,7 @@ class _Files:
     pictures: bool
 
     def write(self, folder: Path) -> None:
+        """Write the artifacts into an empty folder."""
         if self.explanation is not None:
             explanation_files(
                 folder, self.store, self.cell, self.explanation, pictures=self.pictures
@@ -137,77 +147,76 @@ class _Files:
 
 
 @dataclass(frozen=True)
-class _Board:
-    """One experiment, in which every run is shown once."""
+class _Runs:
+    """The runs of one experiment, each of which exists once."""
 
     client: MlflowClient
     experiment: str
     study: str
 
     def show(self, run: Run, artifacts: _Files, links: Mapping[str, str] | None = None) -> str:
-        """Make the run or bring it up to date; its id."""
-        known = self._find(run)
-        if known is not None and known.data.tags.get("digest") == run.digest:
-            return str(known.info.run_id)
+        """Make the run, or update it where its content changed; returns its id."""
+        shown = self._find(run)
+        if shown is not None and shown.data.tags.get("digest") == run.digest:
+            return str(shown.info.run_id)
         tags = {**run.identity, "study": self.study}
-        if known is None:
-            known = self.client.create_run(self.experiment, run_name=run.name, tags=tags)
-        run_id = str(known.info.run_id)
-        self._log(run_id, run, known.data, links or {})
+        if shown is None:
+            shown = self.client.create_run(self.experiment, run_name=run.name, tags=tags)
+        run_id = str(shown.info.run_id)
+        self._log(run_id, run, shown.data, links or {})
         with tempfile.TemporaryDirectory() as folder:
             artifacts.write(Path(folder))
             self.client.log_artifacts(run_id, folder)
-        self.client.set_terminated(run_id, _ENDS[run.outcome.status])
+        self.client.set_terminated(run_id, _STATUSES[run.outcome.status])
         # Last, so that a recording that was cut short is done again.
         self.client.set_tag(run_id, "digest", run.digest)
         return run_id
 
     def _find(self, run: Run) -> Any:
         clauses = [f"tags.{name} = '{value}'" for name, value in run.identity.items()]
-        found = self.client.search_runs([self.experiment], " and ".join(clauses), max_results=1)
-        return found[0] if found else None
+        runs = self.client.search_runs([self.experiment], " and ".join(clauses), max_results=1)
+        return runs[0] if runs else None
 
-    def _log(self, run_id: str, run: Run, known: Any, links: Mapping[str, str]) -> None:
+    def _log(self, run_id: str, run: Run, shown: Any, links: Mapping[str, str]) -> None:
         """Send what is new in a few batches; MLflow would plot a repeated number twice."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
         epochs = enumerate(run.steps, start=1)
         metrics = [
-            *(Metric(k, v, now, 0) for k, v in run.metrics.items() if known.metrics.get(k) != v),
+            *(Metric(k, v, now, 0) for k, v in run.metrics.items() if shown.metrics.get(k) != v),
             *(
                 Metric(name, value, now, step)
                 for step, epoch in epochs
                 for name, value in epoch.items()
-                if name not in known.metrics
+                if name not in shown.metrics
             ),
         ]
-        params = [Param(k, v) for k, v in run.params.items() if k not in known.params]
+        params = [Param(k, v) for k, v in run.params.items() if k not in shown.params]
         tables = {"mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}])}
         tags = {**run.tags, **links, **(tables if run.identity["kind"] == "explanation" else {})}
         entities = [RunTag(name, value) for name, value in tags.items()]
-        for sent in _batches(metrics, 10 * _BATCH):
-            self.client.log_batch(run_id, metrics=sent)
-        for sent in _batches(params, _BATCH):
-            self.client.log_batch(run_id, params=sent)
-        for sent in _batches(entities, _BATCH):
-            self.client.log_batch(run_id, tags=sent)
+        for batch in _batches(metrics, 10 * _BATCH):
+            self.client.log_batch(run_id, metrics=batch)
+        for batch in _batches(params, _BATCH):
+            self.client.log_batch(run_id, params=batch)
+        for batch in _batches(entities, _BATCH):
+            self.client.log_batch(run_id, tags=batch)
 
 
 def _batches(entities: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """MLflow takes so many at a time."""
     return (entities[start : start + size] for start in range(0, len(entities), size))
 
 
 def _write_ahead(database: Path) -> None:
-    """Let readers and a writer work at once; SQLite remembers it."""
+    """Write-ahead logging lets the UI read during a write; the database file keeps the setting."""
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep a hundred lines about the making of database tables to ourselves."""
+    """Without a hundred log lines about the making of database tables."""
     loggers = [logging.getLogger(name) for name in ("alembic", "mlflow")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""Who is shown what the store holds."""
+"""The protocol of a tracking server, and none at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Recorder(Protocol):
     """A view of the store, written after it; recording again changes nothing."""
 
     def record(self, store: Store, study: str, cell_key: str) -> None:
-        """Show everything the study has asked of one cell."""
+        """Show everything of one cell that belongs to the study."""
         ...
 
 
@@ -21,4 +21,4 @@ class NoRecorder:
     """The store alone: no tracking server."""
 
     def record(self, store: Store, study: str, cell_key: str) -> None:
-        return None
+        """Show nothing."""

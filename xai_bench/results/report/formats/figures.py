@@ -13,6 +13,7 @@ from xai_bench.results.report.table import header
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _WIDE = 4
 _NAMES = 1.9
@@ -55,12 +56,10 @@ def heat(names: Sequence[str], matrices: Mapping[str, Tensor]) -> bytes:
     return png(figure)
 
 
-def png(figure: object) -> bytes:
-    """The same figure gives the same bytes: no date, no software version."""
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG without date and version, so that the same figure is the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    assert isinstance(figure, Figure)
     FigureCanvasAgg(figure)
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=110, metadata={"Software": None})
