@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xai_bench.api import Workbench, workbench
+    from xai_bench.results.statistics.load import load
     from xai_bench.types import Unsupported
 
-__all__ = ["Unsupported", "Workbench", "workbench"]
+__all__ = ["Unsupported", "Workbench", "load", "workbench"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from xai_bench.types import Unsupported
 
         return Unsupported
+    if name == "load":
+        from xai_bench.results.statistics.load import load
+
+        return load
     if name in __all__:
         from xai_bench import api
 

@@ -16,8 +16,8 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parent.parent
 WITHOUT_EFFECT = (
     "certify",
-    "results/intervals.py",
     "results/report",
+    "results/statistics",
     "results/tracking",
     "runner/config",
     "runner/exit_summary.py",

@@ -13,16 +13,18 @@ from numpy.random import PCG64, Generator
 
 from tests.results.report.test_table import shown
 from tests.results.test_store import add_to_study, cell, explanation, scored
-from xai_bench.results import ExplainerResult, Scores, intervals
+from xai_bench.results import ExplainerResult, Scores
 from xai_bench.results.report.formats.console import terminal
 from xai_bench.results.report.sections import fairness
-from xai_bench.results.report.summary import blocks
+from xai_bench.results.report.summary import Column, blocks
 from xai_bench.results.report.writer import write
+from xai_bench.results.statistics.intervals import student
 from xai_bench.results.store.store import Store
 
 NAN = float("nan")
 SEX = [0] * 12 + [1] * 12 + [2] * 3
 NAMES = {"sex": ("Female", "Male & co", "Other")}
+COLUMN = Column("abpc", "key", "abpc", "fidelity", higher_is_better=True)
 EVEN = [1.0] * 12 + [0.5] * 12 + [-9.0] * 3
 
 
@@ -87,28 +89,19 @@ def test_equal_groups_are_rarely_told_apart(n_groups: int) -> None:
     """400 worlds, as 400 explainers, of 30 samples per group, in which all groups are alike."""
     scores = Generator(PCG64(1)).normal(size=(400, 30 * n_groups))
     codes = np.repeat(np.arange(n_groups), 30)
-    weights = intervals.resamples(np.zeros_like(codes), np.arange(len(codes)))
-    means, drawn = fairness.compare(scores, codes, weights, n_groups)
-    large = np.full(n_groups, True)
-    found = [fairness.interval(True, means[e], drawn[:, e], large) for e in range(400)]
+    of = (codes, np.zeros_like(codes), np.arange(len(codes)))
+    found = [fairness.interval(COLUMN, one, of, n_groups) for one in scores]
     share = np.mean([one["apart"] for one in found])
     assert 0.005 <= share <= 0.09
 
 
-def test_means_under_draws_are_those_of_the_repeated_rows() -> None:
-    """The slow way: every row as often as it was drawn."""
-    scores = np.array([[1.0, 2.0, NAN, 4.0], [0.0, 1.0, 5.0, 7.0]])
-    codes = np.array([0, 1, 0, 1])
-    weights = np.array([[1.0, 1, 1, 1], [3, 0, 0, 1], [0, 2, 2, 1]])
-    means, drawn = fairness.compare(scores, codes, weights, 2)
-    assert means.tolist() == [[1.0, 3.0], [2.5, 4.0]]
-    for r, weight in enumerate(weights):
-        for e, row in enumerate(scores):
-            for g in range(2):
-                repeated = np.repeat(row, weight.astype(int))
-                mine = repeated[np.repeat(codes, weight.astype(int)) == g]
-                mine = mine[np.isfinite(mine)]
-                assert drawn[r, e, g] == mine.mean() if len(mine) else np.isnan(drawn[r, e, g])
+def test_two_groups_have_welchs_standard_error() -> None:
+    """Of one seed, but for the factor by which rows of all groups are counted."""
+    scores, codes = Generator(PCG64(2)).normal(size=50), np.repeat([0, 1], [20, 30])
+    place = (np.zeros_like(codes), np.arange(50))
+    half = fairness.gap_width(scores, codes, place, (0, 1), 0.95)
+    left, right = scores[:20].var(ddof=1) / 20, scores[20:].var(ddof=1) / 30
+    assert half == pytest.approx(student(0.025, 49) * np.sqrt((left + right) * 50 / 49))
 
 
 def test_the_report_shows_gaps_and_the_csv_every_mean(tmp_path: Path) -> None:

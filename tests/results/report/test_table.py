@@ -235,11 +235,11 @@ def test_settings_of_a_metric_never_share_a_column(tmp_path: Path) -> None:
 
 
 def test_a_partial_failure_is_noted_beside_its_number(tmp_path: Path) -> None:
-    """Of three draws of {1, 2, 3}, 1 in 27 is all ones, more than 2.5 %: the interval is 1 .. 3."""
+    """Student's 4.303 at 2 degrees of freedom times a standard error of 1 / sqrt(3)."""
     store = Store(tmp_path)
     add_to_study(store, "s", cell(), [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
     add_to_study(store, "s", cell(1), [explanation("lime", scored("abpc", [], outcome=FAIL))])
-    assert "2.00 ± 1.00 (3) [1]" in write(store, "s").paths[0].read_text().replace("**", "")
+    assert "2.00 ± 2.48 (3) [1]" in write(store, "s").paths[0].read_text().replace("**", "")
 
 
 def test_a_study_in_which_nothing_ran_still_has_a_report(tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ def test_metrics_are_means_of_what_is_scored_and_nothing_else(recorded: Store) -
     assert data.tags["scored.fidelity/deletion"] == "2 of 3"
     assert data.tags["scored.fidelity/blank"] == "0 of 3"
     assert data.tags["skipped.complexity/entropy"] == "needs two units"
-    # Of the resamples of {1, unscored, 2}, 7 in 27 score ones only and 7 in 27 twos only.
-    assert data.tags["interval.fidelity/deletion"] == "1.5 ± 0.5"
+    # Of {1, unscored, 2} the standard error is 0.5, and Student's quantile 12.7.
+    assert data.tags["interval.fidelity/deletion"] == "1.5 ± 6.35"
 
 
 def test_an_interval_is_the_one_in_the_report(tmp_path: Path) -> None:

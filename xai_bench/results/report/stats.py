@@ -1,7 +1,7 @@
 """Paired comparisons of per-sample scores: differences from the best, ties, and skill.
 
 All explainers face the same samples and the same random draws, so they are compared sample by
-sample, with the intervals of `xai_bench.results.intervals`.
+sample, with the intervals of `xai_bench.results.statistics.intervals`.
 Letters: `E` explainers, `N` rows (samples under all seeds).
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xai_bench.results.intervals import Flags, Floats, Ints, mean_intervals, resamples
+from xai_bench.results.statistics.intervals import Flags, Floats, Ints, mean_intervals
 
 SAME = 1e-6
 """Differences this small beside the largest score are rounding errors of the model's outputs."""
@@ -55,11 +55,10 @@ def compare(
 
     The best is one of the ranked explainers, so that controls do not decide a comparison.
     """
-    weights = resamples(seeds, rows)
-    mean, low, high = mean_intervals(scores, weights)
+    mean, low, high = mean_intervals(scores, seeds, rows)
     best = _best(mean if higher_is_better else -mean, ranked)
     rival = scores[best][:1] if best.any() else np.full((1, scores.shape[1]), np.nan)
-    difference, below, above = mean_intervals(scores - rival, weights)
+    difference, below, above = mean_intervals(scores - rival, seeds, rows)
     margin = SAME * np.abs(scores, where=np.isfinite(scores), out=np.zeros_like(scores)).max()
     return Comparison(
         mean=mean,

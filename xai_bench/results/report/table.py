@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 LEGEND = (
-    "Mean ± half the width of its 95 % interval (paired bootstrap over samples and seeds). "
+    "Mean ± half the width of its 95 % interval (over samples and seeds). "
     "Bold: the best method, or all that share its mean; †: not told apart from it (the paired "
     "interval holds 0). "
     "Controls are not ranked. (n): samples scored, where not all are."
@@ -176,8 +176,14 @@ def _caption(block: Block) -> str:
         f"(fingerprint {block.cells[0].fingerprint or 'unknown'}), explained as "
         f"{names['target']} on {names['view']}. Absent units are {names['baseline_explain']} for "
         f"explainers and {names['baseline_measure']} for metrics. {n_samples} samples, "
-        f"{'seed' if len(block.cells) == 1 else 'seeds'} {seeds}. {sentence(known)}"
+        f"{'seed' if len(block.cells) == 1 else 'seeds'} {seeds}. {_one_seed(block)}"
+        f"{sentence(known)}"
     ).strip()
+
+
+def _one_seed(block: Block) -> str:
+    """What an interval over samples alone cannot say."""
+    return "" if len(block.cells) > 1 else "Intervals say nothing of other seeds. "
 
 
 def _quality(block: Block) -> str:

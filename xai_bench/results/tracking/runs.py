@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from xai_bench.results.intervals import mean_intervals, resamples
 from xai_bench.results.settings import flattened
+from xai_bench.results.statistics.intervals import mean_intervals
 from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
 
 _GROUPS = ("data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
@@ -97,8 +97,8 @@ def _intervals(result: ExplainerResult) -> dict[str, tuple[float, float, float]]
     if not scored:
         return {}
     index = result.index.numpy()
-    weights = resamples(np.zeros_like(index), index)
-    means, lows, highs = mean_intervals(np.stack([s.values.numpy() for s in scored]), weights)
+    values = np.stack([s.values.numpy() for s in scored])
+    means, lows, highs = mean_intervals(values, np.zeros_like(index), index)
     bounds = zip(means.tolist(), lows.tolist(), highs.tolist(), strict=True)
     named = {_name(scores): numbers for scores, numbers in zip(scored, bounds, strict=True)}
     return {name: numbers for name, numbers in named.items() if math.isfinite(numbers[0])}

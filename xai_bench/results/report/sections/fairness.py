@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from xai_bench.results import intervals
 from xai_bench.results.report.stats import SAME
 from xai_bench.results.report.summary import Block, Column, share
 from xai_bench.results.report.table import (
@@ -25,11 +24,13 @@ from xai_bench.results.report.table import (
     parts,
     title,
 )
+from xai_bench.results.statistics import intervals
+from xai_bench.results.statistics.intervals import Floats, Ints
 
 SMALLEST = 10
 """A group with fewer scored samples is shown, but neither best nor worst."""
 LEGEND = (
-    "The best group's mean less the worst group's, ± half its 95 % interval (paired bootstrap; the "
+    "The best group's mean less the worst group's, ± half its 95 % interval (the "
     "level is shared among the pairs of groups), and the worst group. Bold: told apart from no "
     f"gap. Groups with fewer than {SMALLEST} scored samples do not compete."
 )
@@ -55,8 +56,8 @@ class Gap:
     column: Column
     attribute: str
     groups: tuple[str, ...]
-    means: intervals.Floats
-    sizes: intervals.Ints
+    means: Floats
+    sizes: Ints
     best: int
     worst: int
     gap: float
@@ -97,77 +98,71 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
     return Section(tables, {"fairness.csv": pd.DataFrame(rows)})
 
 
-def compare(
-    scores: intervals.Floats, codes: intervals.Ints, weights: intervals.Floats, n_groups: int
-) -> tuple[intervals.Floats, intervals.Floats]:
-    """Group means of `scores [E, N]` (NaN: unscored) by `codes [N]`.
+def gap_width(
+    scores: Floats, codes: Ints, place: tuple[Ints, Ints], pair: tuple[int, int], level: float
+) -> float:
+    """Half the width of the interval of the difference of two groups' means.
 
-    Returns `[E, G]`, and `[n_resamples, E, G]` under the draws `weights [n_resamples, N]`.
+    `scores [N]` (NaN: unscored), `codes [N]`, `place` the seeds and rows `[N]` each. The error of a
+    difference of means is a mean of influences, one per row of either group.
     """
-    member = codes == np.arange(n_groups)[:, None]
-    finite = np.isfinite(scores)[:, None] & member
-    filled = np.where(finite, scores[:, None], 0.0)
-    shape = (len(weights), *finite.shape[:2])
-    flat, known = filled.reshape(-1, len(codes)), finite.reshape(-1, len(codes))
-    drawn = intervals.ratio(weights @ flat.T, weights @ known.T.astype(float)).reshape(shape)
-    return intervals.ratio(filled.sum(2), finite.sum(2)), drawn
+    member = [(codes == group) & np.isfinite(scores) for group in pair]
+    n_both = sum(int(one.sum()) for one in member)
+    influence = np.full(len(scores), np.nan)
+    for sign, one in zip((1, -1), member, strict=True):
+        n = int(one.sum())
+        share = n_both / n * np.sqrt(n / max(n - 1, 1))
+        influence[one] = sign * share * (scores[one] - scores[one].mean())
+    return float(intervals.spread(influence[None], *place).half_widths(level)[0])
 
 
 def _gaps(block: Block, attribute: str, column: Column) -> list[Gap]:
-    scores, codes, weights = _scores(block, attribute, column)
+    scores, codes, place = _scores(block, attribute, column)
+    of = (codes, *place)
     names = block.cells[0].group_names.get(attribute, ())
     n_groups = max(len(names), int(codes.max(initial=0)) + 1)
     groups = tuple(names) or tuple(f"group {code}" for code in range(n_groups))
-    means, drawn = compare(scores, codes, weights, n_groups)
-    sizes = np.array([np.bincount(codes[np.isfinite(s)], minlength=n_groups) for s in scores])
-    large = sizes >= SMALLEST * len(block.cells)
     return [
-        Gap(
-            explainer=explainer,
-            column=column,
-            attribute=attribute,
-            groups=groups,
-            means=means[place],
-            sizes=sizes[place],
-            **interval(column.higher_is_better, means[place], drawn[:, place], large[place]),
-        )
-        for place, explainer in enumerate(block.explainers)
+        Gap(explainer, column, attribute, groups, **interval(column, one, of, n_groups))
+        for explainer, one in zip(block.explainers, scores, strict=True)
     ]
 
 
-def _scores(
-    block: Block, attribute: str, column: Column
-) -> tuple[intervals.Floats, intervals.Ints, intervals.Floats]:
-    """`[E, N]` scores, `[N]` codes and `[n_resamples, N]` draws over all seeds."""
+def _scores(block: Block, attribute: str, column: Column) -> tuple[Floats, Ints, tuple[Ints, Ints]]:
+    """`[E, N]` scores, `[N]` codes, and the seeds and rows `[N]` they are of."""
     shares = [share(cell, found, list(block.explainers), column) for cell, found in block.listing]
     codes = [
         cell.groups[attribute].numpy()[s.rows] for cell, s in zip(block.cells, shares, strict=True)
     ]
     seeds, rows = (np.concatenate([getattr(s, name) for s in shares]) for name in ("seeds", "rows"))
     scores = np.concatenate([s.scores for s in shares], axis=1)
-    return scores, np.concatenate(codes), intervals.resamples(seeds, rows)
+    return scores, np.concatenate(codes), (seeds, rows)
 
 
 def interval(
-    higher_is_better: bool, means: intervals.Floats, drawn: intervals.Floats, large: intervals.Flags
+    column: Column, scores: Floats, of: tuple[Ints, Ints, Ints], n_groups: int
 ) -> dict[str, Any]:
-    """The fields of a gap, from `means [G]`, `drawn [n_resamples, G]`; `large [G]` compete.
+    """The numbers of a gap, from `scores [N]` and the codes, seeds and rows they are of.
 
     The pair is chosen for its gap, so the level is divided by the number of pairs (Bonferroni).
     """
+    codes, seeds, rows = of
+    finite = np.isfinite(scores)
+    sizes = np.bincount(codes[finite], minlength=n_groups)
+    sums = np.bincount(codes[finite], scores[finite], n_groups)
+    means = intervals.ratio(sums, sizes)
+    large = sizes >= SMALLEST * len(np.unique(seeds))
+    found: dict[str, Any] = {"means": means, "sizes": sizes, **_NOBODY, "apart": False}
     if large.sum() < 2:
-        nothing = dict.fromkeys(("gap", "low", "high"), float("nan"))
-        return {**_NOBODY, **nothing, "apart": False}
-    sign = 1 if higher_is_better else -1
-    worth = np.where(large, sign * means, np.nan)
+        return {**found, **dict.fromkeys(("gap", "low", "high"), float("nan"))}
+    worth = np.where(large, means if column.higher_is_better else -means, np.nan)
     best, worst = int(np.nanargmax(worth)), int(np.nanargmin(worth))
     gap = float(worth[best] - worth[worst])
+    level = 1 - (1 - intervals.LEVEL) / (large.sum() * (large.sum() - 1) / 2)
+    half = gap_width(scores, codes, (seeds, rows), (best, worst), level) if best != worst else 0.0
     margin = SAME * float(np.abs(means[large]).max())
-    tail = intervals.TAIL / (large.sum() * (large.sum() - 1) / 2)
-    draws = sign * (drawn[:, best] - drawn[:, worst])
-    low, high = intervals.quantiles(draws[:, None], tail)[:, 0]
-    ends = {"gap": gap, "low": float(low), "high": float(high), "apart": bool(low > margin)}
-    return {"best": best, "worst": worst, **ends} if gap > margin else {**_NOBODY, **ends}
+    ends = {"gap": gap, "low": gap - half, "high": gap + half, "apart": gap - half > margin}
+    return {**found, **ends, **({"best": best, "worst": worst} if gap > margin else {})}
 
 
 def _rows(study: str, block: Block, gap: Gap) -> Iterator[dict[str, Any]]:
