@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from xai_bench.core.spelling import suggest
 from xai_bench.runner.config.messages import UsageError
@@ -19,6 +19,8 @@ xai-bench: how good are explanations of machine-learning models?
   xai-bench list     explainers, metrics, data, models and all else there is to choose from
   xai-bench check    what a metric or an explainer promises, tried on small exact worlds
   xai-bench report   tables and figures of what has been run
+  xai-bench compare  what moved between two studies; exit code 1 where something got worse
+  xai-bench recommend  which method to use, by what has been run, and how sure that is
   xai-bench ui       look at the runs in MLflow
 
 Try: xai-bench run experiment=demo
@@ -144,11 +146,69 @@ def report(arguments: Sequence[str]) -> None:
         sys.stdout.write(f"{study}: {root / 'reports' / study}\n")
 
 
+def compare(arguments: Sequence[str]) -> None:
+    """What moved between two studies beyond noise; exit code 1 where a score got worse."""
+    parser = _Parser("compare", "Which scores moved between two studies, beyond noise.")
+    parser.add_argument("before", help="a study, or FOLDER:STUDY for one of other results")
+    parser.add_argument("after", help="the same")
+    parser.add_argument("--results", default="results", help="the folder that runs write to")
+    found = parser.parse_args(arguments)
+    from xai_bench.results.statistics import changes
+
+    frames = [_scores(place, found.results) for place in (found.before, found.after)]
+    moved = changes.compare(*frames)
+    sys.stdout.write("\n".join(changes.lines(moved)) + "\n")
+    sys.exit(1 if moved.regressed else 0)
+
+
+def recommend(arguments: Sequence[str]) -> None:
+    """Which method to use, and how sure that is."""
+    parser = _Parser("recommend", "Which method to use, by what has been run.")
+    parser.add_argument("wishes", nargs="*", help="question=faithful data=NAME budget=ROWS")
+    _add_place(parser)
+    found = parser.parse_args(arguments)
+    wishes = dict(wish.partition("=")[::2] for wish in found.wishes)
+    unknown = [name for name in wishes if name not in ("question", "data", "budget")]
+    if unknown:
+        raise UsageError(f"recommend knows no '{unknown[0]}'; write question=, data= or budget=")
+    budget = wishes.get("budget")
+    if budget is not None and not budget.isdigit():
+        raise UsageError(f"budget={budget} is not a number of model rows per sample")
+    from xai_bench.results.statistics.recommend import recommend as ask
+
+    studies = [_scores(study, found.results) for study in _studies(found)[1]]
+    import pandas as pd
+
+    try:
+        advice = ask(
+            pd.concat(studies),
+            wishes.get("question", "faithful"),
+            data=wishes.get("data"),
+            budget=float(budget) if budget else None,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    sys.stdout.write(advice.sentence() + "\n")
+
+
+def _scores(place: str, results: str) -> Any:
+    """The frame of scores of `STUDY` or `FOLDER:STUDY`."""
+    from xai_bench.results.statistics.load import load
+
+    folder, _, study = place.rpartition(":")
+    try:
+        return load(folder or results, study).scores
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "run": run,
     "list": show_list,
     "check": check,
     "report": report,
+    "compare": compare,
+    "recommend": recommend,
     "ui": ui,
 }
 
