@@ -14,6 +14,12 @@ def row_batches(model: Model, n_rows: int) -> tuple[Tensor, ...]:
     return batches
 
 
+def filled_up(rows: Tensor, n_rows: int) -> Tensor:
+    """`rows [n, ...]`, and the last one again up to `n_rows`, as models fill their batches."""
+    copies = rows[-1:].detach().expand(n_rows - len(rows), *rows.shape[1:])
+    return torch.cat([rows, copies])
+
+
 @torch.no_grad()
 def outputs(model: Model, inputs: Inputs) -> Tensor:
     """`[N, C]`; `N` rows."""

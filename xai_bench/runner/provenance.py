@@ -59,13 +59,15 @@ def sources(package: Path) -> list[Path]:
 def component(config: Mapping[str, Any], component_version: int) -> str:
     """The content address of a configured component.
 
-    A user's own module counts with its source, a wrapper with the version of its `LIBRARY`.
+    A user's own module counts with its source, a wrapper with the version of its `library`.
     """
-    module = str(config["_target_"]).rpartition(".")[0]
+    from xai_bench.types import tags_of
+
+    module, _, name = str(config["_target_"]).rpartition(".")
     content = {"config": config, "version": component_version, "source": ""}
     if not module.startswith("xai_bench."):
         content["source"] = _source_of(module)
-    elif library := getattr(importlib.import_module(module), "LIBRARY", None):
+    elif library := tags_of(getattr(importlib.import_module(module), name)).library:
         content["source"] = f"{library} {installed(library)}"
     return digest(content)
 

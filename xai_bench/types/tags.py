@@ -37,6 +37,8 @@ class Tags:
         version: raised whenever the same configuration yields other numbers.
         reproducible: False for what a clock or the operating system says.
         search: the settings that may be tuned, never the budget.
+        library: of a wrapper, the package whose code it calls; its version is part of the content
+            address.
         scale_invariant: of a metric, whether its scores stay when a map is multiplied by a positive
             number. False for metrics that compare attributions with outputs in size.
         sign_invariant: of a metric of fidelity or truth, whether a map and its negative score
@@ -59,6 +61,7 @@ class Tags:
     version: int = 1
     reproducible: bool = True
     search: Mapping[str, Range | Choice] = field(default_factory=dict)
+    library: str = ""
     scale_invariant: bool = True
     sign_invariant: bool = False
     permutation_invariant: bool = True

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.model_outputs import row_batches
+from xai_bench.core.model_outputs import filled_up, row_batches
 from xai_bench.explainers.layerwise.recording import differentiable, recorded
 from xai_bench.types import Inputs, Model
 
@@ -41,7 +41,7 @@ def slopes_through(
             (slope,) = torch.autograd.grad(
                 outputs, output, torch.ones_like(outputs), retain_graph=True
             )
-            chosen = slope * _filled(neurons[rows], len(slope))
+            chosen = slope * filled_up(neurons[rows], len(slope))
             (through_neurons,) = torch.autograd.grad(output, x, chosen)
             parts.append(through_neurons)
     return torch.where(inputs.units < 0, 0, torch.cat(parts))
@@ -54,15 +54,9 @@ def _slope_at(
 
     def replace(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         # A copy, for the next layer may overwrite what it is given.
-        return _filled(given, len(output)).clone()
+        return filled_up(given, len(output)).clone()
 
     with torch.enable_grad(), part.register_forward_hook(replace):
         outputs = model.target_output(inputs, targets)
     (slopes,) = torch.autograd.grad(outputs, given, torch.ones_like(outputs))
     return slopes
-
-
-def _filled(rows: Tensor, n_rows: int) -> Tensor:
-    """The rows, and the last one again until there are `n_rows`, as models fill their batches."""
-    n_added = n_rows - len(rows)
-    return torch.cat([rows, rows[-1:].detach().expand(n_added, *rows.shape[1:])])

@@ -8,63 +8,65 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from xai_bench.explainers.gradient.integrated import steps
+from xai_bench.explainers.stated_rows import OneBackwardPass, in_equal_shares
 from xai_bench.explainers.wrapped import captum_library as captum
-from xai_bench.explainers.wrapped.common import Halves, Sample, filled, one_by_one
+from xai_bench.explainers.wrapped.common import (
+    Halves,
+    Sample,
+    SampleBySample,
+    require_needs,
+    rows_of_pairs,
+)
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
-
-LIBRARY = "captum"
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def require_gradient(model: Model) -> None:
-    if not model.differentiable:
-        raise Unsupported("gradients need a differentiable model, and this one is not")
+@dataclass(frozen=True)
+class _InBatches(OneBackwardPass):
+    """Base of methods of captum that send every sample once through the model, and back.
 
+    Attributes:
+        method: the name of the class in captum.
+    """
 
-def require_module(model: Model) -> nn.Module:
-    require_gradient(model)
-    if model.module is None:
-        raise Unsupported("captum hooks the layers of a torch module, and this model has none")
-    return model.module
+    method: ClassVar[str]
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Captum's attribution of whole batches; raises `Unsupported` without what it needs."""
+        require_needs(self, model)
+        return Explanation(captum.in_batches(self.method, model, inputs, targets))
 
 
 @dataclass(frozen=True)
-class CaptumSaliency:
+class CaptumSaliency(_InBatches):
     """The size of the gradient, by captum. Simonyan+ 2014."""
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Simonyan+ 2014, arXiv:1312.6034"
+    library: ClassVar[str] = "captum"
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_gradient(model)
-        return Explanation(captum.at_once("Saliency", model, inputs, targets))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
+    method: ClassVar[str] = "Saliency"
 
 
 @dataclass(frozen=True)
-class CaptumInputXGradient:
+class CaptumInputXGradient(_InBatches):
     """Input times gradient, by captum. Shrikumar+ 2016."""
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Shrikumar+ 2016, arXiv:1605.01713"
+    library: ClassVar[str] = "captum"
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_gradient(model)
-        return Explanation(captum.at_once("InputXGradient", model, inputs, targets))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
+    method: ClassVar[str] = "InputXGradient"
 
 
 @dataclass(frozen=True)
-class CaptumIntegratedGradients:
+class CaptumIntegratedGradients(SampleBySample):
     """Integrated gradients, by captum. Sundararajan+ 2017.
 
     `budget` is in rows per sample, shared by the references: captum's `n_steps` against each.
@@ -74,60 +76,53 @@ class CaptumIntegratedGradients:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365"
+    library: ClassVar[str] = "captum"
 
     baseline: Baseline
     budget: int = 50
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_gradient(model)
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
-        made = captum.method("IntegratedGradients")(sample.scalar)
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[1, *S]`, the mean over references; raises `Unsupported` for too small a budget."""
+        explainer = captum.method("IntegratedGradients")(sample.scalar)
         starts = sample.references(self.baseline)[:, None]
-        n_steps = self.budget // len(starts)
-        if n_steps < 1:
-            raise Unsupported(
-                f"a budget of {self.budget} rows is too small for {len(starts)} references; "
-                f"give at least {len(starts)}"
-            )
-        found = [made.attribute(sample.x, baselines=s, n_steps=n_steps) for s in starts]
-        return torch.stack(found).mean(0)
+        n_steps = steps(self.budget, len(starts))
+        parts = [explainer.attribute(sample.x, baselines=s, n_steps=n_steps) for s in starts]
+        return torch.stack(parts).mean(0)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        spent = self.budget // n_references * n_references
+        """As many points for every reference as the budget allows, forward and back."""
+        spent = in_equal_shares(self.budget, n_references)
         return Rows(spent, spent)
 
 
 @dataclass(frozen=True)
-class CaptumGradientShap:
+class CaptumGradientShap(SampleBySample):
     """Expected gradients over the background, by captum. Erion+ 2021."""
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Lundberg & Lee 2017; Erion+ 2021, arXiv:1906.10670"
+    library: ClassVar[str] = "captum"
 
     budget: int = 5
     noise: float = 0.0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_gradient(model)
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
-        made = captum.method("GradientShap")(sample.scalar)
-        found: Tensor = made.attribute(
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[1, *S]`, the mean over `budget` draws of a background row and a place on the line."""
+        explainer = captum.method("GradientShap")(sample.scalar)
+        mean: Tensor = explainer.attribute(
             sample.x, baselines=sample.background, n_samples=self.budget, stdevs=self.noise
         )
-        return found
+        return mean
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row per draw, forward and back."""
         return Rows(self.budget, self.budget)
 
 
 @dataclass(frozen=True)
-class CaptumDeepLIFT:
+class CaptumDeepLIFT(SampleBySample):
     """DeepLIFT with the rescale rule, by captum, which does not check that it adds up.
 
     Shrikumar+ 2017.
@@ -137,24 +132,23 @@ class CaptumDeepLIFT:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Shrikumar+ 2017, arXiv:1704.02685"
+    library: ClassVar[str] = "captum"
 
     baseline: Baseline
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_module(model)
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
-        made = captum.method("DeepLift")(Halves(sample.scalar))
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[1, *S]`, the mean over references."""
+        explainer = captum.method("DeepLift")(Halves(sample.scalar))
         starts = sample.references(self.baseline)[:, None]
-        return torch.stack([made.attribute(sample.x, baselines=s) for s in starts]).mean(0)
+        return torch.stack([explainer.attribute(sample.x, baselines=s) for s in starts]).mean(0)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """The sample beside every reference, forward and back."""
         return Rows(2 * n_references, 2 * n_references)
 
 
 @dataclass(frozen=True)
-class CaptumDeepLIFTShap:
+class CaptumDeepLIFTShap(SampleBySample):
     """DeepLIFT against `n_samples` background rows, by captum. Lundberg & Lee 2017.
 
     Rows are filled up to a multiple of 16, so that captum's pairs stay together.
@@ -164,26 +158,30 @@ class CaptumDeepLIFTShap:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    library: ClassVar[str] = "captum"
 
     n_samples: int = 32
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_module(model)
+        """The mean over rows; raises ValueError for fewer than two of them."""
         if self.n_samples < 2:
             raise ValueError(f"found n_samples {self.n_samples}; captum wants at least 2 baselines")
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
+        return super().explain(model, inputs, targets, rng=rng)
 
-    def _ask(self, sample: Sample) -> Tensor:
-        made = captum.method("DeepLiftShap")(Halves(sample.scalar))
-        found: Tensor = made.attribute(sample.x, baselines=sample.drawn(self.n_samples))
-        return found
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[1, *S]`, the mean over background rows drawn at random."""
+        explainer = captum.method("DeepLiftShap")(Halves(sample.scalar))
+        mean: Tensor = explainer.attribute(sample.x, baselines=sample.drawn(self.n_samples))
+        return mean
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(filled(self.n_samples), filled(self.n_samples))
+        """All pairs of the sample and a row, forward and back."""
+        n_rows = rows_of_pairs(self.n_samples)
+        return Rows(n_rows, n_rows)
 
 
 @dataclass(frozen=True)
-class CaptumGuidedBackprop:
+class CaptumGuidedBackprop(_InBatches):
     """The gradient, stopped at every ReLU where it is negative, by captum.
 
     Springenberg+ 2015.
@@ -193,18 +191,14 @@ class CaptumGuidedBackprop:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Springenberg+ 2015, arXiv:1412.6806"
+    library: ClassVar[str] = "captum"
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_module(model)
-        return Explanation(captum.at_once("GuidedBackprop", model, inputs, targets))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
+    method: ClassVar[str] = "GuidedBackprop"
 
 
 @dataclass(frozen=True)
-class CaptumDeconvolution:
-    """The gradient with every ReLU applied on the way back instead, by captum.
+class CaptumDeconvolution(_InBatches):
+    """The gradient, with every ReLU applied to it in the backward pass instead, by captum.
 
     Zeiler & Fergus 2014.
     """
@@ -213,13 +207,9 @@ class CaptumDeconvolution:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
+    library: ClassVar[str] = "captum"
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_module(model)
-        return Explanation(captum.at_once("Deconvolution", model, inputs, targets))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(1, 1)
+    method: ClassVar[str] = "Deconvolution"
 
 
 @dataclass(frozen=True)
@@ -233,14 +223,19 @@ class CaptumGuidedGradCAM:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
+    library: ClassVar[str] = "captum"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        layers = [m for m in require_module(model).modules() if isinstance(m, CONVOLUTIONS)]
+        """Raises `Unsupported` where no convolution lies over the input."""
+        require_needs(self, model)
+        assert model.module is not None
+        layers = [layer for layer in model.module.modules() if isinstance(layer, CONVOLUTIONS)]
         if not layers or inputs.x.dim() < 3:
             raise Unsupported("Grad-CAM needs a convolution of an input that has axes in space")
         return Explanation(captum.guided_gradcam(model, inputs, targets, layers[-1]))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row forward and back for each of the two."""
         return Rows(2, 2)
 
 
@@ -255,35 +250,37 @@ class CaptumLRP:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Bach+ 2015, doi:10.1371/journal.pone.0130140"
+    library: ClassVar[str] = "captum"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_module(model)
+        """Raises `Unsupported` where captum has no rule for a layer."""
+        require_needs(self, model)
         return Explanation(captum.lrp(model, inputs, targets))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """A pass to record what the layers are given, and one to propagate."""
         return Rows(2, 1)
 
 
 @dataclass(frozen=True)
-class CaptumNoiseTunnel:
+class CaptumNoiseTunnel(SampleBySample):
     """Saliency averaged over copies with noise, by captum. Smilkov+ 2017."""
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Smilkov+ 2017, arXiv:1706.03825"
+    library: ClassVar[str] = "captum"
 
     budget: int = 5
     noise: float = 1.0
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_gradient(model)
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
-        made = captum.method("NoiseTunnel")(captum.method("Saliency")(sample.scalar))
-        found: Tensor = made.attribute(sample.x, nt_samples=self.budget, stdevs=self.noise)
-        return found
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[1, *S]`, the mean over `budget` copies."""
+        explainer = captum.method("NoiseTunnel")(captum.method("Saliency")(sample.scalar))
+        mean: Tensor = explainer.attribute(sample.x, nt_samples=self.budget, stdevs=self.noise)
+        return mean
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row per copy, forward and back."""
         return Rows(self.budget, self.budget)

@@ -1,7 +1,7 @@
-"""What the wrapped libraries have in common: the scalar as they want it, their randomness tamed.
+"""What the wrappers of other libraries share: the scalar as a module, and seeded generators.
 
-Libraries explain one sample after the other and draw from global generators. So do the wrappers:
-each sample is asked for alone, with the generators seeded by its own stream and put back after.
+Libraries explain one sample after the other and draw from global generators. So each sample is
+explained alone, with the generators seeded by its own stream and put back afterwards.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import random
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -21,21 +22,61 @@ from torch import Tensor, nn
 
 from xai_bench.core import units
 from xai_bench.core.baselines import references
-from xai_bench.types import Baseline, Inputs, Model, Rng, Unsupported
+from xai_bench.core.model_outputs import filled_up
+from xai_bench.explainers.gradient.engine import require_gradient
+from xai_bench.types import (
+    ROW_BLOCK,
+    Baseline,
+    Explanation,
+    Inputs,
+    Model,
+    Rng,
+    Unsupported,
+    tags_of,
+)
 
 Floats = npt.NDArray[np.float64]
-HALF = 8
-"""Models may fill up their batches to twice this many rows; see `Halves`."""
+HALF = ROW_BLOCK // 2
+"""Models fill up their batches to a multiple of twice this many rows; see `Halves`."""
 
 
-def missing(extra: str) -> Unsupported:
-    """What to say where a library is not installed."""
+@dataclass(frozen=True)
+class SampleBySample(ABC):
+    """Base of explainers whose library is called for one sample after the other."""
+
+    @abstractmethod
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[*S]`, what the library finds for the sample; padding is set to 0 afterwards."""
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The attributions of all samples; raises `Unsupported` without what `needs` states."""
+        require_needs(self, model)
+        return Explanation(one_by_one(self.attribution, model, inputs, targets, rng=rng))
+
+
+def require_needs(explainer: object, model: Model) -> None:
+    """Raise `Unsupported` where the model lacks the gradient or the module that is needed."""
+    needs = tags_of(explainer).needs
+    if "gradient" in needs:
+        require_gradient(model)
+    if "module" in needs and model.module is None:
+        name = type(explainer).__name__
+        raise Unsupported(f"{name} hooks the layers of a torch module, and this model has none")
+
+
+def not_installed(extra: str) -> Unsupported:
+    """The reason why a library that is not installed cannot be used."""
     return Unsupported(f"{extra} is not installed; to use it: pip install 'xai-bench[{extra}]'")
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One sample to explain; `inputs`, `targets` and `rng` have one row. `seed` is its own."""
+    """One sample to explain.
+
+    Attributes:
+        inputs, targets, rng: of one row.
+        seed: of its own, for libraries that ask for one.
+    """
 
     model: Model
     inputs: Inputs
@@ -55,10 +96,12 @@ class Sample:
 
     @property
     def n_units(self) -> int:
+        """`U`."""
         return int(self.units.max()) + 1
 
     @property
     def scalar(self) -> Scalar:
+        """The target output as a module."""
         return Scalar(self.model, self.inputs, self.targets)
 
     def references(self, baseline: Baseline) -> Tensor:
@@ -78,13 +121,13 @@ class Sample:
 
     @torch.no_grad()
     def values(self, points: Tensor) -> Floats:
-        """`[n, *S] -> [n]`: the target output."""
-        found: Floats = self.scalar(points).double().numpy()
-        return found
+        """`points [n, *S] -> [n]`: the target output."""
+        values: Floats = self.scalar(points).double().numpy()
+        return values
 
-    def spread(self, credits: Tensor) -> Tensor:
-        """`[U] -> [*S]`."""
-        return units.spread(credits[None].double(), self.inputs.units)[0]
+    def spread(self, values: Tensor) -> Tensor:
+        """`[U] -> [*S]`: each unit's value, shared by its elements."""
+        return units.spread(values[None].double(), self.inputs.units)[0]
 
 
 class Scalar(nn.Module):
@@ -100,6 +143,7 @@ class Scalar(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[n]`."""
         calls = torch.arange(len(x)).split(self.model.max_rows)
         parts = [self._call(x[rows], rows % len(self.inputs)) for rows in calls]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -123,33 +167,31 @@ class Halves(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[n]`; raises `Unsupported` where `max_rows` does not hold all pairs in one call."""
         if len(x) == 2 or not torch.is_grad_enabled():
             plain: Tensor = self.scalar(x)
             return plain
         halves = x.tensor_split(2)
-        require_room(self.scalar.model, 2 * len(_filled(halves[0])))
-        full = self.scalar(torch.cat([_filled(half) for half in halves])).tensor_split(2)
+        n_rows = _up_to_half(len(halves[0]))
+        require_room(self.scalar.model, 2 * n_rows)
+        full = self.scalar(torch.cat([filled_up(half, n_rows) for half in halves])).tensor_split(2)
         return torch.cat([f[: len(h)] for f, h in zip(full, halves, strict=True)])
 
 
 class Column(nn.Module):
-    """A scalar as `[n, 1]`. Until it is `awake` it answers 0: libraries look at the shape when they
-    are built, which their users do once and the wrappers for every sample.
+    """A scalar as `[n, 1]`. Until it is `active` it is 0: libraries look at the shape when they are
+    built, which their users do once and the wrappers for every sample.
     """
 
-    def __init__(self, scalar: nn.Module, *, awake: bool = True) -> None:
+    def __init__(self, scalar: nn.Module, *, active: bool = True) -> None:
         super().__init__()
-        self.scalar, self.awake = scalar, awake
+        self.scalar, self.active = scalar, active
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.scalar(x) if self.awake else x.new_zeros(len(x))
-        return found[:, None]
-
-
-def _filled(half: Tensor) -> Tensor:
-    spare = -len(half) % HALF
-    return torch.cat([half, half[-1:].expand(spare, *half.shape[1:])])
+        """`[n, 1]`."""
+        values: Tensor = self.scalar(x) if self.active else x.new_zeros(len(x))
+        return values[:, None]
 
 
 def require_room(model: Model, n_rows: int) -> None:
@@ -161,31 +203,41 @@ def require_room(model: Model, n_rows: int) -> None:
         )
 
 
-def filled(n_pairs: int) -> int:
+def rows_of_pairs(n_pairs: int) -> int:
     """Rows that `Halves` sends for so many pairs."""
-    return 2 if n_pairs == 1 else 2 * (n_pairs + -n_pairs % HALF)
+    return 2 if n_pairs == 1 else 2 * _up_to_half(n_pairs)
+
+
+def _up_to_half(n_rows: int) -> int:
+    """The next multiple of `HALF`."""
+    return n_rows + -n_rows % HALF
 
 
 def one_by_one(
-    ask: Callable[[Sample], Tensor], model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng
+    attribution: Callable[[Sample], Tensor],
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    *,
+    rng: Rng,
 ) -> Tensor:
-    """`[B, *S]`: what `ask` finds for each sample, `[*S]`; 0 in padding."""
+    """`[B, *S]`: `attribution` of each sample, `[*S]`; 0 in padding."""
     seeds = rng.child("library").integers(2**31 - 1).tolist()
-    found = []
+    attributions = []
     for row, seed in enumerate(seeds):
         at = torch.tensor([row])
         sample = Sample(model, inputs.take(at), targets[at], rng.take(at), seed)
         with undisturbed(model.module, seed):
-            found.append(ask(sample).detach().reshape(inputs.x.shape[1:]))
-    return torch.where(inputs.units < 0, 0, torch.stack(found).to(inputs.x.dtype))
+            attributions.append(attribution(sample).detach().reshape(inputs.x.shape[1:]))
+    return torch.where(inputs.units < 0, 0, torch.stack(attributions).to(inputs.x.dtype))
 
 
 @contextmanager
 def undisturbed(module: nn.Module | None, seed: int = 0) -> Iterator[None]:
-    """Inside, global generators start from `seed` and nothing is shown; after, all is as it was.
+    """Inside, global generators start from `seed` and nothing is printed; after, all is as before.
 
     What libraries leave on the layers of a module, hooks among it, is removed. They un-pool maxima,
-    which torch calls not deterministic; it is on one thread, so this is let pass.
+    which torch calls not deterministic; with one thread it is, so this is only warned of.
     """
     layers = [] if module is None else list(module.modules())
     before = [{key: _copied(value) for key, value in vars(layer).items()} for layer in layers]

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from xai_bench.core import actionability, counterfactuals, model_outputs
 from xai_bench.explainers.counterfactual.search import CounterfactualSearch, explanation_of
-from xai_bench.explainers.wrapped.common import missing, undisturbed
+from xai_bench.explainers.wrapped.common import not_installed, undisturbed
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LIBRARY = "dice-ml"
 METHODS = ("random", "genetic")
 OUTCOME = "outcome"
 DIGITS = 4
@@ -41,6 +40,7 @@ class DiCE(CounterfactualSearch):
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "counterfactual"
     paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697"
+    library: ClassVar[str] = "dice-ml"
 
     n_counterfactuals: int = 4
     method: str = "random"
@@ -66,7 +66,7 @@ class DiCE(CounterfactualSearch):
         try:
             import dice_ml  # noqa: F401
         except ImportError as error:
-            raise missing("dice") from error
+            raise not_installed("dice") from error
         if self.method not in METHODS:
             raise ValueError(f"found method {self.method!r}; choose from {', '.join(METHODS)}")
         self.require_fit(model)

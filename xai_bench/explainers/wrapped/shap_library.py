@@ -1,13 +1,12 @@
 """The shap library's explainers; the one file that imports it.
 
-Those that mask features see one feature per unit. A feature's value says where the unit comes from:
-`R` is the sample, `0 <= r < R` the r-th reference; a reference that equals the sample in a unit is
-given as `R`, for shap asks nothing about features that do not vary.
+Those that mask features are given one feature per unit. A feature's value says where the unit comes
+from: `R` is the sample, `0 <= r < R` the r-th reference; a reference that equals the sample in a
+unit is given as `R`, for shap evaluates nothing for features that do not vary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,15 +17,15 @@ from torch import Tensor
 from xai_bench.core import units
 from xai_bench.core.tree_structure import columns_of, units_of_columns
 from xai_bench.explainers.glassbox.structure import layouts, linear_of, trees_of
-from xai_bench.explainers.wrapped.captum_gradient import require_gradient, require_module
+from xai_bench.explainers.stated_rows import WithoutModel
 from xai_bench.explainers.wrapped.common import (
     Column,
     Floats,
     Halves,
     Sample,
-    filled,
-    missing,
-    one_by_one,
+    SampleBySample,
+    not_installed,
+    rows_of_pairs,
     undisturbed,
 )
 from xai_bench.types import (
@@ -41,44 +40,45 @@ from xai_bench.types import (
     Unsupported,
 )
 
-LIBRARY = "shap"
 
-
-def library() -> Any:
+def shap() -> Any:
+    """The library; raises `Unsupported` where it is not installed."""
     try:
-        import shap
+        import shap as library
     except ImportError:
-        raise missing("shap") from None
-    return shap
+        raise not_installed("shap") from None
+    return library
 
 
-@dataclass(frozen=True, eq=False)
-class CoalitionGame:
-    """What shap is given: `x [1, U]`, `background [R, U]` and `play: [n, U] -> [n]`."""
+class SourceCodes:
+    """The coalitions of one sample as shap sees them: where each unit comes from.
 
-    x: Floats
-    background: Floats
-    play: Callable[[Floats], Floats]
+    Attributes:
+        x: `[1, U]`, the sample; background: `[R, U]`, the references.
+    """
 
-    @staticmethod
-    def of(sample: Sample, baseline: Baseline) -> CoalitionGame:
-        references = sample.references(baseline)
-        sources = torch.cat([references, sample.x])
-        n, layout = len(references), sample.inputs.units
-        differs = units.pool((references != sample.x).double(), layout.expand(sources[1:].shape))
-        codes = torch.where(differs > 0, torch.arange(n)[:, None], n).double().numpy()
+    def __init__(self, sample: Sample, baseline: Baseline) -> None:
+        self.sample, self.references = sample, sample.references(baseline)
+        n = len(self.references)
+        layout = sample.inputs.units.expand(self.references.shape)
+        differs = units.pool((self.references != sample.x).double(), layout)
+        self.x: Floats = np.full((1, sample.n_units), float(n))
+        self.background: Floats = (
+            torch.where(differs > 0, torch.arange(n)[:, None], n).double().numpy()
+        )
 
-        def play(points: Floats) -> Floats:
-            chosen = torch.from_numpy(points).round().long()
-            source = units.lookup(chosen[None], layout)[0]
-            found = sources.gather(0, source)
-            return sample.values(torch.where(layout < 0, sample.x, found))
-
-        return CoalitionGame(np.full((1, codes.shape[1]), float(n)), codes, play)
+    def values(self, points: Floats) -> Floats:
+        """`points [n, U] -> [n]`: the target output with every unit from its source."""
+        source = torch.from_numpy(points).round().long()
+        kept = source == len(self.references)
+        # All absent units of a point come from one reference; where none is absent, any will do.
+        reference = source.amin(1).clamp(max=len(self.references) - 1)
+        elements = units.kept_elements(kept[None], self.sample.inputs.units)[0]
+        return self.sample.values(torch.where(elements, self.sample.x, self.references[reference]))
 
 
 @dataclass(frozen=True)
-class ShapKernel:
+class ShapKernel(SampleBySample):
     """KernelSHAP by the shap library. Lundberg & Lee 2017.
 
     `budget` is in rows per sample; without one, shap takes `2 U + 2048` coalitions.
@@ -87,37 +87,42 @@ class ShapKernel:
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    library: ClassVar[str] = "shap"
 
     baseline: Baseline
     budget: int | None = None
     l1_reg: str | float = "num_features(10)"
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
-        game = CoalitionGame.of(sample, self.baseline)
-        made = library().KernelExplainer(game.play, game.background)
-        found = made.shap_values(
-            game.x, nsamples=self._n_samples(len(game.background)), l1_reg=self.l1_reg, silent=True
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[*S]`; raises `Unsupported` for too small a budget."""
+        codes = SourceCodes(sample, self.baseline)
+        explainer = shap().KernelExplainer(codes.values, codes.background)
+        values = explainer.shap_values(
+            codes.x,
+            nsamples=self._n_samples(len(codes.background)),
+            l1_reg=self.l1_reg,
+            silent=True,
         )
-        return sample.spread(torch.from_numpy(found[0]))
+        return sample.spread(torch.from_numpy(values[0]))
 
     def _n_samples(self, n_references: int) -> int | str:
-        """Beside them, shap looks at the sample and at every reference."""
+        """Beside these coalitions, shap evaluates the sample and every reference."""
         if self.budget is None:
             return "auto"
         n_samples = (self.budget - 1) // n_references - 1
         if n_samples < 1:
-            raise Unsupported(f"a budget of {self.budget} rows leaves shap no coalition to look at")
+            raise Unsupported(
+                f"a budget of {self.budget} rows leaves shap no coalition to evaluate"
+            )
         return n_samples
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return None  # it depends on how many units differ from their references
+        """Unknown: it depends on how many units differ from their references."""
+        return None
 
 
 @dataclass(frozen=True)
-class ShapPermutation:
+class ShapPermutation(SampleBySample):
     """Shapley values over random orders and their reverses, by the shap library.
 
     `budget` is in rows per sample; without one, shap takes 500 coalitions. Mitchell+ 2022.
@@ -126,31 +131,31 @@ class ShapPermutation:
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Castro+ 2009; Mitchell+ 2022, arXiv:2104.12199"
+    library: ClassVar[str] = "shap"
 
     baseline: Baseline
     budget: int | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
-        game, shap = CoalitionGame.of(sample, self.baseline), library()
-        n_evals, least = evaluations(self.budget, game), 2 * sample.n_units + 1
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[*S]`; raises `Unsupported` where not one pair of orders fits."""
+        codes, library = SourceCodes(sample, self.baseline), shap()
+        n_evals, least = evaluations(self.budget, codes), 2 * sample.n_units + 1
         if n_evals < least:
             raise Unsupported(
                 f"shap needs {least} coalitions for {sample.n_units} units; found {n_evals}"
             )
-        masker = shap.maskers.Independent(game.background, max_samples=len(game.background))
-        made = shap.PermutationExplainer(game.play, masker, seed=sample.seed)
-        found = made(game.x, max_evals=n_evals, silent=True)
-        return sample.spread(torch.from_numpy(found.values[0]))
+        masker = library.maskers.Independent(codes.background, max_samples=len(codes.background))
+        explainer = library.PermutationExplainer(codes.values, masker, seed=sample.seed)
+        explanation = explainer(codes.x, max_evals=n_evals, silent=True)
+        return sample.spread(torch.from_numpy(explanation.values[0]))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return None  # it depends on how many units differ from their references
+        """Unknown: it depends on how many units differ from their references."""
+        return None
 
 
 @dataclass(frozen=True)
-class ShapPartition:
+class ShapPartition(SampleBySample):
     """Owen values along a tree of the units, clustered by their correlation over the background, by
     the shap library. Owen 1977.
 
@@ -160,95 +165,96 @@ class ShapPartition:
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Owen 1977; Lundberg & Lee 2017, arXiv:1705.07874"
+    library: ClassVar[str] = "shap"
 
     baseline: Baseline
     budget: int | None = None
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
-        game, shap = CoalitionGame.of(sample, self.baseline), library()
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[*S]`; raises `Unsupported` where correlations need more units or rows."""
+        codes, library = SourceCodes(sample, self.baseline), shap()
         rows = sample.inputs.domain.background
         pooled = units.pool(rows.double(), sample.inputs.units.expand(rows.shape)).numpy()
         if len(rows) < 2 or sample.n_units < 2:
             raise Unsupported("units are clustered by correlation: give two units and two rows")
-        tree = shap.utils.hclust(pooled, metric="correlation")
-        masker = shap.maskers.Partition(
-            game.background, max_samples=len(game.background), clustering=tree
+        tree = library.utils.hclust(pooled, metric="correlation")
+        masker = library.maskers.Partition(
+            codes.background, max_samples=len(codes.background), clustering=tree
         )
-        made = shap.PartitionExplainer(game.play, masker)
-        found = made(game.x, max_evals=evaluations(self.budget, game), silent=True)
-        return sample.spread(torch.from_numpy(found.values[0]))
+        explainer = library.PartitionExplainer(codes.values, masker)
+        n_evals = evaluations(self.budget, codes)
+        explanation = explainer(codes.x, max_evals=n_evals, silent=True)
+        return sample.spread(torch.from_numpy(explanation.values[0]))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return None  # shap stops where a part of the tree has no more to tell
+        """Unknown: shap does not split parts of the tree that are worth nothing."""
+        return None
 
 
-def evaluations(budget: int | None, game: CoalitionGame) -> int:
+def evaluations(budget: int | None, codes: SourceCodes) -> int:
     """Coalitions within the budget, or shap's default."""
-    return 500 if budget is None else budget // len(game.background)
+    return 500 if budget is None else budget // len(codes.background)
 
 
 @dataclass(frozen=True)
-class ShapGradient:
+class ShapGradient(SampleBySample):
     """Expected gradients over the background, by the shap library. Erion+ 2021."""
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Erion+ 2021, arXiv:1906.10670"
+    library: ClassVar[str] = "shap"
 
     budget: int = 200
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_gradient(model)
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
-        column = Column(sample.scalar, awake=False)
-        made = library().GradientExplainer(column, sample.background)
-        column.awake = True
-        return torch.as_tensor(made.shap_values(sample.x, self.budget, rseed=sample.seed))
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[1, *S, 1]`, the mean over `budget` draws of a background row and a place."""
+        column = Column(sample.scalar, active=False)
+        explainer = shap().GradientExplainer(column, sample.background)
+        column.active = True
+        return torch.as_tensor(explainer.shap_values(sample.x, self.budget, rseed=sample.seed))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """One row per draw, forward and back."""
         return Rows(self.budget, self.budget)
 
 
 @dataclass(frozen=True)
-class ShapDeep:
+class ShapDeep(SampleBySample):
     """DeepLIFT against `n_samples` background rows, by the shap library, which checks that it adds
     up. Lundberg & Lee 2017.
 
-    Beside the pairs, filled up to a multiple of 16, it looks at each background row and the sample.
+    Beside the pairs, filled up to a multiple of 16, it evaluates the rows and the sample alone.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    library: ClassVar[str] = "shap"
 
     n_samples: int = 32
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        require_module(model)
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[1, *S, 1]`, the mean over background rows; raises `Unsupported` where it does not add
+        up.
+        """
         column = Column(Halves(sample.scalar))
-        made = library().DeepExplainer(column, sample.drawn(self.n_samples))
+        explainer = shap().DeepExplainer(column, sample.drawn(self.n_samples))
         try:
-            return torch.as_tensor(made.shap_values(sample.x))
+            return torch.as_tensor(explainer.shap_values(sample.x))
         except AssertionError as refusal:
             raise Unsupported(f"shap's DeepExplainer found that {refusal}") from None
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        pairs = filled(self.n_samples)
+        """Every background row and the sample alone, and all pairs of them, forward and back."""
+        pairs = rows_of_pairs(self.n_samples)
         return Rows(self.n_samples + pairs + 1, pairs)
 
 
 @dataclass(frozen=True)
-class ShapLinear:
+class ShapLinear(WithoutModel, SampleBySample):
     """Weight times the distance from the mean reference, by the shap library, for linear models.
 
     Lundberg & Lee 2017.
@@ -258,27 +264,22 @@ class ShapLinear:
     category: ClassVar[str] = "glassbox"
     needs: ClassVar[tuple[str, ...]] = ("linear",)
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    library: ClassVar[str] = "shap"
 
     baseline: Baseline
 
-    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        linear_of(model)
-        return Explanation(one_by_one(self._ask, model, inputs, targets, rng=rng))
-
-    def _ask(self, sample: Sample) -> Tensor:
+    def attribution(self, sample: Sample) -> Tensor:
+        """`[F]`, from the weights; raises `Unsupported` where the model is not linear in x."""
         weight = linear_of(sample.model).weight[sample.targets[0]].double().numpy()
         background = sample.references(self.baseline).flatten(1).double().numpy()
-        shap, at_zero = library(), 0.0  # the constant moves nobody's credit
-        masker = shap.maskers.Independent(background, max_samples=len(background))
-        made = shap.LinearExplainer((weight, at_zero), masker)
-        return torch.as_tensor(made.shap_values(sample.x.flatten(1).double().numpy())[0])
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(0)
+        library, intercept = shap(), 0.0  # which changes no attribution
+        masker = library.maskers.Independent(background, max_samples=len(background))
+        explainer = library.LinearExplainer((weight, intercept), masker)
+        return torch.as_tensor(explainer.shap_values(sample.x.flatten(1).double().numpy())[0])
 
 
 @dataclass(frozen=True)
-class ShapTree:
+class ShapTree(WithoutModel):
     """Shapley values of trees, by the shap library: the path-dependent game, its default without a
     background. Lundberg+ 2020.
     """
@@ -287,23 +288,23 @@ class ShapTree:
     category: ClassVar[str] = "glassbox"
     needs: ClassVar[tuple[str, ...]] = ("trees",)
     paper: ClassVar[str] = "Lundberg+ 2020, doi:10.1038/s42256-019-0138-9"
+    library: ClassVar[str] = "shap"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Raises `Unsupported` for a model without trees, or whose trees compare categories."""
         trees = trees_of(model)
         if trees.category_set is not None:
             raise Unsupported(
-                "shap takes no questions of categories from users: use tree_shap_path_dependent"
+                "shap takes no trees from users that compare categories: use "
+                "tree_shap_path_dependent"
             )
-        made = library().TreeExplainer({"trees": _shap_trees(trees)})
+        explainer = shap().TreeExplainer({"trees": _shap_trees(trees)})
         columns = columns_of(trees, inputs.x.flatten(1)).double()
         with undisturbed(model.module):
-            found = made.shap_values(columns.numpy(), check_additivity=False)
-        credits = torch.from_numpy(np.asarray(found)).view(*columns.shape, -1)
-        own = credits[torch.arange(len(inputs)), :, targets]
-        return Explanation(_of_elements(own, trees, inputs).to(inputs.x.dtype))
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        return Rows(0)
+            values = explainer.shap_values(columns.numpy(), check_additivity=False)
+        by_class = torch.from_numpy(np.asarray(values)).view(*columns.shape, -1)
+        of_target = by_class[torch.arange(len(inputs)), :, targets]
+        return Explanation(_of_elements(of_target, trees, inputs).to(inputs.x.dtype))
 
 
 def _of_elements(values: Tensor, trees: TreeStructure, inputs: Inputs) -> Tensor:
@@ -321,13 +322,13 @@ def _of_elements(values: Tensor, trees: TreeStructure, inputs: Inputs) -> Tensor
 def _shap_trees(trees: TreeStructure) -> list[dict[str, Any]]:
     """Trees as shap takes them from users; in ours a leaf is its own child, in theirs it has -1."""
     ends = [*trees.roots.tolist()[1:], len(trees.element)]
-    found = []
+    made = []
     missing_left = torch.zeros(len(trees.left), dtype=torch.bool)
     missing_left = missing_left if trees.missing_left is None else trees.missing_left
     for start, end in zip(trees.roots.tolist(), ends, strict=True):
         at = torch.arange(start, end)
         leaf = trees.left[at] == at
-        left, right = (torch.where(leaf, -1, way[at] - start) for way in (trees.left, trees.right))
+        left, right = (torch.where(leaf, -1, c[at] - start) for c in (trees.left, trees.right))
         tree = {
             "children_left": left,
             "children_right": right,
@@ -337,5 +338,5 @@ def _shap_trees(trees: TreeStructure) -> list[dict[str, Any]]:
             "values": trees.value[at],
             "node_sample_weight": trees.cover[at].double(),
         }
-        found.append({name: value.numpy() for name, value in tree.items()})
-    return found
+        made.append({name: value.numpy() for name, value in tree.items()})
+    return made
