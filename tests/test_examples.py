@@ -38,8 +38,13 @@ def test_the_gallery_shows_eight_and_tests_them_all() -> None:
     assert {path.name for path in EXAMPLES.glob("*.[ps][yh]")} == {*SHOWN, *helpers}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in SHOWN if name not in BEFORE.values()])
+def marked(name: str) -> object:
+    """A study takes several runs of the command line: CI's matter."""
+    alone = name.endswith(".py") and name not in BEFORE
+    return pytest.param(name, marks=pytest.mark.slow if alone else pytest.mark.exhaustive)
+
+
+@pytest.mark.parametrize("name", [marked(n) for n in SHOWN if n not in BEFORE.values()])
 def test_an_example_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In this process, with few samples; one that reads another's results comes after it."""
     shutil.copytree(EXAMPLES, tmp_path / "examples")
