@@ -180,7 +180,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_curves_are_drawn_against_the_rows_spent(store: Store) -> None:
     [block] = blocks(store, "s")
-    lime, shap = budgets.climbs(block)
+    lime, shap = budgets.budget_curves(block)
     assert [(step.budget, step.rows) for step in lime.steps] == [(16, 16), (64, 62), (256, 256)]
     assert (lime.name, shap.name) == ("lime", "shap")
     points = budgets.points_of(block, [lime, shap])
@@ -191,7 +191,7 @@ def test_curves_are_drawn_against_the_rows_spent(store: Store) -> None:
 def test_the_report_has_a_picture_a_table_and_a_csv(store: Store) -> None:
     report = write(store, "s")
     text = report.markdown.read_text()
-    assert "## digits, cnn: what more rows buy" in text
+    assert "## digits, cnn: scores by budget" in text
     assert "| lime | 62 |" in text
     assert "| shap | 64 |" in text
     folder = report.markdown.parent
@@ -220,14 +220,14 @@ def test_other_settings_are_another_curve(tmp_path: Path) -> None:
     ]
     add_to_study(store, "s", cell(), [*plain, *wide])
     [block] = blocks(store, "s")
-    assert [c.name for c in budgets.climbs(block)] == ["lime", "lime (width=1)"]
+    assert [c.name for c in budgets.budget_curves(block)] == ["lime", "lime (width=1)"]
 
 
 def test_one_budget_makes_no_curve(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "s", cell(), [at("lime", 8, [0.1, 0.2, 0.3], 8)])
     report = write(store, "s")
-    assert "more rows" not in report.markdown.read_text()
+    assert "scores by budget" not in report.markdown.read_text()
     assert not (report.markdown.parent / "anytime.csv").exists()
 
 

@@ -90,7 +90,7 @@ def test_equal_groups_are_rarely_told_apart(n_groups: int) -> None:
     scores = Generator(PCG64(1)).normal(size=(400, 30 * n_groups))
     codes = np.repeat(np.arange(n_groups), 30)
     of = (codes, np.zeros_like(codes), np.arange(len(codes)))
-    found = [fairness.interval(COLUMN, one, of, n_groups) for one in scores]
+    found = [fairness.largest_gap(COLUMN, one, of, n_groups) for one in scores]
     share = np.mean([one["apart"] for one in found])
     assert 0.005 <= share <= 0.09
 

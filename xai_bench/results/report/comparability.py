@@ -1,4 +1,4 @@
-"""Which cells may share a table, and what to call things that differ in their settings."""
+"""Which cells may share a table, and how those that differ in their settings are labelled."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ Listing = list[tuple[Cell, list[ExplainerResult]]]
 
 
 def comparable(listing: Listing) -> list[tuple[str, Listing]]:
-    """Cells that differ in nothing but the seed, together with what tells them from other groups.
+    """Groups of cells that differ in nothing but the seed, each with a label.
 
-    A change of data, settings, code or numeric libraries never hides in a mean.
+    A change of data, settings, code or numeric libraries makes another group, so that it never
+    hides in a mean. The label names the settings that differ from groups of the same data and
+    model.
     """
     groups: dict[str, Listing] = {}
-    for cell, explanations in listing:
+    for cell, results in listing:
         key = json.dumps([_names(cell), _settings(cell)], sort_keys=True, default=str)
-        groups.setdefault(key, []).append((cell, explanations))
+        groups.setdefault(key, []).append((cell, results))
     cells = [group[0][0] for group in groups.values()]
     chosen = variants([f"{cell.data} {cell.model}" for cell in cells], [_chosen(c) for c in cells])
-    tuned = variants([_names(cell) for cell in cells], [_settings(cell) for cell in cells])
-    told = [", ".join(filter(None, both)) for both in zip(chosen, tuned, strict=True)]
-    return [(v, _told_apart(group)) for v, group in zip(told, groups.values(), strict=True)]
+    settings = variants([_names(cell) for cell in cells], [_settings(cell) for cell in cells])
+    labels = [", ".join(filter(None, both)) for both in zip(chosen, settings, strict=True)]
+    return [(label, _labelled(group)) for label, group in zip(labels, groups.values(), strict=True)]
 
 
 def but_for_baselines(cell: Cell) -> str:
-    """What cells share that differ in baselines and seeds at most."""
+    """A key that is equal for cells that differ in baselines and seeds only."""
     names = [getattr(cell, name) for name in NAMES if not name.startswith("baseline")]
     settings = {key: value for key, value in _settings(cell).items() if key != "baseline"}
     return json.dumps([names, settings], sort_keys=True, default=str)
@@ -44,50 +46,50 @@ def _names(cell: Cell) -> str:
 
 
 def _chosen(cell: Cell) -> dict[str, str]:
-    """What a title does not say anyway."""
+    """The chosen options that a title does not name anyway."""
     return {name: getattr(cell, name) for name in NAMES if name not in ("data", "model")}
 
 
 def _settings(cell: Cell) -> dict[str, Any]:
-    """Everything but the seed."""
+    """Everything that decides the numbers of a cell but the seed."""
     config = {key: value for key, value in cell.config.items() if key != "seed"}
     code = {name: cell.environment.get(name, "") for name in _CODE}
     return {**config, "fingerprint": cell.fingerprint, **code}
 
 
-def _told_apart(listing: Listing) -> Listing:
-    """An explainer whose settings changed between cells becomes one row per setting.
+def _labelled(listing: Listing) -> Listing:
+    """The results with a name per row: one row per setting of an explainer.
 
-    What was tuned is tuned in every cell, to other values in each: that is one row.
+    Tuned settings have other values in every cell; all of them are one row.
     """
-    distinct = {_contender(e): e for _, explanations in listing for e in explanations}
+    distinct = {_row_key(result): result for _, results in listing for result in results}
     names = [name for name, _ in distinct]
-    told = variants(names, [settled(e) for e in distinct.values()])
+    settings = variants(names, [shown_settings(result) for result in distinct.values()])
     labels = {
         (name, key): name if names.count(name) == 1 else f"{name} ({variant or key[:4]})"
-        for (name, key), variant in zip(distinct, told, strict=True)
+        for (name, key), variant in zip(distinct, settings, strict=True)
     }
     return [
-        (cell, [replace(e, explainer=labels[_contender(e)]) for e in explanations])
-        for cell, explanations in listing
+        (cell, [replace(result, explainer=labels[_row_key(result)]) for result in results])
+        for cell, results in listing
     ]
 
 
-def _contender(one: ExplainerResult) -> tuple[str, str]:
-    return one.explainer, one.key if one.tuning is None else one.regime
+def _row_key(result: ExplainerResult) -> tuple[str, str]:
+    return result.explainer, result.key if result.tuning is None else result.regime
 
 
-def settled(one: ExplainerResult) -> dict[str, Any]:
-    """Its settings; of those that were tuned, only that they were."""
-    return {**one.config, **dict.fromkeys((one.tuning or {}).get("best", ()), "tuned")}
+def shown_settings(result: ExplainerResult) -> dict[str, Any]:
+    """The explainer's settings, with `tuned` in place of values that were tuned."""
+    return {**result.config, **dict.fromkeys((result.tuning or {}).get("best", ()), "tuned")}
 
 
 def variants(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each of several things, the settings in which it differs from those of the same name."""
+    """For each name and its settings, those in which it differs from others of the same name."""
     flat = [flattened(config) for config in settings]
-    found = []
-    for name, mine in zip(names, flat, strict=True):
-        others = [other for other, theirs in zip(flat, names, strict=True) if theirs == name]
-        apart = [k for k in mine if any(other.get(k) != mine[k] for other in others)]
-        found.append(", ".join(f"{key}={mine[key]}" for key in apart))
-    return found
+    labels = []
+    for name, own in zip(names, flat, strict=True):
+        namesakes = [other for other, n in zip(flat, names, strict=True) if n == name]
+        differing = [k for k in own if any(other.get(k) != own[k] for other in namesakes)]
+        labels.append(", ".join(f"{key}={own[key]}" for key in differing))
+    return labels

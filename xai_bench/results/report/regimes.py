@@ -1,4 +1,4 @@
-"""Under which regimes the explainers of a table compete, in one sentence."""
+"""The regimes of a table's explainers in one sentence."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from xai_bench.results.regimes import PAPER
 
 _BUDGET = re.compile(r"budget (\d+) rows(.*)", re.DOTALL)
 _FEW = 4
+"""Up to so many explainers with paper defaults are named; more are `all others`."""
 
 
 def sentence(regimes: Mapping[str, Sequence[str]]) -> str:
     """Name -> its regimes, as "Settings: ...", each named once; empty where there is none."""
     groups: dict[str, list[str]] = {}
-    for name, known in regimes.items():
-        if any(known):
-            groups.setdefault(" and ".join(_merged(filter(None, known))), []).append(name)
+    for name, of_name in regimes.items():
+        if any(of_name):
+            groups.setdefault(" and ".join(_merged(filter(None, of_name))), []).append(name)
     ordered = sorted(groups.items(), key=lambda group: (group[0] == PAPER, natural(group[0])))
     if len(ordered) < 2:
         return f"Settings: {ordered[0][0]}." if ordered else ""
@@ -24,12 +25,12 @@ def sentence(regimes: Mapping[str, Sequence[str]]) -> str:
 
 
 def base(label: str) -> str:
-    """The name of an explainer, without what tells its rows apart."""
+    """The name of an explainer, without the settings that label its row."""
     return label.partition(" (")[0]
 
 
 def natural(text: str) -> tuple[tuple[float, str], ...]:
-    """A key by which 9 comes before 10."""
+    """A key of sorting by which 9 comes before 10."""
     parts = re.findall(r"(\d+(?:\.\d+)?(?:e-?\d+)?)|(\D)", text)
     return tuple((float(number or -1), letter) for number, letter in parts)
 
@@ -38,20 +39,20 @@ def _merged(regimes: Iterable[str]) -> list[str]:
     """`budget 10 rows`, `budget 100 rows` -> `budget 10 and 100 rows`."""
     budgets: dict[str, list[str]] = {}
     others = []
-    for one in sorted(dict.fromkeys(regimes), key=natural):
-        found = _BUDGET.fullmatch(one)
-        if found:
-            budgets.setdefault(found[2], []).append(found[1])
+    for regime in sorted(dict.fromkeys(regimes), key=natural):
+        match = _BUDGET.fullmatch(regime)
+        if match:
+            budgets.setdefault(match[2], []).append(match[1])
         else:
-            others.append(one)
-    told = [f"budget {_listed(numbers)} rows{rest}" for rest, numbers in budgets.items()]
-    return [*told, *others]
+            others.append(regime)
+    merged = [f"budget {_enumerated(numbers)} rows{rest}" for rest, numbers in budgets.items()]
+    return [*merged, *others]
 
 
-def _listed(words: Sequence[str]) -> str:
+def _enumerated(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _named(regime: str, names: Sequence[str]) -> str:
-    who = "all others" if regime == PAPER and len(names) > _FEW else ", ".join(names)
-    return f"{regime} ({who})"
+    shown = "all others" if regime == PAPER and len(names) > _FEW else ", ".join(names)
+    return f"{regime} ({shown})"

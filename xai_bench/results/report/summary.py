@@ -24,12 +24,14 @@ CATEGORIES = (
     "truth", "fidelity", "distribution", "stability", "randomisation", "complexity",
     "plausibility", "fairness", "counterfactual", "surrogate", "cost",
 )  # fmt: skip
+"""In the order of a table's columns."""
 CONTROL = "controls"
+"""The category of explainers that are compared with, and not ranked."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of a table: its content address, and a label, its name if that is enough."""
+    """One metric of a table: its content address, and a label, its name where that is unique."""
 
     metric: str
     key: str
@@ -40,12 +42,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a table, and everything needed to trace it.
+    """One number of a table, and the content addresses that it comes from.
 
     Attributes:
         status: `ok`, `unscored` (no sample has a score), `skipped`, `failed` or `absent`.
-        reasons: why it, or a part of it, is missing.
-        cells, explanations: content addresses of what it was computed from.
+        reasons: why scores are missing, in some cells or in all.
+        cells, explanations: content addresses of the results it was computed from.
     """
 
     explainer: str
@@ -72,10 +74,11 @@ class Block:
     """What is compared in one table: the same names and settings under one or more seeds.
 
     Attributes:
-        variant: what tells it from another block of the same names, e.g. `model.width=32`.
+        variant: the settings that differ from another block of the same names, such as
+            `model.width=32`.
         explainers: methods by family, then controls.
         n_controls: how many of the explainers, at the end, are controls.
-        listing: the cells with their explanations, for whoever needs the samples.
+        listing: the cells with their results, for sections that need the samples.
     """
 
     cells: tuple[Cell, ...]
@@ -88,49 +91,51 @@ class Block:
 
     @property
     def names(self) -> dict[str, str]:
+        """Data, model, view, target and the two baselines, by their names in `conf/`."""
         return {name: getattr(self.cells[0], name) for name in NAMES}
 
     @cached_property
     def regimes(self) -> dict[str, tuple[str, ...]]:
         """Explainer -> the regimes under which it competes."""
-        known = [(e.explainer, e.regime) for _, explanations in self.listing for e in explanations]
+        pairs = [(e.explainer, e.regime) for _, results in self.listing for e in results]
         return {
-            name: tuple(dict.fromkeys(one for other, one in known if other == name))
+            name: tuple(dict.fromkeys(regime for other, regime in pairs if other == name))
             for name in self.explainers
         }
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The explainers that are no controls."""
+        """The explainers that are ranked: all but the controls."""
         return self.explainers[: len(self.explainers) - self.n_controls]
 
     @cached_property
     def scored(self) -> tuple[Column, ...]:
-        """The metrics that at least one explainer has a score or a failure in."""
+        """The metrics that not every explainer skips."""
         return tuple(c for c in self.columns if any(n.status != "skipped" for n in self.of(c)))
 
     @cached_property
     def unscored(self) -> dict[str, str]:
         """The metrics that every explainer skips, with the reasons."""
-        left = [c for c in self.columns if c not in self.scored]
-        reasons = {c.label: [r for n in self.of(c) for r in n.reasons] for c in left}
-        return {label: "; ".join(dict.fromkeys(found)) for label, found in reasons.items()}
+        skipped = [c for c in self.columns if c not in self.scored]
+        reasons = {c.label: [r for n in self.of(c) for r in n.reasons] for c in skipped}
+        return {label: "; ".join(dict.fromkeys(texts)) for label, texts in reasons.items()}
 
     def of(self, column: Column) -> list[Number]:
+        """The numbers of one metric, in the order of the explainers."""
         return [self.numbers[explainer, column] for explainer in self.explainers]
 
 
 def blocks(store: Store, study: str) -> list[Block]:
-    """Raises ValueError where there is no such study."""
+    """The comparable sets of a study's cells. Raises ValueError where there is no such study."""
     groups = comparability.comparable(store.cells(study, attributions=False))
     return [_block(listing, variant) for variant, listing in groups]
 
 
-def frame(study: str, found: Iterable[Block]) -> DataFrame:
-    """Long, one row per number: what every table says, with the keys it comes from."""
+def frame(study: str, blocks: Iterable[Block]) -> DataFrame:
+    """Long format, one row per number of every table, with the keys it comes from."""
     import pandas as pd
 
-    rows = [_row(study, block, number) for block in found for number in block.numbers.values()]
+    rows = [_row(study, block, number) for block in blocks for number in block.numbers.values()]
     return pd.DataFrame(rows)
 
 
@@ -154,11 +159,11 @@ def _row(study: str, block: Block, number: Number) -> dict[str, Any]:
 
 
 def _block(listing: Listing, variant: str) -> Block:
-    everyone = [e for _, explanations in listing for e in explanations]
-    families = {e.explainer: e.category for e in everyone}
+    results = [result for _, of_cell in listing for result in of_cell]
+    families = {result.explainer: result.category for result in results}
     order = sorted(families, key=lambda n: (families[n] == CONTROL, families[n], natural(n)))
     ranked = np.array([families[name] != CONTROL for name in order], dtype=bool)
-    columns = _columns(everyone)
+    columns = _columns(results)
     numbers = {
         (number.explainer, column): number
         for column in columns
@@ -168,19 +173,19 @@ def _block(listing: Listing, variant: str) -> Block:
     return Block(cells, variant, tuple(order), int((~ranked).sum()), columns, numbers, listing)
 
 
-def _columns(explanations: Sequence[ExplainerResult]) -> tuple[Column, ...]:
-    """Settings of one metric that changed between cells get a column each."""
-    found = {(s.metric, s.key): s for e in explanations for s in e.scores.values()}
-    names = Counter(metric for metric, _ in found)
+def _columns(results: Sequence[ExplainerResult]) -> tuple[Column, ...]:
+    """One column per metric, and per setting of it where cells have several."""
+    distinct = {(s.metric, s.key): s for result in results for s in result.scores.values()}
+    names = Counter(metric for metric, _ in distinct)
     columns = [
         Column(
             metric=metric,
             key=key,
             label=metric if names[metric] == 1 else f"{metric} ({key[:4]})",
-            category=one.category,
-            higher_is_better=one.higher_is_better,
+            category=scores.category,
+            higher_is_better=scores.higher_is_better,
         )
-        for (metric, key), one in found.items()
+        for (metric, key), scores in distinct.items()
     ]
     return tuple(sorted(columns, key=_column_order))
 
@@ -189,23 +194,24 @@ def _numbers(
     listing: Listing, explainers: list[str], column: Column, ranked: Flags
 ) -> list[Number]:
     """One number per explainer, compared over all cells."""
-    parts = [share(cell, explanations, explainers, column) for cell, explanations in listing]
-    found = stats.compare(
-        np.concatenate([part.scores for part in parts], axis=1),
-        np.concatenate([part.seeds for part in parts]),
-        np.concatenate([part.rows for part in parts]),
+    parts = [cell_scores(cell, results, explainers, column) for cell, results in listing]
+    scores, seeds, rows = joined(parts)
+    comparison = stats.compare(
+        scores,
+        seeds,
+        rows,
         higher_is_better=column.higher_is_better,
         ranked=ranked,
     )
-    skills = stats.skill(found.mean, explainers)
+    skills = stats.skill(comparison.mean, explainers)
     return [
         Number(
             explainer=name,
             column=column,
-            **_values(found, place),
+            **_values(comparison, place),
             skill=float(skills[place]),
             n_samples=sum(len(part.rows) for part in parts),
-            **_fate([part.outcomes[place] for part in parts], int(found.n_scored[place])),
+            **_status([part.outcomes[place] for part in parts], int(comparison.n_scored[place])),
             cells=tuple(cell.key for cell, _ in listing),
             explanations=tuple(dict.fromkeys(part.keys[place] for part in parts)),
         )
@@ -214,10 +220,10 @@ def _numbers(
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
-    """One cell's share of a metric, with an outcome and a key per explainer.
+class CellScores:
+    """One cell's scores by a metric, with an outcome and a key per explainer.
 
-    `scores [E, N]`, `seeds [N]`, `rows [N]`.
+    `scores [E, N]` with NaN where unscored, `seeds [N]` and `rows [N]` as ids.
     """
 
     scores: Floats
@@ -227,46 +233,60 @@ class Share:
     keys: list[str]
 
 
-def share(
-    cell: Cell, explanations: Sequence[ExplainerResult], explainers: list[str], column: Column
-) -> Share:
-    known = {e.explainer: e for e in explanations}
-    rows = np.unique(np.concatenate([[], *(e.index.numpy() for e in explanations)])).astype(int)
+def joined(parts: Sequence[CellScores]) -> tuple[Floats, Ints, Ints]:
+    """`[E, N]` scores, `[N]` seeds and `[N]` rows over all cells."""
+    return (
+        np.concatenate([part.scores for part in parts], axis=1),
+        np.concatenate([part.seeds for part in parts]),
+        np.concatenate([part.rows for part in parts]),
+    )
+
+
+def cell_scores(
+    cell: Cell, results: Sequence[ExplainerResult], explainers: Sequence[str], column: Column
+) -> CellScores:
+    """The scores of some explainers by one metric, aligned by the rows of the test part."""
+    by_name = {result.explainer: result for result in results}
+    rows = np.unique(np.concatenate([[], *(r.index.numpy() for r in results)])).astype(int)
     scores = np.full((len(explainers), len(rows)), np.nan)
     outcomes: list[Outcome | None] = []
     for place, name in enumerate(explainers):
-        one = known.get(name)
-        found = None if one is None else one.scores.get(column.metric)
-        found = found if found is not None and found.key == column.key else None
-        outcomes.append(_outcome(one, found))
-        if one is not None and found is not None and found.outcome.status == "ok":
-            scores[place, np.searchsorted(rows, one.index.numpy())] = found.values.numpy()
-    keys = [known[name].key if name in known else "" for name in explainers]
-    return Share(scores, np.full(len(rows), cell.seed), rows, outcomes, keys)
+        result = by_name.get(name)
+        scored = None if result is None else result.scores.get(column.metric)
+        # Another setting of the metric is another column.
+        scored = scored if scored is not None and scored.key == column.key else None
+        outcomes.append(_outcome(result, scored))
+        if result is not None and scored is not None and scored.outcome.status == "ok":
+            scores[place, np.searchsorted(rows, result.index.numpy())] = scored.values.numpy()
+    keys = [by_name[name].key if name in by_name else "" for name in explainers]
+    return CellScores(scores, np.full(len(rows), cell.seed), rows, outcomes, keys)
 
 
-def _outcome(one: ExplainerResult | None, found: Scores | None) -> Outcome | None:
-    if found is not None:
-        return found.outcome
-    return one.outcome if one is not None and one.outcome.status != "ok" else None
+def _outcome(result: ExplainerResult | None, scores: Scores | None) -> Outcome | None:
+    """The metric's outcome, else the explainer's where it has none; None where it did not run."""
+    if scores is not None:
+        return scores.outcome
+    return result.outcome if result is not None and result.outcome.status != "ok" else None
 
 
-def _fate(outcomes: Sequence[Outcome | None], n_scored: int) -> dict[str, Any]:
+def _status(outcomes: Sequence[Outcome | None], n_scored: int) -> dict[str, Any]:
     """Status and reasons over the cells; the worst counts only where nothing is scored."""
-    known = [outcome for outcome in outcomes if outcome is not None]
-    met = {outcome.status for outcome in known}
-    worst = next((s for s in ("failed", "skipped") if s in met), "unscored" if known else "absent")
-    reasons = dict.fromkeys(outcome.reason for outcome in known if outcome.status != "ok")
+    stated = [outcome for outcome in outcomes if outcome is not None]
+    statuses = {outcome.status for outcome in stated}
+    worst = "unscored" if stated else "absent"
+    worst = next((s for s in ("failed", "skipped") if s in statuses), worst)
+    reasons = dict.fromkeys(outcome.reason for outcome in stated if outcome.status != "ok")
     return {"status": "ok" if n_scored else worst, "reasons": tuple(reasons), "n_scored": n_scored}
 
 
-def _values(found: stats.Comparison, place: int) -> dict[str, Any]:
+def _values(comparison: stats.Comparison, place: int) -> dict[str, Any]:
     names = ("mean", "low", "high", "difference", "difference_low", "difference_high")
-    values: dict[str, Any] = {name: float(getattr(found, name)[place]) for name in names}
-    return {**values, "best": bool(found.best[place]), "tied": bool(found.tied[place])}
+    values: dict[str, Any] = {name: float(getattr(comparison, name)[place]) for name in names}
+    return {**values, "best": bool(comparison.best[place]), "tied": bool(comparison.tied[place])}
 
 
 def _column_order(column: Column) -> tuple[int, str, str]:
-    known = column.category in CATEGORIES
-    place = CATEGORIES.index(column.category) if known else len(CATEGORIES) - 2
+    # A user's own category stands before the costs.
+    listed = column.category in CATEGORIES
+    place = CATEGORIES.index(column.category) if listed else len(CATEGORIES) - 2
     return place, column.category, column.label

@@ -1,4 +1,4 @@
-"""What a table says, before anyone decides how it looks."""
+"""The content of a table, independent of its format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One field: the number or the word in its place, its marks, and notes by number."""
+    """One field: a number or a status as text, its marks, and the numbers of its notes."""
 
     text: str
     best: bool = False
@@ -34,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Head:
-    """What stands above a column."""
+    """The two lines above a column."""
 
     category: str
     text: str
@@ -44,7 +44,7 @@ class Head:
 class Panel:
     """Some columns of a table, side by side; `rows` are a name and its entries.
 
-    `n_controls` rows at the end are set apart; `corner` says what the rows are.
+    The last `n_controls` rows are below a line; `corner` is the heading of the names.
     """
 
     heads: tuple[Head, ...]
@@ -60,10 +60,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class Table:
-    """One comparable set of cells; `unscored` are metrics that all skip, with the reason.
+    """One table of a report.
 
-    `folded` tables are details: Markdown hides them behind their title, LaTeX leaves them out.
-    `figure` is the path of a picture of the same, for Markdown.
+    Attributes:
+        unscored: metrics that all explainers skip, with the reason.
+        folded: a table of details, which Markdown folds away and LaTeX leaves out.
+        figure: the path of a picture of the same, for Markdown.
     """
 
     title: str
@@ -86,7 +88,7 @@ class Section:
 
 
 def table(block: Block, n_columns: int) -> Table:
-    """Panels of whole categories, up to `n_columns` metrics wide."""
+    """All scores of a block, in panels of whole categories, up to `n_columns` metrics wide."""
     notes = list(dict.fromkeys(r for c in block.scored for n in block.of(c) for r in n.reasons))
     outcomes = {cell.outcome.reason: None for cell in block.cells if cell.outcome.status != "ok"}
     return Table(
@@ -99,11 +101,15 @@ def table(block: Block, n_columns: int) -> Table:
 
 
 def header(column: Column) -> str:
+    """The label of a metric with an arrow towards the better scores."""
     return f"{column.label} {'↑' if column.higher_is_better else '↓'}"
 
 
 def measured(mean: float, half: float = 0.0) -> str:
-    """Three significant digits of the larger of both; `half` is left out where it says nothing."""
+    """A mean as text, with `± half` where that is finite and not 0.
+
+    Both have the decimal places that show three significant digits of the larger one.
+    """
     if not math.isfinite(mean):
         return "–"
     half = half if math.isfinite(half) else 0.0
@@ -120,7 +126,7 @@ def measured(mean: float, half: float = 0.0) -> str:
 
 
 def entry(number: Number, notes: Sequence[str]) -> Entry:
-    """`notes` are the table's reasons, of which the entry cites its own by number, from 1."""
+    """A number as a field; its reasons are cited by their place in `notes`, from 1."""
     cited = tuple(notes.index(reason) + 1 for reason in number.reasons)
     if number.status != "ok":
         return Entry("–" if number.status == "absent" else number.status, notes=cited)
@@ -139,11 +145,12 @@ def _panel(block: Block, columns: tuple[Column, ...], notes: Sequence[str]) -> P
 
 
 def heads(columns: Sequence[Column]) -> tuple[Head, ...]:
+    """Category and label of each metric."""
     return tuple(Head(column.category, header(column)) for column in columns)
 
 
 def parts(columns: Sequence[Column], n_columns: int) -> Iterator[tuple[Column, ...]]:
-    """As many whole categories side by side as fit; a wider one is cut."""
+    """The columns in parts of at most `n_columns`: whole categories; one that is wider is cut."""
     part: list[Column] = []
     for _, run in groupby(columns, key=lambda column: column.category):
         category = list(run)
@@ -159,17 +166,18 @@ def parts(columns: Sequence[Column], n_columns: int) -> Iterator[tuple[Column, .
 
 
 def title(block: Block, *, variant: bool = True) -> str:
+    """Data and model, and where there are several such blocks, the settings that differ."""
     names = block.names
-    told = f" ({block.variant})" if variant and block.variant else ""
-    return f"{names['data']}, {names['model']}{told}"
+    settings = f" ({block.variant})" if variant and block.variant else ""
+    return f"{names['data']}, {names['model']}{settings}"
 
 
 def _caption(block: Block) -> str:
     names = block.names
     seeds = ", ".join(str(cell.seed) for cell in block.cells)
-    known: dict[str, list[str]] = {}
+    regimes: dict[str, list[str]] = {}
     for name in block.methods:
-        known.setdefault(base(name), []).extend(block.regimes[name])
+        regimes.setdefault(base(name), []).extend(block.regimes[name])
     n_samples = max((n.n_samples for n in block.numbers.values()), default=0) // len(block.cells)
     return (
         f"Model {names['model']}{_quality(block)} on {names['data']} "
@@ -177,7 +185,7 @@ def _caption(block: Block) -> str:
         f"{names['target']} on {names['view']}. Absent units are {names['baseline_explain']} for "
         f"explainers and {names['baseline_measure']} for metrics. {n_samples} samples, "
         f"{'seed' if len(block.cells) == 1 else 'seeds'} {seeds}. {_one_seed(block)}"
-        f"{sentence(known)}"
+        f"{sentence(regimes)}"
     ).strip()
 
 
@@ -193,5 +201,5 @@ def _quality(block: Block) -> str:
         name: sum(cell.model_scores.get(name, math.nan) for cell in block.cells) / len(block.cells)
         for name in first
     }
-    told = ", ".join(f"{name} {measured(value)}" for name, value in means.items())
-    return f" ({told})" if told else ""
+    scores = ", ".join(f"{name} {measured(value)}" for name, value in means.items())
+    return f" ({scores})" if scores else ""

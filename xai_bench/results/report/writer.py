@@ -27,6 +27,7 @@ class Report:
 
     @property
     def markdown(self) -> Path:
+        """The report as Markdown."""
         return self.paths[0]
 
 
@@ -36,24 +37,26 @@ def write(store: Store, study: str, folder: Path | None = None) -> Report:
     The same store gives the same bytes. Raises ValueError where there is no such study, or where
     the folder cannot be written.
     """
-    found = blocks(store, study)
+    tabled = blocks(store, study)
     folder = store.root / "reports" / study if folder is None else folder
-    numbers = frame(study, found)
+    numbers = frame(study, tabled)
     sections = [
-        _scores(found, numbers),
-        tuning.section(study, found),
-        budgets.section(study, found),
-        fairness.section(study, found),
-        baselines.section(study, found),
-        agreement.section(store, found),
+        _scores(tabled, numbers),
+        tuning.section(study, tabled),
+        budgets.section(study, tabled),
+        fairness.section(study, tabled),
+        baselines.section(study, tabled),
+        agreement.section(store, tabled),
     ]
-    commands = _commands(store, study, found)
+    commands = _commands(store, study, tabled)
     contents = {
         "report.md": markdown.document(
             study, _tables(sections, markdown.N_COLUMNS), commands
         ).encode(),
         "report.tex": latex.document(study, _tables(sections, latex.N_COLUMNS)).encode(),
-        **{name: _csv(one) for part in sections for name, one in part.frames.items() if len(one)},
+        **{
+            name: _csv(rows) for part in sections for name, rows in part.frames.items() if len(rows)
+        },
         **{name: png for part in sections for name, png in part.figures.items()},
     }
     with files.writable(folder):
@@ -62,21 +65,21 @@ def write(store: Store, study: str, folder: Path | None = None) -> Report:
     return Report(tuple(folder / name for name in contents), numbers)
 
 
-def _scores(found: Sequence[Block], numbers: DataFrame) -> Section:
+def _scores(blocks: Sequence[Block], numbers: DataFrame) -> Section:
     """Every metric of every explainer."""
     names = [
-        f"figures/{_slug(i, block)}.png" if block.scored else "" for i, block in enumerate(found)
+        f"figures/{_slug(i, block)}.png" if block.scored else "" for i, block in enumerate(blocks)
     ]
 
     def tables(n_columns: int) -> list[Table]:
-        return [replace(table(b, n_columns), figure=f) for b, f in zip(found, names, strict=True)]
+        return [replace(table(b, n_columns), figure=f) for b, f in zip(blocks, names, strict=True)]
 
-    pictures = {name: figures.dots(b) for b, name in zip(found, names, strict=True) if name}
+    pictures = {name: figures.dots(b) for b, name in zip(blocks, names, strict=True) if name}
     return Section(tables, {"report.csv": numbers}, pictures)
 
 
 def _tables(sections: Sequence[Section], n_columns: int) -> list[Table]:
-    return [one for section in sections for one in section.tables(n_columns)]
+    return [table for section in sections for table in section.tables(n_columns)]
 
 
 def _csv(numbers: DataFrame) -> bytes:
@@ -87,6 +90,6 @@ def _slug(place: int, block: Block) -> str:
     return f"{place}-{block.names['data']}-{block.names['model']}"
 
 
-def _commands(store: Store, study: str, found: Sequence[Block]) -> list[str]:
-    keys = [cell.key for block in found for cell in block.cells]
+def _commands(store: Store, study: str, blocks: Sequence[Block]) -> list[str]:
+    keys = [cell.key for block in blocks for cell in block.cells]
     return list(dict.fromkeys(c for key in keys for c in store.study_manifest(study, key).commands))

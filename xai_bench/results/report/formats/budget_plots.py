@@ -1,13 +1,12 @@
-"""Pictures of scores against the rows that were spent on them."""
+"""Pictures of scores against the model rows that the explainers used."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xai_bench.results.report.formats.figures import png
+from xai_bench.results.report.formats.figures import bound, png
 from xai_bench.results.report.summary import Number
 from xai_bench.results.report.table import measured
 
@@ -26,11 +25,12 @@ _DASHES = ("--", ":", "-.", (0, (8, 2)))
 _CEILING = "oracle"
 _GREY = "#777777"
 _FAR = 1.0
+"""Controls farther off than this, in heights of the plot, are named instead of drawn."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """An explainer's scores, each with the rows it took."""
+    """An explainer's scores, each with the rows that it used."""
 
     name: str
     points: tuple[tuple[float, Number], ...]
@@ -56,50 +56,50 @@ def picture(plots: Sequence[Plot]) -> bytes:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(n_down, n_across, sharex=True, squeeze=False).flatten()
     looks = _looks(plots)
-    known: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
     for plot, axis in zip(plots, axes, strict=False):
-        known |= _draw(axis, plot, looks)
+        drawn |= _draw(axis, plot, looks)
     for place, axis in enumerate(axes):
         axis.tick_params(labelbottom=place >= len(plots) - n_across)
     for axis in axes[len(plots) :]:
         axis.set_axis_off()
     figure.supxlabel("model rows per sample", fontsize=9)
-    handles = [known[name] for name in looks if name in known]
+    handles = [drawn[name] for name in looks if name in drawn]
     figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
     return png(figure)
 
 
 def _looks(plots: Sequence[Plot]) -> Mapping[str, dict[str, Any]]:
-    """The same colour and shape for an explainer in every plot; lines, then dots, then controls."""
+    """Explainer -> its style in every plot; lines first, then dots, then controls."""
     lines = dict.fromkeys(line.name for plot in plots for line in plot.lines)
     dots = dict.fromkeys(dot.name for plot in plots for dot in plot.dots)
     controls = dict.fromkeys(number.explainer for plot in plots for number in plot.controls)
-    found: dict[str, dict[str, Any]] = {}
+    looks: dict[str, dict[str, Any]] = {}
     for i, name in enumerate([*lines, *dots]):
         shape = {"color": _COLORS[i % len(_COLORS)], "marker": _SHAPES[i % len(_SHAPES)]}
-        found[name] = {**shape, "markersize": 4, "linewidth": 1.4}
+        looks[name] = {**shape, "markersize": 4, "linewidth": 1.4}
         if name in dots:
-            found[name] |= {"linestyle": "none", "markerfacecolor": "white", "markersize": 5}
+            looks[name] |= {"linestyle": "none", "markerfacecolor": "white", "markersize": 5}
     for i, name in enumerate(control for control in controls if control != _CEILING):
-        found[name] = {"color": _GREY, "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 1.0}
+        looks[name] = {"color": _GREY, "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 1.0}
     if _CEILING in controls:
-        found[_CEILING] = {"color": _GREY, "linestyle": "-", "linewidth": 1.0}
-    return found
+        looks[_CEILING] = {"color": _GREY, "linestyle": "-", "linewidth": 1.0}
+    return looks
 
 
 def _draw(axis: Axes, plot: Plot, looks: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """One plot; name -> what stands for it in the legend."""
-    known: dict[str, Any] = {}
+    """Draw one plot; explainer -> its handle for the legend."""
+    handles: dict[str, Any] = {}
     for line in (*plot.lines, *plot.dots):
         points = [(rows, n) for rows, n in line.points if n.status == "ok" and rows > 0]
         if points:
             look, rows = looks[line.name], [rows for rows, _ in points]
-            low, high = ([_known(n, side) for _, n in points] for side in ("low", "high"))
+            low, high = ([bound(n, side) for _, n in points] for side in ("low", "high"))
             if len(points) > 1:
                 axis.fill_between(rows, low, high, color=look["color"], alpha=0.13, linewidth=0)
             means = [number.mean for _, number in points]
-            (known[line.name],) = axis.plot(rows, means, label=line.name, **look)
-    known |= _levels(axis, plot.controls, looks)
+            (handles[line.name],) = axis.plot(rows, means, label=line.name, **look)
+    handles |= _levels(axis, plot.controls, looks)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.minorticks_off()
@@ -107,20 +107,20 @@ def _draw(axis: Axes, plot: Plot, looks: Mapping[str, dict[str, Any]]) -> dict[s
     axis.tick_params(labelsize=7)
     axis.grid(color="#e5e5e5", linewidth=0.6)
     axis.set_axisbelow(True)
-    return known
+    return handles
 
 
 def _levels(
     axis: Axes, controls: Sequence[Number], looks: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Controls as horizontal lines; one so far off that it would flatten all else is named."""
+    """Draw controls as horizontal lines; one that would flatten all other lines is named only."""
     low, high = axis.get_ylim()
-    known, far = {}, _FAR * (high - low)
+    handles, far = {}, _FAR * (high - low)
     outside: dict[bool, list[str]] = {True: [], False: []}
     for number in controls:
         if number.status == "ok" and low - far <= number.mean <= high + far:
             look = looks[number.explainer]
-            known[number.explainer] = axis.axhline(number.mean, label=number.explainer, **look)
+            handles[number.explainer] = axis.axhline(number.mean, label=number.explainer, **look)
         elif number.status == "ok":
             outside[number.mean > high].append(f"{number.explainer} {measured(number.mean)}")
     for above, names in outside.items():
@@ -130,10 +130,4 @@ def _levels(
         if names:
             style["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
         axis.text(0.98, y, text, style, transform=axis.transAxes)
-    return known
-
-
-def _known(number: Number, side: str) -> float:
-    """The bounds of a single sample's interval are infinite: draw none."""
-    bound = float(getattr(number, side))
-    return bound if math.isfinite(bound) else number.mean
+    return handles

@@ -21,14 +21,15 @@ KEY_METRICS = (
     "forward_rows", "seconds",
 )  # fmt: skip
 N_COLUMNS = 7
+"""Columns of the table at the end of a run, at most."""
 _NAME = 34
-_ANY = 10_000
+_UNLIMITED = 10_000
 
 
 def terminal(store: Store, study: str, *, full: bool = False) -> RenderableType:
-    """A few key metrics of every table, as many as fit; `full`: all, category by category.
+    """The key metrics of every table, as many as fit; with `full` all, category by category.
 
-    Nothing is cut: on a narrow terminal there are fewer columns, or more tables.
+    No text is cut: on a narrow terminal there are fewer columns, or more tables.
     """
     parts: list[RenderableType] = []
     for block in blocks(store, study):
@@ -39,7 +40,7 @@ def terminal(store: Store, study: str, *, full: bool = False) -> RenderableType:
 
 @dataclass(frozen=True, eq=False)
 class _Fitting:
-    """A block as tables that are as wide as the terminal allows."""
+    """A block, rendered as tables that are as wide as the terminal allows."""
 
     block: Block
     full: bool
@@ -47,24 +48,25 @@ class _Fitting:
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
-        room = options.max_width
+        width = options.max_width
         if self.full:
             for _, run in groupby(self.block.scored, key=lambda column: column.category):
-                yield from self._stacked(list(run), room, console)
+                yield from self._stacked(list(run), width, console)
         elif self.block.scored:
-            yield from self._chosen(_key(self.block), room, console)
+            yield from self._chosen(_key(self.block), width, console)
 
     def _chosen(
-        self, columns: list[Column], room: int, console: Console
+        self, columns: list[Column], width: int, console: Console
     ) -> Iterator[RenderableType]:
-        """One table, without the columns that can best be spared."""
-        shown, spared = list(columns), []
-        while len(shown) > 1 and not self._fits(shown, room, console):
-            spared.append(_spare(shown))
-            shown.remove(spared[-1])
-        for one in reversed(spared):
-            wider = [column for column in columns if column in shown or column is one]
-            shown = wider if self._fits(wider, room, console) else shown
+        """One table with as many of the columns as fit, most categories first."""
+        shown, dropped = list(columns), []
+        while len(shown) > 1 and not self._fits(shown, width, console):
+            dropped.append(_least_needed(shown))
+            shown.remove(dropped[-1])
+        # A narrow column may fit again after a wide one was dropped.
+        for candidate in reversed(dropped):
+            wider = [column for column in columns if column in shown or column is candidate]
+            shown = wider if self._fits(wider, width, console) else shown
         yield _table(self.block, shown)
         left_out = [column for column in columns if column not in shown]
         if left_out:
@@ -72,26 +74,26 @@ class _Fitting:
             yield Text(f"no room for {names}; the report has them", style="dim")
 
     def _stacked(
-        self, columns: list[Column], room: int, console: Console
+        self, columns: list[Column], width: int, console: Console
     ) -> Iterator[RenderableType]:
         """One table after the other, each with as many columns as fit."""
         while columns:
             n = len(columns)
-            while n > 1 and not self._fits(columns[:n], room, console):
+            while n > 1 and not self._fits(columns[:n], width, console):
                 n -= 1
             yield _table(self.block, columns[:n])
             columns = columns[n:]
 
-    def _fits(self, columns: Sequence[Column], room: int, console: Console) -> bool:
-        wide = console.options.update(max_width=_ANY)
-        return console.measure(_table(self.block, columns), options=wide).maximum <= room
+    def _fits(self, columns: Sequence[Column], width: int, console: Console) -> bool:
+        unlimited = console.options.update(max_width=_UNLIMITED)
+        return console.measure(_table(self.block, columns), options=unlimited).maximum <= width
 
 
 def _key(block: Block) -> list[Column]:
     """The key metrics, then the first metric of categories without one while there is room."""
     key = [column for column in block.scored if column.metric in KEY_METRICS]
     while len(key) > N_COLUMNS:
-        key.remove(_spare(key))
+        key.remove(_least_needed(key))
     covered = {column.category for column in key}
     for category, run in groupby(block.scored, key=lambda column: column.category):
         if category not in covered and len(key) < N_COLUMNS:
@@ -99,7 +101,7 @@ def _key(block: Block) -> list[Column]:
     return [column for column in block.scored if column in key]
 
 
-def _spare(columns: Sequence[Column]) -> Column:
+def _least_needed(columns: Sequence[Column]) -> Column:
     """The last column of the category that has most of them; of equals, the last category."""
     names = [column.category for column in columns]
     fullest = max(reversed(names), key=names.count)
@@ -133,7 +135,7 @@ def _entry(number: Number) -> Text:
 
 
 def _remarks(block: Block) -> list[Text]:
-    """Why something failed; what was skipped is told in the report."""
+    """The reasons of failures; those of skips are in the report."""
     reasons = [cell.outcome.reason for cell in block.cells if cell.outcome.status != "ok"]
     reasons += [
         f"{number.explainer}: {reason}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def dots(block: Block) -> bytes:
 
 
 def heat(names: Sequence[str], matrices: Mapping[str, Tensor]) -> bytes:
-    """A PNG with one `[E, E]` matrix beside the other, -1 .. 1 in colour; grey where unknown."""
+    """A PNG with the `[E, E]` matrices side by side, -1 .. 1 in colour; grey where undefined."""
     from matplotlib.figure import Figure
 
     side = 0.32 * len(names) + 1
@@ -67,12 +68,12 @@ def png(figure: Figure) -> bytes:
 
 
 def _plot(axis: Axes, block: Block, column: Column) -> None:
-    """Methods from the top, controls below a line; what has no number has no dot."""
+    """Methods from the top, controls below a line; no dot where there is no score."""
     numbers = block.of(column)
     for place, number in enumerate(numbers):
         if number.status == "ok":
             color = _color(number, place >= len(numbers) - block.n_controls)
-            span = [_known(number.low, number.mean), _known(number.high, number.mean)]
+            span = [bound(number, "low"), bound(number, "high")]
             axis.plot(span, [place, place], color=color, linewidth=1.5)
             axis.plot([number.mean], [place], "o", color=color, markersize=4)
     axis.set_title(header(column), fontsize=9)
@@ -91,9 +92,10 @@ def _color(number: Number, is_control: bool) -> str:
     return _BEST if number.best else _TIED if number.tied else _OTHER
 
 
-def _known(bound: float, mean: float) -> float:
-    """The bounds of a single sample's interval are infinite: draw none."""
-    return bound if abs(bound) != float("inf") else mean
+def bound(number: Number, side: str) -> float:
+    """The `low` or `high` end that is drawn: the mean where a single sample has no bounds."""
+    end = float(getattr(number, side))
+    return end if math.isfinite(end) else number.mean
 
 
 def _short(names: Sequence[str]) -> list[str]:

@@ -19,12 +19,14 @@ _SPECIAL = {
 
 
 def document(study: str, tables: Sequence[Table]) -> str:
+    """All tables but the folded ones, as floats of two columns."""
     head = f"% Study {study}. Needs \\usepackage{{booktabs}} and a T1 font encoding.\n"
     shown = [table for table in tables if not table.folded]
     return head + "\n".join(_float(study, place, table) for place, table in enumerate(shown))
 
 
 def escape(text: str) -> str:
+    """Text as LaTeX prints it, on one line."""
     return "".join(_SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
 
 
@@ -48,7 +50,7 @@ def _tabular(panel: Panel) -> str:
     for place, (name, entries) in enumerate(panel.rows):
         if place == n_methods and place:
             lines.append(r"\midrule")
-        lines.append(_line([escape(name), *(_entry(one) for one in entries)]))
+        lines.append(_line([escape(name), *(_entry(entry) for entry in entries)]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 

@@ -10,7 +10,7 @@ N_COLUMNS = 8
 
 
 def document(study: str, tables: Sequence[Table], commands: Sequence[str]) -> str:
-    """The whole report."""
+    """The whole report: the legend, all tables, and the commands that were run."""
     parts = [f"# {study}", LEGEND]
     for table in tables:
         parts += _section(table)
@@ -21,8 +21,8 @@ def document(study: str, tables: Sequence[Table], commands: Sequence[str]) -> st
 def _section(table: Table) -> Iterator[str]:
     name = _escape(table.title)
     yield f"<details><summary>{name}</summary>" if table.folded else f"## {name}"
-    told = (table.caption, "" if table.legend == LEGEND else table.legend)
-    yield from (_escape(text) for text in told if text)
+    texts = (table.caption, "" if table.legend == LEGEND else table.legend)
+    yield from (_escape(text) for text in texts if text)
     yield from (_panel(panel) for panel in table.panels)
     if table.folded:
         yield "</details>"
@@ -36,14 +36,14 @@ def _section(table: Table) -> Iterator[str]:
 
 
 def _panel(panel: Panel) -> str:
-    """Controls follow after an empty row, for Markdown has no rules."""
+    """Controls follow after a row of their own, because Markdown has no lines in tables."""
     heads = ["<br>".join(_escape(t) for t in (h.category, h.text) if t) for h in panel.heads]
     n_methods = len(panel.rows) - panel.n_controls
     lines = [_line([panel.corner, *heads]), _line(["---"] + ["---:"] * len(heads))]
     for place, (name, entries) in enumerate(panel.rows):
         if place == n_methods and place:
             lines.append(_line(["*controls*"] + [" "] * len(heads)))
-        lines.append(_line([_escape(name), *(_entry(one) for one in entries)]))
+        lines.append(_line([_escape(name), *(_entry(entry) for entry in entries)]))
     return "\n".join(lines)
 
 

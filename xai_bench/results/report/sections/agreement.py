@@ -1,6 +1,7 @@
-"""Do explainers point at the same units? Read from the stored attributions, against chance.
+"""Agreement between explainers on the most important units, compared with chance.
 
-Krishna+ 2022, arXiv:2202.01602. By size only, so that all kinds of attribution can be compared.
+Krishna+ 2022, arXiv:2202.01602. Absolute attributions are compared, because a sensitivity and a
+contribution do not share a sign.
 Letters: `E` explainers, `B` samples, `U` units.
 """
 
@@ -18,8 +19,10 @@ from xai_bench.results.report.formats import figures
 from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import Entry, Head, Panel, Section, Table, measured, title
 from xai_bench.results.store.store import Store
+from xai_bench.results.values import ExplainerResult
 
 FRACTION = 0.25
+"""Share of the units that are the most important ones."""
 _LEGEND = (
     "Spearman: rank correlation of the units' absolute attributions, mean over samples; chance is "
     "0. Overlap: share of the top quarter of units, rounded up, that two explainers have in common."
@@ -31,9 +34,9 @@ class Agreement:
     """Means over all samples and seeds.
 
     Attributes:
-        explainers: those with attributions.
-        spearman: `[E, E]`, NaN where a map never varies.
-        overlap: `[E, E]`.
+        explainers: those with attributions in every cell.
+        spearman: `[E, E]`, NaN where a map is constant on every sample.
+        overlap: `[E, E]` share of the most important units in common.
         chance: the overlap of two random maps, k / U.
         n_samples: `[E, E]` samples with a rank correlation.
     """
@@ -46,16 +49,16 @@ class Agreement:
 
 
 def agreement(store: Store, block: Block) -> Agreement | None:
-    """None where inputs or all but one of the attributions are missing."""
-    parts = [_pooled(store, cell.key, block.explainers, found) for cell, found in block.listing]
-    known = [part for part in parts if part is not None]
-    names = tuple(n for n in block.explainers if known and all(n in sizes for sizes, _ in known))
+    """Of all explainers of a block; None where inputs or all but one attribution are missing."""
+    parts = [_pooled(store, cell.key, results) for cell, results in block.listing]
+    stored = [part for part in parts if part is not None]
+    names = tuple(n for n in block.explainers if stored and all(n in sizes for sizes, _ in stored))
     if len(names) < 2:
         return None
-    pairs = [
-        compare(torch.stack([sizes[name] for name in names]), present) for sizes, present in known
+    compared = [
+        compare(torch.stack([sizes[name] for name in names]), present) for sizes, present in stored
     ]
-    spearman, overlap, chance = (torch.cat(one) for one in zip(*pairs, strict=True))
+    spearman, overlap, chance = (torch.cat(values) for values in zip(*compared, strict=True))
     return Agreement(
         explainers=names,
         spearman=spearman.nanmean(0).round(decimals=12),
@@ -66,19 +69,20 @@ def agreement(store: Store, block: Block) -> Agreement | None:
 
 
 def compare(sizes: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`sizes [E, B, U]` and which units are real, `present [B, U]`.
+    """Compare `sizes [E, B, U]` pairwise; `present [B, U]` marks the units that are no padding.
 
-    Returns Spearman correlations `[B, E, E]` (NaN: a map without differences), overlaps of the top
+    Returns Spearman correlations `[B, E, E]` (NaN: a constant map), overlaps of the most important
     units `[B, E, E]`, and the overlap by chance `[B]`.
     """
     top = (FRACTION * present.sum(1).double()).ceil()
     above, within = _places(torch.where(present, sizes, -torch.inf))
     rank = torch.where(present, above + within / 2, 0)
     centred = torch.where(present, rank - (rank.sum(-1) / present.sum(1))[..., None], 0)
-    unit = centred / centred.square().sum(-1, keepdim=True).sqrt()
+    normed = centred / centred.square().sum(-1, keepdim=True).sqrt()
+    # Units with equal sizes at the border share what is left of the places there.
     member = ((top[:, None] - above) / within).clamp(0, 1) * present
     return (
-        torch.einsum("ebu,fbu->bef", unit, unit),
+        torch.einsum("ebu,fbu->bef", normed, normed),
         torch.einsum("ebu,fbu->bef", member, member) / top[:, None, None],
         top / present.sum(1),
     )
@@ -88,35 +92,35 @@ def section(store: Store, blocks: Sequence[Block]) -> Section:
     """Two matrices per block, and a picture of them."""
     import pandas as pd
 
-    found = [(i, b, a) for i, b in enumerate(blocks) if (a := agreement(store, b)) is not None]
-    rows = [row for _, block, one in found for row in _rows(block, one)]
+    compared = [(i, b, a) for i, b in enumerate(blocks) if (a := agreement(store, b)) is not None]
+    rows = [row for _, block, agreed in compared for row in _rows(block, agreed)]
 
     def tables(n_columns: int) -> list[Table]:
-        return [_table(block, one, n_columns, _path(i)) for i, block, one in found]
+        return [_table(block, agreed, n_columns, _path(i)) for i, block, agreed in compared]
 
     pictures = {
         _path(i): figures.heat(
-            one.explainers,
-            {"Spearman (chance 0)": one.spearman, _overlap(one): one.overlap},
+            agreed.explainers,
+            {"Spearman (chance 0)": agreed.spearman, _overlap(agreed): agreed.overlap},
         )
-        for i, _, one in found
+        for i, _, agreed in compared
     }
     return Section(tables, {"agreement.csv": pd.DataFrame(rows)}, pictures)
 
 
 def _pooled(
-    store: Store, cell_key: str, names: Sequence[str], found: Sequence[Any]
+    store: Store, cell_key: str, results: Sequence[ExplainerResult]
 ) -> tuple[dict[str, Tensor], Tensor] | None:
-    """Explainer -> `[B, U]` absolute attribution, and which units are real."""
+    """Explainer -> `[B, U]` absolute attribution, and which units are no padding."""
     inputs = store.read_inputs(cell_key)
     if inputs is None:
         return None
     sizes = {}
-    for one in found:
-        stored = store.read(cell_key, one.key, {})
+    for result in results:
+        stored = store.read(cell_key, result.key, {})
         if stored is not None and stored.explanation is not None:
             pooled = units.pool(stored.explanation.attribution.double(), inputs["units"])
-            sizes[one.explainer] = pooled.abs()
+            sizes[result.explainer] = pooled.abs()
     return sizes, units.present(inputs["units"])
 
 
@@ -129,23 +133,25 @@ def _places(values: Tensor) -> tuple[Tensor, Tensor]:
     return above.double(), within.double()
 
 
-def _overlap(one: Agreement) -> str:
-    return f"Top quarter in common (chance {one.chance:.2f})"
+def _overlap(agreed: Agreement) -> str:
+    return f"Top quarter in common (chance {agreed.chance:.2f})"
 
 
 def _path(place: int) -> str:
     return f"figures/{place}-agreement.png"
 
 
-def _table(block: Block, one: Agreement, n_columns: int, figure: str) -> Table:
-    matrices = {"Spearman": one.spearman, "overlap": one.overlap}
-    n = len(one.explainers)
-    n_controls = sum(name in block.explainers[-block.n_controls or n :] for name in one.explainers)
+def _table(block: Block, agreed: Agreement, n_columns: int, figure: str) -> Table:
+    matrices = {"Spearman": agreed.spearman, "overlap": agreed.overlap}
+    n = len(agreed.explainers)
+    n_controls = sum(
+        name in block.explainers[-block.n_controls or n :] for name in agreed.explainers
+    )
     return Table(
         title=f"{title(block)}: agreement between explainers",
-        caption=f"Overlap by chance is {measured(one.chance)}.",
+        caption=f"Overlap by chance is {measured(agreed.chance)}.",
         panels=tuple(
-            _panel(one.explainers, name, matrix, range(i, min(i + n_columns, n)), n_controls)
+            _panel(agreed.explainers, name, matrix, range(i, min(i + n_columns, n)), n_controls)
             for name, matrix in matrices.items()
             for i in range(0, n, n_columns)
         ),
@@ -164,18 +170,18 @@ def _panel(
     return Panel(tuple(Head(what, names[j]) for j in columns), rows, n_controls)
 
 
-def _rows(block: Block, one: Agreement) -> Iterator[dict[str, Any]]:
+def _rows(block: Block, agreed: Agreement) -> Iterator[dict[str, Any]]:
     """One row per pair."""
-    for i, left in enumerate(one.explainers):
-        for j, right in enumerate(one.explainers[i + 1 :], start=i + 1):
+    for i, explainer in enumerate(agreed.explainers):
+        for j, other in enumerate(agreed.explainers[i + 1 :], start=i + 1):
             yield {
                 **block.names,
                 "variant": block.variant,
-                "explainer": left,
-                "other": right,
-                "spearman": one.spearman[i, j].item(),
-                "overlap": one.overlap[i, j].item(),
-                "overlap_by_chance": one.chance,
-                "n_samples": one.n_samples[i, j].item(),
+                "explainer": explainer,
+                "other": other,
+                "spearman": agreed.spearman[i, j].item(),
+                "overlap": agreed.overlap[i, j].item(),
+                "overlap_by_chance": agreed.chance,
+                "n_samples": agreed.n_samples[i, j].item(),
                 "cells": " ".join(cell.key for cell in block.cells),
             }

@@ -1,7 +1,7 @@
-"""What explainers replace absent units by, against what metrics replace them by.
+"""Scores by the baseline of the explainer and the baseline of the metric.
 
 A metric that removes units with the explainer's own baseline may reward the agreement rather than
-the explanation: such a winner wins only on the diagonal.
+the explanation: such an explainer is best only where both baselines are the same.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from xai_bench.results.values import Cell
 
 CATEGORY = "fidelity"
 LEGEND = (
-    "Means. Rows: an explainer, and what absent units are to it; columns: what they are to the "
-    "metric. Bold: the best method of a column, over all baselines of explainers."
+    "Means. Rows: an explainer and its baseline; columns: the baseline of the metric. "
+    "Bold: the best method of a column, over all baselines of explainers."
 )
 
 
@@ -39,7 +39,7 @@ class Matrix:
     Attributes:
         explain, measure: labels of the baselines, in the order of appearance.
         blocks: by (explain, measure); some may be missing.
-        columns: label -> one of the columns of that metric, for its name and direction.
+        columns: label -> a column of that metric in one of the blocks, for its name and direction.
     """
 
     explain: tuple[str, ...]
@@ -49,19 +49,20 @@ class Matrix:
 
     @property
     def first(self) -> Block:
+        """Any of the blocks: their explainers and names are the same."""
         return next(iter(self.blocks.values()))
 
     def number(self, explainer: str, label: str, explain: str, measure: str) -> Number | None:
-        """None where there is no such cell, or no score in it."""
+        """A score under two baselines; None where there is no such cell, or no score in it."""
         block = self.blocks.get((explain, measure))
-        found = {} if block is None else {c.label: c for c in block.columns}
-        if block is None or label not in found or explainer not in block.explainers:
+        columns = {} if block is None else {c.label: c for c in block.columns}
+        if block is None or label not in columns or explainer not in block.explainers:
             return None
-        number = block.numbers[explainer, found[label]]
+        number = block.numbers[explainer, columns[label]]
         return number if number.status == "ok" else None
 
     def only_on_diagonal(self, explainer: str, label: str) -> bool:
-        """It is the best of a cell whose baselines agree, and of none in which they differ.
+        """Whether it is the best where both baselines are the same, and nowhere else.
 
         False where it has no score with different baselines.
         """
@@ -79,18 +80,18 @@ def matrices(blocks: Sequence[Block]) -> list[Matrix]:
     sets: dict[str, list[Block]] = {}
     for block in blocks:
         sets.setdefault(comparability.but_for_baselines(block.cells[0]), []).append(block)
-    return [_matrix(some) for some in sets.values() if len(some) > 1]
+    return [_matrix(of_set) for of_set in sets.values() if len(of_set) > 1]
 
 
 def section(study: str, blocks: Sequence[Block]) -> Section:
     """One table per set of cells that differ in baselines only; long as CSV."""
     import pandas as pd
 
-    found = matrices(blocks)
-    rows = [row for matrix in found for row in _rows(study, matrix)]
+    compared = matrices(blocks)
+    rows = [row for matrix in compared for row in _rows(study, matrix)]
 
     def tables(n_columns: int) -> list[Table]:
-        return [_table(matrix, n_columns) for matrix in found if matrix.columns]
+        return [_table(matrix, n_columns) for matrix in compared if matrix.columns]
 
     return Section(tables, {"baselines.csv": pd.DataFrame(rows)})
 
@@ -110,14 +111,14 @@ def _matrix(blocks: Sequence[Block]) -> Matrix:
 
 
 def _labels(cells: Sequence[Cell]) -> dict[tuple[str, str], str]:
-    """Identity of a baseline -> its name, with the settings by which it differs from a namesake."""
+    """Identity of a baseline -> its name, with the settings that tell namesakes apart."""
     slots = [_identity(cell, slot) for slot in ("explain", "measure") for cell in cells]
     distinct = list(dict.fromkeys(slots))
     names = [name for name, _ in distinct]
-    apart = comparability.variants(names, [json.loads(config) for _, config in distinct])
+    settings = comparability.variants(names, [json.loads(config) for _, config in distinct])
     return {
-        one: one[0] if names.count(one[0]) == 1 else f"{one[0]} ({told})"
-        for one, told in zip(distinct, apart, strict=True)
+        (name, config): name if names.count(name) == 1 else f"{name} ({differing})"
+        for (name, config), differing in zip(distinct, settings, strict=True)
     }
 
 
@@ -146,9 +147,9 @@ def _table(matrix: Matrix, n_columns: int) -> Table:
 
 def _panel(matrix: Matrix, labels: Sequence[str], flags: Sequence[tuple[str, str]]) -> Panel:
     explainers, n_controls = matrix.first.explainers, matrix.first.n_controls
-    candidates = explainers[: len(explainers) - n_controls]
+    methods = explainers[: len(explainers) - n_controls]
     places = [(label, measure) for label in labels for measure in matrix.measure]
-    best = {place: _best(matrix, candidates, *place) for place in places}
+    best = {place: _best(matrix, methods, *place) for place in places}
     rows = tuple(
         (
             f"{explainer}, {explain}",
@@ -164,19 +165,17 @@ def _panel(matrix: Matrix, labels: Sequence[str], flags: Sequence[tuple[str, str
     return Panel(heads, rows, n_controls * len(matrix.explain), "explainer, its baseline")
 
 
-def _best(
-    matrix: Matrix, candidates: Sequence[str], label: str, measure: str
-) -> set[tuple[str, str]]:
-    """Explainer and its baseline with the best mean under one baseline of the metric."""
+def _best(matrix: Matrix, methods: Sequence[str], label: str, measure: str) -> set[tuple[str, str]]:
+    """Explainers and their baselines with the best mean under one baseline of the metric."""
     sign = 1 if matrix.columns[label].higher_is_better else -1
     worth = {
         (explainer, explain): sign * number.mean
-        for explainer in candidates
+        for explainer in methods
         for explain in matrix.explain
         if (number := matrix.number(explainer, label, explain, measure)) is not None
     }
     top = max(worth.values(), default=0.0)
-    return {one for one, value in worth.items() if value >= top - stats.SAME * abs(top)}
+    return {pair for pair, value in worth.items() if value >= top - stats.SAME * abs(top)}
 
 
 def _entry(

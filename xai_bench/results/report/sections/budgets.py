@@ -1,4 +1,4 @@
-"""What more rows buy: the scores of explainers that were run at several budgets."""
+"""Scores of explainers that were run at several budgets, against the rows they used."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from xai_bench.results.report import comparability, stats
 from xai_bench.results.report.formats.budget_plots import Line, Plot, picture
 from xai_bench.results.report.regimes import base
-from xai_bench.results.report.summary import Block, Column, Number, share
+from xai_bench.results.report.summary import Block, Column, Number, cell_scores, joined
 from xai_bench.results.report.table import Entry, Head, Panel, Section, Table, header, parts, title
 
 CATEGORIES = ("truth", "fidelity")
 ROWS = "forward_rows"
 CAPTION = (
-    "The picture shows means and their 95 % intervals against the rows spent; explainers without "
+    "The picture shows means and their 95 % intervals against the rows used; explainers without "
     "other budgets are single marks, controls horizontal lines."
 )
 LEGEND = (
@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True)
 class BudgetCurve:
-    """An explainer at rising budgets, all other settings equal."""
+    """An explainer at rising budgets, all other settings equal; `name` labels its line."""
 
     name: str
     steps: tuple[Step, ...]
@@ -46,9 +46,9 @@ class BudgetCurve:
 
 @dataclass(frozen=True)
 class Point:
-    """One score of one step, and by how much it misses the one at the largest budget."""
+    """One score of one step, and its difference from the one at the largest budget."""
 
-    evaluate_at_budgets: BudgetCurve
+    curve: BudgetCurve
     step: Step
     number: Number
     gap: float
@@ -57,6 +57,7 @@ class Point:
 
     @property
     def settled(self) -> bool:
+        """Whether the score is not told apart from the one at the largest budget."""
         return self.gap_low <= 0 <= self.gap_high
 
 
@@ -64,23 +65,22 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
     """A picture and a table per block with two budgets or more of an explainer; CSV of all."""
     import pandas as pd
 
-    found = [(place, block, climbs(block)) for place, block in enumerate(blocks)]
-    told = [
-        (f"figures/anytime-{place}-{block.names['data']}-{block.names['model']}.png", block, known)
-        for place, block, known in found
-        if known and _columns(block)
+    with_curves = [
+        (f"figures/anytime-{place}-{block.names['data']}-{block.names['model']}.png", block, curves)
+        for place, block in enumerate(blocks)
+        if (curves := budget_curves(block)) and _columns(block)
     ]
-    points = [(name, block, points_of(block, known)) for name, block, known in told]
-    frame = pd.DataFrame([_row(study, block, p) for _, block, some in points for p in some])
+    plotted = [(name, block, points_of(block, curves)) for name, block, curves in with_curves]
+    frame = pd.DataFrame([_row(study, block, p) for _, block, points in plotted for p in points])
 
     def tables(n_columns: int) -> list[Table]:
-        return [_table(block, some, name, n_columns) for name, block, some in points]
+        return [_table(block, points, name, n_columns) for name, block, points in plotted]
 
-    figures = {name: picture(_plots(block, some)) for name, block, some in points}
+    figures = {name: picture(_plots(block, points)) for name, block, points in plotted}
     return Section(tables, {"anytime.csv": frame}, figures)
 
 
-def climbs(block: Block) -> list[BudgetCurve]:
+def budget_curves(block: Block) -> list[BudgetCurve]:
     """The explainers that were run at two budgets or more."""
     configs = _configs(block)
     groups: dict[str, list[str]] = {}
@@ -90,21 +90,22 @@ def climbs(block: Block) -> list[BudgetCurve]:
             groups.setdefault(key, []).append(label)
     several = [labels for labels in groups.values() if len(labels) > 1]
     names = [base(labels[0]) for labels in several]
-    apart = comparability.variants(names, [_but_budget(configs[labels[0]]) for labels in several])
+    others = [_but_budget(configs[labels[0]]) for labels in several]
+    settings = comparability.variants(names, others)
     return [
         BudgetCurve(
-            f"{name} ({told})" if told else name,
+            f"{name} ({setting})" if setting else name,
             tuple(
                 Step(label, int(configs[label]["budget"]), rows_of(block, label, configs[label]))
                 for label in sorted(labels, key=lambda label: int(configs[label]["budget"]))
             ),
         )
-        for name, told, labels in zip(names, apart, several, strict=True)
+        for name, setting, labels in zip(names, settings, several, strict=True)
     ]
 
 
 def rows_of(block: Block, label: str, config: Any) -> float:
-    """Rows spent per sample, as counted; the budget where the study does not count."""
+    """Model rows per sample, as counted; the budget where the study has no `forward_rows`."""
     for column in block.columns:
         number = block.numbers[label, column]
         if column.metric == ROWS and number.status == "ok":
@@ -112,21 +113,16 @@ def rows_of(block: Block, label: str, config: Any) -> float:
     return float(config.get("budget", np.nan))
 
 
-def points_of(block: Block, found: Sequence[BudgetCurve]) -> list[Point]:
+def points_of(block: Block, curves: Sequence[BudgetCurve]) -> list[Point]:
     """Every score of every step, in the order of metrics and explainers."""
     columns = _columns(block)
-    return [
-        p
-        for column in columns
-        for evaluate_at_budgets in found
-        for p in _points(block, evaluate_at_budgets, column)
-    ]
+    return [p for column in columns for curve in curves for p in _points(block, curve, column)]
 
 
 def _configs(block: Block) -> dict[str, dict[str, Any]]:
     """Row -> its settings."""
-    listed = [one for _, explanations in block.listing for one in explanations]
-    return {one.explainer: comparability.settled(one) for one in listed}
+    results = [result for _, of_cell in block.listing for result in of_cell]
+    return {result.explainer: comparability.shown_settings(result) for result in results}
 
 
 def _but_budget(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,27 +133,32 @@ def _columns(block: Block) -> list[Column]:
     return [column for column in block.scored if column.category in CATEGORIES]
 
 
-def _points(block: Block, evaluate_at_budgets: BudgetCurve, column: Column) -> Iterator[Point]:
-    scored = [s for s in evaluate_at_budgets.steps if block.numbers[s.label, column].status == "ok"]
+def _points(block: Block, curve: BudgetCurve, column: Column) -> Iterator[Point]:
+    scored = [s for s in curve.steps if block.numbers[s.label, column].status == "ok"]
     if len(scored) < 2:
         return
     labels = [step.label for step in scored]
-    shares = [share(cell, explanations, labels, column) for cell, explanations in block.listing]
-    found = stats.compare(
-        np.concatenate([part.scores for part in shares], axis=1),
-        np.concatenate([part.seeds for part in shares]),
-        np.concatenate([part.rows for part in shares]),
+    scores, seeds, rows = joined(
+        [cell_scores(cell, results, labels, column) for cell, results in block.listing]
+    )
+    comparison = stats.compare(
+        scores,
+        seeds,
+        rows,
         higher_is_better=column.higher_is_better,
+        # The largest budget alone is "the best", so that all differences are from it.
         ranked=np.arange(len(labels)) == len(labels) - 1,
     )
-    for place, step in enumerate(scored):
-        gap = (found.difference[place], found.difference_low[place], found.difference_high[place])
-        yield Point(evaluate_at_budgets, step, block.numbers[step.label, column], *map(float, gap))
+    gaps = zip(
+        comparison.difference, comparison.difference_low, comparison.difference_high, strict=True
+    )
+    for step, gap in zip(scored, gaps, strict=True):
+        yield Point(curve, step, block.numbers[step.label, column], *map(float, gap))
 
 
 def _table(block: Block, points: Sequence[Point], figure: str, n_columns: int) -> Table:
     columns = list(dict.fromkeys(point.number.column for point in points))
-    names = list(dict.fromkeys(point.evaluate_at_budgets.name for point in points))
+    names = list(dict.fromkeys(point.curve.name for point in points))
     panels = tuple(
         Panel(
             tuple(Head(column.category, header(column)) for column in part),
@@ -166,7 +167,7 @@ def _table(block: Block, points: Sequence[Point], figure: str, n_columns: int) -
         for part in parts(columns, n_columns)
     )
     return Table(
-        title=f"{title(block)}: what more rows buy",
+        title=f"{title(block)}: scores by budget",
         caption=CAPTION if figure else "",
         panels=panels,
         legend=LEGEND,
@@ -175,15 +176,16 @@ def _table(block: Block, points: Sequence[Point], figure: str, n_columns: int) -
 
 
 def _entry(points: Sequence[Point], name: str, column: Column) -> Entry:
-    mine = _of(points, name, column)
-    if not mine:
+    """The smallest budget from which on no score is told apart from that at the largest."""
+    of_curve = _of(points, name, column)
+    if not of_curve:
         return Entry("–")
-    settled = mine[-1]
-    for point in reversed(mine):
+    first = of_curve[-1]
+    for point in reversed(of_curve):
         if not point.settled:
             break
-        settled = point
-    return Entry(f"{settled.step.rows:.0f}")
+        first = point
+    return Entry(f"{first.step.rows:.0f}")
 
 
 def _row(study: str, block: Block, point: Point) -> dict[str, Any]:
@@ -194,7 +196,7 @@ def _row(study: str, block: Block, point: Point) -> dict[str, Any]:
         "variant": block.variant,
         "metric": column.label,
         "higher_is_better": column.higher_is_better,
-        "explainer": point.evaluate_at_budgets.name,
+        "explainer": point.curve.name,
         "regime": "; ".join(filter(None, block.regimes[point.step.label])),
         "budget": point.step.budget,
         "rows": point.step.rows,
@@ -206,13 +208,13 @@ def _row(study: str, block: Block, point: Point) -> dict[str, Any]:
 
 
 def _plots(block: Block, points: Sequence[Point]) -> list[Plot]:
-    climbing = {step.label for point in points for step in point.evaluate_at_budgets.steps}
+    on_curves = {step.label for point in points for step in point.curve.steps}
     configs = _configs(block)
-    names = dict.fromkeys(point.evaluate_at_budgets.name for point in points)
-    once = {
+    names = dict.fromkeys(point.curve.name for point in points)
+    single = {
         label: rows_of(block, label, configs[label])
         for label in block.methods
-        if label not in climbing
+        if label not in on_curves
     }
     return [
         Plot(
@@ -222,7 +224,8 @@ def _plots(block: Block, points: Sequence[Point]) -> list[Plot]:
                 for name in names
             ),
             dots=tuple(
-                Line(label, ((rows, block.numbers[label, column]),)) for label, rows in once.items()
+                Line(label, ((rows, block.numbers[label, column]),))
+                for label, rows in single.items()
             ),
             controls=tuple(
                 block.numbers[label, column] for label in block.explainers[len(block.methods) :]
@@ -233,4 +236,4 @@ def _plots(block: Block, points: Sequence[Point]) -> list[Plot]:
 
 
 def _of(points: Sequence[Point], name: str, column: Column) -> list[Point]:
-    return [p for p in points if p.evaluate_at_budgets.name == name and p.number.column == column]
+    return [p for p in points if p.curve.name == name and p.number.column == column]

@@ -1,4 +1,4 @@
-"""How evenly explanations serve the groups of a sensitive column.
+"""Gaps in the scores between the groups of a sensitive column.
 
 The gap of any per-sample metric between groups: Dai+ 2022, arXiv:2205.07277; Balagopalan+ 2022,
 arXiv:2205.03295. Letters: `E` explainers, `N` rows (samples under all seeds), `G` groups.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xai_bench.results.report.stats import SAME
-from xai_bench.results.report.summary import Block, Column, share
+from xai_bench.results.report.summary import Block, Column, cell_scores, joined
 from xai_bench.results.report.table import (
     Entry,
     Panel,
@@ -35,7 +35,7 @@ LEGEND = (
     f"gap. Groups with fewer than {SMALLEST} scored samples do not compete."
 )
 _UNGROUPED = "cost"
-_NOBODY = {"best": -1, "worst": -1}
+_NO_PAIR = {"best": -1, "worst": -1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Gap:
             or fewer than two groups are large enough.
         gap, low, high: the best mean less the worst in the metric's own direction, never negative,
             and its interval; NaN where there is none.
-        apart: the interval leaves out 0.
+        apart: 0 lies outside the interval.
     """
 
     explainer: str
@@ -84,15 +84,17 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
     """Per sensitive column the gaps, and behind a fold the mean of every group; long as CSV."""
     import pandas as pd
 
-    found = [(block, gaps(block)) for block in blocks]
-    rows = [row for block, some in found for gap in some for row in _rows(study, block, gap)]
+    by_block = [(block, gaps(block)) for block in blocks]
+    rows = [r for block, of_block in by_block for gap in of_block for r in _rows(study, block, gap)]
 
     def tables(n_columns: int) -> list[Table]:
         return [
             table
-            for block, some in found
+            for block, of_block in by_block
             for attribute in block.cells[0].groups
-            for table in _tables(block, [g for g in some if g.attribute == attribute], n_columns)
+            for table in _tables(
+                block, [g for g in of_block if g.attribute == attribute], n_columns
+            )
         ]
 
     return Section(tables, {"fairness.csv": pd.DataFrame(rows)})
@@ -107,12 +109,12 @@ def gap_width(
     difference of means is a mean of influences, one per row of either group.
     """
     member = [(codes == group) & np.isfinite(scores) for group in pair]
-    n_both = sum(int(one.sum()) for one in member)
+    n_both = sum(int(rows.sum()) for rows in member)
     influence = np.full(len(scores), np.nan)
-    for sign, one in zip((1, -1), member, strict=True):
-        n = int(one.sum())
-        share = n_both / n * np.sqrt(n / max(n - 1, 1))
-        influence[one] = sign * share * (scores[one] - scores[one].mean())
+    for sign, rows in zip((1, -1), member, strict=True):
+        n = int(rows.sum())
+        weight = n_both / n * np.sqrt(n / max(n - 1, 1))
+        influence[rows] = sign * weight * (scores[rows] - scores[rows].mean())
     return float(intervals.spread(influence[None], *place).half_widths(level)[0])
 
 
@@ -123,28 +125,28 @@ def _gaps(block: Block, attribute: str, column: Column) -> list[Gap]:
     n_groups = max(len(names), int(codes.max(initial=0)) + 1)
     groups = tuple(names) or tuple(f"group {code}" for code in range(n_groups))
     return [
-        Gap(explainer, column, attribute, groups, **interval(column, one, of, n_groups))
-        for explainer, one in zip(block.explainers, scores, strict=True)
+        Gap(explainer, column, attribute, groups, **largest_gap(column, row, of, n_groups))
+        for explainer, row in zip(block.explainers, scores, strict=True)
     ]
 
 
 def _scores(block: Block, attribute: str, column: Column) -> tuple[Floats, Ints, tuple[Ints, Ints]]:
     """`[E, N]` scores, `[N]` codes, and the seeds and rows `[N]` they are of."""
-    shares = [share(cell, found, list(block.explainers), column) for cell, found in block.listing]
+    parts = [cell_scores(cell, r, block.explainers, column) for cell, r in block.listing]
     codes = [
-        cell.groups[attribute].numpy()[s.rows] for cell, s in zip(block.cells, shares, strict=True)
+        cell.groups[attribute].numpy()[p.rows] for cell, p in zip(block.cells, parts, strict=True)
     ]
-    seeds, rows = (np.concatenate([getattr(s, name) for s in shares]) for name in ("seeds", "rows"))
-    scores = np.concatenate([s.scores for s in shares], axis=1)
+    scores, seeds, rows = joined(parts)
     return scores, np.concatenate(codes), (seeds, rows)
 
 
-def interval(
+def largest_gap(
     column: Column, scores: Floats, of: tuple[Ints, Ints, Ints], n_groups: int
 ) -> dict[str, Any]:
-    """The numbers of a gap, from `scores [N]` and the codes, seeds and rows they are of.
+    """The numbers of a `Gap`, from `scores [N]` and the codes, seeds and rows they are of.
 
-    The pair is chosen for its gap, so the level is divided by the number of pairs (Bonferroni).
+    Groups with fewer than `SMALLEST` scored samples per cell do not compete. The pair is chosen for
+    its gap, so the level is divided by the number of pairs (Bonferroni).
     """
     codes, seeds, rows = of
     finite = np.isfinite(scores)
@@ -152,9 +154,9 @@ def interval(
     sums = np.bincount(codes[finite], scores[finite], n_groups)
     means = intervals.ratio(sums, sizes)
     large = sizes >= SMALLEST * len(np.unique(seeds))
-    found: dict[str, Any] = {"means": means, "sizes": sizes, **_NOBODY, "apart": False}
+    fields: dict[str, Any] = {"means": means, "sizes": sizes, **_NO_PAIR, "apart": False}
     if large.sum() < 2:
-        return {**found, **dict.fromkeys(("gap", "low", "high"), float("nan"))}
+        return {**fields, **dict.fromkeys(("gap", "low", "high"), float("nan"))}
     worth = np.where(large, means if column.higher_is_better else -means, np.nan)
     best, worst = int(np.nanargmax(worth)), int(np.nanargmin(worth))
     gap = float(worth[best] - worth[worst])
@@ -162,7 +164,7 @@ def interval(
     half = gap_width(scores, codes, (seeds, rows), (best, worst), level) if best != worst else 0.0
     margin = SAME * float(np.abs(means[large]).max())
     ends = {"gap": gap, "low": gap - half, "high": gap + half, "apart": gap - half > margin}
-    return {**found, **ends, **({"best": best, "worst": worst} if gap > margin else {})}
+    return {**fields, **ends, **({"best": best, "worst": worst} if gap > margin else {})}
 
 
 def _rows(study: str, block: Block, gap: Gap) -> Iterator[dict[str, Any]]:
@@ -186,17 +188,17 @@ def _rows(study: str, block: Block, gap: Gap) -> Iterator[dict[str, Any]]:
         }
 
 
-def _tables(block: Block, found: list[Gap], n_columns: int) -> Iterator[Table]:
+def _tables(block: Block, gaps: list[Gap], n_columns: int) -> Iterator[Table]:
     """The gaps of one sensitive column, and its group means."""
-    places = {(gap.explainer, gap.column): gap for gap in found}
-    columns = [c for c in block.scored if any(g.column == c and np.isfinite(g.gap) for g in found)]
+    places = {(gap.explainer, gap.column): gap for gap in gaps}
+    columns = [c for c in block.scored if any(g.column == c and np.isfinite(g.gap) for g in gaps)]
     if not columns:
         return
-    name = f"{title(block)}: gaps by {found[0].attribute}"
+    name = f"{title(block)}: gaps by {gaps[0].attribute}"
     split = list(parts(columns, n_columns))
     yield Table(
         title=name,
-        caption=f"Samples: {_counts(block, found[0])}.",
+        caption=f"Samples: {_counts(block, gaps[0])}.",
         panels=tuple(_gap_panel(block, part, places) for part in split),
         legend=LEGEND,
     )
@@ -226,8 +228,8 @@ def _mean_panel(block: Block, columns: Sequence[Column], places: Places) -> Pane
 
 def _gap(gap: Gap) -> Entry:
     text = measured(gap.gap, (gap.high - gap.low) / 2)
-    named = f" ({gap.groups[gap.worst]})" if gap.worst >= 0 else ""
-    return Entry(text + named, best=gap.apart)
+    worst = f" ({gap.groups[gap.worst]})" if gap.worst >= 0 else ""
+    return Entry(text + worst, best=gap.apart)
 
 
 def _mean(gap: Gap, group: int) -> Entry:

@@ -1,4 +1,4 @@
-"""Which settings were found for the explainers that were tuned, and what they gained."""
+"""The settings of tuned explainers, and their validation scores beside the shipped ones."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
     """A table per block with tuned explainers; every trial as CSV."""
     import pandas as pd
 
-    found = [(block, list(_tuned(block))) for block in blocks]
+    by_block = [(block, list(_tuned(block))) for block in blocks]
     rows = [
         {"study": study, **block.names, "variant": block.variant, **row}
-        for block, known in found
-        for cell, one, tuning in known
-        for row in _trials(cell, one, tuning)
+        for block, tuned in by_block
+        for cell, result, tuning in tuned
+        for row in _trials(cell, result, tuning)
     ]
 
     def tables(n_columns: int) -> list[Table]:
-        return [_table(block, known) for block, known in found if known]
+        return [_table(block, tuned) for block, tuned in by_block if tuned]
 
     return Section(tables, {"tuning.csv": pd.DataFrame(rows)})
 
 
 def _tuned(block: Block) -> Iterator[tuple[Cell, ExplainerResult, Mapping[str, Any]]]:
-    """Once per cell and search, however many budgets share what it found."""
-    for cell, explanations in block.listing:
-        met: list[Any] = []
-        for one in explanations:
-            if one.tuning is not None and (base(one.explainer), one.tuning) not in met:
-                met.append((base(one.explainer), one.tuning))
-                yield cell, one, one.tuning
+    """Once per cell and tuning job: the results of all budgets share one."""
+    for cell, results in block.listing:
+        listed: list[Any] = []
+        for result in results:
+            if result.tuning is not None and (base(result.explainer), result.tuning) not in listed:
+                listed.append((base(result.explainer), result.tuning))
+                yield cell, result, result.tuning
 
 
-def _table(block: Block, known: Sequence[tuple[Cell, ExplainerResult, Mapping[str, Any]]]) -> Table:
-    heads = ("settings found", "by", "as shipped", "as found", "trials")
+def _table(block: Block, tuned: Sequence[tuple[Cell, ExplainerResult, Mapping[str, Any]]]) -> Table:
+    heads = ("settings chosen", "metric", "shipped score", "best score", "trials")
     rows = tuple(
-        (_name(cell, one, tuning), tuple(Entry(text) for text in _told(tuning)))
-        for cell, one, tuning in known
+        (_name(cell, result, tuning), tuple(Entry(text) for text in _texts(tuning)))
+        for cell, result, tuning in tuned
     )
     return Table(
-        title=f"{title(block)}: settings that were tuned",
+        title=f"{title(block)}: tuned settings",
         caption="",
         panels=(Panel(tuple(Head("", text) for text in heads), rows),),
         legend=LEGEND,
     )
 
 
-def _name(cell: Cell, one: ExplainerResult, tuning: Mapping[str, Any]) -> str:
+def _name(cell: Cell, result: ExplainerResult, tuning: Mapping[str, Any]) -> str:
     budget = f", budget {tuning['budget']}" if "budget" in tuning else ""
-    return f"{base(one.explainer)}, seed {cell.seed}{budget}"
+    return f"{base(result.explainer)}, seed {cell.seed}{budget}"
 
 
-def _told(tuning: Mapping[str, Any]) -> tuple[str, ...]:
+def _texts(tuning: Mapping[str, Any]) -> tuple[str, ...]:
     arrow = "↑" if tuning["higher_is_better"] else "↓"
     settings = ", ".join(f"{name}={value}" for name, value in tuning["best"].items())
     scores = (measured(tuning["shipped_score"]), measured(tuning["score"]))
@@ -72,12 +72,12 @@ def _told(tuning: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _trials(
-    cell: Cell, one: ExplainerResult, tuning: Mapping[str, Any]
+    cell: Cell, result: ExplainerResult, tuning: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     for place, trial in enumerate(tuning["trials"]):
         yield {
             "seed": cell.seed,
-            "explainer": base(one.explainer),
+            "explainer": base(result.explainer),
             "budget": tuning.get("budget", ""),
             "trial": place,
             "settings": json.dumps(trial["settings"], sort_keys=True),
