@@ -94,6 +94,11 @@ def test_every_folder_has_its_row() -> None:
     assert {room(path) for path in FILES} == {*ROOMS, *DOORS}
 
 
+def test_every_room_has_its_row_in_the_documentation() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE) == list(ROOMS)
+
+
 @pytest.mark.parametrize("path", FILES, ids=id_of)
 def test_imports_go_one_way(path: Path) -> None:
     own = room(path)
