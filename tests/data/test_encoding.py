@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from xai_bench.core import actionability
+from xai_bench.data.tables.column_codes import MISSING
 from xai_bench.data.tables.constraints import Rules
-from xai_bench.data.tables.encoding import MISSING, TableEncoding
+from xai_bench.data.tables.encoding import TableEncoding
 from xai_bench.types import Domain, Inputs
 
 

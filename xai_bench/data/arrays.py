@@ -17,7 +17,8 @@ from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path
 from xai_bench.data.images.images import patches
 from xai_bench.data.labels import AskedTask, read_labels
-from xai_bench.data.splits import FRACTIONS, Parts, divide, partition, standardise
+from xai_bench.data.splits import FRACTIONS, Parts, divide, moments, partition, standardise
+from xai_bench.types import Element
 
 MODALITIES: Mapping[int, Modality] = {2: "tabular", 3: "series", 4: "image"}
 """By the number of axes of x, samples included."""
@@ -65,6 +66,8 @@ class CustomArrays:
             ),
             unit_names=names,
             class_names=labels.class_names,
+            elements=_elements(x, parts),
+            y_element=labels.element(parts),
         )
 
     def _units(
@@ -152,6 +155,14 @@ def _joined(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, Any, int]:
     n_test = len(pairs[1][0]) if len(pairs) > 1 else 0
     x, y = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
     return x, y, n_test
+
+
+def _elements(x: npt.NDArray[Any], parts: Parts) -> tuple[Element, ...]:
+    """What the columns of a table say in the words of the file."""
+    if x.ndim > 2:
+        return ()
+    named = zip(*moments(torch.from_numpy(x.astype(np.float64)), parts.train), strict=True)
+    return tuple(Element(mean.item(), scale.item()) for mean, scale in named)
 
 
 def _scaled(x: npt.NDArray[Any], parts: Parts) -> Tensor:

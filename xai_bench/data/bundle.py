@@ -91,6 +91,7 @@ class Bundle:
         sensitive: `[*S]` bool, the elements of sensitive columns, where there are any.
         actionability: which changes of x are possible, where it is known.
         elements: name, mean and scale of each element of a table's row, as in its file; else empty.
+        y_element: mean and scale of `y` as in the file, for regression.
         symbols: the vocabulary whose ids x holds, for text.
     """
 
@@ -108,6 +109,7 @@ class Bundle:
     sensitive: Tensor | None = None
     actionability: Actionability | None = None
     elements: tuple[Element, ...] = ()
+    y_element: Element = field(default_factory=Element)
     symbols: Symbols | None = None
 
     def __post_init__(self) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from xai_bench.data.bundle import Task
-from xai_bench.data.splits import Parts, standardise
+from xai_bench.data.splits import Parts, moments, standardise
+from xai_bench.types import Element
 
 AskedTask = Literal["auto", "classification", "regression"]
 MAX_CODES = 20
@@ -29,6 +30,13 @@ class Labels:
     def scaled(self, parts: Parts) -> Tensor:
         """`[N]`: classes unchanged; values standardised on the training rows."""
         return self.y if self.task == "classification" else standardise(self.y, parts.train)
+
+    def element(self, parts: Parts) -> Element:
+        """What one of the `scaled` values says in the words of the file."""
+        if self.task == "classification":
+            return Element()
+        mean, scale = moments(self.y, parts.train)
+        return Element(mean.item(), scale.item())
 
 
 def read_labels(values: npt.NDArray[Any], name: str, task: AskedTask = "auto") -> Labels:

@@ -85,6 +85,7 @@ def image_bundle(x: Tensor, labels: Labels, parts: Parts, patch: int) -> Bundle:
         *divide(x, labels.scaled(parts), units, parts),
         unit_names=names,
         class_names=labels.class_names,
+        y_element=labels.element(parts),
     )
 
 

@@ -85,6 +85,7 @@ class CustomTable(FileSettings):
             sensitive=_sensitive(names, self.sensitive, units),
             actionability=self.rules.actionability(column_axes),
             elements=elements(column_axes),
+            y_element=labels.element(parts),
         )
 
     def _read(self, path: str) -> pd.DataFrame:

@@ -51,6 +51,7 @@ class SklearnTable(TableSettings):
             class_names=labels.class_names,
             actionability=self.rules.actionability(column_axes),
             elements=elements(column_axes),
+            y_element=labels.element(parts),
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai_bench.data.labels import value_name
 from xai_bench.models.libraries.table_model import (
     Bools,
     Floats,
@@ -303,7 +304,7 @@ def model_of(found: Any, *, margin: bool = False) -> CatBoostModel:
             f"the loss {_loss_of(found)} gives each class a probability of its own, which do not "
             "add up to 1; fit the model with loss_function='MultiClass'"
         )
-    return CatBoostModel(found, tuple(str(name) for name in found.classes_), margin)
+    return CatBoostModel(found, tuple(value_name(name) for name in found.classes_), margin)
 
 
 def _loss_of(model: Any) -> str:

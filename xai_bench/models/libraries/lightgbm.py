@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xai_bench.data.labels import value_name
 from xai_bench.models.libraries.table_model import (
     Floats,
     TableTrees,
@@ -239,7 +240,7 @@ def model_of(found: Any, *, margin: bool = False) -> LightGBMModel:
         return LightGBMModel(found, _classes(found), margin)
     classes = getattr(found, "classes_", None)
     own = _classes(found.booster_)
-    names = own if classes is None else tuple(str(name) for name in classes)
+    names = own if classes is None else tuple(value_name(name) for name in classes)
     return LightGBMModel(found.booster_, names, margin)
 
 

@@ -76,7 +76,7 @@ class OnnxPredictor:
         if self.reading == "probabilities":
             both = np.hstack([1 - values, values]) if values.shape[1] == 1 else values
             return log_probabilities(both, self.floor)
-        return split_in_two(values[:, 0]) if self.reading == "scores" else values
+        return split_in_two(values[:, -1]) if self.reading == "scores" else values
 
 
 def is_onnx(found: Any) -> bool:
@@ -250,7 +250,11 @@ def _reading(session: Any, values: Floats) -> Reading:
         if not labelled:
             return "values"
         return "probabilities" if likely else "scores"
-    return "probabilities" if likely and np.allclose(values.sum(1), 1, atol=1e-4) else "logits"
+    if likely and np.allclose(values.sum(1), 1, atol=1e-4):
+        return "probabilities"
+    # Converters write the score z of two classes as -z and z, whose softmax is not its sigmoid.
+    mirrored = values.shape[1] == 2 and np.array_equal(values[:, 0], -values[:, 1])
+    return "scores" if labelled and mirrored else "logits"
 
 
 def _class_names(answer: Any, values: Floats, reading: Reading) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from torch import Tensor
 from xai_bench.core.spelling import listed
 from xai_bench.core.tree_structure import evaluate
 from xai_bench.data.bundle import Task
-from xai_bench.data.tables.encoding import CategoryColumn, TableEncoding, require_same_columns
+from xai_bench.data.tables.column_codes import CategoryColumn
+from xai_bench.data.tables.encoding import TableEncoding, require_same_columns
 from xai_bench.models.libraries.pipelines import as_numbers
 from xai_bench.models.libraries.table_model import Floats, TableModel, TableTrees, task_of
 from xai_bench.types import Column, Structure, TreeColumns, TreeStructure, Unsupported

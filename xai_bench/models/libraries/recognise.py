@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -49,8 +49,9 @@ def predictor_of(
     *,
     encoding: TableEncoding | None = None,
     reading: Reading | None = None,
+    context: Mapping[str, Tensor] | None = None,
 ) -> Predictor:
-    """The predictor of a model, tried on the rows `x [N, *S]`.
+    """The predictor of a model, tried on the rows `x [N, *S]` and their context `[N, ...]`.
 
     Taken are torch modules, functions `x [N, *S] -> [N, C]`, fitted estimators and pipelines of
     scikit-learn, models and boosters of XGBoost, LightGBM and CatBoost, ONNX files and sessions,
@@ -62,11 +63,13 @@ def predictor_of(
     how = reading or Reading()
     found = _behind(model)
     if isinstance(found, nn.Module):
-        return TorchPredictor(found, _n_outputs(found, x))
+        return TorchPredictor(found, _n_outputs(found, x, context or {}))
     if all(hasattr(found, name) for name in ("n_outputs", "differentiable", "module")):
         return cast(Predictor, found)
     if onnx.is_onnx(found):
-        return onnx.predictor_of(found, x, encoding=encoding, output=how.output, floor=how.floor)
+        return onnx.predictor_of(
+            found, x, encoding=encoding, output=how.output, floor=how.floor, context=context
+        )
     if _library(found) in _BOOSTED or sklearn.is_estimator(found):
         return _of_table(found, x, encoding, how)
     if not callable(found):
@@ -76,7 +79,7 @@ def predictor_of(
             "CatBoost, or an ONNX file"
         )
     module = Function(found)
-    return TorchPredictor(module, _n_outputs(module, x))
+    return TorchPredictor(module, _n_outputs(module, x, {}))
 
 
 def columns_of(model: Any) -> tuple[str, ...]:
@@ -161,10 +164,10 @@ def _library(model: Any) -> str:
 
 
 @torch.no_grad()
-def _n_outputs(module: nn.Module, x: Tensor) -> int:
+def _n_outputs(module: nn.Module, x: Tensor, context: Mapping[str, Tensor]) -> int:
     training = module.training
     try:
-        out = module.eval()(x[:1])
+        out = module.eval()(x[:1], **{name: value[:1] for name, value in context.items()})
     finally:
         module.train(training)
     if not isinstance(out, Tensor) or out.dim() > 2:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from xai_bench.data.labels import value_name
 from xai_bench.models.libraries.sklearn_trees import trees_of
 from xai_bench.models.libraries.table_model import (
     FLOOR,
@@ -89,7 +90,7 @@ def model_of(found: Any, table: Any, *, floor: float = FLOOR) -> SklearnModel:
             f"{type(found).__name__} predicts several labels at once; give the one to explain, "
             "such as an element of estimators_"
         )
-    names = tuple(str(name) for name in classes)
+    names = tuple(value_name(name) for name in classes)
     estimator = _on_one_thread(found)
     return SklearnModel(estimator, names, _reading(estimator, table, len(names)), floor)
 

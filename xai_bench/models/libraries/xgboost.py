@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai_bench.data.labels import value_name
 from xai_bench.models.libraries.table_model import (
     Floats,
     TableTrees,
@@ -199,7 +200,7 @@ def model_of(found: Any, *, margin: bool = False) -> XGBoostModel:
         raise ValueError(f"this {type(found).__name__} has not been fitted: call fit first")
     booster = found.get_booster()
     classes = getattr(found, "classes_", None)
-    names = _classes(booster) if classes is None else tuple(str(name) for name in classes)
+    names = _classes(booster) if classes is None else tuple(value_name(name) for name in classes)
     # Only after early stopping is there a best round, and predictions end with it.
     stopped = getattr(found, "early_stopping_rounds", None) is not None
     rounds = found.best_iteration + 1 if stopped else 0
