@@ -15,22 +15,22 @@ from xai_bench.runner.config.messages import UsageError
 USAGE = """\
 xai-bench: how good are explanations of machine-learning models?
 
-  xai-bench run      train, explain and score (`xai-bench run --help`)
-  xai-bench list     explainers, metrics, data, models and all else there is to choose from
-  xai-bench check    what a metric or an explainer promises, tried on small exact worlds
-  xai-bench report   tables and figures of what has been run
-  xai-bench compare  what moved between two studies; exit code 1 where something got worse
-  xai-bench recommend  which method to use, by what has been run, and how sure that is
-  xai-bench ui       look at the runs in MLflow
+  xai-bench run        train, explain and score (`xai-bench run --help`)
+  xai-bench list       all explainers, metrics, data, models and other options
+  xai-bench check      test a metric or an explainer on small problems with known answers
+  xai-bench report     tables and figures of the stored results
+  xai-bench compare    scores that changed between two studies; exit code 1 where one got worse
+  xai-bench recommend  which method to use, by the stored results, and how sure that is
+  xai-bench ui         open the runs in MLflow
 
 Try: xai-bench run experiment=demo
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point. Exit codes: 0 fine, 1 something failed, 2 a mistake in what was typed."""
+    """Entry point. Exit codes: 0 success, 1 something failed, 2 a mistake in the command line."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    # Your own package beside you can be named, as with `python -m`; last, so that it hides nothing.
+    # Modules in the current folder can be named, as with `python -m`; last, so they hide nothing.
     sys.path.append(str(Path.cwd()))
     try:
         if command in ("--help", "-h", "help"):
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stderr.write(f"xai-bench: {sentence}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.stderr.write("\nxai-bench: stopped; the same command does what is left\n")
+        sys.stderr.write("\nxai-bench: stopped; the same command does the rest\n")
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Everything after `run` goes to Hydra, checked first."""
+    """Check the configuration, then hand everything after `run` to Hydra."""
     if {"--help", "-h"} & set(arguments):
         from xai_bench.runner.config.listing import run_help
 
@@ -67,18 +67,18 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def show_list(arguments: Sequence[str]) -> None:
-    """What there is to choose from."""
+    """Print all options of some groups, or of all."""
     from xai_bench.runner.config import listing
 
-    parser = _Parser("list", "What there is to choose from, read from conf/ and the classes.")
+    parser = _Parser("list", "All options, read from conf/ and the classes.")
     parser.add_argument("kind", nargs="*", help="explainers, metrics, data, models, ...; or all")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--markdown", action="store_true", help="for the documentation")
     parser.add_argument("--config-dir", metavar="DIR", help="your own folder of groups")
-    found = parser.parse_intermixed_args(list(arguments))
-    groups, folders = listing.groups_of(found.kind), _folders(found.config_dir)
-    if found.json or found.markdown:
-        write = listing.as_json if found.json else listing.as_markdown
+    options = parser.parse_intermixed_args(list(arguments))
+    groups, folders = listing.groups_of(options.kind), _folders(options.config_dir)
+    if options.json or options.markdown:
+        write = listing.as_json if options.json else listing.as_markdown
         sys.stdout.write(write(groups, folders) + "\n")
         return
     from rich.console import Console
@@ -87,45 +87,45 @@ def show_list(arguments: Sequence[str]) -> None:
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Try what metrics and explainers promise; exit code 1 where a promise is broken."""
-    parser = _Parser("check", "What a metric or an explainer promises, tried on exact worlds.")
+    """Certify metrics and explainers on problems with known answers; exit code 1 for a fault."""
+    parser = _Parser("check", "Test metrics and explainers on small problems with known answers.")
     parser.add_argument("overrides", nargs="*", help="metric=NAME, 'explainer=[a,b]'; or all")
     parser.add_argument("--markdown", action="store_true", help="docs/metrics.md, all metrics")
     parser.add_argument("--config-dir", metavar="DIR", help="your own folder of groups")
-    found = parser.parse_intermixed_args(list(arguments))
-    _folders(found.config_dir)
+    options = parser.parse_intermixed_args(list(arguments))
+    _folders(options.config_dir)
     from xai_bench.certify import certificate_page, command
     from xai_bench.certify.check_result import faults
     from xai_bench.core.determinism import canonical
 
     with canonical():
-        tried = (
+        certified = (
             command.all_metrics()
-            if found.markdown
-            else command.certified(found.overrides, found.config_dir)
+            if options.markdown
+            else command.certified(options.overrides, options.config_dir)
         )
     text = (
-        certificate_page.markdown(tried)
-        if found.markdown
-        else "\n\n".join(map(certificate_page.text, tried))
+        certificate_page.markdown(certified)
+        if options.markdown
+        else "\n\n".join(map(certificate_page.text, certified))
     )
     sys.stdout.write(text + "\n")
-    broken = [fault for certificate in tried for fault in faults(certificate.results)]
-    for fault in broken:
+    all_faults = [fault for certificate in certified for fault in faults(certificate.results)]
+    for fault in all_faults:
         sys.stderr.write(f"xai-bench: {fault}\n")
-    sys.exit(1 if broken else 0)
+    sys.exit(1 if all_faults else 0)
 
 
 def ui(arguments: Sequence[str]) -> None:
     """Open the runs in MLflow."""
-    parser = _Parser("ui", "Look at the runs in MLflow; stop it with Ctrl-C.")
+    parser = _Parser("ui", "Open the runs in MLflow; stop it with Ctrl-C.")
     parser.add_argument("--port", type=int, default=5000, help="the next free one is taken")
-    _add_place(parser)
-    found = parser.parse_args(arguments)
-    root, studies = _studies(found)
+    _add_results(parser)
+    options = parser.parse_args(arguments)
+    root, studies = _studies(options)
     from xai_bench.results.tracking.mlflow import UI_ENVIRONMENT, MlflowRecorder
 
-    recorder, port = MlflowRecorder(), _free_port(found.port)
+    recorder, port = MlflowRecorder(), _free_port(options.port)
     for study in studies:
         sys.stdout.write(f"{study}: {recorder.deep_link(root, study, port)}\n")
     sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
@@ -135,8 +135,8 @@ def ui(arguments: Sequence[str]) -> None:
 
 def report(arguments: Sequence[str]) -> None:
     """Write the tables and figures of one study, or of all."""
-    parser = _Parser("report", "Tables and figures of what has been run.")
-    _add_place(parser)
+    parser = _Parser("report", "Tables and figures of the stored results.")
+    _add_results(parser)
     root, studies = _studies(parser.parse_args(arguments))
     from xai_bench.results.report.writer import write
     from xai_bench.results.store.store import Store
@@ -147,27 +147,27 @@ def report(arguments: Sequence[str]) -> None:
 
 
 def compare(arguments: Sequence[str]) -> None:
-    """What moved between two studies beyond noise; exit code 1 where a score got worse."""
-    parser = _Parser("compare", "Which scores moved between two studies, beyond noise.")
+    """Scores that changed between two studies beyond noise; exit code 1 where one got worse."""
+    parser = _Parser("compare", "Which scores changed between two studies, beyond noise.")
     parser.add_argument("before", help="a study, or FOLDER:STUDY for one of other results")
     parser.add_argument("after", help="the same")
     parser.add_argument("--results", default="results", help="the folder that runs write to")
-    found = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     from xai_bench.results.statistics import changes
 
-    frames = [_scores(place, found.results) for place in (found.before, found.after)]
-    moved = changes.compare(*frames)
-    sys.stdout.write("\n".join(changes.lines(moved)) + "\n")
-    sys.exit(1 if moved.regressed else 0)
+    frames = [_scores(place, options.results) for place in (options.before, options.after)]
+    changed = changes.compare(*frames)
+    sys.stdout.write("\n".join(changes.lines(changed)) + "\n")
+    sys.exit(1 if changed.regressed else 0)
 
 
 def recommend(arguments: Sequence[str]) -> None:
-    """Which method to use, and how sure that is."""
-    parser = _Parser("recommend", "Which method to use, by what has been run.")
+    """Print which method to use, and how sure that is."""
+    parser = _Parser("recommend", "Which method to use, by the stored results.")
     parser.add_argument("wishes", nargs="*", help="question=faithful data=NAME budget=ROWS")
-    _add_place(parser)
-    found = parser.parse_args(arguments)
-    wishes = dict(wish.partition("=")[::2] for wish in found.wishes)
+    _add_results(parser)
+    options = parser.parse_args(arguments)
+    wishes = dict(wish.partition("=")[::2] for wish in options.wishes)
     unknown = [name for name in wishes if name not in ("question", "data", "budget")]
     if unknown:
         raise UsageError(f"recommend knows no '{unknown[0]}'; write question=, data= or budget=")
@@ -176,7 +176,7 @@ def recommend(arguments: Sequence[str]) -> None:
         raise UsageError(f"budget={budget} is not a number of model rows per sample")
     from xai_bench.results.statistics.recommend import recommend as ask
 
-    studies = [_scores(study, found.results) for study in _studies(found)[1]]
+    studies = [_scores(study, options.results) for study in _studies(options)[1]]
     import pandas as pd
 
     try:
@@ -214,39 +214,40 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one sentence, without the usage."""
+    """An argument parser whose errors are one sentence, without the usage."""
 
     def __init__(self, command: str, description: str) -> None:
         super().__init__(prog=f"xai-bench {command}", description=description)
 
     def error(self, message: str) -> NoReturn:
+        """Raise `UsageError`."""
         raise UsageError(f"{message}; `{self.prog} --help` shows what can be written")
 
 
-def _add_place(parser: argparse.ArgumentParser) -> None:
+def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", default="results", help="the folder that runs write to")
     parser.add_argument("--study", help="one study only")
 
 
-def _studies(place: argparse.Namespace) -> tuple[Path, list[str]]:
-    """The results folder and the studies meant: the one named, or all there are."""
-    root = Path(place.results).absolute()
+def _studies(options: argparse.Namespace) -> tuple[Path, list[str]]:
+    """The results folder, and the study that is named or all of its studies."""
+    root = Path(options.results).absolute()
     if not root.is_dir():
         raise UsageError(
-            f"--results {place.results}: there is no such folder; `xai-bench run` makes one"
+            f"--results {options.results}: there is no such folder; `xai-bench run` makes one"
         )
     from xai_bench.results.store.store import Store
 
-    known = Store(root).studies()
-    if place.study is None and known:
-        return root, known
-    if place.study not in known:
+    studies = Store(root).studies()
+    if options.study is None and studies:
+        return root, studies
+    if options.study not in studies:
         raise UsageError(
-            f"--study {place.study}: no such study in {root}; {suggest(place.study, known)}"
-            if known
+            f"--study {options.study}: no such study in {root}; {suggest(options.study, studies)}"
+            if studies
             else f"nothing has been run yet in {root}; try `xai-bench run experiment=demo`"
         )
-    return root, [place.study]
+    return root, [options.study]
 
 
 def _config_dir(arguments: Sequence[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""What a person reads when all jobs are done: the table, where everything is, the exit code."""
+"""The summary when all jobs are done: the table, the paths of everything, the exit code."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from xai_bench.results.store.store import Store
 
 
 def finish(results: Path, study: str, statuses: Sequence[str]) -> int:
-    """Write the report, show its table and say where everything is; the exit code.
+    """Write the report, print its table and the paths of everything.
 
-    Returns 0 if all is well, 1 if a cell failed or none ran.
+    Returns the exit code: 0, or 1 if a cell failed or none ran.
     """
     from rich.console import Console
 
@@ -22,10 +22,10 @@ def finish(results: Path, study: str, statuses: Sequence[str]) -> int:
     store = Store(results)
     if study in store.studies():
         console.print(terminal(store, study))
-        written = write(store, study, results / "reports" / study)
+        report = write(store, study, results / "reports" / study)
         places: dict[str, Path | str] = {
             "results": results / "store",
-            "report": written.markdown,
+            "report": report.markdown,
         }
         if (results / "mlflow.db").exists():
             places["MLflow"] = results / "mlflow.db"
@@ -41,7 +41,7 @@ def finish(results: Path, study: str, statuses: Sequence[str]) -> int:
 
 
 def _short(place: Path | str) -> str:
-    """Relative to where the user stands, if it lies below."""
+    """The path relative to the current folder, where it lies below."""
     if isinstance(place, Path) and place.is_relative_to(Path.cwd()):
         return str(place.relative_to(Path.cwd()))
     return str(place)

@@ -40,13 +40,14 @@ def job(cfg: DictConfig) -> str:
 
 
 class JobStatusCallback(Callback):
-    """Writes the status of each job beside its log; `run` reads them for the summary at the end.
+    """Writes the status of each job beside its log; `run` reads them for the exit summary.
 
     A job that raises would keep Hydra from calling the end of a sweep, so its traceback is logged
     here and it becomes a failed one.
     """
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Write the status; a job that raised becomes a completed one with status `failed`."""
         status = str(job_return._return_value)
         if job_return.status is JobStatus.FAILED:
             log.error("this run stopped with an error", exc_info=job_return._return_value)
@@ -56,9 +57,11 @@ class JobStatusCallback(Callback):
         file.write_text(f"{status}\n", encoding="utf-8")
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
+        """Leave Hydra with the folder of the single job."""
         raise JobsFinished(config, Path(config.hydra.runtime.output_dir))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Leave Hydra with the folder of the sweep."""
         raise JobsFinished(config, Path(config.hydra.sweep.dir))
 
 
@@ -71,7 +74,7 @@ class JobsFinished(SystemExit):
 
 
 def _start(command: Command) -> JobsFinished | None:
-    """Hand over to Hydra; None where it only had to show something."""
+    """Start Hydra; None where it only shows something."""
     sys.argv = ["xai-bench run", *command.flags, *command.overrides]
     start = hydra.main(
         version_base="1.3", config_path=str(command.conf), config_name=command.config_name
@@ -91,7 +94,7 @@ def _finish(end: JobsFinished) -> int:
 
 
 def _check(command: Command) -> None:
-    """Raises `UsageError` with everything that is wrong, once."""
+    """Raise `UsageError` with all mistakes of all jobs, each once; print what is worth a note."""
     problems: dict[str, None] = {}
     notes: dict[str, None] = {}
     for cfg in configurations(command):
@@ -99,9 +102,9 @@ def _check(command: Command) -> None:
         if command.runs:
             from xai_bench.runner.config import preflight
 
-            found = preflight.check(cfg)
-            problems.update(dict.fromkeys(found))
-            notes.update(dict.fromkeys([] if found else preflight.notes(cfg)))
+            of_job = preflight.check(cfg)
+            problems.update(dict.fromkeys(of_job))
+            notes.update(dict.fromkeys([] if of_job else preflight.notes(cfg)))
     if problems:
         raise UsageError("\n".join(problems))
     for note in notes:
@@ -109,7 +112,7 @@ def _check(command: Command) -> None:
 
 
 def _hidden(command: Command, cfg: DictConfig) -> list[str]:
-    """Options in a user's folder that ours would hide: a name must stand for one thing."""
+    """Options in a user's folder that an option of ours with the same name would hide."""
     from xai_bench.runner.config.preflight import folders
 
     return [

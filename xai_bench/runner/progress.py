@@ -1,4 +1,4 @@
-"""What a person sees while a cell runs: one bar with the time left, one line per finished piece."""
+"""Progress of a cell on the terminal: a bar with the time left, a line per finished explainer."""
 
 from __future__ import annotations
 

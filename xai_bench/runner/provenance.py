@@ -1,4 +1,4 @@
-"""Who computed what from what: content addresses and the environment of a run."""
+"""Content addresses, and the environment of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WITHOUT_EFFECT = (
     "api.py",
     "cli.py",
 )
-"""Files and folders that can change no number: what checks, shows, and lets users in."""
+"""Files and folders that cannot change a score: checks, reports, and entry points."""
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas")
 _RECORDED = (*_LIBRARIES, "hydra-core", "mlflow", "captum", "shap", "lime", "dice-ml", "optuna")
@@ -53,7 +53,7 @@ def sources(package: Path) -> list[Path]:
     """The source files of the package that `code_version` is a hash of."""
     left_out = [package / name for name in WITHOUT_EFFECT]
     files = sorted(package.rglob("*.py"))
-    return [f for f in files if not any(f.is_relative_to(one) for one in left_out)]
+    return [f for f in files if not any(f.is_relative_to(path) for path in left_out)]
 
 
 def component(config: Mapping[str, Any], component_version: int) -> str:
@@ -78,7 +78,7 @@ def libraries() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """What tells whether bits should agree: versions, threads, processor, commit."""
+    """What decides whether two runs give the same bits: versions, threads, processor, commit."""
     import torch
 
     return {
@@ -101,6 +101,7 @@ def _source_of(module: str) -> str:
 
 
 def installed(name: str) -> str:
+    """The version of a library, or `absent`."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -117,7 +118,7 @@ def _processor() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says of the checkout this package lies in; empty for an installed wheel."""
+    """The output of git in the checkout of this package; empty for an installed wheel."""
     if not (PACKAGE.parent / ".git").exists():
         return ""
     command = ["git", "-C", str(PACKAGE.parent), *arguments]

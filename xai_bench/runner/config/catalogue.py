@@ -1,6 +1,6 @@
-"""What there is to choose from: read from `conf/` and from the source of the classes.
+"""All options: read from `conf/` and from the source of the classes.
 
-Nothing is imported, so that lists and help come at once.
+No component is imported, so that lists and help appear at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Entry:
 
     Attributes:
         members: the options a set is made of; empty for a single component.
-        traits: class attributes that are written down as literals, e.g. `kind`, `paper`.
+        traits: class attributes whose values are literals, e.g. `kind`, `paper`.
     """
 
     group: str
@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def arrow(self) -> str:
-        """Which way is better; empty where that means nothing."""
+        """Towards the better scores of a metric; empty for anything else."""
         return {True: "↑", False: "↓"}.get(self.traits.get("higher_is_better", ""), "")
 
 
@@ -64,7 +64,7 @@ def conf_dir() -> Path:
 
 
 def folder(place: str) -> Path:
-    """The folder that an entry of `hydra.searchpath` names: a path, `file://...` or `pkg://...`."""
+    """The folder of an entry of `hydra.searchpath`: a path, `file://...` or `pkg://...`."""
     scheme, _, rest = place.rpartition("://")
     if scheme != "pkg":
         return Path(rest)
@@ -76,8 +76,8 @@ def folder(place: str) -> Path:
 
 def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
     """Option -> its file; an earlier folder wins, as in Hydra."""
-    found = [path for folder in reversed(folders) for path in (folder / group).glob("*.yaml")]
-    return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
+    paths = [path for folder in reversed(folders) for path in (folder / group).glob("*.yaml")]
+    return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
 
 
 def components(group: str, folders: Sequence[Path]) -> list[str]:
@@ -94,22 +94,22 @@ def members(group: str, name: str, folders: Sequence[Path]) -> list[str]:
     text = path.read_text(encoding="utf-8") if path else ""
     if not _is_set(text):
         return [name]
-    inner = [members(group, each, folders) for each in _members(_yaml(text)["defaults"])]
-    return list(dict.fromkeys(component for each in inner for component in each))
+    nested = [members(group, option, folders) for option in _members(_yaml(text)["defaults"])]
+    return list(dict.fromkeys(name for names in nested for name in names))
 
 
 def _is_set(text: str) -> bool:
-    """Whether a YAML file has a defaults list: read without the parser, for there are hundreds."""
+    """Whether a YAML file has a defaults list, without parsing: there are hundreds of files."""
     return re.search(r"^defaults:", text, re.MULTILINE) is not None
 
 
 def entries(group: str, folders: Sequence[Path]) -> list[Entry]:
     """All options of a group: components by category and name, then sets."""
-    found = [_entry(group, name, path) for name, path in options(group, folders).items()]
+    listed = [_entry(group, name, path) for name, path in options(group, folders).items()]
     if group in SETS:
-        names = tuple(entry.name for entry in found if not entry.members)
-        found.append(Entry(group, ALL, f"every {group} there is", members=names))
-    return sorted(found, key=lambda e: (bool(e.members), e.traits.get("category", ""), e.name))
+        names = tuple(entry.name for entry in listed if not entry.members)
+        listed.append(Entry(group, ALL, f"every {group} there is", members=names))
+    return sorted(listed, key=lambda e: (bool(e.members), e.traits.get("category", ""), e.name))
 
 
 def _entry(group: str, name: str, path: Path) -> Entry:
@@ -160,16 +160,16 @@ def _first_sentence(text: str) -> str:
 
 
 def _class(target: str) -> ast.ClassDef | None:
-    """The head of the class that `_target_` names, down to its first method.
+    """The class that `_target_` names, parsed from its source down to the first method.
 
-    It is found without importing the module, and no more is parsed than is told.
+    Parsing whole files would take seconds over all components.
     """
     module, _, name = target.rpartition(".")
     text = _source(module) if module else ""
-    found = re.search(rf"^class {re.escape(name)}\b.*:\n((?:    .*\n|\n)*)", text, re.MULTILINE)
-    if not found:
+    match = re.search(rf"^class {re.escape(name)}\b.*:\n((?:    .*\n|\n)*)", text, re.MULTILINE)
+    if not match:
         return None
-    head = re.split(r"^    (?:@|def |async def )", found[1], maxsplit=1, flags=re.MULTILINE)[0]
+    head = re.split(r"^    (?:@|def |async def )", match[1], maxsplit=1, flags=re.MULTILINE)[0]
     [node] = ast.parse(f"class {name}:\n{head}    ...\n").body
     return node if isinstance(node, ast.ClassDef) else None
 
@@ -188,11 +188,11 @@ def _source(module: str) -> str:
 
 
 def _traits(source: ast.ClassDef) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    traits: dict[str, Any] = {}
     for node in source.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
             try:
-                found[node.target.id] = ast.literal_eval(node.value)
-            except ValueError:
+                traits[node.target.id] = ast.literal_eval(node.value)
+            except ValueError:  # no literal, such as a call
                 continue
-    return found
+    return traits

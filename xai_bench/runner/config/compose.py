@@ -45,30 +45,32 @@ class Command:
 
     @property
     def conf(self) -> Path:
+        """The folder of the main configuration: ours, or the one given by `--config-path`."""
         path = self.parsed.config_path
         return Path(path).absolute() if path else conf_dir()
 
     @property
     def config_name(self) -> str:
+        """The name of the main configuration."""
         return str(self.parsed.config_name or "config")
 
     @property
     def runs(self) -> bool:
-        """False where a configuration is only shown."""
-        shown = self.parsed
-        return not (shown.cfg or shown.info or shown.hydra_help or shown.shell_completion)
+        """Whether jobs are started; False where Hydra only shows something."""
+        flags = self.parsed
+        return not (flags.cfg or flags.info or flags.hydra_help or flags.shell_completion)
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """Sort a command line; flags may stand anywhere."""
-    said = io.StringIO()
+    """Split arguments into flags and overrides, in any order. Raises `UsageError`."""
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             parsed = get_args_parser().parse_intermixed_args(list(arguments))
     except SystemExit as stop:
         if not stop.code:
             raise
-        reason = said.getvalue().strip().rpartition("error: ")[2]
+        reason = errors.getvalue().strip().rpartition("error: ")[2]
         raise UsageError(f"{reason}; `xai-bench run --help` shows what can be written") from None
     flags = list(arguments)
     for override in parsed.overrides:
@@ -77,7 +79,10 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def configurations(command: Command) -> Iterator[DictConfig]:
-    """Compose jobs, so that every value of a sweep occurs in one of them. Raises `UsageError`."""
+    """Compose the jobs whose configurations are checked. Raises `UsageError`.
+
+    Every value of a sweep is in one of them; checking all combinations would take minutes.
+    """
     if not (command.conf / f"{command.config_name}.yaml").is_file():
         names = [path.stem for path in command.conf.glob("*.yaml")]
         raise UsageError(
@@ -88,7 +93,7 @@ def configurations(command: Command) -> Iterator[DictConfig]:
     with initialize_config_dir(str(command.conf), version_base="1.3"):
         typed = _values(command.overrides)
         register_all(_folders(command))
-        first = [each[0] for each in typed.values()]
+        first = [values[0] for values in typed.values()]
         cfg = _compose(command, [*first, *extra])
         swept = _values(_swept(command, cfg, typed)) | typed
         for overrides in _jobs(list(swept.values())):
@@ -134,18 +139,18 @@ def _values(overrides: Sequence[str]) -> dict[str, list[str]]:
         parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
     except OverrideParseException as error:
         raise UsageError(messages.not_understood(error.override)) from None
-    found = {}
-    for one in parsed:
-        key = one.get_key_element()
-        if one.is_discrete_sweep():
-            found[key] = [f"{key}={value}" for value in one.sweep_string_iterator()]
-        elif not one.is_sweep_override():  # an interval is a matter of its sweeper
-            found[key] = [str(one.input_line)]
-    return found
+    by_key = {}
+    for override in parsed:
+        key = override.get_key_element()
+        if override.is_discrete_sweep():
+            by_key[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        elif not override.is_sweep_override():  # only its sweeper can enumerate an interval
+            by_key[key] = [str(override.input_line)]
+    return by_key
 
 
 def _swept(command: Command, cfg: DictConfig, typed: Mapping[str, list[str]]) -> list[str]:
-    """The sweep that an experiment brings along. Raises `UsageError` for values without a sweep."""
+    """The sweep that an experiment defines. Raises `UsageError` for several values without `-m`."""
     if not command.parsed.multirun and cfg.hydra.mode is not RunMode.MULTIRUN:
         for override in command.overrides:
             if len(typed.get(override.partition("=")[0], ())) > 1:
@@ -156,11 +161,11 @@ def _swept(command: Command, cfg: DictConfig, typed: Mapping[str, list[str]]) ->
 
 
 def _jobs(values: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-    """One override list for each value, with all else at its first value."""
-    first = [each[0] for each in values]
+    """One override list per value, with all other keys at their first value."""
+    first = [of_key[0] for of_key in values]
     yield first
-    for i, each in enumerate(values):
-        yield from ([*first[:i], value, *first[i + 1 :]] for value in each[1:])
+    for i, of_key in enumerate(values):
+        yield from ([*first[:i], value, *first[i + 1 :]] for value in of_key[1:])
 
 
 def _compose(command: Command, overrides: list[str]) -> DictConfig:
@@ -188,19 +193,19 @@ def _sentence(error: Exception, command: Command, overrides: list[str]) -> str:
     empty = [o for o in overrides if o.partition("=")[2] == "null"]
     if isinstance(error, ValueError) and empty:
         return f"{empty[0]} chooses nothing: name an option, or several as 'explainer=[a,b]'"
-    for pattern, told in _PATTERNS.items():
-        found = re.match(pattern, str(error))
-        if found:
-            return told(found[1], command, overrides)
+    for pattern, sentence in _PATTERNS.items():
+        match = re.match(pattern, str(error))
+        if match:
+            return sentence(match[1], command, overrides)
     return messages.one_line(error)
 
 
 def _no_option(error: MissingConfigException, command: Command, overrides: list[str]) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     typed = [o for o in overrides if o.lstrip("+~").startswith((f"{group}=", f"{group}@"))]
-    known = error.options or list(options(group, _folders(command)))
+    names = error.options or list(options(group, _folders(command)))
     where = "" if typed else messages.one_line(error).partition(":")[0] + ": "
-    return where + messages.no_option(group, name, known)
+    return where + messages.no_option(group, name, names)
 
 
 def _no_key(key: str, command: Command, overrides: list[str]) -> str:
@@ -236,4 +241,4 @@ _PATTERNS: Mapping[str, Callable[[str, Command, list[str]], str]] = {
     r"Could not delete from config\. '(.+?)' does not exist": _nothing,
     r"Could not override '(.+?)'": _no_key,
 }
-"""What Hydra says -> how we say it."""
+"""Pattern of Hydra's message -> the function that makes our sentence of it."""

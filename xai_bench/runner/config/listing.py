@@ -1,4 +1,4 @@
-"""`xai-bench list` and `xai-bench run --help`: what there is, as tables and as text."""
+"""`xai-bench list` and `xai-bench run --help`: all options, as tables and as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xai_bench.runner.config.catalogue import ALL, GROUPS, Entry, entries
 from xai_bench.runner.config.messages import UsageError
 
 WIDE = 120
-"""Columns of a terminal from which on everything fits into a table."""
+"""Columns of a terminal from which on a table has room for everything."""
 
 EXAMPLES = """\
   xai-bench run data=digits model=cnn 'explainer=[saliency,integrated_gradients,kernel_shap]'
@@ -52,45 +52,45 @@ Examples
 
 
 def groups_of(kinds: Sequence[str]) -> list[str]:
-    """`explainers` or `explainer` -> `explainer`; nothing means all. Raises `UsageError`."""
+    """Groups by singular or plural; all where none is given. Raises `UsageError`."""
     names = {plural: group for group, plural in GROUPS.items()} | {group: group for group in GROUPS}
     for kind in kinds:
         if kind not in names:
-            near = suggest(kind, GROUPS.values())
-            raise UsageError(f"list {kind}: there is no such list; {near}")
+            advice = suggest(kind, GROUPS.values())
+            raise UsageError(f"list {kind}: there is no such list; {advice}")
     return [names[kind] for kind in kinds] or list(GROUPS)
 
 
 def as_json(groups: Sequence[str], folders: Sequence[Path]) -> str:
-    """All that is known of every option, for programs."""
-    found = [asdict(entry) for group in groups for entry in entries(group, folders)]
-    return json.dumps(found, indent=2, ensure_ascii=False)
+    """Every option with its traits, for programs."""
+    listed = [asdict(entry) for group in groups for entry in entries(group, folders)]
+    return json.dumps(listed, indent=2, ensure_ascii=False)
 
 
 def as_markdown(groups: Sequence[str], folders: Sequence[Path]) -> str:
     """One table per group, for the documentation."""
     parts = ["# Components\n\nWritten by `make docs` from `conf/` and the classes."]
     for group in groups:
-        found = entries(group, folders)
-        columns = _columns([entry for entry in found if not entry.members])
+        listed = entries(group, folders)
+        columns = _columns([entry for entry in listed if not entry.members])
         rows = [list(columns), ["---"] * len(columns), *zip(*columns.values(), strict=True)]
         lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-        sets = [f"`{e.name}` = {_meaning(e)}" for e in found if e.members]
+        sets = [f"`{e.name}` = {_meaning(e)}" for e in listed if e.members]
         parts.append("\n".join([f"## {GROUPS[group]}", "", *lines]))
-        parts += ["Sets:\n\n" + "\n".join(f"- {one}" for one in sets)] if sets else []
+        parts += ["Sets:\n\n" + "\n".join(f"- {line}" for line in sets)] if sets else []
     return "\n\n".join(parts)
 
 
 def show(groups: Sequence[str], folders: Sequence[Path], console: Console) -> None:
     """One table per group; sets are listed below."""
     for group in groups:
-        found = entries(group, folders)
-        components = [entry for entry in found if not entry.members]
+        listed = entries(group, folders)
+        components = [entry for entry in listed if not entry.members]
         if console.width >= WIDE:
             console.print(_table(group, components))
         else:
             _show_stacked(group, components, console)
-        for entry in found:
+        for entry in listed:
             if entry.members:
                 console.print(f"   [bold]{entry.name}[/] = {_meaning(entry)}", highlight=False)
 
@@ -100,35 +100,35 @@ def _meaning(entry: Entry) -> str:
     return entry.summary if entry.name == ALL else ", ".join(entry.members)
 
 
-def _columns(found: Sequence[Entry]) -> dict[str, list[str]]:
+def _columns(listed: Sequence[Entry]) -> dict[str, list[str]]:
     """Title -> cells; columns without content are left out."""
     columns = {
-        "category": [entry.traits.get("category", "") for entry in found],
-        "name": [f"{entry.name} {entry.arrow}".strip() for entry in found],
-        "kind": [entry.traits.get("kind", "") for entry in found],
-        "needs": [", ".join(entry.traits.get("needs", ())) for entry in found],
-        "what it is": [entry.summary for entry in found],
-        "paper": [entry.traits.get("paper", "") for entry in found],
+        "category": [entry.traits.get("category", "") for entry in listed],
+        "name": [f"{entry.name} {entry.arrow}".strip() for entry in listed],
+        "kind": [entry.traits.get("kind", "") for entry in listed],
+        "needs": [", ".join(entry.traits.get("needs", ())) for entry in listed],
+        "what it is": [entry.summary for entry in listed],
+        "paper": [entry.traits.get("paper", "") for entry in listed],
     }
     return {title: cells for title, cells in columns.items() if any(cells) or title == "name"}
 
 
-def _show_stacked(group: str, found: Sequence[Entry], console: Console) -> None:
+def _show_stacked(group: str, listed: Sequence[Entry], console: Console) -> None:
     """For narrow terminals: a line of names and traits, and the description below it."""
     console.print(f"[bold]{GROUPS[group]}[/]\n")
-    columns = _columns(found)
+    columns = _columns(listed)
     for row in zip(*columns.values(), strict=True):
         cells = dict(zip(columns, row, strict=True))
         needs = f"needs {cells['needs']}" if cells.get("needs") else ""
         traits = [cells.get("category", ""), cells.get("kind", ""), needs, cells.get("paper", "")]
-        told = " · ".join(escape(trait) for trait in traits if trait)
-        console.print(f"  [bold]{cells['name']}[/]  [dim]{told}[/]", highlight=False)
+        shown = " · ".join(escape(trait) for trait in traits if trait)
+        console.print(f"  [bold]{cells['name']}[/]  [dim]{shown}[/]", highlight=False)
         console.print(Padding(escape(cells.get("what it is", "")), (0, 0, 0, 6)), highlight=False)
 
 
-def _table(group: str, found: Sequence[Entry]) -> Table:
+def _table(group: str, listed: Sequence[Entry]) -> Table:
     table = Table(title=GROUPS[group], title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    columns = _columns(found)
+    columns = _columns(listed)
     for title in columns:
         wide = title in ("what it is", "paper")
         table.add_column(title, no_wrap=not wide, ratio=2 if wide else None)
@@ -141,9 +141,9 @@ def run_help(folders: Sequence[Path], width: int) -> str:
     """The help of `xai-bench run`."""
     lines = []
     for group in GROUPS:
-        found = entries(group, folders)
-        lines.append(_wrapped(group, [entry.name for entry in found if not entry.members], width))
-        sets = [entry.name for entry in found if entry.members]
+        listed = entries(group, folders)
+        lines.append(_wrapped(group, [entry.name for entry in listed if not entry.members], width))
+        sets = [entry.name for entry in listed if entry.members]
         if sets:
             lines.append(_wrapped("  as sets", sets, width))
     return HELP.format(groups="\n".join(lines), settings=_settings(folders[0]), examples=EXAMPLES)
@@ -160,7 +160,7 @@ def _wrapped(title: str, names: Sequence[str], width: int) -> str:
 
 
 def _settings(conf: Path) -> str:
-    """The frame of `config.yaml` with its comments, as written there."""
+    """The settings of `config.yaml` with their comments, as in the file."""
     paragraphs = (conf / "config.yaml").read_text(encoding="utf-8").strip().split("\n\n")
     kept = [text for text in paragraphs if not text.startswith(("#", "defaults:", "hydra:"))]
     return textwrap.indent("\n".join(kept), "  ")

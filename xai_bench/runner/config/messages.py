@@ -1,4 +1,4 @@
-"""One sentence for every mistake a user can make: what was found, what was expected, what to do."""
+"""One sentence for every mistake in a command line: what was found, expected, and to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xai_bench.core.spelling import suggest
 
 
 class UsageError(Exception):
-    """What the user got wrong, in one sentence. Told without a traceback; exit code 2."""
+    """A user's mistake in one sentence, shown without a traceback; exit code 2."""
 
 
 def no_option(group: str, name: str, options: Iterable[str]) -> str:
@@ -20,10 +20,10 @@ def no_option(group: str, name: str, options: Iterable[str]) -> str:
 def no_key(key: str, siblings: Iterable[str]) -> str:
     """There is no such setting; `siblings` are the keys beside it."""
     parent, _, last = key.rpartition(".")
-    known = [sibling for sibling in siblings if not sibling.startswith("_")]
-    if parent and not known:
+    names = [sibling for sibling in siblings if not sibling.startswith("_")]
+    if parent and not names:
         return f"unknown setting '{key}': {parent} has no settings"
-    return f"unknown setting '{key}': {f'under {parent}, ' if parent else ''}{suggest(last, known)}"
+    return f"unknown setting '{key}': {f'under {parent}, ' if parent else ''}{suggest(last, names)}"
 
 
 def not_selected(
@@ -37,7 +37,7 @@ def not_selected(
 
 
 def not_understood(override: str) -> str:
-    """Not the syntax of an override."""
+    """An override with a syntax error."""
     return (
         f"{override!r} is not understood: write key=value, in quotes where it holds brackets, "
         "commas or spaces, e.g. 'explainer=[saliency,lime]'"

@@ -1,4 +1,4 @@
-"""Is this configuration one that can run? Asked in the first seconds, before any work."""
+"""Every setting and every argument is checked in the first seconds, before any work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xai_bench.core.spelling import suggest
-from xai_bench.runner.config.catalogue import SETS, conf_dir, options
+from xai_bench.runner.config.catalogue import SETS, components, conf_dir
 from xai_bench.runner.config.messages import no_key, one_line
 from xai_bench.runner.config.signatures import WORDS, accepts, arguments, locate
 from xai_bench.types import tags_of
@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, type] = {
     "evaluation.max_rows": int,
     "evaluation.n_workers": int,
 }
-"""The frame of a configuration; everything else is components."""
+"""The settings of a configuration and their types; all other keys are components."""
 
 OPTIONAL = ("budget",)
 """Settings that may be null."""
@@ -48,12 +48,12 @@ COUNTS = ("evaluation.", "budget", "tuning.n_")
 NODES = ("data", "model", "view", "target", "baseline.explain", "baseline.measure", "recorder")
 """Single components."""
 
-INSIDE: Mapping[str, str] = {
+STRUCTURES: Mapping[str, str] = {
     "linear": "is not linear",
     "trees": "is not made of trees",
     "glass_box": "is no glass box",
 }
-"""What explainers may need to read of a model, and what is wrong where it is not there."""
+"""Structure that an explainer may need -> what a model without it is."""
 
 _HYDRA = ("_target_", "_args_", "_convert_", "_recursive_", "_partial_")
 
@@ -61,13 +61,17 @@ _HYDRA = ("_target_", "_args_", "_convert_", "_recursive_", "_partial_")
 def check(cfg: DictConfig) -> list[str]:
     """Everything that is wrong with a composed configuration, one sentence each.
 
-    Components are looked at only when the settings are right, because that imports torch.
+    Components are checked only when the settings are right, because that imports torch.
     """
-    problems = [*_unknown(cfg), *_settings(cfg)] or [*_place(cfg), *_terms(cfg)]
+    problems = [*_unknown(cfg), *_settings(cfg)] or [
+        *_results_folder(cfg),
+        *_budgets(cfg),
+        *_tuning(cfg),
+    ]
     if problems:
         return problems
     allow = ["xai_bench", *(_select(cfg, "allow") or [])]
-    for path in _components(cfg):
+    for path in _component_paths(cfg):
         try:
             node = OmegaConf.select(cfg, path)
             if OmegaConf.is_config(node):
@@ -80,8 +84,8 @@ def check(cfg: DictConfig) -> list[str]:
 
 
 def notes(cfg: DictConfig) -> list[str]:
-    """What a user may not expect of a configuration that is in order."""
-    return [*_unable(cfg), *_without_budget(cfg)]
+    """What a user may not expect of a configuration without mistakes, one sentence each."""
+    return [*_will_be_skipped(cfg), *_without_budget(cfg)]
 
 
 def folders(cfg: DictConfig) -> list[Path]:
@@ -90,19 +94,22 @@ def folders(cfg: DictConfig) -> list[Path]:
     return [Path(path.removeprefix("file://")) for path in paths if "://" not in path[7:]]
 
 
-def _unable(cfg: DictConfig) -> list[str]:
+def _will_be_skipped(cfg: DictConfig) -> list[str]:
+    """Explainers that need gradients or a structure that the model does not have."""
     model = locate(cfg.model._target_)
     targets = {str(name): locate(node._target_) for name, node in cfg.explainer.items()}
     needs = {name: set(tags_of(target).needs) for name, target in targets.items()}
-    found = []
+    sentences = []
     if getattr(model, "differentiable", True) is False:
-        names = [name for name, words in needs.items() if "gradient" in words]
-        found += _skipped(cfg, "has no gradients", names)
-    gives = getattr(model, "gives", tuple(INSIDE))  # where nobody has said, nobody is warned
-    for word, fault in INSIDE.items():
-        if word not in gives:
-            found += _skipped(cfg, fault, [name for name, words in needs.items() if word in words])
-    return found
+        names = [name for name, needed in needs.items() if "gradient" in needed]
+        sentences += _skipped(cfg, "has no gradients", names)
+    # A model that does not state its structure may have any: no warning.
+    gives = getattr(model, "gives", tuple(STRUCTURES))
+    for structure, fault in STRUCTURES.items():
+        if structure not in gives:
+            names = [name for name, needed in needs.items() if structure in needed]
+            sentences += _skipped(cfg, fault, names)
+    return sentences
 
 
 def _skipped(cfg: DictConfig, fault: str, names: Sequence[str]) -> list[str]:
@@ -111,10 +118,11 @@ def _skipped(cfg: DictConfig, fault: str, names: Sequence[str]) -> list[str]:
 
 
 def _without_budget(cfg: DictConfig) -> list[str]:
-    asked = [name for name in ("budget", "anytime") if cfg.get(name)]
-    if not asked or any("budget" in node for node in cfg.explainer.values()):
+    """A budget that is set for explainers none of which has one."""
+    given = [name for name in ("budget", "anytime") if cfg.get(name)]
+    if not given or any("budget" in node for node in cfg.explainer.values()):
         return []
-    return [f"{asked[0]}={cfg[asked[0]]} changes nothing: no chosen explainer has a budget"]
+    return [f"{given[0]}={cfg[given[0]]} changes nothing: no chosen explainer has a budget"]
 
 
 def _unknown(cfg: DictConfig) -> Iterator[str]:
@@ -123,10 +131,10 @@ def _unknown(cfg: DictConfig) -> Iterator[str]:
         if key not in tops and key != "hydra":
             yield no_key(str(key), tops)
     for parent in ("evaluation", "tuning", "baseline"):
-        known = [path.rpartition(".")[2] for path in (*SETTINGS, *NODES) if path.startswith(parent)]
+        allowed = [p.rpartition(".")[2] for p in (*SETTINGS, *NODES) if p.startswith(parent)]
         section = _select(cfg, parent)
-        found = [str(key) for key in section] if isinstance(section, DictConfig) else []
-        yield from (no_key(f"{parent}.{key}", known) for key in found if key not in known)
+        keys = [str(key) for key in section] if isinstance(section, DictConfig) else []
+        yield from (no_key(f"{parent}.{key}", allowed) for key in keys if key not in allowed)
 
 
 def _settings(cfg: DictConfig) -> Iterator[str]:
@@ -147,46 +155,52 @@ def _settings(cfg: DictConfig) -> Iterator[str]:
             yield f"study={value!r} names a folder: use letters, digits, '.', '_' and '-' only"
 
 
-def _terms(cfg: DictConfig) -> Iterator[str]:
-    """Budgets that rise, one way of setting them, and what tuning needs."""
-    found = cfg.get("anytime", [])
-    budgets: list[Any] = list(found) if isinstance(found, (list, ListConfig)) else [None]
+def _budgets(cfg: DictConfig) -> Iterator[str]:
+    """Budgets are whole numbers that rise, and are set in one way."""
+    given = cfg.get("anytime", [])
+    budgets: list[Any] = list(given) if isinstance(given, (list, ListConfig)) else [None]
     whole = all(accepts(int, budget) and budget >= 1 for budget in budgets)
     if not whole or any(low >= high for low, high in pairwise(budgets)):
         yield (
-            f"anytime={found} is not a list of rising budgets, each a whole number of 1 or more: "
+            f"anytime={given} is not a list of rising budgets, each a whole number of 1 or more: "
             "write e.g. 'anytime=[32,128,512]'"
         )
     if budgets and cfg.get("budget") is not None:
-        yield f"budget={cfg.budget} and anytime={found} are both set: leave one of them out"
-    if cfg.get("tune"):
-        known = options("metric", [conf_dir(), *folders(cfg)])
-        single = [name for name, path in known.items() if "_target_" in path.read_text("utf-8")]
-        if cfg.tuning.metric not in single:
-            near = suggest(cfg.tuning.metric, single)
-            yield f"tuning.metric={cfg.tuning.metric}: there is no such metric; {near}"
-        if find_spec("optuna") is None:
-            yield "tune=true needs Optuna: pip install 'xai-bench[tune]'"
+        yield f"budget={cfg.budget} and anytime={given} are both set: leave one of them out"
 
 
-def _place(cfg: DictConfig) -> Iterator[str]:
+def _tuning(cfg: DictConfig) -> Iterator[str]:
+    """Tuning needs a metric, which may be no part of the run, and Optuna."""
+    if not cfg.get("tune"):
+        return
+    metrics = components("metric", [conf_dir(), *folders(cfg)])
+    if cfg.tuning.metric not in metrics:
+        advice = suggest(cfg.tuning.metric, metrics)
+        yield f"tuning.metric={cfg.tuning.metric}: there is no such metric; {advice}"
+    if find_spec("optuna") is None:
+        yield "tune=true needs Optuna: pip install 'xai-bench[tune]'"
+
+
+def _results_folder(cfg: DictConfig) -> Iterator[str]:
     """The results folder can be made and written to."""
-    wanted = Path(cfg.results).expanduser().absolute()
-    there = next(path for path in (wanted, *wanted.parents) if path.exists())
+    folder = Path(cfg.results).expanduser().absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     advice = "give a folder that can be written to: results=..."
-    if not there.is_dir():
-        yield f"results={cfg.results}: {there} is a file, not a folder; {advice}"
-    elif not os.access(there, os.W_OK | os.X_OK):
-        yield f"results={cfg.results}: {there} cannot be written to; {advice}"
+    if not existing.is_dir():
+        yield f"results={cfg.results}: {existing} is a file, not a folder; {advice}"
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield f"results={cfg.results}: {existing} cannot be written to; {advice}"
 
 
-def _components(cfg: DictConfig) -> list[str]:
+def _component_paths(cfg: DictConfig) -> list[str]:
+    """The dotted paths of all components; `explainer` itself where none is chosen."""
     groups = [(group, _select(cfg, group)) for group in SETS]
     named = [f"{group}.{name!s}" for group, nodes in groups for name in nodes or {}]
     return [*NODES, *named] if _select(cfg, "explainer") else [*NODES, "explainer", *named]
 
 
 def _component(path: str, node: object, allow: Sequence[str]) -> list[str]:
+    """The mistakes in one component and in those inside its arguments."""
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         return [_no_component(path, node)]
     given = {name: value for name, value in node.items() if name not in _HYDRA}

@@ -1,4 +1,4 @@
-"""Does a `_target_` exist, and does it take these arguments? Asked without calling it."""
+"""Whether a `_target_` exists and takes its arguments, checked without calling it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xai_bench.runner.config.messages import no_key
 PACKAGE = Path(__file__).resolve().parents[2]
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-"""The plain types, as users call them."""
+"""Plain types in words for users."""
 
 
 def locate(target: str, allow: Sequence[str] = ()) -> Any:
@@ -47,16 +47,18 @@ def locate(target: str, allow: Sequence[str] = ()) -> Any:
 
 
 def _moved(target: str) -> str:
-    """Where a class of ours is now, if it was found under this path in an earlier version."""
+    """One sentence with the new path of one of our classes; empty where there is none."""
     top, name = target.partition(".")[0], target.rpartition(".")[2]
     if top != "xai_bench":
         return ""
-    now = [
+    new_paths = [
         ".".join(("xai_bench", *path.relative_to(PACKAGE).with_suffix("").parts, name))
         for path in sorted(PACKAGE.rglob("*.py"))
         if re.search(rf"^class {re.escape(name)}\b", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
-    return f"{target} is now {' or '.join(now)}: write that in _target_" if now else ""
+    if not new_paths:
+        return ""
+    return f"{target} is now {' or '.join(new_paths)}: write that in _target_"
 
 
 def _no_module(name: str, error: ModuleNotFoundError) -> str:
@@ -66,12 +68,12 @@ def _no_module(name: str, error: ModuleNotFoundError) -> str:
     parent, _, last = missing.rpartition(".")
     if not parent:
         return f"there is no package '{missing}'; install it or put its folder on PYTHONPATH"
-    known = [found.name for found in iter_modules(importlib.import_module(parent).__path__)]
-    return f"there is no module {missing}; {suggest(last, known)}"
+    names = [module.name for module in iter_modules(importlib.import_module(parent).__path__)]
+    return f"there is no module {missing}; {suggest(last, names)}"
 
 
 def arguments(path: str, target: Any, given: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with calling `target(**given)`; `path` is where it stands in the config."""
+    """One sentence per mistake in calling `target(**given)`; `path` is its path in the config."""
     if not callable(target):
         yield f"{path}: _target_ {target!r} is neither a class nor a function"
         return
@@ -91,7 +93,7 @@ def arguments(path: str, target: Any, given: Mapping[str, Any]) -> Iterator[str]
 
 
 def accepts(hint: Any, value: object) -> bool:
-    """Whether a plain value fits a plain type; anything else is left to the class."""
+    """Whether a plain value fits a plain type; any other type is checked by the class itself."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return value in parts
