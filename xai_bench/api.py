@@ -212,6 +212,7 @@ class _Function(nn.Module):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
+        """Call the function."""
         return self.function(x)
 
 

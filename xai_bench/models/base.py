@@ -142,7 +142,7 @@ class Explained:
     """The `Model` of explainers and metrics: a predictor, and the target that is explained.
 
     Attributes:
-        max_rows: the most rows that whoever builds rows should build at once.
+        max_rows: the most rows to build and evaluate at once; bounds memory.
     """
 
     predictor: Predictor

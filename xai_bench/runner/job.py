@@ -219,7 +219,7 @@ class CellRun:
         return self.context
 
     def _expect(self, tasks: Sequence[Task], groups: Sequence[Sequence[Task]]) -> None:
-        """Tell the progress bar how many batches will be explained or scored."""
+        """Give the progress bar the number of batches that will be explained or scored."""
         n_pieces = sum(map(len, groups)) + sum(1 + len(t.metrics) for t in tasks if t.metrics)
         self.progress.expect(len(self._context().batches()) * n_pieces)
 

@@ -143,7 +143,7 @@ class TuningJob:
 
 
 class TuningProgress(Protocol):
-    """Who shows a person what comes of the trials."""
+    """What is called as the trials proceed, to show them."""
 
     def expect(self, total: int) -> None:
         """So many trials lie ahead, of all explainers together."""

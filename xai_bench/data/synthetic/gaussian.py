@@ -81,7 +81,7 @@ class CorrelatedGaussian(WeightedTable):
     Mean 0, variance 1, correlation `rho ** |i - j|`. `game` says which truth is meant.
     `interventional`: absent columns are 0, so truth is weight times value and a column that is not
     read gets 0. `conditional`: absent columns are averaged given the present ones, so a column that
-    is not read gets a share for what it says of those that are.
+    is not read gets a share for its correlation with those that are.
     """
 
     weights: Sequence[float] = (1.0, 0.0, -0.8, 0.0, 0.5, 0.0)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 LEGEND = (
     "Mean ± half the width of its 95 % interval (over samples and seeds). "
-    "Bold: the best method, or all that share its mean; †: not told apart from it (the paired "
-    "interval holds 0). "
+    "Bold: the best method, or all that share its mean; †: not significantly different from "
+    "it (the paired interval holds 0). "
     "Controls are not ranked. (n): samples scored, where not all are."
 )
 

@@ -216,8 +216,8 @@ def _no_key(key: str, command: Command, overrides: list[str]) -> str:
     if group in SETS and name:
         name = name.partition(".")[0]
         if name not in cfg[group]:
-            known = options(group, _folders(command))
-            return messages.not_selected(key, group, name, [str(n) for n in cfg[group]], known)
+            names = options(group, _folders(command))
+            return messages.not_selected(key, group, name, [str(n) for n in cfg[group]], names)
     if key == "baseline":
         return (
             "there are two baselines: write baseline@baseline.explain=NAME, "

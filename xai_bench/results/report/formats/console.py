@@ -34,7 +34,7 @@ def terminal(store: Store, study: str, *, full: bool = False) -> RenderableType:
     parts: list[RenderableType] = []
     for block in blocks(store, study):
         parts += [_Fitting(block, full), *_remarks(block)]
-    parts.append(Text("bold: best method   †: not told apart from it", style="dim"))
+    parts.append(Text("bold: best method   †: not significantly different from it", style="dim"))
     return Group(*parts)
 
 

@@ -111,7 +111,7 @@ def _matrix(blocks: Sequence[Block]) -> Matrix:
 
 
 def _labels(cells: Sequence[Cell]) -> dict[tuple[str, str], str]:
-    """Identity of a baseline -> its name, with the settings that tell namesakes apart."""
+    """Identity of a baseline -> its name, with the settings that differ between namesakes."""
     slots = [_identity(cell, slot) for slot in ("explain", "measure") for cell in cells]
     distinct = list(dict.fromkeys(slots))
     names = [name for name, _ in distinct]

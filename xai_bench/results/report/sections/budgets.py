@@ -22,8 +22,8 @@ CAPTION = (
     "other budgets are single marks, controls horizontal lines."
 )
 LEGEND = (
-    "Model rows per sample from which on the mean score is not told apart from the one at the "
-    "explainer's largest budget (the paired interval of the difference holds 0)."
+    "Model rows per sample from which on the mean score does not differ significantly from the one "
+    "at the explainer's largest budget (the paired interval of the difference holds 0)."
 )
 
 
@@ -57,7 +57,7 @@ class Point:
 
     @property
     def settled(self) -> bool:
-        """Whether the score is not told apart from the one at the largest budget."""
+        """Whether the score does not differ significantly from the one at the largest budget."""
         return self.gap_low <= 0 <= self.gap_high
 
 
@@ -176,7 +176,7 @@ def _table(block: Block, points: Sequence[Point], figure: str, n_columns: int) -
 
 
 def _entry(points: Sequence[Point], name: str, column: Column) -> Entry:
-    """The smallest budget from which on no score is told apart from that at the largest."""
+    """The smallest budget from which on no score differs significantly from that at the largest."""
     of_curve = _of(points, name, column)
     if not of_curve:
         return Entry("–")

@@ -31,8 +31,8 @@ SMALLEST = 10
 """A group with fewer scored samples is shown, but neither best nor worst."""
 LEGEND = (
     "The best group's mean less the worst group's, ± half its 95 % interval (the "
-    "level is shared among the pairs of groups), and the worst group. Bold: told apart from no "
-    f"gap. Groups with fewer than {SMALLEST} scored samples do not compete."
+    "level is shared among the pairs of groups), and the worst group. Bold: a gap that differs "
+    f"significantly from 0. Groups with fewer than {SMALLEST} scored samples do not compete."
 )
 _UNGROUPED = "cost"
 _NO_PAIR = {"best": -1, "worst": -1}
