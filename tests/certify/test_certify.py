@@ -146,7 +146,7 @@ class Broken(Gradient):
         ("more", "and takes Rows(forward=2, gradient=1)"),
         (
             "raises on images",
-            "broken raised: IndexError: list index out of range (in the world 'im",
+            "broken raised: IndexError: list index out of range (on 'image')",
         ),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_broken_promise_of_an_explainer_is_one_sentence(how: str, sentence: st
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        ("raises", "broken raised: IndexError: list index out of range (in the world "),
+        ("raises", "broken raised: IndexError: list index out of range (on "),
         (
             "tensor",
             "broken raised: explain returned Tensor; an Explanation(attribution) is expected",

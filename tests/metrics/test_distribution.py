@@ -16,8 +16,8 @@ from xai_bench.data.synthetic.gaussian import GaussianDistribution
 from xai_bench.metrics.distribution import OodDiscriminator, OodKnnRatio
 from xai_bench.metrics.probes.removal.curves import RemovalCurves
 from xai_bench.metrics.probes.removal.data_distance import (
+    CurveDistances,
     DataDistances,
-    VisitedDistances,
     kept_on_curve,
 )
 from xai_bench.types import Baseline, Case, Unsupported
@@ -58,7 +58,7 @@ def test_distances_are_in_standard_deviations() -> None:
     world = line([6.0, 5.0], scale=4.0)
     case = world.case(torch.tensor([[1.0, 0.0]]).double())
     assert case.measure(DataDistances(1))[0].tolist() == [0.5] * 11
-    assert case.measure(VisitedDistances(Constant(0.0), 2))[0].tolist() == pytest.approx(
+    assert case.measure(CurveDistances(Constant(0.0), 2))[0].tolist() == pytest.approx(
         [25.25**0.5] * 3
     )
 
@@ -97,10 +97,10 @@ def test_the_points_are_those_of_the_removal_curves(baseline: Baseline) -> None:
         outputs = coalitions.values_at(world.model, world.inputs, world.targets, points).mean(1)
         removed = (curves.n_units[:, None] * fraction).ceil().long()
         torch.testing.assert_close(outputs, curves.at(curves.most_first, removed)[:, 0])
-        visited = case.measure(VisitedDistances(baseline, 1, (fraction,)))
+        on_curve = case.measure(CurveDistances(baseline, 1, (fraction,)))
         rows = world.inputs.domain.background / world.inputs.domain.scale
         away = (points / world.inputs.domain.scale)[:, :, None] - rows
-        torch.testing.assert_close(visited, away.square().sum(3).sqrt().amin(2))
+        torch.testing.assert_close(on_curve, away.square().sum(3).sqrt().amin(2))
 
 
 def test_padding_is_no_distance() -> None:

@@ -14,7 +14,7 @@ HEAD = """\
 # Metrics
 
 Written by `xai-bench check --markdown` (`make docs`): what each metric is, and what it showed when
-it was tried. A test writes this page anew and compares.
+it was tried. A test writes this page again and compares.
 
 How to read a certificate:
 
@@ -31,7 +31,7 @@ How to read a certificate:
   models are least squares fits, or images of one colour; the exact map, the same in reverse order,
   and random numbers.
 - *rows per sample* are counted on eight units with one reference: forward through the model, and
-  rows explained anew.
+  rows explained again.
 - "not tried" gives the metric's own reason."""
 
 

@@ -72,7 +72,7 @@ FAILED = "**failed**"
 
 
 def faults(results: Iterable[CheckResult]) -> list[str]:
-    """One sentence per broken promise; an exception that stops several checks is told once."""
+    """One sentence per broken promise; an exception that stops several checks is named once."""
     return list(dict.fromkeys(result.fault for result in results if result.fault))
 
 

@@ -75,12 +75,14 @@ class BlackBox(Metered):
 
 def check_map(trial: Trial) -> str:
     """A map is finite, detached, of the shape of x, and 0 in padding."""
-    found, x = trial.explain(), trial.world.inputs.x
-    if found.shape != x.shape:
-        return f"gives shape {tuple(found.shape)} for inputs {tuple(x.shape)}"
-    if not found.isfinite().all() or found.requires_grad:
+    attribution, x = trial.explain(), trial.world.inputs.x
+    if attribution.shape != x.shape:
+        return f"gives shape {tuple(attribution.shape)} for inputs {tuple(x.shape)}"
+    if not attribution.isfinite().all() or attribution.requires_grad:
         return "gives NaN or infinity, or a map that still requires gradients"
-    return "gives padding an attribution" * bool((found[trial.world.inputs.units < 0] != 0).any())
+    return "gives padding an attribution" * bool(
+        (attribution[trial.world.inputs.units < 0] != 0).any()
+    )
 
 
 def check_no_side_effects(trial: Trial) -> str:
@@ -167,7 +169,7 @@ CHECKS: Sequence[tuple[str, Callable[[Trial], str]]] = (
 def contract(name: str, explainer: Explainer) -> list[CheckResult]:
     """One result per property: the worlds in which it holds.
 
-    An explainer that raises before it has explained anything is asked nothing else there.
+    Where an explainer raises before it has explained anything, nothing else is checked.
     """
     outcomes = {
         where: attempt(False, lambda build=build: _trial(explainer, build()))  # type: ignore[misc]
@@ -214,8 +216,8 @@ def _in_every_world(name: str, check: Callable[[Trial], str], trials: Trials) ->
 
 
 def _by_reason(problems: Mapping[str, str]) -> str:
-    """World -> what is wrong there, as one sentence that says each thing once."""
+    """World -> what is wrong there, as one sentence that names each problem once."""
     worlds: dict[str, list[str]] = {}
     for where, problem in problems.items():
         worlds.setdefault(problem, []).append(f"'{where}'")
-    return "; ".join(f"{what} (in the world {', '.join(w)})" for what, w in worlds.items())
+    return "; ".join(f"{problem} (on {', '.join(where)})" for problem, where in worlds.items())

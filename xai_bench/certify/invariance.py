@@ -11,11 +11,11 @@ from torch import Tensor
 
 from xai_bench.certify.check_result import Verdict, format_number
 from xai_bench.certify.metric_under_test import (
+    CountedExplainer,
     Cubes,
     MetricUnderTest,
     case_of,
     eight_units,
-    metered,
     nearly_constant,
     same_bits,
     with_large_batches,
@@ -23,6 +23,7 @@ from xai_bench.certify.metric_under_test import (
 )
 from xai_bench.certify.toy_worlds import WORLDS, World, linear, normal
 from xai_bench.certify.variants import with_model_variants
+from xai_bench.core.cost import Metered
 from xai_bench.evaluation.failures import attempt
 from xai_bench.types import Case, Unsupported
 
@@ -185,16 +186,18 @@ def check_rows(subject: MetricUnderTest) -> Verdict:
 
 
 def _rows(subject: MetricUnderTest, n: int) -> dict[str, float]:
+    """Kind of row -> how many a sample costs in a batch of `n`."""
     world, exact = eight_units(n)
-    explainer: Any = Cubes()
-    case = with_truth(world.case(world.explain(explainer), explainer=explainer), exact)
-    case, meter, explained = metered(case)
-    subject.against(0.0).score(case)
-    rows = meter.usage.rows
+    counted: Any = CountedExplainer(Cubes())
+    attribution: Any = world.explain(counted.explainer)
+    case = with_truth(world.case(attribution, explainer=counted), exact)
+    model = Metered(case.model)
+    subject.against(0.0).score(replace(case, model=model))
+    rows = model.usage.rows
     return {
         "forward": rows.forward / n,
         "gradient": rows.gradient / n,
-        "explained anew": sum(explained) / n,
+        "explained again": sum(counted.n_rows) / n,
     }
 
 

@@ -20,7 +20,7 @@ N_RANDOM = 600
 """Random maps whose mean is held against chance: enough for an error of a 25th of their spread."""
 
 N_TRIALS, PER_TRIAL = 20, 16
-"""How often the order of three maps is asked, and of how many samples each time."""
+"""How often three maps are compared, and on how many samples each time."""
 
 RELEVANT_ABOVE = 5
 """Contributions above this, three of eight, are relevant where a metric asks what matters."""
@@ -31,20 +31,20 @@ N_STANDARD_ERRORS = 4
 
 def check_exact_map(subject: MetricUnderTest) -> Verdict:
     """The exact map of eight units has the score that mathematics gives."""
-    known, value = subject.tags.known_scores.exact, _mean_on_eight_units(subject, 1.0)
-    return Verdict(_beside_known(value, known), _unlike_known(subject, value, known))
+    expected, value = subject.tags.known_scores.exact, _mean_on_eight_units(subject, 1.0)
+    return Verdict(_beside_known(value, expected), _unlike_known(subject, value, expected))
 
 
 def check_negative_map(subject: MetricUnderTest) -> Verdict:
     """Its negative has the score that mathematics gives, and is never better."""
-    known = subject.tags.known_scores.opposite
+    expected = subject.tags.known_scores.opposite
     value, best = (_mean_on_eight_units(subject, factor) for factor in (-1.0, 1.0))
-    fault = _unlike_known(subject, value, known)
+    fault = _unlike_known(subject, value, expected)
     if not fault and subject.sign * value > subject.sign * best + 1e-9:
         fault = f"{subject.name}: the negative scores {format_number(value)}, the exact map "
         fault += format_number(best)
     blind = "; the sign does not count" if value == best else ""
-    return Verdict(_beside_known(value, known) + blind, fault)
+    return Verdict(_beside_known(value, expected) + blind, fault)
 
 
 def check_random_maps(subject: MetricUnderTest) -> Verdict:
@@ -258,13 +258,13 @@ def _weight() -> Tensor:
     return normal(8, seed=7)
 
 
-def _beside_known(value: float, known: float | None) -> str:
+def _beside_known(value: float, expected: float | None) -> str:
     shown = format_number(value)
-    return shown if known is None else f"{shown}; by hand {format_number(known)}"
+    return shown if expected is None else f"{shown}; by hand {format_number(expected)}"
 
 
-def _unlike_known(subject: MetricUnderTest, value: float, known: float | None) -> str:
+def _unlike_known(subject: MetricUnderTest, value: float, expected: float | None) -> str:
     """The fault of a value that is not what mathematics gives, but for rounding."""
-    if known is None or abs(value - known) <= 1e-9 * max(1, abs(known)):
+    if expected is None or abs(value - expected) <= 1e-9 * max(1, abs(expected)):
         return ""
-    return f"{subject.name} is {format_number(value)}, but by hand {format_number(known)}"
+    return f"{subject.name} is {format_number(value)}, but by hand {format_number(expected)}"

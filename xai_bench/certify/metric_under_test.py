@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from xai_bench.certify.toy_worlds import Linear, World, linear, world
 from xai_bench.core.baselines import Constant, Marginal
-from xai_bench.core.cost import Metered
 from xai_bench.types import Case, Explanation, Inputs, Metric, Model, Rng, Tags, tags_of
 
 SMALL = {"n_draws": 4, "n_repeats": 2, "n_models": 2, "width": 2, "baseline": Marginal(2)}
@@ -33,6 +32,20 @@ class Cubes:
         x = inputs.x / inputs.domain.scale
         cubes = self.factor * (x * x * x + self.noise * rng.normal(*x.shape[1:]))
         return Explanation(torch.where(inputs.units < 0, 0, cubes))
+
+
+@dataclass(frozen=True)
+class CountedExplainer:
+    """The same explainer; `n_rows` notes how many samples each call explains."""
+
+    explainer: Any
+    n_rows: list[int] = field(default_factory=list)
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The explanation of the explainer."""
+        self.n_rows.append(len(inputs))
+        explanation: Explanation = self.explainer.explain(model, inputs, targets, rng=rng)
+        return explanation
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,23 +131,6 @@ def nearly_constant(output: float, n_units: int, slope: float = 0.0) -> World:
 def with_large_batches(world: World) -> World:
     """The same world with large calls of the model, which makes many samples quick."""
     return replace(world, model=replace(world.model, max_rows=1 << 16))
-
-
-def metered(case: Case) -> tuple[Case, Metered, list[int]]:
-    """The case with a counting model, its counts, and how many rows each call explained again."""
-    meter, explained = Metered(case.model), list[int]()
-
-    def explain(
-        inputs: Inputs,
-        *,
-        repeat: int = 0,
-        model: Model | None = None,
-        targets: Tensor | None = None,
-    ) -> Tensor:
-        explained.append(len(inputs))
-        return case.explain(inputs, repeat=repeat, model=model, targets=targets)
-
-    return replace(case, model=meter, explain=explain), meter, explained
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:

@@ -31,7 +31,7 @@ class ModelDependentMap:
 
 @dataclass(frozen=True)
 class ModelAgnosticMap:
-    """An explainer that never asks the model."""
+    """An explainer that does not use the model."""
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """The cube of x."""

@@ -49,15 +49,15 @@ class RandomMap:
 
 def check_known_scores(subject: MetricUnderTest) -> Verdict | None:
     """The exact map, its reverse order and random maps have the scores that mathematics gives."""
-    known = subject.tags.known_scores_retrained
-    if known is None:
+    expected = subject.tags.known_scores_retrained
+    if expected is None:
         return None
     explainers = (ExactMap(), ExactMap(-1), RandomMap())
     exact, opposite, random = (_scores(subject, explainer) for explainer in explainers)
     means = [scores.nanmean().item() for scores in (exact, opposite, random)]
     scored = random[~random.isnan()]
     error = scored.std(correction=0).item() / len(scored) ** 0.5
-    by_hand = (known.exact, known.opposite, known.random)
+    by_hand = (expected.exact, expected.opposite, expected.random)
     # The first two are exact but for rounding in least squares fits, the third is drawn.
     tolerances = (1e-6, 1e-6, N_STANDARD_ERRORS * error)
     wrong = any(

@@ -1,6 +1,6 @@
 """Small exact worlds, one for every kind of input, on which components are tried.
 
-float64 throughout; nothing is trained. `linear` is the one with answers worked out by hand.
+float64 throughout; nothing is trained. `linear` is the one whose scores are worked out by hand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ from xai_bench.types import (
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """A model, inputs and targets; `case` makes what a metric sees, `variants` other models."""
+    """A model, inputs and targets on which components are tried.
+
+    Attributes:
+        targets: `[B]` long, the class of the largest output.
+        variants: other models, for metrics that retrain; None where they cannot be trained.
+    """
 
     model: Explained
     inputs: Inputs
@@ -42,12 +47,15 @@ class World:
 
     @property
     def rng(self) -> Rng:
+        """The explainers' stream."""
         return Seeds(0).stream("explain", samples=self.inputs.index)
 
     def take(self, rows: Tensor) -> World:
+        """The same world with some of its samples."""
         return World(self.model, self.inputs.take(rows), self.targets[rows], self.variants)
 
     def background(self) -> Inputs:
+        """The background rows as inputs, for explainers that are fitted."""
         return background(self.inputs)
 
     def explain(self, explainer: Explainer) -> Tensor:
@@ -59,16 +67,16 @@ class World:
         return explanation.attribution
 
     def alternatives(self) -> Tensor:
-        """`[B, M, *S]`: up to three background rows, some of which have another class.
+        """`[B, M, *S]`: counterfactuals, up to three background rows, not all of another class.
 
-        The last one is missing, as one that was not found, for every other sample.
+        For every other sample the last one is NaN, as if it had not been found.
         """
         inputs = self.inputs
         rows = inputs.domain.background[:3].expand(len(inputs), -1, *inputs.x.shape[1:])
-        found = torch.where((inputs.units < 0)[:, None], inputs.x[:, None], rows)
-        missing = (inputs.index % 2 == 1)[:, None] & (torch.arange(found.shape[1]) == 2)
+        points = torch.where((inputs.units < 0)[:, None], inputs.x[:, None], rows)
+        missing = (inputs.index % 2 == 1)[:, None] & (torch.arange(points.shape[1]) == 2)
         missing = missing.view(*missing.shape, *[1] * (inputs.x.dim() - 1))
-        return torch.where(missing, torch.nan, found)
+        return torch.where(missing, torch.nan, points)
 
     def case(
         self,
@@ -79,10 +87,10 @@ class World:
         shared: dict[object, object] | None = None,
         counterfactuals: Tensor | None = None,
     ) -> Case:
-        """`attribution [B, *S]` by `explainer`, which is asked where a metric explains anew.
+        """All that a metric may look at, for one map `attribution [B, *S]`.
 
-        Every element is said to be off by about 1. `counterfactuals [B, M, *S]`, left out, are
-        `alternatives`.
+        `explainer` computes the maps that a metric asks for beside it. The standard error of every
+        element is 1. `counterfactuals [B, M, *S]` are by default those of `alternatives`.
         """
         n = len(self.inputs)
         nothing = torch.zeros(n, dtype=torch.float64)
@@ -95,7 +103,7 @@ class World:
             targets: Tensor | None = None,
         ) -> Tensor:
             if explainer is None:
-                raise Unsupported("this metric explains anew: give the case an explainer")
+                raise Unsupported("this metric explains other inputs: give the case an explainer")
             rng = Seeds(0).stream("explain", samples=inputs.index)
             rng = rng.child("repeat", repeat) if repeat else rng
             if targets is None:
@@ -124,7 +132,7 @@ class World:
 
 
 class Linear(nn.Module):
-    """`x -> [w.x, -w.x]`, or one output where `n_outputs` is 1."""
+    """A linear model of one output, `w . x + bias`."""
 
     def __init__(self, weight: Tensor, bias: float = 0.0) -> None:
         super().__init__()
@@ -132,6 +140,7 @@ class Linear(nn.Module):
         self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[B, *S] -> [B, 1]`."""
         return (x.flatten(1) @ self.weight + self.bias)[:, None]
 
 
@@ -142,7 +151,11 @@ def world(
     background: Tensor,
     context: Mapping[str, Tensor] | None = None,
 ) -> World:
-    """`units [*S]` shared, or `[B, *S]` per sample."""
+    """A world of a module, in float64, and inputs `x [B, *S]`.
+
+    `units` are `[*S]`, shared by all samples, or `[B, *S]`. `background [N, *S]` gives the scale;
+    its labels are made up.
+    """
     module, context = module.double(), context or {}
     with torch.no_grad():
         outputs = module(x, **context)
@@ -161,6 +174,7 @@ def world(
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers, float64, the same for the same seed."""
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
@@ -172,6 +186,7 @@ def linear(weight: list[float], x: Tensor | None = None, n: int = 3) -> World:
 
 
 def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
+    """The module in float64 with normal weights of standard deviation 0.4."""
     generator = torch.Generator().manual_seed(seed)
     module = module.double()
     with torch.no_grad():
@@ -183,10 +198,12 @@ def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def unrestricted(codes: Tensor) -> Actionability:
-    """`[F]` bool: which elements are parts of categories; everything else may be anything."""
+    """Rules of actionability that allow everything; `codes [F]` bool, parts of categories."""
     no, zero = torch.zeros_like(codes), torch.zeros(len(codes), dtype=torch.float64)
-    never, ever = zero - torch.inf, zero + torch.inf
-    return Actionability(no.clone(), no.clone(), no.clone(), never, ever, codes, zero, zero.clone())
+    lowest, highest = zero - torch.inf, zero + torch.inf
+    return Actionability(
+        no.clone(), no.clone(), no.clone(), lowest, highest, codes, zero, zero.clone()
+    )
 
 
 def tabular() -> World:
@@ -203,12 +220,12 @@ def tabular() -> World:
         x[:, 3:6] = nn.functional.one_hot(torch.arange(n) % 3, 3).double()
         return x
 
-    found = world(net, rows(6, 1), units, rows(24, 2))
+    free = world(net, rows(6, 1), units, rows(24, 2))
     rules = unrestricted(codes=units == 3)
     rules.fixed[0] = rules.rising[1] = True
     rules.lowest[2], rules.highest[2], rules.step[6] = -1, 1, 0.5
-    domain = replace(found.inputs.domain, sensitive=units == 3, actionability=rules)
-    return replace(found, inputs=replace(found.inputs, domain=domain))
+    domain = replace(free.inputs.domain, sensitive=units == 3, actionability=rules)
+    return replace(free, inputs=replace(free.inputs, domain=domain))
 
 
 def image() -> World:
@@ -232,6 +249,7 @@ class MaskedMean(nn.Module):
         self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`[B, T, D], [B, T] -> [B, 2]`."""
         mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         out: Tensor = self.net(mean)
         return out
@@ -265,6 +283,7 @@ class GatedChannels(nn.Module):
         self.head = nn.Linear(4, 2)
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        """`[B, 4], [B, 1, H, W] -> [B, 2]`."""
         features = self.conv(image).relu() * x[:, :, None, None]
         out: Tensor = self.head(features.mean((2, 3)))
         return out

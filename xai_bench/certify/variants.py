@@ -26,6 +26,7 @@ class Affine(nn.Module):
         self.weight = nn.Parameter(weight)
 
     def forward(self, x: Tensor, **context: Tensor) -> Tensor:
+        """`[B, *S] -> [B, C]`."""
         return x.flatten(1) @ self.weight[:-1] + self.weight[-1]
 
 
@@ -33,7 +34,7 @@ class Affine(nn.Module):
 class LeastSquares:
     """Variants of a model that are affine least squares fits, of least norm where several are.
 
-    All three parts are the background of the world; what its own model says of them is their label.
+    All three parts are the background of the world; the outputs of its own model are their labels.
     Models of other members differ a little, by noise of 0.001 on what they are fitted to.
     """
 
@@ -42,26 +43,31 @@ class LeastSquares:
 
     @property
     def n_classes(self) -> int:
+        """0 for a model of one output."""
         n_outputs = self.world.model.n_outputs
         return n_outputs if n_outputs > 1 else 0
 
     def retrained(self, member: int) -> Model:
+        """A fit to the labels and a little noise of this member."""
         inputs, _, labels = self.split("train")
         return self._once(member, inputs.x, labels, 1e-3 * normal(len(labels), 1, seed=member))
 
     def mislabelled(self) -> Model:
+        """A fit to shuffled labels."""
         inputs, _, labels = self.split("train")
         rows = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))
         return self._once("mislabelled", inputs.x, labels[rows])
 
     def degraded(self, train: Tensor, valid: Tensor) -> Model:
+        """A fit to the labels at other inputs `train [N, *S]`."""
         return self._fitted(train, self.split("train")[2])
 
     def degraded_all(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[Model]:
+        """One fit per pair of training and validation inputs."""
         return [self.degraded(*pair) for pair in parts]
 
     def split(self, name: str) -> tuple[Inputs, Tensor, Tensor]:
-        """Targets are the largest outputs; labels those, or the value of a regressor."""
+        """Inputs, targets and labels: the class of the largest output, or a regressor's output."""
         inputs = background(self.world.inputs)
         inputs = replace(inputs, index=_FIRST_IDS[name] + torch.arange(len(inputs)))
         if self.world.inputs.units.stride(0) == 0:
@@ -78,13 +84,14 @@ class LeastSquares:
         return model
 
     def _fitted(self, x: Tensor, labels: Tensor, noise: Tensor | float = 0.0) -> Model:
-        wanted = labels[:, None].double()
+        """Least squares of the labels, one-hot for classes, plus noise."""
+        outputs = labels[:, None].double()
         if self.n_classes:
-            wanted = nn.functional.one_hot(labels, self.n_classes).double()
-        wanted = wanted + noise
+            outputs = nn.functional.one_hot(labels, self.n_classes).double()
+        outputs = outputs + noise
         rows = torch.cat([x.flatten(1).double(), torch.ones(len(x), 1, dtype=torch.float64)], dim=1)
-        weight = torch.linalg.lstsq(rows, wanted, driver="gelsd").solution
-        predictor = TorchPredictor(Affine(weight), wanted.shape[1])
+        weight = torch.linalg.lstsq(rows, outputs, driver="gelsd").solution
+        predictor = TorchPredictor(Affine(weight), outputs.shape[1])
         return Explained(predictor, self.world.model.target, self.world.model.max_rows)
 
 

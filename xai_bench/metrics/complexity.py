@@ -1,4 +1,7 @@
-"""How much must a reader take in? Complexity says nothing of fidelity: read both."""
+"""How much of an explanation a reader has to take in.
+
+A simple map may be wrong: read complexity beside fidelity.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ class Entropy:
     paper: ClassVar[str] = "Bhatt+ 2020, arXiv:2005.00631"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to `ln U`."""
         size = pooled(case).abs()
         return total(torch.special.entr(size / total(size)[:, None]))
 
@@ -42,8 +46,10 @@ class Gini:
     paper: ClassVar[str] = "Chalasani+ 2020, arXiv:1810.06583"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to `1 - 1/U`."""
         largest_first = pooled(case).abs().sort(dim=1, descending=True).values
         n_units = units.count(case.inputs.units)
+        # G = sum_k (U + 1 - 2k) a_k / (U sum a), the largest first; padding adds zeros only.
         place = torch.arange(1, largest_first.shape[1] + 1)
         weight = n_units[:, None] + 1 - 2 * place
         return total(weight * largest_first) / (n_units * total(largest_first))
@@ -53,9 +59,10 @@ class Gini:
 class EffectiveComplexity:
     """The smallest share of units that, kept alone, gives nearly the whole output.
 
-    Units are kept from the top of the signed ranking, in the steps of the removal curves. Nearly:
-    off by at most `tolerance` of the output's change when everything is removed. NaN for a map of
-    zeros, and where removing everything changes nothing. Costs no rows beside the removal curves.
+    Units are kept from the top of the signed ranking, in the steps of the removal curves. Nearly
+    means off by at most `tolerance` of the change of the output when everything is removed. NaN for
+    a map of zeros, and where removing everything changes nothing. Costs no rows beside the removal
+    curves.
     """
 
     category: ClassVar[str] = "complexity"
@@ -66,6 +73,7 @@ class EffectiveComplexity:
     fractions: tuple[float, ...] = FRACTIONS
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         curves = case.measure(RemovalCurves(self.baseline, self.fractions))
         intact, empty = curves.least_first[:, :1], curves.least_first[:, -1:]
         near = (curves.least_first - intact).abs() <= self.tolerance * (empty - intact).abs()

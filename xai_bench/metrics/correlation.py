@@ -1,4 +1,4 @@
-"""Correlations along the last axis, row by row, with columns that do not count."""
+"""Correlations of two rows of numbers, sample by sample, over the columns that are no padding."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from xai_bench.metrics.probes.removal.random_subsets import Drops
 from xai_bench.metrics.ties import average_rank
 from xai_bench.types import Case
 
-_PAIRS = 1 << 24  # unit pairs in memory at once
+_PAIRS = 1 << 24
+"""Pairs of units in memory at once: three int8 tables of 16 MB."""
 
 
 def rounding(case: Case) -> float:
-    """How far two outputs may differ, relative to their size, and still be the same."""
+    """How far two outputs may differ, relative to their size, and still be the same.
+
+    A few units in the last place of the data type of x, since one network adds up many roundings.
+    """
     return 16 * torch.finfo(case.inputs.x.dtype).eps
 
 
 def pearson(x: Tensor, y: Tensor, real: Tensor, x_floor: Tensor, y_floor: Tensor) -> Tensor:
-    """`[B, K], [B, K], [B, K] bool, [B], [B] -> [B]`, over the real columns.
+    """`[B, K], [B, K], [B, K] bool, [B], [B] -> [B]`: Pearson's r over the real columns.
 
-    NaN where a side spreads no further than its floor.
+    NaN where the values of a side are no further apart than its floor: the correlation of rounding
+    errors means nothing.
     """
     varies = (_spread(x, real) > x_floor) & (_spread(y, real) > y_floor)
     x, y = _centred(x, real), _centred(y, real)
@@ -30,7 +35,10 @@ def pearson(x: Tensor, y: Tensor, real: Tensor, x_floor: Tensor, y_floor: Tensor
 
 
 def set_correlation(case: Case, drops: Drops) -> Tensor:
-    """`[B]`: Pearson's of attribution removed with output drop; NaN within rounding."""
+    """`[B]`: Pearson's r of the attribution that each set removes with the output drop it causes.
+
+    NaN where either varies by no more than rounding.
+    """
     removed = total(drops.removed * pooled(case)[:, None])
     size = torch.maximum(drops.intact.abs(), drops.drop.abs().amax(1))
     floors = rounding(case) * removed.abs().amax(1), rounding(case) * size
@@ -38,7 +46,7 @@ def set_correlation(case: Case, drops: Drops) -> Tensor:
 
 
 def spearman(x: Tensor, y: Tensor, real: Tensor) -> Tensor:
-    """`[B, K], [B, K], [B, K] bool -> [B]`: Pearson's of the ranks; ties share their mean rank.
+    """`[B, K], [B, K], [B, K] bool -> [B]`: Pearson's r of the ranks; ties share their mean rank.
 
     NaN where a side has one value only.
     """
@@ -49,8 +57,8 @@ def spearman(x: Tensor, y: Tensor, real: Tensor) -> Tensor:
 def kendall(x: Tensor, y: Tensor, real: Tensor, y_floor: Tensor) -> Tensor:
     """`[B, U], [B, U], [B, U] bool, [B] -> [B]`: tau-b, corrected for ties on both sides.
 
-    Values of y no further apart than `y_floor` are tied. NaN where a side has ties only. Counts
-    pairs, a bounded number at a time.
+    Values of y no further apart than `y_floor` are tied. NaN where a side has ties only. Pairs are
+    compared a bounded number at a time. Kendall 1945.
     """
     n_samples, n_units = x.shape
     agree, x_untied, y_untied = torch.zeros(3, n_samples, dtype=torch.long)
@@ -58,6 +66,7 @@ def kendall(x: Tensor, y: Tensor, real: Tensor, y_floor: Tensor) -> Tensor:
         pair = real[:, left, None] & real[:, None]
         x_order = _order(x[:, left], x, torch.zeros_like(y_floor)) * pair
         y_order = _order(y[:, left], y, y_floor) * pair
+        # Every pair is met twice, in both orders, which cancels in the ratio.
         agree += (x_order * y_order).sum((1, 2))
         x_untied += x_order.abs().sum((1, 2))
         y_untied += y_order.abs().sum((1, 2))
@@ -73,6 +82,7 @@ def _order(left: Tensor, right: Tensor, floor: Tensor) -> Tensor:
 
 
 def _spread(values: Tensor, real: Tensor) -> Tensor:
+    """`[B]`: the largest less the smallest value of the real columns."""
     top = torch.where(real, values, -torch.inf).amax(1)
     return top - torch.where(real, values, torch.inf).amin(1)
 

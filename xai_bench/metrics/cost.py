@@ -1,4 +1,4 @@
-"""What one explanation takes."""
+"""What one explanation costs: rows through the model first, which are the same on every machine."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Seconds:
     reproducible: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in seconds."""
         return case.cost.seconds
 
 
@@ -32,6 +33,7 @@ class ForwardRows:
     higher_is_better: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, a number of rows."""
         return case.cost.forward_rows
 
 
@@ -43,6 +45,7 @@ class GradientRows:
     higher_is_better: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, a number of rows."""
         return case.cost.gradient_rows
 
 
@@ -55,6 +58,7 @@ class PeakMemory:
     reproducible: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in MB; NaN where the operating system does not say."""
         return case.cost.peak_bytes / 1e6
 
 
@@ -67,22 +71,24 @@ class FitSeconds:
     reproducible: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in seconds."""
         return torch.full_like(case.cost.seconds, case.cost.fit_seconds)
 
 
 @dataclass(frozen=True)
 class ModelFlops:
-    """Millions of floating-point operations of the model per explanation: counted rows, forward and
-    back, times those of one row.
+    """Millions of floating-point operations of the model per explanation.
 
-    The same on every machine. The explainer's own arithmetic is left out, and so are operations on
-    single numbers. NaN where the model does nothing that is counted.
+    Counted rows, forward and back, times the operations of one row: the same on every machine. The
+    explainer's own arithmetic is left out, and so are element-wise operations. NaN where the model
+    does nothing that is counted.
     """
 
     category: ClassVar[str] = "cost"
     higher_is_better: ClassVar[bool] = False
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in millions of operations."""
         row, cost = case.measure(RowFlops()), case.cost
         spent = cost.forward_rows * row.forward + cost.gradient_rows * row.gradient
         return spent / 1e6 if row.forward > 0 else torch.full_like(spent, torch.nan)

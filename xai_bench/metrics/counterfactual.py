@@ -1,4 +1,4 @@
-"""Is what an explainer calls a counterfactual one, and is it near, simple, likely and possible?
+"""Whether counterfactuals are valid, and how near, sparse, plausible and actionable they are.
 
 All but validity are NaN where no counterfactual was found; all are NaN where the sample is not in
 the class that is explained, so that there is nothing to leave.
@@ -14,14 +14,18 @@ from torch import Tensor
 
 from xai_bench.core import actionability, counterfactuals, units
 from xai_bench.metrics.common import total
-from xai_bench.metrics.probes.counterfactuals import Alternatives, BackgroundClasses, PresentClass
+from xai_bench.metrics.probes.counterfactuals import (
+    BackgroundClasses,
+    Counterfactuals,
+    CurrentClass,
+)
 from xai_bench.metrics.probes.removal.data_distance import distances, standardised
 from xai_bench.types import Case, Inputs, Unsupported
 
 
 @dataclass(frozen=True)
 class CounterfactualValidity:
-    """Share of the counterfactuals asked for that have another class; those not found have not.
+    """Share of the requested counterfactuals that have another class; those not found have not.
 
     A regressor's class is the side of the background's median output on which its output lies.
     """
@@ -31,16 +35,17 @@ class CounterfactualValidity:
     paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697"
 
     def score(self, case: Case) -> Tensor:
-        valid = case.measure(Alternatives()).valid
+        """`[B]`, from 0 to 1."""
+        valid = case.measure(Counterfactuals()).valid
         share = valid.sum(1).double() / valid.shape[1]
-        return torch.where(case.measure(PresentClass()) >= 0, share, torch.nan)
+        return torch.where(case.measure(CurrentClass()) >= 0, share, torch.nan)
 
 
 @dataclass(frozen=True)
 class CounterfactualProximity:
-    """Distance of the nearest valid counterfactual: absolute changes in median absolute deviations.
+    """Distance of the nearest valid counterfactual, in median absolute deviations.
 
-    Added up over elements; another category counts 1.
+    The absolute changes of all elements are added up; another category counts 1.
     """
 
     category: ClassVar[str] = "counterfactual"
@@ -48,8 +53,9 @@ class CounterfactualProximity:
     paper: ClassVar[str] = "Wachter+ 2017, arXiv:1711.00399"
 
     def score(self, case: Case) -> Tensor:
-        judged = case.measure(Alternatives())
-        return judged.scored(judged.of_nearest(judged.distance))
+        """`[B]`, 0 or more."""
+        classified = case.measure(Counterfactuals())
+        return classified.scored(classified.of_nearest(classified.distance))
 
 
 @dataclass(frozen=True)
@@ -61,18 +67,19 @@ class CounterfactualSparsity:
     paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697 (the number, not the share)"
 
     def score(self, case: Case) -> Tensor:
-        judged = case.measure(Alternatives())
-        size = counterfactuals.changes(case.inputs, judged.points, judged.price)
-        changed = judged.of_nearest(size) > actionability.SAME
-        return judged.scored((units.pool(changed.long(), case.inputs.units) > 0).sum(1))
+        """`[B]`, a number of units."""
+        classified = case.measure(Counterfactuals())
+        size = counterfactuals.changes(case.inputs, classified.points, classified.price)
+        changed = classified.of_nearest(size) > actionability.SAME
+        return classified.scored((units.pool(changed.long(), case.inputs.units) > 0).sum(1))
 
 
 @dataclass(frozen=True)
 class CounterfactualPlausibility:
-    """How far off the data of its new class the nearest valid counterfactual lies.
+    """How far from the data of its new class the nearest valid counterfactual lies.
 
-    Its distance to the `k`-th nearest background row that the model puts into that class, over the
-    median of that distance for those rows themselves: near 1 or below where it looks like them. A
+    Its distance to the `k`-th nearest background row of that class, by the model, over the median
+    of that distance for those rows themselves: near 1 or below where it looks like them. A
     counterfactual that is such a row is its own nearest. NaN with fewer than two such rows.
     """
 
@@ -82,37 +89,40 @@ class CounterfactualPlausibility:
     k: int = 5
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         if case.inputs.context:
             raise Unsupported(
                 f"background rows have their own {', '.join(case.inputs.context)}, so their "
-                "distance to a counterfactual says little"
+                "distance to a counterfactual means little"
             )
-        judged, known = case.measure(Alternatives()), case.measure(BackgroundClasses()).labels
-        points = judged.of_nearest(judged.points)
-        labels = judged.of_nearest(judged.labels)
-        found = torch.full((len(points),), torch.nan, dtype=torch.float64)
-        for label in known.unique().tolist():
-            rows = (labels == label).nonzero()[:, 0]
-            if len(rows) and int((known == label).sum()) > 1:
-                found[rows] = self._ratio(case.inputs.take(rows), points[rows], known == label)
-        return judged.scored(found)
+        classified = case.measure(Counterfactuals())
+        background = case.measure(BackgroundClasses()).labels
+        points = classified.of_nearest(classified.points)
+        labels = classified.of_nearest(classified.labels)
+        ratio = torch.full((len(points),), torch.nan, dtype=torch.float64)
+        for label in background.unique().tolist():
+            rows, same = (labels == label).nonzero()[:, 0], background == label
+            if len(rows) and int(same.sum()) > 1:
+                ratio[rows] = self._ratio(case.inputs.take(rows), points[rows], same)
+        return classified.scored(ratio)
 
     def _ratio(self, inputs: Inputs, points: Tensor, same: Tensor) -> Tensor:
-        """`points [b, *S]`, `same [N]` bool `-> [b]`."""
+        """`points [b, *S]`, `same [N]` bool, the rows of their class `-> [b]`."""
         rows = inputs.domain.background[same]
         rows = standardised(inputs.take(torch.arange(1)), rows[None])
         k = min(self.k, rows.shape[1] - 1)
         # Each row is its own nearest, at exactly 0.
         usual = distances(rows, rows, k + 1).median()
-        away = distances(standardised(inputs, points[:, None]), rows.expand(len(points), -1, -1), k)
-        return away[:, 0] / torch.where(usual > 0, usual, torch.nan)
+        points = standardised(inputs, points[:, None])
+        distance = distances(points, rows.expand(len(points), -1, -1), k)
+        return distance[:, 0] / torch.where(usual > 0, usual, torch.nan)
 
 
 @dataclass(frozen=True)
 class CounterfactualDiversity:
     """Mean distance between two valid counterfactuals of the same sample.
 
-    In median absolute deviations, as for proximity. NaN with fewer than two; declined where an
+    In median absolute deviations, as for proximity. NaN with fewer than two; unsupported where an
     explainer gives only one.
     """
 
@@ -121,19 +131,21 @@ class CounterfactualDiversity:
     paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697"
 
     def score(self, case: Case) -> Tensor:
-        judged = case.measure(Alternatives())
-        n_points = judged.points.shape[1]
+        """`[B]`, 0 or more."""
+        classified = case.measure(Counterfactuals())
+        n_points = classified.points.shape[1]
         if n_points < 2:
             raise Unsupported("diversity needs more than one counterfactual per sample")
-        apart = torch.zeros(len(judged.points), dtype=torch.float64)
-        pairs = torch.zeros_like(apart)
+        summed = torch.zeros(len(classified.points), dtype=torch.float64)
+        pairs = torch.zeros_like(summed)
         for first in range(n_points - 1):
-            start = case.inputs.with_x(judged.points[:, first])
-            away = counterfactuals.distance(start, judged.points[:, first + 1 :], judged.price)
-            both = judged.valid[:, first, None] & judged.valid[:, first + 1 :]
-            apart += total(torch.where(both, away, 0))
+            start = case.inputs.with_x(classified.points[:, first])
+            others = classified.points[:, first + 1 :]
+            distance = counterfactuals.distance(start, others, classified.price)
+            both = classified.valid[:, first, None] & classified.valid[:, first + 1 :]
+            summed += total(torch.where(both, distance, 0))
             pairs += both.sum(1)
-        return apart / torch.where(pairs > 0, pairs, torch.nan)
+        return summed / torch.where(pairs > 0, pairs, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -148,8 +160,9 @@ class CounterfactualActionability:
     paper: ClassVar[str] = "Ustun+ 2019, arXiv:1809.06514"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         if case.inputs.domain.actionability is None:
-            raise Unsupported("nobody has said which changes are possible (data.immutable)")
-        judged = case.measure(Alternatives())
-        right = judged.valid & actionability.possible(case.inputs, judged.points)
-        return judged.scored(right.sum(1) / judged.valid.sum(1))
+            raise Unsupported("this data does not say which changes are possible (data.immutable)")
+        classified = case.measure(Counterfactuals())
+        possible = classified.valid & actionability.possible(case.inputs, classified.points)
+        return classified.scored(possible.sum(1) / classified.valid.sum(1))

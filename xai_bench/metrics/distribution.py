@@ -1,6 +1,7 @@
-"""Is the model asked about points that look like data?
+"""Whether removal keeps inputs near the data.
 
-A property of baseline, ranking and data: beside a fidelity score it says how far to trust it.
+A property of baseline, ranking and data. A fidelity score is worth the less, the further from the
+data the points lie at which it evaluates the model.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.metrics.probes.removal.data_distance import DataDistances, VisitedDistances
-from xai_bench.metrics.probes.removal.discriminator import LooksLessReal
+from xai_bench.metrics.probes.removal.data_distance import CurveDistances, DataDistances
+from xai_bench.metrics.probes.removal.discriminator import DiscriminatorRanks
 from xai_bench.types import Baseline, Case
 
 
@@ -20,10 +21,10 @@ from xai_bench.types import Baseline, Case
 class OodKnnRatio:
     """Distance of the points of the removal curve to the data, relative to that within the data.
 
-    Mean over the points with the top 10, 30 and 50 % of units removed of the distance to the `k`-th
-    nearest background row, over the median of that distance for background rows themselves. Above
-    1: off the data. Below 1: closer to others than data are, as what is averaged. NaN where most
-    background rows are equal. Runs no model.
+    The distance to the `k`-th nearest background row, mean over the points with the top 10, 30 and
+    50 % of units removed, over the median of that distance for background rows themselves. Above 1
+    the points lie off the data; below 1 they are closer to the data than the data are to each
+    other, as averages are. NaN where most background rows are equal. Runs no model.
     """
 
     category: ClassVar[str] = "distribution"
@@ -33,19 +34,21 @@ class OodKnnRatio:
     k: int = 5
 
     def score(self, case: Case) -> Tensor:
-        visited = case.measure(VisitedDistances(self.baseline, self.k))
+        """`[B]`, 0 or more."""
+        on_curve = case.measure(CurveDistances(self.baseline, self.k))
         usual = case.measure(DataDistances(self.k)).median(dim=1).values
-        return visited.mean(1) / torch.where(usual > 0, usual, torch.nan)
+        return on_curve.mean(1) / torch.where(usual > 0, usual, torch.nan)
 
 
 @dataclass(frozen=True)
 class OodDiscriminator:
-    """Share of real rows that a discriminator finds more like data than the curve's points.
+    """Share of real rows that a discriminator takes for data more than the points of the curve.
 
     The mean over samples is the area under its ROC curve: 1/2 where the points with the top 10, 30
     and 50 % of units removed cannot be told from data, as for a random map and draws from the true
-    conditional law; 1 where they are given away. A nearest-neighbour rule on `n_rows` background
-    rows and as many fakes with the same units removed, in two folds. Runs no model.
+    conditional distribution; 1 where every point is recognised. The discriminator is a
+    nearest-neighbour rule on `n_rows` background rows and as many fakes with the same units
+    removed, in two folds. Runs no model.
     """
 
     category: ClassVar[str] = "distribution"
@@ -58,4 +61,5 @@ class OodDiscriminator:
     n_rows: int = 64
 
     def score(self, case: Case) -> Tensor:
-        return case.measure(LooksLessReal(self.baseline, self.k, self.n_rows)).mean(1)
+        """`[B]`, from 0 to 1."""
+        return case.measure(DiscriminatorRanks(self.baseline, self.k, self.n_rows)).mean(1)

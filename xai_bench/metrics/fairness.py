@@ -1,4 +1,7 @@
-"""What explanations say of sensitive columns. Gaps between groups are made in the report."""
+"""How much of an explanation lies on sensitive columns.
+
+Gaps between groups are computed in the report.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from xai_bench.types import Case, Unsupported
 class SensitiveShare:
     """Share of absolute attribution on the units of sensitive columns: 0 to 1.
 
-    It sees what the map admits, not what other columns stand for: a low share does not say that
-    the model is fair. NaN for a map of zeros.
+    It measures what the map shows, not what other columns stand in for: a low share does not mean
+    that the model is fair. NaN for a map of zeros.
     """
 
     category: ClassVar[str] = "fairness"
@@ -26,9 +29,11 @@ class SensitiveShare:
     paper: ClassVar[str] = "Dai+ 2022, arXiv:2205.07277"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         sensitive = case.inputs.domain.sensitive
         if sensitive is None:
             raise Unsupported("no column that is explained is sensitive (data.sensitive)")
         size = pooled(case).abs()
+        # A unit is sensitive where any of its elements is.
         marked = units.pool(sensitive.expand(case.inputs.x.shape).long(), case.inputs.units) > 0
         return total(size * marked) / total(size)

@@ -1,4 +1,4 @@
-"""Ranks of values that may be tied, without drawing an order.
+"""Ranks of values that may be tied: expectations over all orders of ties, so nothing is drawn.
 
 `values [B, N]` everywhere, `real [B, N]` bool: places that are not padding.
 """
@@ -13,11 +13,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """For every place from the largest value down, `[B, N]` float64: the block of ties it lies in.
+    """The block of tied values that each place lies in, from the largest value down.
+
+    All are `[B, N]` float64.
 
     Attributes:
-        start, size: places above the block, and in it.
-        hits_before, hits: marked places above the block, and in it; 0 in padding.
+        start: how many places lie above the block.
+        size: how many places are in it.
+        hits_before: how many marked places lie above the block.
+        hits: how many marked places are in it; 0 in padding.
     """
 
     start: Tensor
@@ -27,6 +31,7 @@ class Blocks:
 
     @classmethod
     def of(cls, values: Tensor, marked: Tensor, real: Tensor) -> Blocks:
+        """The blocks of `values`, counting the places of `marked [B, N]` bool in each."""
         falling, order = _last(-values, real).sort(dim=1)
         start, end = (torch.searchsorted(falling, falling, right=right) for right in (False, True))
         hits = (marked & real).gather(1, order).cumsum(1)

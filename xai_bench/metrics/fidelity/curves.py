@@ -1,4 +1,4 @@
-"""More that removal curves say: relative to the output, up to a share, unit by unit, to the best.
+"""Removal curves, normalised: by the output, up to a share of the units, by the best order.
 
 All remove the units of the highest signed attribution first.
 """
@@ -38,6 +38,7 @@ class AOPC:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         curves = case.measure(RemovalCurves(self.baseline))
         return curves.most_first[:, 0] - curves.area(curves.most_first)
 
@@ -46,8 +47,8 @@ class AOPC:
 class RegionPerturbation:
     """Mean drop of the target output while the first `fraction` of all units is removed.
 
-    The early part of the curve, where the input still resembles the data. `fraction` is one of the
-    grid's.
+    The early part of the curve, where the input still resembles the data. `fraction` has to be one
+    of the curve's grid.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -63,8 +64,10 @@ class RegionPerturbation:
     fraction: float = 0.3
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         curves = case.measure(RemovalCurves(self.baseline))
         last = counts(curves.n_units, (self.fraction,))
+        # Points beyond the last one all lie on it, so that trapezoids there have no width.
         removed, curve = torch.minimum(curves.removed, last), curves.most_first
         drop = curve[:, 0] - torch.trapezoid(curve, removed, dim=1) / last[:, 0]
         return torch.where(last[:, 0] > 0, drop, torch.nan)
@@ -74,8 +77,8 @@ class RegionPerturbation:
 class IROF:
     """Mean drop of the target output, relative to the output at x, most important units first.
 
-    For outputs that are positive, such as probabilities: NaN where the output at x is less than
-    `floor` times its drop without any unit, for there the ratio says nothing.
+    For outputs that are positive, such as probabilities: NaN where the output at x is not, or is
+    less than `floor` times its drop without any unit, which a ratio would blow up.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -88,18 +91,19 @@ class IROF:
     floor: float = 0.01
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, without a unit; 1 where the output falls to 0 at once."""
         curves = case.measure(RemovalCurves(self.baseline))
         intact, empty = curves.most_first[:, 0], curves.most_first[:, -1]
-        stands = (intact > 0) & (intact >= self.floor * (intact - empty).abs())
-        return torch.where(stands, 1 - curves.area(curves.most_first) / intact, torch.nan)
+        scored = (intact > 0) & (intact >= self.floor * (intact - empty).abs())
+        return torch.where(scored, 1 - curves.area(curves.most_first) / intact, torch.nan)
 
 
 @dataclass(frozen=True)
 class Selectivity:
     """Area under the target output while units are removed one by one, most important first.
 
-    Deletion without its grid: up to `max_steps` units are removed singly, more in groups of about
-    equal size. Costs `1 + R * (2 * min(U, max_steps) - 1)` rows for both orders.
+    Deletion without its grid: up to `max_steps` units are removed one by one, more units in groups
+    of about equal size. Costs `1 + R * (2 * min(U, max_steps) - 1)` rows for both orders.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -112,6 +116,7 @@ class Selectivity:
     max_steps: int = 64
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         steps = tuple(step / self.max_steps for step in range(1, self.max_steps))
         curves = case.measure(RemovalCurves(self.baseline, steps))
         return curves.area(curves.most_first)
@@ -119,9 +124,9 @@ class Selectivity:
 
 @dataclass(frozen=True)
 class NormalisedAOPC:
-    """Where the AOPC of the map's order lies between the worst order's, 0, and the best one's, 1.
+    """Where the AOPC of the map's order lies between that of the worst order, 0, and the best, 1.
 
-    Both are found exactly among all orders, so that scores compare across samples and models. NaN
+    Both bounds are exact over all orders, so that scores compare across samples and models. NaN
     where all orders are the same but for rounding. Costs `2^U * R` rows, shared with the exact
     Shapley values; unsupported beyond `max_units`.
     """
@@ -134,19 +139,21 @@ class NormalisedAOPC:
     max_units: int = 12
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         table = case.measure(AllCoalitions(self.baseline, self.max_units))
         bounds = case.measure(OrderBounds(self.baseline, self.max_units))
-        left = _left(case, table)
+        own = _sum_of_outputs(case, table)
         room = bounds.highest - bounds.lowest
+        # Each bound is a sum of up to U outputs, each off by rounding.
         floor = rounding(case) * table.abs().amax(1) * units.count(case.inputs.units)
-        return torch.where(room > floor, (bounds.highest - left) / room, torch.nan)
+        return torch.where(room > floor, (bounds.highest - own) / room, torch.nan)
 
 
 @dataclass(frozen=True)
 class NormalisedAOPCBeam:
     """Normalised AOPC whose best and worst orders are found by beam search, for more units.
 
-    Beyond 0 and 1 where a map beats the search. NaN where both orders are the same but for
+    Below 0 or above 1 where a map beats the search. NaN where both orders are the same but for
     rounding; unsupported beyond `max_units`. The bounds cost at most `width * U * (U + 1) * R` rows
     for all explainers together, the map's own order `U * R` more.
     """
@@ -160,28 +167,32 @@ class NormalisedAOPCBeam:
     max_units: int = 64
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from about 0 to 1."""
         bounds = case.measure(BeamBounds(self.baseline, self.width, self.max_units))
-        kept, counted = _own_order(case)
+        kept, counted = _map_order(case)
         rng = case.rng.child("removal_curves")
         values = coalitions.values(
             case.model, case.inputs, case.targets, kept, self.baseline, rng=rng
         )
-        left = total(torch.where(counted, values, 0))
+        own = total(torch.where(counted, values, 0))
         room = bounds.highest - bounds.lowest
         size = torch.maximum(bounds.highest.abs(), bounds.lowest.abs())
-        return torch.where(room > rounding(case) * size, (bounds.highest - left) / room, torch.nan)
+        return torch.where(room > rounding(case) * size, (bounds.highest - own) / room, torch.nan)
 
 
-def _left(case: Case, table: Tensor) -> Tensor:
-    """`[B]`: the sum of the outputs left after each removal but the last, from the table."""
-    kept, counted = _own_order(case)
+def _sum_of_outputs(case: Case, table: Tensor) -> Tensor:
+    """`[B]`: the outputs left after each removal but the last, in the map's order, added up."""
+    kept, counted = _map_order(case)
+    # Row k of the table is the coalition whose units are the bits of k.
     row = (kept * 2 ** torch.arange(kept.shape[2])).sum(2)
     return total(torch.where(counted, table.gather(1, row), 0))
 
 
-def _own_order(case: Case) -> tuple[Tensor, Tensor]:
-    """`[B, U, U]` bool, what is kept after 1, 2, ... removals in the map's order; `[B, U]` bool,
-    which of them leave anything.
+def _map_order(case: Case) -> tuple[Tensor, Tensor]:
+    """The coalitions that the map's order leaves, most important units removed first.
+
+    `[B, U, U]` bool, what is kept after 1, 2, ... removals; `[B, U]` bool, which of these leave any
+    unit of the sample.
     """
     real = units.present(case.inputs.units)
     rng = case.rng.child("removal_curves")

@@ -1,6 +1,6 @@
-"""Does the model react to what the explanation points at?
+"""How the output changes when units are removed in the order of their attributions.
 
-The removal metrics read the same two curves; the random-set metrics read the same random sets.
+All metrics here read the same two removal curves, which are measured once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from xai_bench.metrics.probes.removal.curves import Curves, RemovalCurves, count
 from xai_bench.types import Baseline, Case, KnownScores
 
 ERASER_FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
+"""Shares of units at which DeYoung et al. measure; all are on the grid of the removal curves."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Deletion:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         curves = case.measure(RemovalCurves(self.baseline))
         return curves.area(curves.most_first)
 
@@ -57,6 +59,7 @@ class Insertion:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         curves = case.measure(RemovalCurves(self.baseline))
         return curves.area(curves.least_first)
 
@@ -65,8 +68,9 @@ class Insertion:
 class AbPC:
     """Area between the removal curves: least important first, less most important first.
 
-    What both orders suffer from leaving the data cancels. Changes its sign with the map, exactly;
-    a map without differences scores exactly 0, which is chance. Also "symmetric relevance gain".
+    The effect of leaving the data, which both orders share, cancels. The negative of a map has
+    exactly the negative score, so a map without differences scores exactly 0, which is chance. Also
+    called symmetric relevance gain.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -78,6 +82,7 @@ class AbPC:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         curves = case.measure(RemovalCurves(self.baseline))
         return curves.area(curves.least_first) - curves.area(curves.most_first)
 
@@ -95,6 +100,7 @@ class Comprehensiveness:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         curves = case.measure(RemovalCurves(self.baseline))
         return _mean_drop(curves, curves.most_first, counts(curves.n_units, ERASER_FRACTIONS))
 
@@ -113,7 +119,9 @@ class Sufficiency:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         curves = case.measure(RemovalCurves(self.baseline))
+        # To keep the top k is to remove the U - k lowest first.
         removed = curves.n_units[:, None] - counts(curves.n_units, ERASER_FRACTIONS)
         return _mean_drop(curves, curves.least_first, removed)
 

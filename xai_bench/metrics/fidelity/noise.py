@@ -1,6 +1,6 @@
-"""How much the output moves when noise is added to what is important, or to all the rest.
+"""How much the output changes when noise is added to the important units, or to all others.
 
-No baseline: the input stays near the data.
+There is no baseline: the input stays near the data.
 """
 
 from __future__ import annotations
@@ -18,64 +18,71 @@ from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.types import Case, KnownScores
 
 TOP = (0.05, 0.1, 0.15, 0.2, 0.25)
+"""Shares of units that count as important, over which OpenXAI averages."""
 
 
 @dataclass(frozen=True)
-class PGI:
+class _NoiseOnUnits:
+    """What both metrics state and can be set to."""
+
+    sign_invariant: ClassVar[bool] = True
+    permutation_invariant: ClassVar[bool] = False
+    best_per_sample: ClassVar[bool] = False
+    # On eight units they depend on the spread of the data.
+    known_scores: ClassVar[KnownScores] = KnownScores()
+    sigma: float = 0.1
+    n_draws: int = 20
+
+
+@dataclass(frozen=True)
+class PGI(_NoiseOnUnits):
     """Mean absolute change of the target output under noise on the most important units.
 
-    The top 5, 10, 15, 20 and 25 % of units by magnitude, averaged; normal noise of `sigma` standard
-    deviations of each element. In units of the output. Blind to signs. Costs at most
-    `1 + 5 * n_draws` rows; every explainer meets the same noise.
+    Mean over the top 5, 10, 15, 20 and 25 % of units by magnitude, and over `n_draws` draws of
+    normal noise of `sigma` standard deviations of each element. Blind to signs. Costs at most
+    `1 + 5 * n_draws` rows; all explainers get the same noise.
     """
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Dai+ 2022, arXiv:2205.07277; Agarwal+ 2022, arXiv:2206.11104"
-    sign_invariant: ClassVar[bool] = True
-    permutation_invariant: ClassVar[bool] = False
-    best_per_sample: ClassVar[bool] = False
-    known_scores: ClassVar[KnownScores] = KnownScores()  # they depend on the spread of the data
-    sigma: float = 0.1
-    n_draws: int = 20
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         return _mean_change(case, self.sigma, self.n_draws, on_top=True)
 
 
 @dataclass(frozen=True)
-class PGU:
+class PGU(_NoiseOnUnits):
     """Mean absolute change of the target output under noise on all but the most important units.
 
-    The top 5, 10, 15, 20 and 25 % of units by magnitude stay, averaged; normal noise of `sigma`
-    standard deviations of each element. In units of the output. Blind to signs. Costs at most
-    `1 + 5 * n_draws` rows; every explainer meets the same noise.
+    The top 5, 10, 15, 20 and 25 % of units by magnitude stay as they are. Mean over these shares
+    and over `n_draws` draws of normal noise of `sigma` standard deviations of each element. Blind
+    to signs. Costs at most `1 + 5 * n_draws` rows; all explainers get the same noise.
     """
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Dai+ 2022, arXiv:2205.07277; Agarwal+ 2022, arXiv:2206.11104"
-    sign_invariant: ClassVar[bool] = True
-    permutation_invariant: ClassVar[bool] = False
-    best_per_sample: ClassVar[bool] = False
-    known_scores: ClassVar[KnownScores] = KnownScores()  # they depend on the spread of the data
-    sigma: float = 0.1
-    n_draws: int = 20
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in units of the output."""
         return _mean_change(case, self.sigma, self.n_draws, on_top=False)
 
 
 def _mean_change(case: Case, sigma: float, n_draws: int, *, on_top: bool) -> Tensor:
-    """`[B]`: mean over draws and over the shares in `TOP`; equal numbers of units cost once."""
+    """`[B]`: mean over draws and over the shares in `TOP`; equal numbers of units cost once.
+
+    `on_top`: whether the noise is added to the top units or to all others.
+    """
     inputs = case.inputs
     require_numbers(inputs.domain, "noise on units")
     rng = case.rng.child("noise")
     size = pooled(case).abs()
     rank = units.ranking(size, inputs.units, rng=rng)
     top, column = counts(units.count(inputs.units), TOP).unique(dim=1, return_inverse=True)
-    still = (rank[:, None] >= top[..., None]) == on_top
-    stays = units.kept_elements(still, inputs.units)
+    fixed = (rank[:, None] >= top[..., None]) == on_top
+    stays = units.kept_elements(fixed, inputs.units)
     intact = coalitions.values_at(case.model, inputs, case.targets, inputs.x[:, None])
     changes = torch.zeros(stays.shape[:2], dtype=torch.float64)
     for draw in range(n_draws):
@@ -86,10 +93,8 @@ def _mean_change(case: Case, sigma: float, n_draws: int, *, on_top: bool) -> Ten
 
 
 def _values(case: Case, stays: Tensor, step: Tensor) -> Tensor:
-    """`[B, K, *S], [B, *S] -> [B, K]`: target outputs with the step taken where nothing stays."""
-    moved = [
-        torch.where(still, case.inputs.x, case.inputs.x + step)[:, None]
-        for still in stays.unbind(1)
-    ]
-    values = [coalitions.values_at(case.model, case.inputs, case.targets, x) for x in moved]
+    """`[B, K, *S], [B, *S] -> [B, K]`: target outputs with `step` added where x does not stay."""
+    x = case.inputs.x
+    noisy = [torch.where(stay, x, x + step)[:, None] for stay in stays.unbind(1)]
+    values = [coalitions.values_at(case.model, case.inputs, case.targets, x) for x in noisy]
     return torch.cat(values, dim=1)

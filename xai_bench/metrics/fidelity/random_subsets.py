@@ -1,4 +1,7 @@
-"""What random sets of removed units say of a map."""
+"""How well a map predicts the output drops that removing random sets of units causes.
+
+All read the same random sets, which are removed once for all explainers.
+"""
 
 from __future__ import annotations
 
@@ -16,94 +19,10 @@ from xai_bench.types import Baseline, Case, KnownScores
 
 
 @dataclass(frozen=True)
-class InfidelityScaled:
-    """Infidelity after each map is multiplied by the one number that suits it best.
-
-    So the size and the sign of a map do not count. In squared units of the output; a map of zeros
-    scores the mean squared drop.
-    """
-
-    category: ClassVar[str] = "fidelity"
-    higher_is_better: ClassVar[bool] = False
-    paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
-    sign_invariant: ClassVar[bool] = True
-    permutation_invariant: ClassVar[bool] = False
-    # Any factor is free, the sign too.
-    known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=0)
-    baseline: Baseline
-    n_draws: int = 100
-    fraction: float = 0.2
-
-    def score(self, case: Case) -> Tensor:
-        drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
-        predicted = _predicted(case, drops)
-        size = predicted.square().sum(1)
-        factor = torch.where(size > 0, (predicted * drops.drop).sum(1) / size, 0)
-        return (factor[:, None] * predicted - drops.drop).square().mean(1)
-
-
-@dataclass(frozen=True)
-class SurrogateR2:
-    """Share of the variance of the output, near x, that the map as an additive model explains.
-
-    Near x is with a random `fraction` of the units removed; the model is the output at x less the
-    attributions of what was removed. 1 is best, below 0 is worse than a constant. NaN where the
-    output does not vary by more than rounding.
-    """
-
-    category: ClassVar[str] = "fidelity"
-    higher_is_better: ClassVar[bool] = True
-    paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938 (local fidelity)"
-    scale_invariant: ClassVar[bool] = False
-    permutation_invariant: ClassVar[bool] = False
-    known_scores: ClassVar[KnownScores] = KnownScores(exact=1)
-    baseline: Baseline
-    n_draws: int = 100
-    fraction: float = 0.2
-
-    def score(self, case: Case) -> Tensor:
-        drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
-        error = mean((_predicted(case, drops) - drops.drop).square())
-        variance = mean((drops.drop - mean(drops.drop)[:, None]).square())
-        size = torch.maximum(drops.intact.abs(), drops.drop.abs().amax(1))
-        varies = drops.drop.amax(1) - drops.drop.amin(1) > rounding(case) * size
-        return torch.where(varies, 1 - error / variance, torch.nan)
-
-
-@dataclass(frozen=True)
-class SensitivityN:
-    """Faithfulness correlation at `n_sizes` evenly spaced sizes of the random sets, averaged.
-
-    Sizes at which the map or the output does not vary are left out; NaN where none is left. Costs
-    `1 + n_draws * R` rows per size.
-    """
-
-    category: ClassVar[str] = "fidelity"
-    higher_is_better: ClassVar[bool] = True
-    paper: ClassVar[str] = "Ancona+ 2018, arXiv:1711.06104"
-    permutation_invariant: ClassVar[bool] = False
-    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=-1, random=0)
-    baseline: Baseline
-    n_draws: int = 100
-    n_sizes: int = 4
-
-    def score(self, case: Case) -> Tensor:
-        fractions = [size / (self.n_sizes + 1) for size in range(1, self.n_sizes + 1)]
-        probes = [CoalitionValues(self.baseline, self.n_draws, f) for f in fractions]
-        found = [set_correlation(case, case.measure(probe)) for probe in probes]
-        return torch.stack(found, dim=1).nanmean(1)
-
-
-def _predicted(case: Case, drops: Drops) -> Tensor:
-    """`[B, K]`: the drop that the map says each set makes."""
-    return total(drops.removed * contributions(case, drops.difference_from_reference)[:, None])
-
-
-@dataclass(frozen=True)
 class FaithfulnessCorrelation:
     """Pearson correlation of attribution removed with output drop, over random sets of units.
 
-    NaN where either does not vary by more than rounding, as for a map that is the same everywhere.
+    NaN where either varies by no more than rounding, as for a map that is the same everywhere.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -116,6 +35,7 @@ class FaithfulnessCorrelation:
     fraction: float = 0.2
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
         drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
         return set_correlation(case, drops)
 
@@ -144,8 +64,94 @@ class Infidelity:
     fraction: float = 0.2
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, in squared units of the output."""
         drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
-        predicted = total(
-            drops.removed * contributions(case, drops.difference_from_reference)[:, None]
-        )
-        return mean((predicted - drops.drop).square())
+        return mean((_predicted(case, drops) - drops.drop).square())
+
+
+@dataclass(frozen=True)
+class InfidelityScaled:
+    """Infidelity after each map is multiplied by the number that makes it smallest.
+
+    So the size and the sign of a map do not count. In squared units of the output; a map of zeros
+    scores the mean squared drop.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = False
+    paper: ClassVar[str] = "Yeh+ 2019, arXiv:1901.09392"
+    sign_invariant: ClassVar[bool] = True
+    permutation_invariant: ClassVar[bool] = False
+    # Any factor is free, the sign too.
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=0)
+    baseline: Baseline
+    n_draws: int = 100
+    fraction: float = 0.2
+
+    def score(self, case: Case) -> Tensor:
+        """`[B]`, in squared units of the output."""
+        drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
+        predicted = _predicted(case, drops)
+        # The least squares factor of a line through the origin.
+        size = predicted.square().sum(1)
+        factor = torch.where(size > 0, (predicted * drops.drop).sum(1) / size, 0)
+        return (factor[:, None] * predicted - drops.drop).square().mean(1)
+
+
+@dataclass(frozen=True)
+class SurrogateR2:
+    """Share of the variance of the output, near x, that the map as an additive model explains.
+
+    Near x means with a random `fraction` of the units removed; the additive model is the output at
+    x less the attributions of what was removed. 1 is best, below 0 is worse than a constant. NaN
+    where the output varies by no more than rounding.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938 (local fidelity)"
+    scale_invariant: ClassVar[bool] = False
+    permutation_invariant: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1)
+    baseline: Baseline
+    n_draws: int = 100
+    fraction: float = 0.2
+
+    def score(self, case: Case) -> Tensor:
+        """`[B]`, at most 1."""
+        drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
+        error = mean((_predicted(case, drops) - drops.drop).square())
+        variance = mean((drops.drop - mean(drops.drop)[:, None]).square())
+        size = torch.maximum(drops.intact.abs(), drops.drop.abs().amax(1))
+        varies = drops.drop.amax(1) - drops.drop.amin(1) > rounding(case) * size
+        return torch.where(varies, 1 - error / variance, torch.nan)
+
+
+@dataclass(frozen=True)
+class SensitivityN:
+    """Faithfulness correlation at `n_sizes` evenly spaced sizes of the random sets, averaged.
+
+    Sizes at which the map or the output does not vary are left out; NaN where none is left. Costs
+    `1 + n_draws * R` rows per size.
+    """
+
+    category: ClassVar[str] = "fidelity"
+    higher_is_better: ClassVar[bool] = True
+    paper: ClassVar[str] = "Ancona+ 2018, arXiv:1711.06104"
+    permutation_invariant: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=-1, random=0)
+    baseline: Baseline
+    n_draws: int = 100
+    n_sizes: int = 4
+
+    def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
+        fractions = [size / (self.n_sizes + 1) for size in range(1, self.n_sizes + 1)]
+        probes = [CoalitionValues(self.baseline, self.n_draws, f) for f in fractions]
+        correlations = [set_correlation(case, case.measure(probe)) for probe in probes]
+        return torch.stack(correlations, dim=1).nanmean(1)
+
+
+def _predicted(case: Case, drops: Drops) -> Tensor:
+    """`[B, K]`: the output drop that the map predicts for each set, in units of the output."""
+    return total(drops.removed * contributions(case, drops.difference_from_reference)[:, None])

@@ -1,6 +1,6 @@
-"""Does the map agree with what each unit does on its own?
+"""Whether the map agrees with what each unit does on its own.
 
-The first five read one measurement of all single removals, shared by all explainers.
+The first four read one measurement of all single removals, shared by all explainers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xai_bench.core import units
 from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.correlation import kendall, pearson, rounding, spearman
 from xai_bench.metrics.probes.removal.addition import AdditionPath
-from xai_bench.metrics.probes.removal.single_units import LeaveOneOut, RemoveAll, Singles
+from xai_bench.metrics.probes.removal.single_units import LeaveOneOut, RemoveAll, SingleDrops
 from xai_bench.types import Baseline, Case, KnownScores, Unsupported
 
 
@@ -23,7 +23,7 @@ from xai_bench.types import Baseline, Case, KnownScores, Unsupported
 class FaithfulnessEstimate:
     """Pearson correlation of each unit's attribution with the output drop when it is removed.
 
-    Chance is 0. NaN where either does not vary by more than rounding. Costs `1 + U * R` rows.
+    Chance is 0. NaN where either varies by no more than rounding. Costs `1 + U * R` rows.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -33,10 +33,11 @@ class FaithfulnessEstimate:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
         singles = case.measure(LeaveOneOut(self.baseline))
-        found, real = pooled(case), units.present(case.inputs.units)
-        floor = rounding(case) * found.abs().amax(1)
-        return pearson(found, singles.drop, real, floor, _floor(case, singles))
+        attribution, real = pooled(case), units.present(case.inputs.units)
+        floor = rounding(case) * attribution.abs().amax(1)
+        return pearson(attribution, singles.drop, real, floor, _floor(case, singles))
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class TauLOO:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
         singles = case.measure(LeaveOneOut(self.baseline))
         real = units.present(case.inputs.units)
         return kendall(pooled(case), singles.drop, real, _floor(case, singles))
@@ -64,8 +66,8 @@ class MonotonicityCorrelation:
     """Spearman correlation of a unit's magnitude with the mean square of the output's change.
 
     The unit takes its value from each reference of the baseline in turn, so a baseline of many
-    draws is the paper's expectation. Blind to signs. Chance is 0. NaN where either side has one
-    value only, a change within rounding being none. Costs `1 + U * R` rows.
+    draws estimates the paper's expectation. Blind to signs. Chance is 0. NaN where either side has
+    one value only; a change within rounding counts as none. Costs `1 + U * R` rows.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -76,20 +78,21 @@ class MonotonicityCorrelation:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
         singles = case.measure(LeaveOneOut(self.baseline))
-        felt = singles.squared > _floor(case, singles).square()[:, None]
-        squared = torch.where(felt, singles.squared, 0)
+        changes = singles.squared > _floor(case, singles).square()[:, None]
+        squared = torch.where(changes, singles.squared, 0)
         return spearman(pooled(case).abs(), squared, units.present(case.inputs.units))
 
 
 @dataclass(frozen=True)
 class NonSensitivity:
-    """Share of units that either the map or the model calls irrelevant, and the other does not.
+    """Share of units that are irrelevant by the map and not by the model, or the other way round.
 
-    To the map a unit is irrelevant below `tolerance` times its largest magnitude; to the model,
-    where the root mean square change without it is below `tolerance` times the largest such, or
-    within rounding. A unit equal to its references cannot be told from an unused one. 0 is best,
-    and common where everything matters. Costs `1 + U * R` rows.
+    By the map a unit is irrelevant below `tolerance` times its largest magnitude; by the model,
+    where the root mean square change without it is below `tolerance` times the largest such change,
+    or within rounding. A unit that equals its references looks like an unused one. 0 is best, and
+    common where everything matters. Costs `1 + U * R` rows.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -102,22 +105,24 @@ class NonSensitivity:
     tolerance: float = 1e-5
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         singles = case.measure(LeaveOneOut(self.baseline))
-        found, change = pooled(case).abs(), singles.squared.sqrt()
+        size, change = pooled(case).abs(), singles.squared.sqrt()
         floor = torch.maximum(self.tolerance * change.amax(1), _floor(case, singles))
-        named = found > self.tolerance * found.amax(1, keepdim=True)
-        differ = (named != (change > floor[:, None])) & units.present(case.inputs.units)
+        relevant_by_map = size > self.tolerance * size.amax(1, keepdim=True)
+        relevant_by_model = change > floor[:, None]
+        differ = (relevant_by_map != relevant_by_model) & units.present(case.inputs.units)
         return differ.sum(1) / units.count(case.inputs.units).double()
 
 
 @dataclass(frozen=True)
 class Monotonicity:
-    """Share of steps at which the output changes at least as much as at the step before, while
-    units are put back in increasing order of magnitude.
+    """Share of steps that change the output at least as much as the step before.
 
-    Up to `max_steps` units one by one, beyond that in groups of about equal size, whose change is
-    shared evenly. Blind to signs. Chance is 1/2. NaN with fewer than two steps and where the output
-    never changes by more than rounding. Costs `1 + R * min(U, max_steps)` rows.
+    At each step a unit is put back, in increasing order of magnitude: up to `max_steps` units one
+    by one, more units in groups of about equal size, over which the change is spread evenly. Blind
+    to signs. Chance is 1/2. NaN with fewer than two steps, and where the output never changes by
+    more than rounding. Costs `1 + R * min(U, max_steps)` rows.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -129,22 +134,24 @@ class Monotonicity:
     max_steps: int = 32
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         path = case.measure(AdditionPath(self.baseline, self.max_steps))
         floor = rounding(case) * path.values.abs().amax(1)
         added = path.added.diff(dim=1)
         change = path.values.diff(dim=1).abs() / added.clamp(min=1)
-        judged = added[:, 1:] > 0
-        grows = (change[:, 1:] >= change[:, :-1] - floor[:, None]) & judged
+        # A sample with fewer steps than others ends with steps that add nothing.
+        is_step = added[:, 1:] > 0
+        grows = (change[:, 1:] >= change[:, :-1] - floor[:, None]) & is_step
         flat = (change <= floor[:, None]).all(1)
-        return torch.where(flat, torch.nan, grows.sum(1) / judged.sum(1).double())
+        return torch.where(flat, torch.nan, grows.sum(1) / is_step.sum(1).double())
 
 
 @dataclass(frozen=True)
 class CompletenessGap:
-    """Distance of the sum of all attributions from the output drop without any unit, relative.
+    """Distance of the sum of all attributions from the output drop without any unit, over the drop.
 
-    0 where a map adds up; 1 for a map of zeros. Contributions only. NaN where the drop is within
-    rounding. Costs `1 + R` rows.
+    0 where a map is complete; 1 for a map of zeros. Contributions only. NaN where the drop is
+    within rounding. Costs `1 + R` rows.
     """
 
     category: ClassVar[str] = "fidelity"
@@ -156,15 +163,16 @@ class CompletenessGap:
     baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         if case.kind != "contribution":
             raise Unsupported(f"attributions of kind '{case.kind}' do not add up to anything")
-        whole = case.measure(RemoveAll(self.baseline))
-        empty = whole.intact - whole.drop
-        floor = rounding(case) * torch.maximum(whole.intact.abs(), empty.abs())
-        gap = (total(pooled(case)) - whole.drop).abs() / whole.drop.abs()
-        return torch.where(whole.drop.abs() > floor, gap, torch.nan)
+        all_units = case.measure(RemoveAll(self.baseline))
+        empty = all_units.intact - all_units.drop
+        floor = rounding(case) * torch.maximum(all_units.intact.abs(), empty.abs())
+        gap = (total(pooled(case)) - all_units.drop).abs() / all_units.drop.abs()
+        return torch.where(all_units.drop.abs() > floor, gap, torch.nan)
 
 
-def _floor(case: Case, singles: Singles) -> Tensor:
-    """`[B]`: the smallest drop that is more than rounding."""
+def _floor(case: Case, singles: SingleDrops) -> Tensor:
+    """`[B]`: the largest drop that may be rounding."""
     return rounding(case) * torch.maximum(singles.intact.abs(), singles.drop.abs().amax(1))

@@ -1,4 +1,4 @@
-"""Fidelity without a cut between what is important and what is not: every unit counts by degree."""
+"""Fidelity without a threshold between important and unimportant: units are removed by degree."""
 
 from __future__ import annotations
 
@@ -12,97 +12,106 @@ from xai_bench.core import coalitions, units
 from xai_bench.metrics.common import pooled
 from xai_bench.metrics.correlation import rounding
 from xai_bench.metrics.eight_units import OUTPUT
-from xai_bench.metrics.probes.removal.blending import Masked
+from xai_bench.metrics.probes.removal.blending import Faded
 from xai_bench.types import Baseline, Case, KnownScores
 
 
 @dataclass(frozen=True)
-class SoftComprehensiveness:
-    """Mean drop of the target output when each unit is removed with a chance that grows with its
-    attribution: 0 for the lowest of the sample, 1 for the highest, linear between.
+class _SoftRemoval:
+    """What both metrics of random removal state and can be set to."""
 
-    NaN for a map that is the same everywhere. Costs `1 + n_draws * R` rows.
+    permutation_invariant: ClassVar[bool] = False
+    best_per_sample: ClassVar[bool] = False
+    known_scores: ClassVar[KnownScores] = KnownScores(random=OUTPUT / 2)
+    baseline: Baseline
+    n_draws: int = 20
+
+
+@dataclass(frozen=True)
+class SoftComprehensiveness(_SoftRemoval):
+    """Mean drop of the target output when units are removed at random, important ones most often.
+
+    The probability of each unit is its attribution, scaled to 0 for the lowest of the sample and 1
+    for the highest. NaN for a map that is the same everywhere. Costs `1 + n_draws * R` rows.
     """
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Zhao & Aletras 2023, arXiv:2305.10496"
-    permutation_invariant: ClassVar[bool] = False
-    best_per_sample: ClassVar[bool] = False
-    known_scores: ClassVar[KnownScores] = KnownScores(random=OUTPUT / 2)
-    baseline: Baseline
-    n_draws: int = 20
 
     def score(self, case: Case) -> Tensor:
-        return _mean_drop(case, self.baseline, ~_chosen(case, self.n_draws))
+        """`[B]`, in units of the output."""
+        return _mean_drop(case, self.baseline, ~_selected(case, self.n_draws))
 
 
 @dataclass(frozen=True)
-class SoftSufficiency:
-    """Mean drop of the target output when each unit is kept with a chance that grows with its
-    attribution: 0 for the lowest of the sample, 1 for the highest, linear between.
+class SoftSufficiency(_SoftRemoval):
+    """Mean drop of the target output when units are kept at random, important ones most often.
 
-    Meets the same draws as soft comprehensiveness. NaN for a map that is the same everywhere. Costs
-    `1 + n_draws * R` rows.
+    Probabilities and draws are those of soft comprehensiveness. NaN for a map that is the same
+    everywhere. Costs `1 + n_draws * R` rows.
     """
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Zhao & Aletras 2023, arXiv:2305.10496"
-    permutation_invariant: ClassVar[bool] = False
-    best_per_sample: ClassVar[bool] = False
-    known_scores: ClassVar[KnownScores] = KnownScores(random=OUTPUT / 2)
-    baseline: Baseline
-    n_draws: int = 20
 
     def score(self, case: Case) -> Tensor:
-        return _mean_drop(case, self.baseline, _chosen(case, self.n_draws))
+        """`[B]`, in units of the output."""
+        return _mean_drop(case, self.baseline, _selected(case, self.n_draws))
 
 
 @dataclass(frozen=True)
-class AverageDrop:
-    """Loss of the class's probability, as a share of it, when units fade by their magnitude.
+class _Fading:
+    """What the metrics of fading units state and can be set to."""
 
-    The most important unit stays, the least gives way to the baseline, the others blend. A gain
-    counts 0. Blind to signs. Classifiers only. NaN for a map of one magnitude. Costs `1 + R` rows.
+    sign_invariant: ClassVar[bool] = True
+    # Eight units are no classifier.
+    known_scores: ClassVar[KnownScores] = KnownScores()
+    baseline: Baseline
+
+
+@dataclass(frozen=True)
+class AverageDrop(_Fading):
+    """Relative loss of the class's probability when units fade into the baseline by magnitude.
+
+    The most important unit stays as it is, the least important one becomes the baseline, the others
+    are blends. A gain counts 0. Blind to signs. Classifiers only. NaN for a map of one magnitude.
+    Costs `1 + R` rows.
     """
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Chattopadhyay+ 2018, arXiv:1710.11063"
-    sign_invariant: ClassVar[bool] = True
-    known_scores: ClassVar[KnownScores] = KnownScores()  # eight units are no classifier
-    baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
-        seen = case.measure(Masked(self.baseline))
-        return (seen.intact - seen.masked).clamp(min=0) / seen.intact
+        """`[B]`, from 0 to 1."""
+        faded = case.measure(Faded(self.baseline))
+        return (faded.intact - faded.faded).clamp(min=0) / faded.intact
 
 
 @dataclass(frozen=True)
-class AverageIncrease:
+class AverageIncrease(_Fading):
     """1 where the class's probability rises when units fade by their magnitude, else 0.
 
-    A rise within rounding is none. Blind to signs. Classifiers only. NaN for a map of one
+    A rise within rounding counts as none. Blind to signs. Classifiers only. NaN for a map of one
     magnitude. Costs `1 + R` rows, shared with the average drop.
     """
 
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Chattopadhyay+ 2018, arXiv:1710.11063"
-    sign_invariant: ClassVar[bool] = True
-    known_scores: ClassVar[KnownScores] = KnownScores()  # eight units are no classifier
-    baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
-        seen = case.measure(Masked(self.baseline))
-        gain = seen.masked - seen.intact
+        """`[B]`, 0 or 1."""
+        faded = case.measure(Faded(self.baseline))
+        gain = faded.faded - faded.intact
         return torch.where(gain.isnan(), torch.nan, (gain > rounding(case)).double())
 
 
 @dataclass(frozen=True)
-class AverageGain:
-    """Rise of the class's probability, as a share of what is left to 1, when units fade.
+class AverageGain(_Fading):
+    """Rise of the class's probability when units fade, as a share of the largest possible rise.
 
     A loss counts 0. Blind to signs. Classifiers only. NaN for a map of one magnitude and where the
     probability is 1 but for rounding. Costs `1 + R` rows, shared with the average drop.
@@ -111,24 +120,23 @@ class AverageGain:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Zhang+ 2024, arXiv:2301.07002"
-    sign_invariant: ClassVar[bool] = True
-    known_scores: ClassVar[KnownScores] = KnownScores()  # eight units are no classifier
-    baseline: Baseline
 
     def score(self, case: Case) -> Tensor:
-        seen = case.measure(Masked(self.baseline))
-        gain = (seen.masked - seen.intact).clamp(min=0) / (1 - seen.intact)
-        return torch.where(1 - seen.intact > rounding(case), gain, torch.nan)
+        """`[B]`, from 0 to 1."""
+        faded = case.measure(Faded(self.baseline))
+        gain = (faded.faded - faded.intact).clamp(min=0) / (1 - faded.intact)
+        return torch.where(1 - faded.intact > rounding(case), gain, torch.nan)
 
 
-def _chosen(case: Case, n_draws: int) -> Tensor:
-    """`[B, K, U]` bool: the units drawn, each with its own chance."""
-    chance = units.min_max(pooled(case), case.inputs.units)
-    draws = case.rng.child("soft").uniform(n_draws, chance.shape[1])
-    return draws < chance[:, None]
+def _selected(case: Case, n_draws: int) -> Tensor:
+    """`[B, K, U]` bool: the units that each draw selects, each with its own probability."""
+    probability = units.min_max(pooled(case), case.inputs.units)
+    draws = case.rng.child("soft").uniform(n_draws, probability.shape[1])
+    return draws < probability[:, None]
 
 
 def _mean_drop(case: Case, baseline: Baseline, kept: Tensor) -> Tensor:
+    """`kept [B, K, U] -> [B]`; NaN for a map that is the same everywhere."""
     model, inputs, rng = case.model, case.inputs, case.rng.child("soft")
     values = coalitions.values(model, inputs, case.targets, kept, baseline, rng=rng)
     intact = coalitions.values_at(model, inputs, case.targets, inputs.x[:, None])

@@ -1,4 +1,4 @@
-"""What the model says of the counterfactuals that an explainer found."""
+"""The counterfactuals that an explainer gives, and the classes that the model gives them."""
 
 from __future__ import annotations
 
@@ -13,51 +13,65 @@ from xai_bench.types import Case, Unsupported
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
-    """Attributes: `labels [N]`, classes of the background; `middle []`, that of a regressor."""
+class BackgroundLabels:
+    """The classes of the background.
+
+    Attributes:
+        labels: `[N]` long, the class that the model gives each row.
+        median: `[]`, the output that parts the two classes of a regressor; None for a classifier.
+    """
 
     labels: Tensor
-    middle: Tensor | None
+    median: Tensor | None
 
 
 @dataclass(frozen=True)
 class BackgroundClasses:
-    """The class the model puts each background row into. Runs `N` rows."""
+    """The class that the model gives each background row. Costs `N` forward rows per batch."""
 
     shared: ClassVar[bool] = True
 
-    def measure(self, case: Case) -> Known:
+    def measure(self, case: Case) -> BackgroundLabels:
+        """Of a regressor, the class is the side of the median output."""
         domain = case.inputs.domain
         rows = case.inputs.take(torch.zeros(len(domain.background), dtype=torch.long))
         rows = replace(rows, x=domain.background, context=domain.context)
         outputs = model_outputs.outputs(case.model, rows)
-        middle = outputs.quantile(0.5) if case.model.n_outputs == 1 else None
-        return Known(counterfactuals.classes(outputs, middle), middle)
+        median = outputs.quantile(0.5) if case.model.n_outputs == 1 else None
+        return BackgroundLabels(counterfactuals.classes(outputs, median), median)
 
 
 @dataclass(frozen=True)
-class PresentClass:
-    """`[B]`: the class to leave, -1 where x is not in the explained class at all. Runs a row."""
+class CurrentClass:
+    """`[B]` long: the class that a counterfactual has to leave. Costs one forward row per sample.
+
+    -1 where the model does not put x into the explained class, so that there is nothing to leave.
+    """
 
     shared: ClassVar[bool] = True
 
     def measure(self, case: Case) -> Tensor:
+        """`[B]` long."""
         outputs = model_outputs.outputs(case.model, case.inputs)
         if case.model.n_outputs == 1:
-            return counterfactuals.classes(outputs, case.measure(BackgroundClasses()).middle)
-        now = outputs.argmax(1)
-        return torch.where(now == case.targets, now, -1)
+            return counterfactuals.classes(outputs, case.measure(BackgroundClasses()).median)
+        predicted = outputs.argmax(1)
+        return torch.where(predicted == case.targets, predicted, -1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """Attributes:
-    points: `[B, M, *S]`, x itself where none was found.
-    found, valid: `[B, M]` bool, whether there is one, and whether its class is another.
-    labels: `[B, M]` long, its class.
-    distance: `[B, M]`, in median absolute deviations; infinite where none was found.
-    nearest: `[B]` long, the nearest valid one; is_known: `[B]`, whether there is any.
-    price: `[*S]`, of a change of 1 in each element.
+class ClassifiedCounterfactuals:
+    """The `M` counterfactuals of each sample, their classes and their distances.
+
+    Attributes:
+        points: `[B, M, *S]`, x itself where none was found.
+        found: `[B, M]` bool, whether there is one.
+        valid: `[B, M]` bool, whether there is one and its class is another.
+        labels: `[B, M]` long, the class of the point.
+        distance: `[B, M]`, in median absolute deviations; infinite where none was found.
+        nearest: `[B]` long, the number of the nearest valid one.
+        has_valid: `[B]` bool, whether any is valid.
+        price: `[*S]`, the distance of a change of 1 in each element.
     """
 
     points: Tensor
@@ -66,44 +80,47 @@ class Judged:
     labels: Tensor
     distance: Tensor
     nearest: Tensor
-    is_known: Tensor
+    has_valid: Tensor
     price: Tensor
 
     def of_nearest(self, values: Tensor) -> Tensor:
-        """`[B, M, ...] -> [B, ...]`."""
+        """`[B, M, ...] -> [B, ...]`: those of the nearest valid counterfactual."""
         return values[torch.arange(len(values)), self.nearest]
 
     def scored(self, values: Tensor) -> Tensor:
-        """`[B]`, NaN where there is no valid counterfactual."""
-        return torch.where(self.is_known, values.double(), torch.nan)
+        """`[B]` float64: the values, NaN where there is no valid counterfactual."""
+        return torch.where(self.has_valid, values.double(), torch.nan)
 
 
 @dataclass(frozen=True)
-class Alternatives:
-    """The counterfactuals of a case, judged. Runs `M` rows per sample.
+class Counterfactuals:
+    """The counterfactuals of a case, classified by the model. Costs `M` forward rows per sample.
 
     Raises `Unsupported` where the explainer gives none.
     """
 
     shared: ClassVar[bool] = False
 
-    def measure(self, case: Case) -> Judged:
+    def measure(self, case: Case) -> ClassifiedCounterfactuals:
+        """NaN in any element of a counterfactual means that none was found."""
         given, inputs = case.explanation.counterfactuals, case.inputs
         if given is None:
-            raise Unsupported("this explainer names no counterfactuals")
+            raise Unsupported("this explainer gives no counterfactuals")
         found = ~given.flatten(2).isnan().any(2)
         points = torch.where(
             found.view(*found.shape, *[1] * (inputs.x.dim() - 1)), given, inputs.x[:, None]
         )
-        leaving = case.measure(PresentClass())
+        current = case.measure(CurrentClass())
         outputs = model_outputs.outputs_at(case.model, inputs, points)
-        middle = None
+        median = None
         if case.model.n_outputs == 1:
-            middle = case.measure(BackgroundClasses()).middle
-        labels = counterfactuals.classes(outputs, middle)
-        valid = found & (leaving >= 0)[:, None] & (labels != leaving[:, None])
+            median = case.measure(BackgroundClasses()).median
+        labels = counterfactuals.classes(outputs, median)
+        valid = found & (current >= 0)[:, None] & (labels != current[:, None])
         price = counterfactuals.prices(inputs)
-        away = counterfactuals.distance(inputs, points, price)
-        away = torch.where(found, away, torch.inf)
-        nearest = torch.where(valid, away, torch.inf).argmin(1)
-        return Judged(points, found, valid, labels, away, nearest, valid.any(1), price)
+        distance = counterfactuals.distance(inputs, points, price)
+        distance = torch.where(found, distance, torch.inf)
+        nearest = torch.where(valid, distance, torch.inf).argmin(1)
+        return ClassifiedCounterfactuals(
+            points, found, valid, labels, distance, nearest, valid.any(1), price
+        )

@@ -12,12 +12,17 @@ from torch.utils.flop_counter import flop_registry
 from xai_bench.types import Case, Inputs, Unsupported
 
 BLOCK = 16
-"""Rows that are counted at once: models fill up their batches to a multiple of this."""
+"""Rows that are counted at once: models fill their batches up to a multiple of this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flops:
-    """Of one row: what its way `forward` takes, and its way back in addition, `gradient`."""
+    """Floating-point operations of one row.
+
+    Attributes:
+        forward: of the forward pass.
+        gradient: of the backward pass, in addition.
+    """
 
     forward: float
     gradient: float
@@ -27,14 +32,15 @@ class Flops:
 class RowFlops:
     """Operations of matrix products, convolutions and attention, by torch's own formulas.
 
-    Others, one operation per number, are left out. Takes the first sample sixteen times, once
-    forward and, where the model has gradients, once back. Raises `Unsupported` for models without a
-    torch module.
+    Element-wise operations are left out. Runs sixteen copies of the first sample, once forward and,
+    where the model has gradients, once back. Raises `Unsupported` for models without a torch
+    module.
     """
 
     shared: ClassVar[bool] = True
 
     def measure(self, case: Case) -> Flops:
+        """The operations of sixteen rows, over 16."""
         if case.model.module is None:
             raise Unsupported("operations are counted in a torch module, and this model has none")
         rows = torch.zeros(BLOCK, dtype=torch.long)
@@ -42,10 +48,11 @@ class RowFlops:
         forward = _Counter()
         with torch.no_grad(), forward:
             case.model.target_output(inputs, case.targets[rows])
-        gradient = self._back(case, inputs) if case.model.differentiable else 0
+        gradient = self._backward(case, inputs) if case.model.differentiable else 0
         return Flops(forward.count / BLOCK, gradient / BLOCK)
 
-    def _back(self, case: Case, inputs: Inputs) -> int:
+    def _backward(self, case: Case, inputs: Inputs) -> int:
+        """The operations of a backward pass from the target output to x."""
         counter, x = _Counter(), inputs.x.detach().clone().requires_grad_()
         with torch.enable_grad():
             out = case.model.target_output(inputs.with_x(x), case.targets[:1].expand(BLOCK))
@@ -55,7 +62,10 @@ class RowFlops:
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up the operations of what runs inside the block; unlike torch's own, hooks nothing."""
+    """Adds up the operations that run inside the block.
+
+    Torch's own counter hooks every module, which a metric must not do.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Explanations of nearby inputs, and what the model itself makes of them."""
+"""Explanations of nearby inputs, and the model's outputs for them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core.tokens import require_numbers
-from xai_bench.types import Case, Inputs, Model, Rng, Unsupported
+from xai_bench.types import Case, Inputs, Model, Unsupported
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbourhood:
-    """Attributes: `points [B, K, *S]` near x, and their `attributions [B, K, *S]`."""
+    """Attributes:
+    points: `[B, K, *S]`, near x.
+    attributions: `[B, K, *S]`, their maps.
+    """
 
     points: Tensor
     attributions: Tensor
@@ -22,10 +25,10 @@ class Neighbourhood:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Points moved by up to `radius` standard deviations in every element, explained anew.
+    """Points that differ from x by up to `radius` standard deviations in every element, explained.
 
-    The explainer keeps its random numbers, so only the input differs, and every explainer meets the
-    same neighbours. Padding stays. Costs `n_draws` explanations per sample.
+    Uniform draws. The explainer keeps its random numbers, so that only the input differs, and all
+    explainers get the same neighbours. Padding stays. Costs `n_draws` explanations per sample.
     """
 
     shared: ClassVar[bool] = False
@@ -33,21 +36,27 @@ class Neighbours:
     n_draws: int = 10
 
     def measure(self, case: Case) -> Neighbourhood:
-        points = nearby(case, self.radius, self.n_draws)
+        """The points and their maps."""
+        points = neighbour_points(case, self.radius, self.n_draws)
         near = [case.explain(case.inputs.with_x(point)) for point in points.unbind(1)]
         return Neighbourhood(points, torch.stack(near, dim=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """What the model says: `here [B, C]` at x, and `there [B, K, C]` at its neighbours."""
+class NeighbourValues:
+    """Values of the model, such as its `C` outputs, float64.
 
-    here: Tensor
-    there: Tensor
+    Attributes:
+        at_x: `[B, C]`.
+        nearby: `[B, K, C]`, at the neighbours.
+    """
+
+    at_x: Tensor
+    nearby: Tensor
 
     def same_class(self) -> Tensor:
-        """`[B, K]` bool: the largest output stays; always so where there is one only."""
-        return self.there.argmax(2) == self.here.argmax(1)[:, None]
+        """`[B, K]` bool: whether the largest output is the same; always for a single output."""
+        return self.nearby.argmax(2) == self.at_x.argmax(1)[:, None]
 
 
 @dataclass(frozen=True)
@@ -62,64 +71,67 @@ class NeighbourOutputs:
     n_draws: int = 10
 
     @torch.no_grad()
-    def measure(self, case: Case) -> Answers:
-        points = nearby(case, self.radius, self.n_draws)
-        here = case.model.outputs(case.inputs).double()
-        there = [case.model.outputs(case.inputs.with_x(p)).double() for p in points.unbind(1)]
-        return Answers(here, torch.stack(there, dim=1))
+    def measure(self, case: Case) -> NeighbourValues:
+        """The outputs, `[B, C]` and `[B, K, C]`."""
+        points = neighbour_points(case, self.radius, self.n_draws)
+        at_x = case.model.outputs(case.inputs).double()
+        nearby = [case.model.outputs(case.inputs.with_x(p)).double() for p in points.unbind(1)]
+        return NeighbourValues(at_x, torch.stack(nearby, dim=1))
 
 
 @dataclass(frozen=True)
 class NeighbourRepresentations:
-    """What the model's last layer with parameters is given, at x and at the points of `Neighbours`.
+    """The input of the model's last layer with parameters, at x and at the points of `Neighbours`.
 
-    Attributes of the result are `[B, F]` and `[B, K, F]`. Costs `1 + n_draws` forward rows per
-    sample. Raises `Unsupported` for models without a torch module.
+    Costs `1 + n_draws` forward rows per sample. Raises `Unsupported` for models without a torch
+    module.
     """
 
     shared: ClassVar[bool] = True
     radius: float = 0.1
     n_draws: int = 10
 
-    def measure(self, case: Case) -> Answers:
-        points = nearby(case, self.radius, self.n_draws)
-        here = representation(case.model, case.inputs)
-        there = [representation(case.model, case.inputs.with_x(p)) for p in points.unbind(1)]
-        return Answers(here, torch.stack(there, dim=1))
+    def measure(self, case: Case) -> NeighbourValues:
+        """The flattened inputs of the layer, `[B, F]` and `[B, K, F]`."""
+        points = neighbour_points(case, self.radius, self.n_draws)
+        at_x = representation(case.model, case.inputs)
+        nearby = [representation(case.model, case.inputs.with_x(p)) for p in points.unbind(1)]
+        return NeighbourValues(at_x, torch.stack(nearby, dim=1))
 
 
 @torch.no_grad()
 def representation(model: Model, inputs: Inputs) -> Tensor:
-    """`[B, F]` float64: what goes into the last layer with parameters that the model calls."""
+    """`[B, F]` float64: the input of the last layer with parameters that the model calls.
+
+    Raises `Unsupported` for a model without a torch module, or where no such layer takes one tensor
+    per sample.
+    """
     if model.module is None:
         raise Unsupported("hidden representations need a torch module, and this model has none")
-    seen: list[Tensor] = []
+    recorded: list[Tensor] = []
 
-    def keep(layer: nn.Module, args: tuple[Any, ...]) -> None:
+    def record(layer: nn.Module, args: tuple[Any, ...]) -> None:
+        # Models fill their batches up to a multiple of 16 rows; the extra ones are cut off.
         if args and isinstance(args[0], Tensor) and len(args[0]) >= len(inputs):
-            seen.append(args[0][: len(inputs)].detach().double().flatten(1))
+            recorded.append(args[0][: len(inputs)].detach().double().flatten(1))
 
     layers = [
         m for m in model.module.modules() if next(m.parameters(recurse=False), None) is not None
     ]
-    handles = [layer.register_forward_pre_hook(keep) for layer in layers]
+    handles = [layer.register_forward_pre_hook(record) for layer in layers]
     try:
         model.outputs(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    if not seen:
+    if not recorded:
         raise Unsupported("no layer with parameters of this model takes one tensor per sample")
-    return seen[-1]
+    return recorded[-1]
 
 
-def nearby(case: Case, radius: float, n_draws: int) -> Tensor:
-    """`[B, K, *S]`: the neighbours, the same for every explainer and metric."""
+def neighbour_points(case: Case, radius: float, n_draws: int) -> Tensor:
+    """`[B, K, *S]`: the neighbours, the same for all explainers and metrics."""
     inputs, rng = case.inputs, case.rng.child("neighbours")
-    return _moved(inputs, rng, radius, n_draws)
-
-
-def _moved(inputs: Inputs, rng: Rng, radius: float, n_draws: int) -> Tensor:
     require_numbers(inputs.domain, "a neighbourhood of small steps")
     draws = 2 * rng.uniform(n_draws, *inputs.x.shape[1:]) - 1
     step = (radius * inputs.domain.scale * draws).to(inputs.x)

@@ -1,4 +1,4 @@
-"""Variance of the map, split into the explainer's own noise and its answer to the input."""
+"""Variance of the map among neighbours, split into the explainer's noise and the input's effect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.metrics.probes.neighbours import nearby
+from xai_bench.metrics.probes.neighbours import neighbour_points
 from xai_bench.types import Case, Unsupported
 
 
@@ -19,8 +19,8 @@ class Variances:
     Attributes:
         noise: variance of the map at one input over the explainer's random numbers; exactly 0 for
             deterministic explainers.
-        input: variance over neighbouring inputs of the map's mean; below 0 by chance where there is
-            none.
+        input: variance over neighbouring inputs of the expected map; an unbiased estimate of 0 may
+            be below it.
     """
 
     noise: Tensor
@@ -29,11 +29,11 @@ class Variances:
 
 @dataclass(frozen=True)
 class RepeatedNeighbours:
-    """The points of `Neighbours`, each explained `n_repeats` times with numbers of its own.
+    """The points of `Neighbours`, each explained `n_repeats` times with fresh random numbers.
 
-    The analysis of variance with random effects: the spread of the neighbours' means holds the
-    answer to the input and `1 / n_repeats` of the noise, which is known from the repeats. Costs
-    `n_draws * n_repeats` explanations per sample.
+    One-way analysis of variance with random effects: the variance of the neighbours' means is that
+    of the expected map plus `1 / n_repeats` of the noise, which the repeats estimate. Costs
+    `n_draws * n_repeats` explanations per sample. Raises `Unsupported` for fewer than two of each.
     """
 
     shared: ClassVar[bool] = False
@@ -42,16 +42,17 @@ class RepeatedNeighbours:
     n_repeats: int = 2
 
     def measure(self, case: Case) -> Variances:
+        """Both variances, element by element."""
         if self.n_draws < 2 or self.n_repeats < 2:
-            raise Unsupported("a variance takes n_draws and n_repeats of at least 2")
+            raise Unsupported("a variance needs n_draws and n_repeats of at least 2")
         noise, means = [], []
-        for number, point in enumerate(nearby(case, self.radius, self.n_draws).unbind(1)):
+        for number, point in enumerate(neighbour_points(case, self.radius, self.n_draws).unbind(1)):
             inputs = case.inputs.with_x(point)
             first = 1 + number * self.n_repeats
             repeats = range(first, first + self.n_repeats)
             maps = torch.stack([case.explain(inputs, repeat=r).double() for r in repeats], dim=1)
             noise.append(_variance(maps))
-            # From the first on, so that equal maps have their own value as the mean.
+            # As a difference from the first, so that equal maps have exactly their value as mean.
             means.append(maps[:, 0] + (maps - maps[:, :1]).mean(1))
         within = torch.stack(noise, dim=1).mean(1)
         between = _variance(torch.stack(means, dim=1))

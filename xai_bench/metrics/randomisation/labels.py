@@ -1,4 +1,7 @@
-"""What becomes of a map when the model learns from shuffled labels. Needs data and recipe."""
+"""Whether the map changes when the model is trained on shuffled labels.
+
+Needs the data and the recipe of the model.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xai_bench.metrics.probes.other_models.retrained import lab_of
+from xai_bench.metrics.common import variants_of
 from xai_bench.metrics.randomisation.parameters import similarity
 from xai_bench.types import Case, KnownScores
 
@@ -26,5 +29,6 @@ class LabelRandomisation:
     known_scores: ClassVar[KnownScores] = KnownScores(random=0)
 
     def score(self, case: Case) -> Tensor:
-        other = case.explain(case.inputs, model=lab_of(case).mislabelled())
+        """`[B]`, from -1 to 1."""
+        other = case.explain(case.inputs, model=variants_of(case).mislabelled())
         return similarity(case.attribution, other, case.inputs)

@@ -1,7 +1,7 @@
-"""Does the explanation depend on what the model has learned, and on the class it explains?
+"""Whether the explanation depends on the weights of the model and on the explained class.
 
-A map that ignores the model fails these checks whatever else it does; passing them says nothing of
-fidelity. Maps are compared unit by unit with Spearman's correlation, ties sharing their mean rank.
+A map that ignores the model fails these checks; a map that passes them may still be wrong. Maps are
+compared unit by unit with Spearman's correlation, tied units sharing their mean rank.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Order = Literal["top_down", "bottom_up", "independent"]
 
 @dataclass(frozen=True)
 class ParameterRandomisation:
-    """Mean similarity of magnitudes with the maps of the model as its layers lose their weights.
+    """Mean rank correlation of magnitudes with the maps of models with randomised layers.
 
-    Layers are randomised from the output on (`top_down`), from the input on (`bottom_up`), both
-    adding one layer at a time, or one alone (`independent`). The model as it is has no part in the
+    Layers are randomised from the output on (`top_down`) or from the input on (`bottom_up`), one
+    more at each stage, or one at a time (`independent`). The original model has no part in the
     mean. Stages whose map is the same everywhere are left out; NaN where none is left, and for a
     map that is the same everywhere. 1 for a map that ignores the model. Costs one explanation per
-    layer; what the orders have in common is explained once.
+    layer; stages that several orders share are explained once.
     """
 
     category: ClassVar[str] = "randomisation"
@@ -41,19 +41,20 @@ class ParameterRandomisation:
     order: Order = "top_down"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
         chosen = stages(layer_names(case.model), self.order)
         maps = [case.measure(RandomisedMap(layers)) for layers in chosen]
-        found = [similarity(case.attribution, a, case.inputs) for a in maps]
-        return torch.stack(found, dim=1).nanmean(1)
+        similarities = [similarity(case.attribution, a, case.inputs) for a in maps]
+        return torch.stack(similarities, dim=1).nanmean(1)
 
 
 @dataclass(frozen=True)
 class SmoothParameterRandomisation:
-    """The same, of maps averaged over noisy inputs, so that shattered gradients do not count.
+    """Parameter randomisation of maps averaged over noisy inputs, against shattered gradients.
 
     The noise is normal with `radius` standard deviations of each element, the same for all stages
     and explainers; padding stays. NaN as for plain randomisation. Costs `n_draws` explanations per
-    layer and as many of the model as it is.
+    layer and as many of the original model.
     """
 
     category: ClassVar[str] = "randomisation"
@@ -65,10 +66,11 @@ class SmoothParameterRandomisation:
     n_draws: int = 10
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
         chosen = stages(layer_names(case.model), self.order)
         original, *others = [self._smooth(case, layers) for layers in ((), *chosen)]
-        found = [similarity(original, a, case.inputs) for a in others]
-        return torch.stack(found, dim=1).nanmean(1)
+        similarities = [similarity(original, a, case.inputs) for a in others]
+        return torch.stack(similarities, dim=1).nanmean(1)
 
     def _smooth(self, case: Case, layers: tuple[str, ...]) -> Tensor:
         """`[B, *S]`: the mean map over the noisy inputs."""
@@ -84,11 +86,11 @@ class SmoothParameterRandomisation:
 
 @dataclass(frozen=True)
 class EfficientParameterRandomisation:
-    """Rise of the map's entropy when all layers lose their weights, relative to what it was.
+    """Relative rise of the map's entropy when all layers are randomised.
 
-    The entropy is that of a histogram of the units' values over their range, `ceil(sqrt(U))` bins:
-    a map of a random network should tell less. 0 for a map that ignores the model. NaN where either
-    map is the same everywhere, for then it has no range. Costs one explanation.
+    The entropy is that of a histogram of the units' values over their range, in `ceil(sqrt(U))`
+    bins: a map of a random network should be more complex. 0 for a map that ignores the model. NaN
+    where either map is the same everywhere, since it has no range. Costs one explanation.
     """
 
     category: ClassVar[str] = "randomisation"
@@ -96,6 +98,7 @@ class EfficientParameterRandomisation:
     paper: ClassVar[str] = "Hedström+ 2023, arXiv:2401.06465"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, above -1."""
         inputs = case.inputs
         other = case.measure(RandomisedMap(tuple(layer_names(case.model))))
         before = histogram_entropy(pooled(case), inputs)
@@ -105,7 +108,7 @@ class EfficientParameterRandomisation:
 
 @dataclass(frozen=True)
 class RandomLogit:
-    """Similarity with the map of another class, drawn at random for every sample; signs count.
+    """Rank correlation with the map of another class, drawn at random per sample; signs count.
 
     1 for a map that ignores the class, -1 where the other class has the opposite map. NaN where
     either map is the same everywhere. Needs a classifier. Costs one explanation.
@@ -117,9 +120,10 @@ class RandomLogit:
     known_scores: ClassVar[KnownScores] = KnownScores(random=0)
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
         n_classes = case.model.n_outputs
         if n_classes < 2 or case.targets.is_floating_point():
-            raise Unsupported("another class needs a classifier; this model gives one value")
+            raise Unsupported("another class needs a classifier; this model has one output")
         step = 1 + case.rng.child("random_logit").integers(n_classes - 1)
         other = case.explain(case.inputs, targets=(case.targets + step) % n_classes)
         return similarity(case.attribution, other, case.inputs, signed=True)
@@ -147,11 +151,12 @@ def similarity(left: Tensor, right: Tensor, inputs: Inputs, *, signed: bool = Fa
 
 
 def histogram_entropy(values: Tensor, inputs: Inputs) -> Tensor:
-    """`[B, U] -> [B]`, in nats; NaN where all values are the same."""
+    """`[B, U] -> [B]`: entropy of a histogram of the values, in nats; NaN where all are equal."""
     real, n_units = units.present(inputs.units), units.count(inputs.units)
     low = torch.where(real, values, torch.inf).amin(1)
     width = torch.where(real, values, -torch.inf).amax(1) - low
     n_bins = n_units.double().sqrt().ceil().long()
+    # From 0 to 1; the largest value belongs to the last bin.
     place = (values - low[:, None]) / torch.where(width > 0, width, torch.nan)[:, None]
     column = (place.nan_to_num() * n_bins[:, None]).long().clamp(min=0)
     column = torch.minimum(column, n_bins[:, None] - 1)

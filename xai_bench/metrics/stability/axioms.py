@@ -1,4 +1,4 @@
-"""Does the explanation change when the function it explains does not?"""
+"""How far explanations break an axiom, on models made from the explained one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.tokens import require_numbers
-from xai_bench.metrics.common import norm, total
+from xai_bench.metrics.common import norm, once_per_cell, total
 from xai_bench.metrics.probes.other_models.axioms import Difference, Symmetric, WithoutUnit
 from xai_bench.metrics.probes.other_models.equivalent import Shifted, split_units
-from xai_bench.metrics.probes.other_models.retrained import once
 from xai_bench.types import Case, Unsupported
 
 
 @dataclass(frozen=True)
 class ImplementationInvariance:
-    """Change of the map, relative to it, when the network is written with two copies of each hidden
-    unit, whose outgoing weights 1.5 and -0.5 add up to what they were.
+    """Relative change of the map when the network computes the same function with other weights.
 
-    0, but for rounding, for whatever reads the function alone; rules that treat positive and
-    negative paths differently change. NaN for a map of zeros. Needs a torch module with an
-    `nn.Sequential` of linear and convolutional layers. Costs one explanation.
+    Each hidden unit becomes two copies, whose outgoing weights are 1.5 and -0.5 times what they
+    were. 0, but for rounding, for methods that depend on the function alone; rules that treat
+    positive and negative paths differently change. NaN for a map of zeros. Needs a torch module
+    with an `nn.Sequential` of linear and convolutional layers. Costs one explanation.
     """
 
     category: ClassVar[str] = "stability"
@@ -31,17 +30,18 @@ class ImplementationInvariance:
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         return _change(case, case.explain(case.inputs, model=split_units(case)))
 
 
 @dataclass(frozen=True)
 class InputInvariance:
-    """Change of the map, relative to it, when inputs are measured from another zero and the model
-    shifts them back.
+    """Relative change of the map when inputs have a constant added that the model subtracts again.
 
-    Background and written-down truth move with the inputs, so that a baseline taken from data does;
-    a constant baseline does not, and means something else. 0, but for rounding, for a gradient. NaN
-    for a map of zeros. Costs one explanation, and one fit where there is one.
+    Background and written-down truth are shifted with the inputs, and so is a baseline that is
+    taken from data; a constant baseline is not, and means something else. `shift` is in standard
+    deviations. 0, but for rounding, for a gradient. NaN for a map of zeros. Costs one explanation,
+    and one fit where there is one.
     """
 
     category: ClassVar[str] = "stability"
@@ -50,20 +50,20 @@ class InputInvariance:
     shift: float = 1.0
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         key = (InputInvariance, self.shift)
-        if key not in case.cell:
-            case.cell[key] = Shifted.of(case.model, case.inputs.domain, self.shift)
-        shifted: Shifted = case.cell[key]
-        return _change(case, case.explain(shifted.moved(case.inputs), model=shifted))
+        domain = case.inputs.domain
+        model = once_per_cell(case, key, lambda: Shifted.of(case.model, domain, self.shift))
+        return _change(case, case.explain(model.shifted(case.inputs), model=model))
 
 
 @dataclass(frozen=True)
 class Dummy:
-    """Share of absolute attribution on a unit that the model no longer listens to.
+    """Share of absolute attribution on a unit that the model ignores.
 
-    The unit in the middle is fixed to the background's mean before the model hears of it. 0 for
-    whatever asks the model alone; a map that ignores the model scores the unit's usual share. NaN
-    for a map of zeros. Costs one explanation, and one fit where there is one.
+    The unit in the middle is replaced by the background's mean before it reaches the model. 0 for
+    methods that depend on the model alone; a map that ignores the model scores the usual share of
+    the unit. NaN for a map of zeros. Costs one explanation, and one fit where there is one.
     """
 
     category: ClassVar[str] = "stability"
@@ -71,23 +71,24 @@ class Dummy:
     paper: ClassVar[str] = "Shapley 1953; Sundararajan+ 2017, arXiv:1703.01365"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         require_numbers(case.inputs.domain, "a unit fixed to its mean")
         mean = case.inputs.domain.background.double().mean(0)
-        model = once(case, Dummy, lambda: WithoutUnit(case.model, mean, 0.5))
-        found = case.explain(case.inputs, model=model).double().abs()
-        whole = total(found.flatten(1))
-        part = total((found * model.ignored(case.inputs)).flatten(1))
+        model = once_per_cell(case, Dummy, lambda: WithoutUnit(case.model, mean, 0.5))
+        size = case.explain(case.inputs, model=model).double().abs()
+        whole = total(size.flatten(1))
+        part = total((size * model.ignored(case.inputs)).flatten(1))
         return part / torch.where(whole > 0, whole, torch.nan)
 
 
 @dataclass(frozen=True)
 class Linearity:
-    """Distance of the map of a difference of two outputs from the difference of their maps,
-    relative to the size of both.
+    """Distance between the map of a difference of two outputs and the difference of their maps.
 
-    The outputs are the explained one and that of the class before it. 0, but for rounding, for
-    gradients and Shapley values with the same random numbers; 1/2 for a map that ignores the model.
-    NaN for a map of zeros. Costs two explanations, and one fit where there is one.
+    Relative to the sizes of both maps, added up. The outputs are the explained one and that of the
+    class before it. 0, but for rounding, for gradients and Shapley values with the same random
+    numbers; 1/2 for a map that ignores the model. NaN for a map of zeros. Costs two explanations,
+    and one fit where there is one.
     """
 
     category: ClassVar[str] = "stability"
@@ -95,24 +96,26 @@ class Linearity:
     paper: ClassVar[str] = "Shapley 1953; Sundararajan+ 2017, arXiv:1703.01365"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         if case.model.n_outputs < 2 or case.targets.is_floating_point():
-            raise Unsupported("another class needs a classifier; this model gives one value")
-        model = once(case, Linearity, lambda: Difference(case.model))
-        one = case.attribution.double()
+            raise Unsupported("another class needs a classifier; this model has one output")
+        model = once_per_cell(case, Linearity, lambda: Difference(case.model))
+        own = case.attribution.double()
         other = case.explain(case.inputs, targets=model.before(case.targets)).double()
-        both = case.explain(case.inputs, model=model).double()
-        size, rest = norm(one, 1), norm(other, 1)
-        return norm(both - (one - other), 1) / torch.where(size > 0, size + rest, torch.nan)
+        of_difference = case.explain(case.inputs, model=model).double()
+        size, other_size = norm(own, 1), norm(other, 1)
+        distance = norm(of_difference - (own - other), 1)
+        return distance / torch.where(size > 0, size + other_size, torch.nan)
 
 
 @dataclass(frozen=True)
 class Symmetry:
-    """Difference between two units that play the same role, relative to the size of both.
+    """Difference between the attributions of two units that play the same role, over their sizes.
 
-    The model is the mean of its answers before and after the first unit and another of its size
-    change places; both have the same values, and the background knows no difference between them.
-    0 for whatever treats units alike, 1 where one of them gets all. NaN where both get nothing.
-    Costs one explanation, and one fit where there is one.
+    The model is made symmetric: the mean of its outputs before and after the first unit and another
+    of its size change places. Both units have the same values, and the background is symmetric,
+    too. 0 for methods that treat units alike, 1 where one of them gets everything. NaN where both
+    get nothing. Costs one explanation, and one fit where there is one.
     """
 
     category: ClassVar[str] = "stability"
@@ -120,11 +123,12 @@ class Symmetry:
     paper: ClassVar[str] = "Shapley 1953; Sundararajan+ 2017, arXiv:1703.01365"
 
     def score(self, case: Case) -> Tensor:
-        model = once(case, Symmetry, lambda: Symmetric.of(case.model, case.inputs))
-        found = case.explain(model.evened(case.inputs), model=model).double().flatten(1)
-        one, other = (total(found[:, part]) for part in (model.left, model.right))
-        size = one.abs() + other.abs()
-        return (one - other).abs() / torch.where(size > 0, size, torch.nan)
+        """`[B]`, from 0 to 1."""
+        model = once_per_cell(case, Symmetry, lambda: Symmetric.of(case.model, case.inputs))
+        attribution = case.explain(model.evened(case.inputs), model=model).double().flatten(1)
+        left, right = (total(attribution[:, part]) for part in (model.left, model.right))
+        size = left.abs() + right.abs()
+        return (left - right).abs() / torch.where(size > 0, size, torch.nan)
 
 
 def _change(case: Case, other: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Whether models trained from other seeds are explained alike. Needs data and recipe."""
+"""Whether models that were trained from other seeds get the same explanation.
+
+Needs the data and the recipe of the model.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.metrics.probes.other_models.retrained import lab_of
+from xai_bench.metrics.common import variants_of
 from xai_bench.metrics.randomisation.parameters import similarity
 from xai_bench.types import Case, KnownScores
 
 
 @dataclass(frozen=True)
 class ModelAgreement:
-    """Mean similarity with the maps of models trained from other seeds; signs count.
+    """Mean rank correlation with the maps of models trained from other seeds; signs count.
 
     1 for a map that ignores the model: read it beside the randomisation checks. Models whose map is
     the same everywhere are left out; NaN where none is left, and for a map that is the same
@@ -30,7 +33,9 @@ class ModelAgreement:
     n_models: int = 3
 
     def score(self, case: Case) -> Tensor:
-        models = [lab_of(case).retrained(member) for member in range(1, self.n_models + 1)]
+        """`[B]`, from -1 to 1."""
+        variants = variants_of(case)
+        models = [variants.retrained(member) for member in range(1, self.n_models + 1)]
         maps = [case.explain(case.inputs, model=model) for model in models]
-        found = [similarity(case.attribution, a, case.inputs, signed=True) for a in maps]
-        return torch.stack(found, dim=1).nanmean(1)
+        similarities = [similarity(case.attribution, a, case.inputs, signed=True) for a in maps]
+        return torch.stack(similarities, dim=1).nanmean(1)

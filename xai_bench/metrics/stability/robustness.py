@@ -1,7 +1,7 @@
-"""How much does the explanation change for what the model itself changes?
+"""How much the explanation changes relative to the model itself.
 
-A map may follow its input because the model does: these metrics hold one against the other, among
-the same neighbours as the plain stability metrics.
+A map may change with its input because the model does: these metrics compare the two, among the
+same neighbours as the plain stability metrics.
 """
 
 from __future__ import annotations
@@ -25,32 +25,45 @@ from xai_bench.types import Case
 
 
 @dataclass(frozen=True)
-class RelativeOutputStability:
-    """Largest ratio of the map's relative change, element by element, to the outputs' change.
+class _RelativeStability:
+    """What both relative stabilities can be set to.
 
-    The outputs (logits) change by at least `epsilon_min`, in their own unit. The paper divides the
-    map by every element as it is; here magnitudes count as at least `floor` times the largest, so
-    that a zero does not make the ratio explode. Neighbours that the model gives another class are
-    left out; NaN where none is left, and for a map of zeros.
+    Attributes:
+        radius, n_draws: those of `Neighbours`.
+        floor: smallest magnitude that changes are divided by, relative to the largest.
+        epsilon_min: smallest change of the model.
     """
 
-    category: ClassVar[str] = "stability"
-    higher_is_better: ClassVar[bool] = False
-    paper: ClassVar[str] = "Agarwal+ 2022, arXiv:2203.06877"
     radius: float = 0.1
     n_draws: int = 10
     floor: float = 0.01
     epsilon_min: float = 0.01
 
+
+@dataclass(frozen=True)
+class RelativeOutputStability(_RelativeStability):
+    """Largest ratio of the map's relative change, element by element, to the outputs' change.
+
+    The change of the outputs (logits) counts as at least `epsilon_min`, in their own unit. In the
+    paper the map is divided by every element as it is; here magnitudes count as at least `floor`
+    times the largest, so that the ratio is bounded near zeros. Neighbours that the model puts into
+    another class are left out; NaN where none is left, and for a map of zeros.
+    """
+
+    category: ClassVar[str] = "stability"
+    higher_is_better: ClassVar[bool] = False
+    paper: ClassVar[str] = "Agarwal+ 2022, arXiv:2203.06877"
+
     def score(self, case: Case) -> Tensor:
-        answers = case.measure(NeighbourOutputs(self.radius, self.n_draws))
-        change = norm(answers.there - answers.here[:, None], 2).clamp(min=self.epsilon_min)
-        moved = _map_change(case, Neighbours(self.radius, self.n_draws), self.floor)
-        return worst(moved / change, answers.same_class())
+        """`[B]`, 0 or more."""
+        outputs = case.measure(NeighbourOutputs(self.radius, self.n_draws))
+        change = norm(outputs.nearby - outputs.at_x[:, None], 2).clamp(min=self.epsilon_min)
+        map_change = _map_change(case, Neighbours(self.radius, self.n_draws), self.floor)
+        return worst(map_change / change, outputs.same_class())
 
 
 @dataclass(frozen=True)
-class RelativeRepresentationStability:
+class RelativeRepresentationStability(_RelativeStability):
     """Largest ratio of the map's relative change to that of the last hidden representation.
 
     That is what goes into the model's last layer with parameters. Both changes are taken element by
@@ -63,27 +76,24 @@ class RelativeRepresentationStability:
     category: ClassVar[str] = "stability"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Agarwal+ 2022, arXiv:2203.06877"
-    radius: float = 0.1
-    n_draws: int = 10
-    floor: float = 0.01
-    epsilon_min: float = 0.01
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         hidden = case.measure(NeighbourRepresentations(self.radius, self.n_draws))
-        largest = hidden.here.abs().amax(1, keepdim=True)
-        change = relative(hidden.there, hidden.here, (self.floor * largest).clamp(min=1e-12))
-        moved = _map_change(case, Neighbours(self.radius, self.n_draws), self.floor)
-        same = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
-        return worst(moved / change.clamp(min=self.epsilon_min), same)
+        largest = hidden.at_x.abs().amax(1, keepdim=True)
+        change = relative(hidden.nearby, hidden.at_x, (self.floor * largest).clamp(min=1e-12))
+        map_change = _map_change(case, Neighbours(self.radius, self.n_draws), self.floor)
+        same_class = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
+        return worst(map_change / change.clamp(min=self.epsilon_min), same_class)
 
 
 @dataclass(frozen=True)
 class OutputNormalisedSensitivity:
     """Mean relative change of the map over mean relative change of the outputs, among neighbours.
 
-    Above 1 the explanation is more fragile than the model that it explains. Outputs that change by
-    less than `epsilon_min`, relatively, count as changing by that much: a model that is flat near x
-    does not make the ratio explode. NaN where they do not change at all, and for a map of zeros.
+    Above 1 the explanation is more fragile than the model that it explains. A relative change of
+    the outputs counts as at least `epsilon_min`, so that the ratio is bounded where the model is
+    flat near x. NaN where they do not change at all, and for a map of zeros.
     """
 
     category: ClassVar[str] = "stability"
@@ -94,20 +104,21 @@ class OutputNormalisedSensitivity:
     epsilon_min: float = 0.01
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         near = case.measure(Neighbours(self.radius, self.n_draws))
-        answers = case.measure(NeighbourOutputs(self.radius, self.n_draws))
-        change = distance(answers.there, answers.here).mean(1)
-        moved = distance(near.attributions, case.attribution).mean(1)
-        return moved / torch.where(change > 0, change.clamp(min=self.epsilon_min), torch.nan)
+        outputs = case.measure(NeighbourOutputs(self.radius, self.n_draws))
+        change = distance(outputs.nearby, outputs.at_x).mean(1)
+        map_change = distance(near.attributions, case.attribution).mean(1)
+        return map_change / torch.where(change > 0, change.clamp(min=self.epsilon_min), torch.nan)
 
 
 @dataclass(frozen=True)
 class AdversarialFragility:
-    """Share of the top `k = ceil(fraction * U)` units that the worst neighbour of the same class
-    drops from its own top `k`.
+    """Share of the top `k = ceil(fraction * U)` units that are not in the top `k` of a neighbour.
 
-    Units are compared by magnitude; ties fall alike in all maps. The neighbours are random, so an
-    attack may do worse. NaN where no neighbour keeps the class or `k` is all units, and for a map
+    Of the neighbours of the same class, the one that loses most. Units are compared by magnitude;
+    one stream breaks the ties of all maps. The neighbours are random, so an attack may find worse
+    ones. NaN where no neighbour keeps the class or `k` is all units, and for a map
     of zeros.
     """
 
@@ -119,18 +130,19 @@ class AdversarialFragility:
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         near = case.measure(Neighbours(self.radius, self.n_draws))
         n_units = units.count(case.inputs.units)
         k = counts(n_units, (self.fraction,))
         top = self._top(case, case.attribution, k)
         kept = [(top & self._top(case, a, k)).sum(1) for a in near.attributions.unbind(1)]
         lost = 1 - torch.stack(kept, dim=1).double() / k
-        same = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
+        same_class = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
         scored = (k[:, 0] < n_units) & (pooled(case) != 0).any(1)
-        return torch.where(scored, worst(lost, same), torch.nan)
+        return torch.where(scored, worst(lost, same_class), torch.nan)
 
     def _top(self, case: Case, attribution: Tensor, k: Tensor) -> Tensor:
-        """`[B, *S], [B, 1] -> [B, U]` bool."""
+        """`[B, *S], [B, 1] -> [B, U]` bool: the `k` units of the largest magnitude."""
         size = units.pool(attribution.double(), case.inputs.units).abs()
         return units.ranking(size, case.inputs.units, rng=case.rng.child("fragility")) < k
 

@@ -1,6 +1,6 @@
-"""How much does the explanation change when its input hardly does, or only its random numbers do?
+"""How much the explanation changes under small changes of the input, or of its random numbers.
 
-Stability says nothing of fidelity: a map that ignores its input is perfectly stable. Read both.
+A map that ignores its input is perfectly stable: read stability beside fidelity.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class MaxSensitivity:
     n_draws: int = 10
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         near = case.measure(Neighbours(self.radius, self.n_draws))
         return distance(near.attributions, case.attribution).amax(1)
 
@@ -48,6 +49,7 @@ class AverageSensitivity:
     n_draws: int = 10
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         near = case.measure(Neighbours(self.radius, self.n_draws))
         return distance(near.attributions, case.attribution).mean(1)
 
@@ -56,8 +58,8 @@ class AverageSensitivity:
 class LocalLipschitz:
     """Largest change of the map among neighbours, relative to the map, per step of the input.
 
-    A step is measured in standard deviations, so that neither the map's nor the columns' units
-    count, as they would in the paper's ratio. NaN for a map of zeros.
+    A step is measured in standard deviations, so that the score does not depend on the units of map
+    or columns, as the paper's ratio does. NaN for a map of zeros.
     """
 
     category: ClassVar[str] = "stability"
@@ -67,6 +69,7 @@ class LocalLipschitz:
     n_draws: int = 10
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, per standard deviation."""
         near = case.measure(Neighbours(self.radius, self.n_draws))
         scale = case.inputs.domain.scale.double()
         step = norm((near.points.double() - case.inputs.x[:, None]) / scale, 2)
@@ -79,8 +82,8 @@ class RelativeInputStability:
 
     The input's change counts as at least `epsilon_min`. The paper divides by every element as it
     is; here magnitudes count as at least `floor` times the standard deviation (of the input) or the
-    map's largest value (of the map), so that a zero does not make the ratio explode. Neighbours
-    that the model gives another class are left out; NaN where none is left, and for a map of zeros.
+    map's largest value (of the map), so that the ratio is bounded near zeros. Neighbours that the
+    model puts into another class are left out; NaN where none is left, and for a map of zeros.
     Costs `1 + n_draws` forward rows per sample beside the explanations.
     """
 
@@ -93,18 +96,19 @@ class RelativeInputStability:
     epsilon_min: float = 1e-6
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         near = case.measure(Neighbours(self.radius, self.n_draws))
         x, scale = case.inputs.x.double(), case.inputs.domain.scale.double()
         largest = case.attribution.abs().flatten(1).amax(1).view(-1, *[1] * (x.dim() - 1))
-        moved = relative(near.attributions, case.attribution, self.floor * largest)
-        change = relative(near.points, x, self.floor * scale).clamp(min=self.epsilon_min)
-        same = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
-        return worst(moved / change, same)
+        map_change = relative(near.attributions, case.attribution, self.floor * largest)
+        input_change = relative(near.points, x, self.floor * scale).clamp(min=self.epsilon_min)
+        same_class = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
+        return worst(map_change / input_change, same_class)
 
 
 @dataclass(frozen=True)
 class Repeatability:
-    """Mean change of the map when it is computed again with fresh random numbers, relative to it.
+    """Mean relative change of the map when it is computed again with fresh random numbers.
 
     Exactly 0 for deterministic explainers; NaN for a map of zeros. Costs `n_repeats` explanations.
     """
@@ -115,13 +119,14 @@ class Repeatability:
     n_repeats: int = 5
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         repeats = range(1, self.n_repeats + 1)
-        again = [case.explain(case.inputs, repeat=repeat) for repeat in repeats]
-        return distance(torch.stack(again, dim=1), case.attribution).mean(1)
+        maps = [case.explain(case.inputs, repeat=repeat) for repeat in repeats]
+        return distance(torch.stack(maps, dim=1), case.attribution).mean(1)
 
 
 def distance(maps: Tensor, reference: Tensor) -> Tensor:
-    """`[B, K, *S], [B, *S] -> [B, K]`: size of the difference over that of the reference.
+    """`[B, K, *S], [B, *S] -> [B, K]`: norm of the difference over that of the reference.
 
     NaN where the reference is zero.
     """
@@ -130,12 +135,15 @@ def distance(maps: Tensor, reference: Tensor) -> Tensor:
 
 
 def relative(points: Tensor, reference: Tensor, floor: Tensor) -> Tensor:
-    """`[B, K, *S], [B, *S] -> [B, K]`: norm of the element-wise relative change."""
+    """`[B, K, *S], [B, *S] -> [B, K]`: norm of the element-wise relative change.
+
+    Magnitudes of the reference count as at least `floor`, which broadcasts to `[B, *S]`.
+    """
     size = torch.maximum(reference.abs(), floor)
     return norm((points.double() - reference[:, None]) / size[:, None], 2)
 
 
-def worst(ratio: Tensor, same: Tensor) -> Tensor:
-    """`[B, K], [B, K] -> [B]`: the largest among those of the same class; NaN where none is."""
-    found = torch.where(same, ratio, -torch.inf).amax(1)
-    return torch.where(found >= 0, found, torch.nan)
+def worst(ratio: Tensor, same_class: Tensor) -> Tensor:
+    """`[B, K], [B, K] bool -> [B]`: the largest among those of the same class; NaN of none."""
+    largest = torch.where(same_class, ratio, -torch.inf).amax(1)
+    return torch.where(largest >= 0, largest, torch.nan)

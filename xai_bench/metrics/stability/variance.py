@@ -1,8 +1,8 @@
-"""Is a map unstable, or only sampled? Its variance, split by the analysis of variance.
+"""The variance of a map among neighbours, split into input and sampling noise.
 
-A sampling method differs between two neighbours even where both have the same expected map. Here
-every neighbour is explained more than once, with fresh random numbers, and what the repeats differ
-by is taken away.
+The map of a sampling method differs between two neighbours even where both have the same expected
+map. Here every neighbour is explained more than once, with fresh random numbers, and an analysis of
+variance separates the two causes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xai_bench.types import Case
 class InputSensitivity:
     """Variance of the expected map among neighbours, over the map's squared size.
 
-    The explainer's own noise is taken away without bias: pure noise scores 0 on average, and single
+    The explainer's own noise is subtracted without bias: pure noise scores 0 on average, and single
     samples a little above or below. NaN for a map of zeros. Costs `n_draws * n_repeats`
     explanations, shared with the noise share.
     """
@@ -35,17 +35,18 @@ class InputSensitivity:
     n_repeats: int = 2
 
     def score(self, case: Case) -> Tensor:
-        found = case.measure(RepeatedNeighbours(self.radius, self.n_draws, self.n_repeats))
+        """`[B]`, around 0 or more."""
+        variances = case.measure(RepeatedNeighbours(self.radius, self.n_draws, self.n_repeats))
         size = total(case.attribution.double().flatten(1).square())
-        return total(found.input.flatten(1)) / torch.where(size > 0, size, torch.nan)
+        return total(variances.input.flatten(1)) / torch.where(size > 0, size, torch.nan)
 
 
 @dataclass(frozen=True)
 class NoiseShare:
     """Share of the map's variance among neighbours that is the explainer's own noise.
 
-    0 for a deterministic explainer, 1 for one that only draws numbers. NaN where the map varies for
-    neither reason. Costs `n_draws * n_repeats` explanations, shared with the input sensitivity.
+    0 for a deterministic explainer, 1 for one that only draws numbers. NaN where the map does not
+    vary at all. Costs `n_draws * n_repeats` explanations, shared with the input sensitivity.
     """
 
     category: ClassVar[str] = "stability"
@@ -56,6 +57,7 @@ class NoiseShare:
     n_repeats: int = 2
 
     def score(self, case: Case) -> Tensor:
-        found = case.measure(RepeatedNeighbours(self.radius, self.n_draws, self.n_repeats))
-        noise, answer = (total(part.flatten(1)) for part in (found.noise, found.input))
-        return noise / (noise + answer.clamp(min=0))
+        """`[B]`, from 0 to 1."""
+        variances = case.measure(RepeatedNeighbours(self.radius, self.n_draws, self.n_repeats))
+        noise, signal = (total(part.flatten(1)) for part in (variances.noise, variances.input))
+        return noise / (noise + signal.clamp(min=0))

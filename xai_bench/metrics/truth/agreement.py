@@ -1,8 +1,8 @@
-"""Does the explanation find what is known to matter?
+"""Agreement of the most important units with a written-down truth or with exact Shapley values.
 
-Unit space throughout: elements are pooled first, and units compared by magnitude. Ties in the
-attribution are shuffled by one stream, so that a map of zeros scores at chance. Ties in the truth
-are free: any order that agrees with the written-down values is right.
+Elements are pooled into units first, and units compared by magnitude. Ties in the attribution are
+shuffled by one stream, so that a map of zeros scores at chance. Ties in the truth are free: any
+order that agrees with the written-down values is right.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from xai_bench.types import Baseline, Case, KnownScores, Unsupported
 class FeatureAgreement:
     """Share of the truth's top `k = ceil(fraction * U)` units among the explanation's top `k`.
 
-    Chance is `k / U`. NaN where `k` is all units or the truth calls all alike.
+    Chance is `k / U`. NaN where `k` is all units or the truth is equal for all.
     """
 
     category: ClassVar[str] = "truth"
@@ -37,16 +37,16 @@ class FeatureAgreement:
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
-        return _shared_top(case, self.fraction, lambda found, truth: found.isfinite())
+        """`[B]`, from 0 to 1."""
+        return _shared_top(case, self.fraction, lambda attribution, _: attribution.isfinite())
 
 
 @dataclass(frozen=True)
 class SignAgreement:
     """Share of the top `k` units that are in both top `k` and have the same sign.
 
-    Chance is `k / (2 U)`. NaN where `k` is all units or the truth calls all alike.
-    Contributions only: the sign of a sensitivity
-    is the direction of a change, and other kinds have none.
+    Chance is `k / (2 U)`. NaN where `k` is all units or the truth is equal for all. Contributions
+    only: the sign of a sensitivity is the direction of a change, and other kinds have no sign.
     """
 
     category: ClassVar[str] = "truth"
@@ -57,15 +57,16 @@ class SignAgreement:
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
-        _refuse_unsigned(case)
-        return _shared_top(case, self.fraction, lambda found, truth: found.sign() == truth.sign())
+        """`[B]`, from 0 to 1."""
+        _require_contributions(case)
+        return _shared_top(case, self.fraction, lambda a, truth: a.sign() == truth.sign())
 
 
 @dataclass(frozen=True)
 class RankAgreement:
     """Share of the top `k` places at which explanation and truth have the same unit.
 
-    Chance is `1 / U`. NaN where `k` is all units or the truth calls all alike.
+    Chance is `1 / U`. NaN where `k` is all units or the truth is equal for all.
     """
 
     category: ClassVar[str] = "truth"
@@ -77,6 +78,7 @@ class RankAgreement:
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         return _same_place(case, self.fraction, units.present(case.inputs.units))
 
 
@@ -84,8 +86,8 @@ class RankAgreement:
 class SignedRankAgreement:
     """Share of the top `k` places with the same unit and the same sign on both sides.
 
-    Chance is `1 / (2 U)`. NaN where `k` is all units or the truth calls all alike.
-    Contributions only, as for the signs alone.
+    Chance is `1 / (2 U)`. NaN where `k` is all units or the truth is equal for all. Contributions
+    only, as for the signs alone.
     """
 
     category: ClassVar[str] = "truth"
@@ -96,17 +98,18 @@ class SignedRankAgreement:
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
-        _refuse_unsigned(case)
-        truth = units.pool(known(case), case.inputs.units)
+        """`[B]`, from 0 to 1."""
+        _require_contributions(case)
+        truth = units.pool(written_truth(case), case.inputs.units)
         return _same_place(case, self.fraction, pooled(case).sign() == truth.sign())
 
 
 @dataclass(frozen=True)
 class TopKPrecision:
-    """Share of the explanation's top `k` units that matter, `k` being how many do.
+    """Share of the explanation's top `k` units that are relevant, `k` being how many are.
 
-    A unit matters where any of its elements has non-zero truth. Chance is `k / U`. NaN where none
-    or all matter.
+    A unit is relevant where any of its elements has non-zero truth. Chance is `k / U`. NaN where
+    none or all are relevant.
     """
 
     category: ClassVar[str] = "truth"
@@ -117,9 +120,10 @@ class TopKPrecision:
     known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=3 / 8)
 
     def score(self, case: Case) -> Tensor:
-        matters = units.pool(known(case).abs(), case.inputs.units) > 0
-        k = matters.sum(1)
-        hits = (matters & (_rank(case) < k[:, None])).sum(1)
+        """`[B]`, from 0 to 1."""
+        relevant = relevant_units(case)
+        k = relevant.sum(1)
+        hits = (relevant & (_rank(case) < k[:, None])).sum(1)
         return _share(hits, k, units.count(case.inputs.units))
 
 
@@ -138,17 +142,19 @@ class CosineToShapley:
     max_units: int = 12
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
         exact = case.measure(ExactShapley(self.baseline, self.max_units))
-        found = contributions(case, exact.difference_from_reference)
-        sizes = total(found.square()).sqrt() * total(exact.values.square()).sqrt()
-        return total(found * exact.values) / sizes
+        estimate = contributions(case, exact.difference_from_reference)
+        sizes = total(estimate.square()).sqrt() * total(exact.values.square()).sqrt()
+        return total(estimate * exact.values) / sizes
 
 
 @dataclass(frozen=True)
 class ShapleyDistance:
     """Distance of the explanation from the model's exact Shapley values, relative to their size.
 
-    Unlike their cosine it sees the scale: a map of zeros scores 1, twice the right map too.
+    Unlike the cosine it depends on the scale: a map of zeros scores 1, and so does twice the right
+    map.
     Sensitivities are first multiplied by x less its mean reference. NaN where the Shapley values
     are all zero. Costs `2^U * R` forward rows per sample, shared by all explainers.
     """
@@ -164,20 +170,26 @@ class ShapleyDistance:
     max_units: int = 12
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         exact = case.measure(ExactShapley(self.baseline, self.max_units))
         gap = contributions(case, exact.difference_from_reference) - exact.values
         size = total(exact.values.square())
         return (total(gap.square()) / torch.where(size > 0, size, torch.nan)).sqrt()
 
 
-def known(case: Case) -> Tensor:
-    """`[B, *S]` float64: the written-down truth."""
+def written_truth(case: Case) -> Tensor:
+    """`[B, *S]` float64: the written-down truth. Raises `Unsupported` where there is none."""
     if case.truth is None:
         raise Unsupported("no truth is written down for this data and target")
     return case.truth.double()
 
 
-def _refuse_unsigned(case: Case) -> None:
+def relevant_units(case: Case) -> Tensor:
+    """`[B, U]` bool: units of which any element has non-zero truth."""
+    return units.pool(written_truth(case).abs(), case.inputs.units) > 0
+
+
+def _require_contributions(case: Case) -> None:
     if case.kind != "contribution":
         raise Unsupported(
             f"signs of attributions of kind '{case.kind}' are not those of contributions"
@@ -193,41 +205,42 @@ def _rank(case: Case) -> Tensor:
 def _shared_top(case: Case, fraction: float, counted: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """`[B]`: share of the top `k` that the explanation has in common with the truth.
 
-    `counted` takes pooled attributions and truth `[B, U]` to the units that may count, bool. Of
-    truths tied at place `k`, as many count as there are places left.
+    `counted` says for pooled attributions and truth, `[B, U]` each, which units may count. Of
+    truths that are tied at place `k`, as many count as there are places left.
     """
-    truth = units.pool(known(case), case.inputs.units)
+    truth = units.pool(written_truth(case), case.inputs.units)
     n_units = units.count(case.inputs.units)
     k = counts(n_units, (fraction,))
     size = truth.abs()
-    last = size.sort(dim=1, descending=True).values.gather(1, k - 1)
-    found = (_rank(case) < k) & counted(pooled(case), truth)
-    sure, tied = ((found & among).sum(1) for among in (size > last, size == last))
-    places = k[:, 0] - (size > last).sum(1)
-    return _share(sure + torch.minimum(tied, places), k[:, 0], _tells(size, case))
+    kth = size.sort(dim=1, descending=True).values.gather(1, k - 1)
+    top = (_rank(case) < k) & counted(pooled(case), truth)
+    above, tied = ((top & among).sum(1) for among in (size > kth, size == kth))
+    places_left = k[:, 0] - (size > kth).sum(1)
+    return _share(above + torch.minimum(tied, places_left), k[:, 0], _n_choices(size, case))
 
 
 def _same_place(case: Case, fraction: float, counted: Tensor) -> Tensor:
     """`[B]`: share of the top `k` places that hold as large a truth as they should.
 
-    `counted [B, U]` bool: the units that may count.
+    `counted [B, U]` bool: the units that may count. Comparing values in place of units leaves ties
+    in the truth free.
     """
-    size = units.pool(known(case), case.inputs.units).abs()
+    size = units.pool(written_truth(case), case.inputs.units).abs()
     n_units = units.count(case.inputs.units)
     k = counts(n_units, (fraction,))
     order = _rank(case).argsort(dim=1)
-    right = size.gather(1, order) == size.sort(dim=1, descending=True).values
-    hits = right & counted.gather(1, order) & (torch.arange(size.shape[1]) < k)
-    return _share(hits.sum(1), k[:, 0], _tells(size, case))
+    correct = size.gather(1, order) == size.sort(dim=1, descending=True).values
+    hits = correct & counted.gather(1, order) & (torch.arange(size.shape[1]) < k)
+    return _share(hits.sum(1), k[:, 0], _n_choices(size, case))
 
 
-def _tells(size: Tensor, case: Case) -> Tensor:
-    """`[B]` long: how many units there are to choose from; 0 where the truth calls all alike."""
+def _n_choices(size: Tensor, case: Case) -> Tensor:
+    """`[B]` long: how many units there are to choose from; 0 where the truth is equal for all."""
     real = units.present(case.inputs.units)
-    alike = torch.where(real, size, -1).amax(1) == torch.where(real, size, torch.inf).amin(1)
-    return torch.where(alike, 0, real.sum(1))
+    equal = torch.where(real, size, -1).amax(1) == torch.where(real, size, torch.inf).amin(1)
+    return torch.where(equal, 0, real.sum(1))
 
 
 def _share(hits: Tensor, k: Tensor, n_choices: Tensor) -> Tensor:
-    """`hits / k`; NaN where there is nothing to choose."""
+    """`[B]`: `hits / k`; NaN where `k` is 0 or all there is."""
     return torch.where((k > 0) & (k < n_choices), hits.double() / k, torch.nan)

@@ -1,4 +1,4 @@
-"""Do the errors that an explainer states tell how far off it is?"""
+"""Whether the standard errors that an explainer states are as large as its errors."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from xai_bench.metrics.probes.removal.exact import ExactShapley
 from xai_bench.types import Baseline, Case, KnownScores, Unsupported
 
 _ROUNDING = 1e-5
-"""Of the largest exact value: what single precision may be off by where nothing is drawn."""
+"""Relative to the largest exact value: the error of single precision where nothing is drawn."""
 
 
 @dataclass(frozen=True)
 class IntervalCoverage:
-    """Share of units whose interval, of credit and standard error, covers the Shapley value.
+    """Share of units whose interval, attribution plus or minus error, covers the Shapley value.
 
     The interval is Student's where the explainer states degrees of freedom, else the normal one.
     Errors are right where the mean is near `confidence`. Below, they are too small, or the
     explainer estimates something else, as Banzhaf and LIME do; above, they are too large. The exact
-    values are those of the game of `baseline`, which has to be the explainer's own, and one that is
-    not random, or its draws count as errors. Units whose error is not known are left out; NaN where
-    all are. Costs `2^U * R` forward rows per sample, shared by all explainers.
+    values are those of the game of `baseline`, which has to be the explainer's own and
+    deterministic, or its draws count as errors. Units without a stated error are left out; NaN
+    where all are. Costs `2^U * R` forward rows per sample, shared by all explainers.
     """
 
     category: ClassVar[str] = "truth"
@@ -42,6 +42,7 @@ class IntervalCoverage:
     max_units: int = 12
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         stated = case.explanation.standard_error
         if stated is None:
             raise Unsupported("the explainer states no standard error")
@@ -52,17 +53,14 @@ class IntervalCoverage:
         half = _quantile((1 + self.confidence) / 2, case.explanation.degrees_of_freedom)
         rounding = _ROUNDING * exact.abs().amax(1, keepdim=True)
         covered = (pooled(case) - exact).abs() <= half * error + rounding
-        known = units.present(case.inputs.units) & ~error.isnan()
-        return total((covered & known).double()) / total(known.double())
+        counted = units.present(case.inputs.units) & ~error.isnan()
+        return total((covered & counted).double()) / total(counted.double())
 
 
-def _quantile(chance: float, degrees_of_freedom: Tensor | None) -> Tensor:
-    """`[B] -> [B, 1]` of Student's distribution; of the normal one where nobody says how many."""
+def _quantile(probability: float, degrees_of_freedom: Tensor | None) -> Tensor:
+    """`[B] -> [B, 1]`: of Student's distribution, or of the normal one where None are stated."""
     from scipy.special import stdtrit
 
-    known = (
-        torch.tensor([torch.inf], dtype=torch.float64)
-        if degrees_of_freedom is None
-        else degrees_of_freedom
-    )
-    return torch.as_tensor(stdtrit(known.numpy(), chance))[:, None]
+    if degrees_of_freedom is None:
+        degrees_of_freedom = torch.tensor([torch.inf], dtype=torch.float64)
+    return torch.as_tensor(stdtrit(degrees_of_freedom.numpy(), probability))[:, None]

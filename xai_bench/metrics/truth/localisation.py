@@ -1,9 +1,9 @@
-"""Does positive attribution lie where the evidence does? Signed throughout, no rows, no draws.
+"""Whether positive attribution lies inside the mask of what is relevant.
 
-The evidence is `case.rationale`. Where the data has none, it is what the written-down truth counts
-for the output, `truth > 0`. A `place` is a unit, or where `space` says so an element or a pixel,
-whose channels (axis 1) are then added up; it lies inside where at least half of it does. Padding
-has no place. Where the mask is empty or holds everything, nothing can be found: NaN.
+The mask is `case.rationale`; where the data has none, it is where the written-down truth is above
+0. A place is a unit, or with `space` an element or a pixel, whose channels (axis 1) are added up;
+it lies inside where at least half of its elements do. Padding has no place. NaN where the mask is
+empty or holds everything. Signs count throughout; costs no rows and draws nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Space = Literal["unit", "element", "pixel"]
 class PointingGame:
     """1 where the place of the largest attribution lies inside the mask, 0 where it does not.
 
-    Of tied places the share that lies inside. Chance is the mask's share of all places.
+    Of tied places, the share that lies inside. Chance is the mask's share of all places.
     """
 
     category: ClassVar[str] = "truth"
@@ -38,8 +38,9 @@ class PointingGame:
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         places = Places.of(case, self.space)
-        top = Blocks.of(places.found, places.inside, places.real)
+        top = Blocks.of(places.attribution, places.inside, places.real)
         return places.scored(top.hits[:, 0] / top.size[:, 0])
 
 
@@ -58,6 +59,7 @@ class RelevanceMass:
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         return Places.of(case, self.space).mass()
 
 
@@ -77,6 +79,7 @@ class AttributionLocalisation:
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, 0 or more."""
         places = Places.of(case, self.space)
         return places.mass() * places.real.sum(1) / places.inside.sum(1)
 
@@ -85,7 +88,7 @@ class AttributionLocalisation:
 class RelevanceRank:
     """Share of the top `m` places that lie inside the mask, `m` being its size.
 
-    Tied places count by their chance to be among the top. Chance is `m` over all places.
+    Tied places count by their probability to be among the top. Chance is `m` over all places.
     """
 
     category: ClassVar[str] = "truth"
@@ -96,6 +99,7 @@ class RelevanceRank:
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         places = Places.of(case, self.space)
         m = places.inside.sum(1)
         return places.scored(places.hits(m[:, None]) / m)
@@ -105,8 +109,8 @@ class RelevanceRank:
 class TopKIntersection:
     """Share of the top `k = ceil(fraction * places)` that lie inside the mask.
 
-    Tied places count by their chance to be among the top. Chance is the mask's share of all places.
-    NaN where `k` is all places.
+    Tied places count by their probability to be among the top. Chance is the mask's share of all
+    places. NaN where `k` is all places.
     """
 
     category: ClassVar[str] = "truth"
@@ -118,6 +122,7 @@ class TopKIntersection:
     space: Space = "unit"
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         places = Places.of(case, self.space)
         n_places = places.real.sum(1)
         k = counts(n_places, (self.fraction,))
@@ -127,35 +132,39 @@ class TopKIntersection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Signed attributions `found [B, P]`, `inside [B, P]` the mask, and `real [B, P]`, no padding.
+    """The attributions and the mask in the `P` places of one `space`.
 
-    Attributes are those of one `space`.
+    Attributes:
+        attribution: `[B, P]` float64, signed.
+        inside: `[B, P]` bool, the mask.
+        real: `[B, P]` bool, places that are no padding.
     """
 
-    found: Tensor
+    attribution: Tensor
     inside: Tensor
     real: Tensor
 
     @classmethod
     def of(cls, case: Case, space: Space) -> Places:
-        seen = case.attribution.double()
+        """The places of a case. Raises `Unsupported` where it has neither rationale nor truth."""
+        attribution = case.attribution.double()
         if case.rationale is not None:
             share = _gathered(case, case.rationale.double(), space)
-            inside = 2 * share >= _gathered(case, torch.ones_like(seen), space)
+            inside = 2 * share >= _gathered(case, torch.ones_like(attribution), space)
         elif case.truth is not None:
             inside = _gathered(case, case.truth.double(), space) > 0
         else:
             raise Unsupported("neither a rationale nor a truth is known for this data and target")
-        real = _gathered(case, torch.ones_like(seen), space) > 0
-        return cls(_gathered(case, seen, space), inside & real, real)
+        real = _gathered(case, torch.ones_like(attribution), space) > 0
+        return cls(_gathered(case, attribution, space), inside & real, real)
 
     def hits(self, k: Tensor) -> Tensor:
-        """`[B, 1] -> [B]`: how many of the top `k` lie inside, ties in any order."""
-        return total(at_top(self.found, self.real, k) * self.inside)
+        """`[B, 1] -> [B]`: how many of the top `k` lie inside, on average over orders of ties."""
+        return total(at_top(self.attribution, self.real, k) * self.inside)
 
     def mass(self) -> Tensor:
-        """`[B]`: share of the positive part that lies inside."""
-        positive = self.found.clamp(min=0)
+        """`[B]`: share of the positive attribution that lies inside."""
+        positive = self.attribution.clamp(min=0)
         return self.scored(total(positive * self.inside) / total(positive))
 
     def scored(self, values: Tensor) -> Tensor:

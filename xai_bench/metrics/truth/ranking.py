@@ -1,7 +1,8 @@
-"""Does the explanation rank what matters above what does not? No draws: ties get their expectation.
+"""Whether the explanation ranks relevant units above irrelevant ones.
 
-Unit space: elements are pooled first, and units compared by magnitude. A unit is relevant where any
-of its elements has non-zero truth. Costs no rows.
+Elements are pooled into units first, and units compared by magnitude. A unit is relevant where any
+of its elements has non-zero truth. Nothing is drawn: tied units get the expectation over all their
+orders. Costs no rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from xai_bench.core import units
 from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.metrics.ties import Blocks, at_top, average_rank
-from xai_bench.metrics.truth.agreement import known
+from xai_bench.metrics.truth.agreement import relevant_units, written_truth
 from xai_bench.types import Case, KnownScores
 
 PAIRS = 1 << 20
@@ -25,10 +26,10 @@ PAIRS = 1 << 20
 
 @dataclass(frozen=True)
 class PairwiseRankAgreement:
-    """Share of the pairs that the truth tells apart which the explanation orders in the same way.
+    """Share of the pairs of units with different truth that the explanation orders in the same way.
 
-    A pair that the explanation ties counts a half, so chance is 1/2. NaN where the truth tells no
-    pair apart.
+    A pair that the explanation ties counts a half, so chance is 1/2. NaN where the truth is equal
+    for all units.
     """
 
     category: ClassVar[str] = "truth"
@@ -39,16 +40,18 @@ class PairwiseRankAgreement:
     known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=1 / 2)
 
     def score(self, case: Case) -> Tensor:
-        found, truth = pooled(case).abs(), units.pool(known(case), case.inputs.units).abs()
+        """`[B]`, from 0 to 1."""
+        size, truth = pooled(case).abs(), units.pool(written_truth(case), case.inputs.units).abs()
         real = units.present(case.inputs.units)
-        right, pairs = (torch.zeros(len(found), dtype=torch.float64) for _ in range(2))
-        width = max(PAIRS // found.numel(), 1)
-        for columns in torch.arange(found.shape[1]).split(width):
-            order, true_order = ((v[:, columns, None] - v[:, None]).sign() for v in (found, truth))
-            apart = (true_order != 0) & real[:, columns, None] & real[:, None]
-            right += ((1 + order * true_order) / 2 * apart).sum((1, 2))
-            pairs += apart.sum((1, 2))
-        return right / pairs
+        agreeing, pairs = (torch.zeros(len(size), dtype=torch.float64) for _ in range(2))
+        width = max(PAIRS // size.numel(), 1)
+        for columns in torch.arange(size.shape[1]).split(width):
+            order, true_order = ((v[:, columns, None] - v[:, None]).sign() for v in (size, truth))
+            differ = (true_order != 0) & real[:, columns, None] & real[:, None]
+            # 1 for the same order, 0 for the opposite one, 1/2 for a tie.
+            agreeing += ((1 + order * true_order) / 2 * differ).sum((1, 2))
+            pairs += differ.sum((1, 2))
+        return agreeing / pairs
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,12 @@ class RankCorrelation:
     known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=0)
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from -1 to 1."""
         real = units.present(case.inputs.units)
-        middle = (units.count(case.inputs.units)[:, None] - 1) / 2
-        truth = units.pool(known(case), case.inputs.units).abs()
+        mean_rank = (units.count(case.inputs.units)[:, None] - 1) / 2
+        truth = units.pool(written_truth(case), case.inputs.units).abs()
         x, y = (
-            torch.where(real, average_rank(values, real) - middle, 0)
+            torch.where(real, average_rank(values, real) - mean_rank, 0)
             for values in (pooled(case).abs(), truth)
         )
         return total(x * y) / (total(x * x) * total(y * y)).sqrt()
@@ -94,17 +98,19 @@ class RecallAtK:
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
-        real, relevant = units.present(case.inputs.units), matters(case)
+        """`[B]`, from 0 to 1."""
+        real, relevant = units.present(case.inputs.units), relevant_units(case)
         k = counts(units.count(case.inputs.units), (self.fraction,))
-        found = total(at_top(pooled(case).abs(), real, k) * relevant) / relevant.sum(1)
-        return torch.where(_divides(case, relevant) & (k[:, 0] < real.sum(1)), found, torch.nan)
+        recall = total(at_top(pooled(case).abs(), real, k) * relevant) / relevant.sum(1)
+        scored = _some_irrelevant(case, relevant) & (k[:, 0] < real.sum(1))
+        return torch.where(scored, recall, torch.nan)
 
 
 @dataclass(frozen=True)
 class AUROC:
-    """Chance that a relevant unit has the larger magnitude than an irrelevant one; ties are a half.
+    """Probability that a relevant unit has a larger magnitude than an irrelevant one; ties are 1/2.
 
-    Chance level 1/2. NaN where none or all are relevant.
+    Chance is 1/2. NaN where none or all are relevant.
     """
 
     category: ClassVar[str] = "truth"
@@ -115,10 +121,12 @@ class AUROC:
     known_scores: ClassVar[KnownScores] = KnownScores(exact=1, opposite=1, random=1 / 2)
 
     def score(self, case: Case) -> Tensor:
-        real, relevant = units.present(case.inputs.units), matters(case)
+        """`[B]`, from 0 to 1."""
+        real, relevant = units.present(case.inputs.units), relevant_units(case)
         m, n_units = relevant.sum(1), real.sum(1)
+        # Mann-Whitney: the ranks of relevant units, less those that they have among themselves.
         above = total(average_rank(pooled(case).abs(), real) * relevant) - m * (m - 1) / 2
-        return torch.where(_divides(case, relevant), above / (m * (n_units - m)), torch.nan)
+        return torch.where(_some_irrelevant(case, relevant), above / (m * (n_units - m)), torch.nan)
 
 
 @dataclass(frozen=True)
@@ -141,13 +149,16 @@ class AUPRC:
     )
 
     def score(self, case: Case) -> Tensor:
-        relevant = matters(case)
+        """`[B]`, from 0 to 1."""
+        relevant = relevant_units(case)
         ties = Blocks.of(pooled(case).abs(), relevant, units.present(case.inputs.units))
+        # A place of a block is relevant with probability hits / size; each place of the block above
+        # it then is with probability (hits - 1) / (size - 1).
         others = (ties.hits - 1) / (ties.size - 1).clamp(min=1)
         place = torch.arange(relevant.shape[1])
-        right = ties.hits_before + 1 + (place - ties.start) * others
-        precision = total(ties.hits / ties.size * right / (place + 1)) / relevant.sum(1)
-        return torch.where(_divides(case, relevant), precision, torch.nan)
+        hits = ties.hits_before + 1 + (place - ties.start) * others
+        precision = total(ties.hits / ties.size * hits / (place + 1)) / relevant.sum(1)
+        return torch.where(_some_irrelevant(case, relevant), precision, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -166,13 +177,15 @@ class FirstHitRank:
     known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=0, random=1 / 4)
 
     def score(self, case: Case) -> Tensor:
-        relevant = matters(case)
+        """`[B]`, from 0 to 1."""
+        relevant = relevant_units(case)
         ties = Blocks.of(pooled(case).abs(), relevant, units.present(case.inputs.units))
-        # Of a block with r relevant units, the first has (size - r) / (r + 1) others before it.
+        # Of a block with r relevant units, the first has on average (size - r) / (r + 1) irrelevant
+        # ones before it.
         before = ties.start + (ties.size - ties.hits) / (ties.hits + 1)
         first = torch.where(ties.hits > 0, before, torch.inf).amin(1)
         n_others = units.count(case.inputs.units) - relevant.sum(1)
-        return torch.where(_divides(case, relevant), first / n_others, torch.nan)
+        return torch.where(_some_irrelevant(case, relevant), first / n_others, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -190,17 +203,13 @@ class MassOnIrrelevant:
     known_scores: ClassVar[KnownScores] = KnownScores(exact=0, opposite=0, random=5 / 8)
 
     def score(self, case: Case) -> Tensor:
-        size, relevant = pooled(case).abs(), matters(case)
+        """`[B]`, from 0 to 1."""
+        size, relevant = pooled(case).abs(), relevant_units(case)
         share = total(size * ~relevant) / total(size)
-        return torch.where(_divides(case, relevant), share, torch.nan)
+        return torch.where(_some_irrelevant(case, relevant), share, torch.nan)
 
 
-def matters(case: Case) -> Tensor:
-    """`[B, U]` bool: units of which any element has non-zero truth."""
-    return units.pool(known(case).abs(), case.inputs.units) > 0
-
-
-def _divides(case: Case, relevant: Tensor) -> Tensor:
+def _some_irrelevant(case: Case, relevant: Tensor) -> Tensor:
     """`[B]` bool: some units are relevant, and some are not."""
     n_relevant = relevant.sum(1)
     return (n_relevant > 0) & (n_relevant < units.count(case.inputs.units))

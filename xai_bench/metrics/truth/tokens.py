@@ -1,8 +1,8 @@
-"""Is the explanation the rationale that people marked, read as a yes or no for every unit?
+"""Agreement of the explanation with the rationale that people marked, a yes or no for every unit.
 
 The top `ceil(fraction * U)` units by signed attribution are the predicted rationale; `fraction`
 should be the mean share of units that people marked in this data. The mask is the one of
-`metrics.localisation`; where it is empty or holds every unit, nothing can be found: NaN. No rows.
+`metrics.truth.localisation`. NaN where it is empty or holds every unit. Costs no rows.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from xai_bench.types import Case, KnownScores
 class TokenF1:
     """Harmonic mean of precision and recall of the predicted units, `2 hits / (k + m)`.
 
-    Tied units count by their chance to be predicted. Chance is `2 k m / (U (k + m))`. NaN where `k`
-    is all units.
+    Tied units count by their probability to be predicted. Chance is `2 k m / (U (k + m))`. NaN
+    where `k` is all units.
     """
 
     category: ClassVar[str] = "truth"
@@ -38,19 +38,20 @@ class TokenF1:
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         places = Places.of(case, "unit")
         n_units = units.count(case.inputs.units)
         k = counts(n_units, (self.fraction,))
-        found = 2 * places.hits(k) / (k[:, 0] + places.inside.sum(1))
-        return places.scored(torch.where(k[:, 0] < n_units, found, torch.nan))
+        f1 = 2 * places.hits(k) / (k[:, 0] + places.inside.sum(1))
+        return places.scored(torch.where(k[:, 0] < n_units, f1, torch.nan))
 
 
 @dataclass(frozen=True)
 class TokenIOUF1:
-    """F1 over runs of neighbouring units: a predicted run is right where it shares more than half
-    of its union with a run that people marked.
+    """F1 over runs of neighbouring units, predicted against marked.
 
-    Ties are shuffled. Units follow each other in the order of their numbers, as tokens do. NaN
+    A predicted run is right where it shares more than half of its union with a marked run. Ties are
+    shuffled. Units follow each other in the order of their numbers, as tokens do. NaN
     where `k` is all units.
     """
 
@@ -65,21 +66,25 @@ class TokenIOUF1:
     fraction: float = 0.25
 
     def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
         places = Places.of(case, "unit")
         n_units = units.count(case.inputs.units)
         k = counts(n_units, (self.fraction,))
-        rank = units.ranking(places.found, case.inputs.units, rng=case.rng.child("token_iou_f1"))
-        found = _run_f1(rank < k, places.inside)
-        return places.scored(torch.where(k[:, 0] < n_units, found, torch.nan))
+        rank = units.ranking(
+            places.attribution, case.inputs.units, rng=case.rng.child("token_iou_f1")
+        )
+        f1 = _run_f1(rank < k, places.inside)
+        return places.scored(torch.where(k[:, 0] < n_units, f1, torch.nan))
 
 
 def _run_f1(predicted: Tensor, marked: Tensor) -> Tensor:
-    """`[B, U], [B, U] -> [B]`. A run of units that are both lies in one run of each."""
+    """`[B, U] bool, [B, U] bool -> [B]`: F1 over runs."""
+    # A run of units that are both predicted and marked lies in exactly one run of each.
     both = predicted & marked
     shared = _run_length(both)
     union = _run_length(predicted) + _run_length(marked) - shared
-    right = (_starts(both) & (2 * shared > union)).sum(1)
-    return 2 * right.double() / (_starts(predicted).sum(1) + _starts(marked).sum(1))
+    hits = (_starts(both) & (2 * shared > union)).sum(1)
+    return 2 * hits.double() / (_starts(predicted).sum(1) + _starts(marked).sum(1))
 
 
 def _starts(on: Tensor) -> Tensor:

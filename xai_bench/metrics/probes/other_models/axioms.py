@@ -1,4 +1,4 @@
-"""Models made from the explained one, of which an axiom says what an explanation must be."""
+"""Models made from the explained one, whose explanations an axiom constrains."""
 
 from __future__ import annotations
 
@@ -39,25 +39,28 @@ class Difference(ModelWrapper):
     """The explained output less that of the class before it."""
 
     def outputs(self, inputs: Inputs) -> Tensor:
+        """`[B, C]`: each class less the one before it."""
         outputs = self.model.outputs(inputs)
         return outputs - outputs.roll(1, 1)
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        """`[B]`: the target output less that of the class before."""
         other = self.before(targets)
         return self.model.target_output(inputs, targets) - self.model.target_output(inputs, other)
 
     def before(self, targets: Tensor) -> Tensor:
-        """`[B]`: the class whose output is taken away."""
+        """`[B]`: the class whose output is subtracted; the last one for class 0."""
         return (targets - 1) % self.n_outputs
 
 
 @dataclass(frozen=True, eq=False)
 class Symmetric(ModelWrapper):
-    """The mean of the model's answers before and after two units change places.
+    """The mean of the model's outputs before and after two units change places.
 
     Attributes:
-        left, right: elements of the two units, as long as each other, numbered in `[*S]`.
-        domain: what is known of the inputs, the same for both units.
+        left: the elements of one unit, numbered in the flattened `[*S]`.
+        right: as many elements of the other unit.
+        domain: that of the inputs, made symmetric in both units.
     """
 
     left: Tensor
@@ -66,7 +69,7 @@ class Symmetric(ModelWrapper):
 
     @classmethod
     def of(cls, model: Model, inputs: Inputs) -> Symmetric:
-        """The first unit, and the first other of its size.
+        """The model made symmetric in the first unit and the first other of its size.
 
         Raises `Unsupported` where there is none, or samples do not share their units.
         """
@@ -77,35 +80,40 @@ class Symmetric(ModelWrapper):
         if not len(twins):
             raise Unsupported("no other unit has as many elements as the first")
         left, right = ((unit == u).nonzero()[:, 0] for u in (0, int(twins[0])))
-        known = inputs.domain
-        swapped = _swapped(known.background, left, right)
-        spread = known.scale[None]
-        domain = replace(
-            known,
-            background=torch.cat([known.background, swapped]),
-            scale=((spread + _swapped(spread, left, right)) / 2)[0],
-            labels=None if known.labels is None else known.labels.repeat(2),
-            context={name: torch.cat([v, v]) for name, v in known.context.items()},
-            truth=None,
-            distribution=None,
-        )
-        return cls(model, left, right, domain)
+        return cls(model, left, right, _symmetric(inputs.domain, left, right))
 
     def outputs(self, inputs: Inputs) -> Tensor:
-        return (self.model.outputs(inputs) + self.model.outputs(self._turned(inputs))) / 2
+        """`[B, C]`: mean of the outputs in both orders."""
+        return (self.model.outputs(inputs) + self.model.outputs(self._swapped(inputs))) / 2
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
-        here = self.model.target_output(inputs, targets)
-        return (here + self.model.target_output(self._turned(inputs), targets)) / 2
+        """`[B]`: mean of the target outputs in both orders."""
+        straight = self.model.target_output(inputs, targets)
+        return (straight + self.model.target_output(self._swapped(inputs), targets)) / 2
 
     def evened(self, inputs: Inputs) -> Inputs:
-        """The same samples where the second unit has the values of the first."""
+        """The same samples with the values of the first unit in the second one, too."""
         x = inputs.x.flatten(1).clone()
         x[:, self.right] = x[:, self.left]
         return replace(inputs, x=x.view(inputs.x.shape), domain=self.domain)
 
-    def _turned(self, inputs: Inputs) -> Inputs:
+    def _swapped(self, inputs: Inputs) -> Inputs:
         return inputs.with_x(_swapped(inputs.x, self.left, self.right))
+
+
+def _symmetric(domain: Domain, left: Tensor, right: Tensor) -> Domain:
+    """The domain with every background row in both orders, and one scale for both units."""
+    swapped = _swapped(domain.background, left, right)
+    scale = domain.scale[None]
+    return replace(
+        domain,
+        background=torch.cat([domain.background, swapped]),
+        scale=((scale + _swapped(scale, left, right)) / 2)[0],
+        labels=None if domain.labels is None else domain.labels.repeat(2),
+        context={name: torch.cat([v, v]) for name, v in domain.context.items()},
+        truth=None,
+        distribution=None,
+    )
 
 
 def _swapped(x: Tensor, left: Tensor, right: Tensor) -> Tensor:

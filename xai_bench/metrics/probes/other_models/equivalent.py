@@ -1,4 +1,4 @@
-"""The same function written differently: an explanation of the function stays as it is."""
+"""Models that compute the same function in another way."""
 
 from __future__ import annotations
 
@@ -12,36 +12,41 @@ from torch import Tensor, nn
 
 from xai_bench.core.model_wrapper import ModelWrapper
 from xai_bench.core.tokens import require_numbers
+from xai_bench.metrics.common import once_per_cell
 from xai_bench.types import Case, Domain, Inputs, Model, Unsupported
 
 _SUMS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Layers whose output is a weighted sum of the hidden units before them."""
+
 _SHARES = (1.5, -0.5)
+"""What each copy keeps of a unit's outgoing weight: they add up to 1, and differ in sign."""
 
 
 def split_units(case: Case) -> Model:
-    """The model with two copies of every hidden unit, whose outgoing weights are 1.5 and -0.5 times
-    what they were; made once per explainer and cell.
+    """The model with two copies of every hidden unit; made once per explainer and cell.
 
-    Raises `Unsupported` where no `nn.Sequential` of linear and convolutional layers is found, or
-    where the outputs change, as they do if what lies between these layers mixes their units.
+    The outgoing weights of the copies are 1.5 and -0.5 times those of the unit. Raises
+    `Unsupported` where there is no `nn.Sequential` of linear and convolutional layers, or where the
+    outputs change, as they do where a module between these layers mixes their units.
     """
-    if split_units not in case.cell:
-        made = copy.deepcopy(case.model)
-        if made.module is None:
-            raise Unsupported("splitting hidden units needs a torch module; this model has none")
-        chains = [chain for chain in _chains(made.module) if len(chain) > 1]
-        if not chains:
-            raise Unsupported(
-                "splitting hidden units needs an nn.Sequential with two or more linear or "
-                "convolutional layers; this model has none"
-            )
-        for chain in chains:
-            for left, right in pairwise(chain):
-                _split(left, right)
-        _require_equal(case.model, made, case.inputs)
-        case.cell[split_units] = made
-    found: Model = case.cell[split_units]
-    return found
+    return once_per_cell(case, split_units, lambda: _with_split_units(case))
+
+
+def _with_split_units(case: Case) -> Model:
+    split = copy.deepcopy(case.model)
+    if split.module is None:
+        raise Unsupported("splitting hidden units needs a torch module; this model has none")
+    chains = [chain for chain in _chains(split.module) if len(chain) > 1]
+    if not chains:
+        raise Unsupported(
+            "splitting hidden units needs an nn.Sequential with two or more linear or "
+            "convolutional layers; this model has none"
+        )
+    for chain in chains:
+        for layer, following in pairwise(chain):
+            _split(layer, following)
+    _require_equal(case.model, split, case.inputs)
+    return split
 
 
 def _chains(module: nn.Module) -> Iterator[list[nn.Module]]:
@@ -56,6 +61,7 @@ def _chains(module: nn.Module) -> Iterator[list[nn.Module]]:
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules of nested `nn.Sequential`s, in order."""
     for part in module.children():
         if isinstance(part, nn.Sequential):
             yield from _leaves(part)
@@ -63,12 +69,12 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
             yield part
 
 
-def _split(left: nn.Module, right: nn.Module) -> None:
-    """Write every unit between two layers twice."""
-    for name, old in list(left.named_parameters()):
-        _put(left, name, torch.cat([old, old]))
-    weight = right.get_parameter("weight")
-    _put(right, "weight", torch.cat([share * weight for share in _SHARES], dim=1))
+def _split(layer: nn.Module, following: nn.Module) -> None:
+    """Copy every unit between two layers that follow each other."""
+    for name, old in list(layer.named_parameters()):
+        _put(layer, name, torch.cat([old, old]))
+    weight = following.get_parameter("weight")
+    _put(following, "weight", torch.cat([share * weight for share in _SHARES], dim=1))
 
 
 def _put(layer: nn.Module, name: str, value: Tensor) -> None:
@@ -76,25 +82,26 @@ def _put(layer: nn.Module, name: str, value: Tensor) -> None:
 
 
 @torch.no_grad()
-def _require_equal(model: Model, made: Model, inputs: Inputs) -> None:
+def _require_equal(model: Model, split: Model, inputs: Inputs) -> None:
+    """Raises `Unsupported` where the outputs differ by more than rounding."""
     expected = model.outputs(inputs)
     reason = "splitting hidden units changes this model: its layers do not follow each other simply"
     try:
-        found = made.outputs(inputs)
+        outputs = split.outputs(inputs)
     except RuntimeError as error:
         raise Unsupported(reason) from error
     tolerance = 1e3 * torch.finfo(expected.dtype).eps * expected.abs().max().clamp(min=1)
-    if (found - expected).abs().max() > tolerance:
+    if (outputs - expected).abs().max() > tolerance:
         raise Unsupported(reason)
 
 
 @dataclass(frozen=True, eq=False)
 class Shifted(ModelWrapper):
-    """A model of inputs that were measured from another zero: it shifts them back first.
+    """The model of inputs that have a constant added: it subtracts the constant first.
 
     Attributes:
-        shift: in standard deviations of each element; padding stays.
-        domain: what is known of the shifted inputs.
+        shift: the constant, in standard deviations of each element; padding stays.
+        domain: that of the shifted inputs.
     """
 
     shift: float
@@ -102,40 +109,44 @@ class Shifted(ModelWrapper):
 
     @classmethod
     def of(cls, model: Model, domain: Domain, shift: float) -> Shifted:
-        require_numbers(domain, "measuring from another zero")
+        """The model with background, distribution and truth shifted as the inputs are."""
+        require_numbers(domain, "a shift of the inputs")
         step, distribution, truth = shift * domain.scale, domain.distribution, domain.truth
 
-        def moved_truth(inputs: Inputs, targets: Tensor) -> Tensor:
+        def shifted_truth(inputs: Inputs, targets: Tensor) -> Tensor:
             assert truth is not None
-            return truth(replace(inputs, x=_moved(inputs, -shift), domain=domain), targets)
+            return truth(replace(inputs, x=_shifted(inputs, -shift), domain=domain), targets)
 
-        moved = replace(
+        shifted = replace(
             domain,
             background=domain.background + step.to(domain.background),
             distribution=None
             if distribution is None
-            else _Law(
+            else _Gaussian(
                 distribution.mean + step.flatten().to(distribution.mean), distribution.covariance
             ),
-            truth=None if truth is None else moved_truth,
+            truth=None if truth is None else shifted_truth,
         )
-        return cls(model, shift, moved)
+        return cls(model, shift, shifted)
 
     def inner_inputs(self, inputs: Inputs) -> Inputs:
-        """The same samples, measured from the model's own zero."""
-        return inputs.with_x(_moved(inputs, -self.shift))
+        """The same samples with the constant subtracted."""
+        return inputs.with_x(_shifted(inputs, -self.shift))
 
-    def moved(self, inputs: Inputs) -> Inputs:
-        """The same samples, measured from the other zero."""
-        return replace(inputs, x=_moved(inputs, self.shift), domain=self.domain)
+    def shifted(self, inputs: Inputs) -> Inputs:
+        """The same samples with the constant added, in the shifted domain."""
+        return replace(inputs, x=_shifted(inputs, self.shift), domain=self.domain)
 
 
 @dataclass(frozen=True, eq=False)
-class _Law:
+class _Gaussian:
+    """`mean [F]` and `covariance [F, F]`: a `Distribution` of inputs."""
+
     mean: Tensor
     covariance: Tensor
 
 
-def _moved(inputs: Inputs, shift: float) -> Tensor:
+def _shifted(inputs: Inputs, shift: float) -> Tensor:
+    """`[B, *S]`: x with `shift` standard deviations added; padding stays."""
     step = (shift * inputs.domain.scale).to(inputs.x)
     return inputs.x + torch.where(inputs.units < 0, 0, step)

@@ -1,10 +1,9 @@
-"""What a model can still learn without, or from nothing but, the units an explainer points at."""
+"""The loss of a model that is retrained without, or on nothing but, the important units."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,22 +11,23 @@ from torch.nn import functional
 
 from xai_bench.core import coalitions, units
 from xai_bench.core.seeds import Seeds
+from xai_bench.metrics.common import once_per_cell, variants_of
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.types import Baseline, Case, Imputer, Inputs, Model, ModelVariants, Rng, Unsupported
 
-T = TypeVar("T")
 _CHUNK = 256
+"""Rows whose references are in memory at once."""
 
 
 @dataclass(frozen=True)
 class RetrainedLoss:
-    """`[B, F]`: a retrained model's loss on the degraded sample, less the model's own on the whole.
+    """`[B, F]`: a retrained model's loss on the degraded sample less the model's on the sample.
 
-    In the training, validation and test inputs alike, the top `ceil(f * U)` units by magnitude are
-    removed, or with `keep` nothing else is kept; absent units get the mean of the baseline's
-    stand-ins. One model is trained for each fraction and explainer, by the same recipe and seed.
-    Losses are cross-entropy or squared error. Costs explanations of the whole training and
-    validation parts, once per explainer.
+    In the training, validation and test inputs, the top `ceil(f * U)` units by magnitude are
+    removed, or with `keep` nothing else is kept; absent units get the mean of the references. One
+    model is trained for each of the `F` fractions and explainer, by the same recipe and seed.
+    Losses are cross-entropy in nats, or squared error. Costs explanations of the whole training and
+    validation parts, once per explainer. Raises `Unsupported` without labels, data or recipe.
     """
 
     shared: ClassVar[bool] = False
@@ -36,19 +36,20 @@ class RetrainedLoss:
     keep: bool = False
 
     def measure(self, case: Case) -> Tensor:
-        variants, labels = lab_of(case), case.labels
+        """`[B, F]` float64."""
+        variants, labels = variants_of(case), case.labels
         if labels is None:
             raise Unsupported("retraining is scored by the loss; these samples have no labels")
-        whole = _loss(case.model, case.inputs, labels, variants.n_classes)
+        intact = _loss(case.model, case.inputs, labels, variants.n_classes)
         rises = []
         for fraction, model in zip(self.fractions, self._models(case, variants), strict=True):
             rng = case.rng.child("retrained")
             x = self._degraded(case.inputs, case.attribution, fraction, rng)
-            rises.append(_loss(model, case.inputs.with_x(x), labels, variants.n_classes) - whole)
+            rises.append(_loss(model, case.inputs.with_x(x), labels, variants.n_classes) - intact)
         return torch.stack(rises, dim=1)
 
     def _models(self, case: Case, variants: ModelVariants) -> list[Model]:
-        """One for each fraction."""
+        """One retrained model for each fraction."""
 
         def train() -> list[Model]:
             degraded = []
@@ -60,10 +61,13 @@ class RetrainedLoss:
                 )
             return variants.degraded_all(list(zip(*degraded, strict=True)))
 
-        return once(case, self, train)
+        return once_per_cell(case, self, train)
 
     def _degraded(self, inputs: Inputs, attribution: Tensor, fraction: float, rng: Rng) -> Tensor:
-        """`[B, *S]`: x without the top units, or with nothing else."""
+        """`[B, *S]`: x without the top units, or with nothing else.
+
+        The attribution is of the same inputs; references are drawn for `_CHUNK` rows at a time.
+        """
         scores = units.pool(attribution.double(), inputs.units).abs()
         top = units.ranking(scores, inputs.units, rng=rng) < counts(
             units.count(inputs.units), (fraction,)
@@ -74,36 +78,24 @@ class RetrainedLoss:
         return coalitions.remove(inputs, kept[:, None], torch.cat(fills)[:, None])[:, 0, 0]
 
     def _fill(self, inputs: Inputs, kept: Tensor, rng: Rng) -> Tensor:
-        """`[B, *S]`: the mean stand-in of every element."""
+        """`[B, *S]`: the mean over the references of every element."""
         if isinstance(self.baseline, Imputer):
             return self.baseline.impute(inputs, kept[:, None], rng=rng)[:, 0].mean(1)
         return self.baseline.references(inputs, rng=rng).mean(1)
 
 
-def lab_of(case: Case) -> ModelVariants:
-    """The lab, or `Unsupported`."""
-    if case.variants is None:
-        raise Unsupported("this metric needs the data and the recipe of the model")
-    return case.variants
-
-
 def _explained(case: Case, variants: ModelVariants, part: str) -> tuple[Inputs, Tensor]:
+    """A whole part of the data and the maps of its own targets, `[N, *S]`."""
     inputs, targets, _ = variants.split(part)
-    attribution = once(case, (RetrainedLoss, part), lambda: case.explain(inputs, targets=targets))
+    attribution = once_per_cell(
+        case, (RetrainedLoss, part), lambda: case.explain(inputs, targets=targets)
+    )
     return inputs, attribution
-
-
-def once(case: Case, key: object, make: Callable[[], T]) -> T:
-    """What `make` gives, made once per explainer and cell."""
-    if key not in case.cell:
-        case.cell[key] = make()
-    made: T = case.cell[key]
-    return made
 
 
 @torch.no_grad()
 def _loss(model: Model, inputs: Inputs, labels: Tensor, n_classes: int) -> Tensor:
-    """`[B]` float64."""
+    """`[B]` float64: squared error where there are no classes, else cross-entropy."""
     outputs = model.outputs(inputs).double()
     if n_classes == 0:
         return (outputs[:, 0] - labels).square()

@@ -1,4 +1,4 @@
-"""How much of a model a simple model learnt from it can say, on samples that it has not seen."""
+"""Simple models fitted to the explained one, evaluated on samples that they were not fitted to."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Of = Literal["outputs", "target"]
 
 
 @dataclass(frozen=True)
-class TreeSays:
-    """`[B, C]`: a regression tree's guess of what the model says, learnt from the background.
+class TreeSurrogate:
+    """`[B, C]`: the outputs of a regression tree that is fitted to the model on the background.
 
-    One tree for all classes. `of`: the outputs, or the target output of every class. Takes `N` rows
+    One tree for all classes. `of`: the outputs, or the target output of every class. Costs `N` rows
     per batch, or `N * C`.
     """
 
@@ -29,21 +29,22 @@ class TreeSays:
     min_samples_leaf: int = 2
 
     def measure(self, case: Case) -> Tensor:
+        """`[B, C]` float64."""
         from sklearn.tree import DecisionTreeRegressor
 
         tree = DecisionTreeRegressor(
             max_depth=self.max_depth, min_samples_leaf=self.min_samples_leaf, random_state=0
         )
-        known, rows, asked = _material(case, self.of)
-        guess = tree.fit(rows.numpy(), known.numpy()).predict(asked.numpy())
-        return torch.from_numpy(guess).view(len(asked), -1)
+        outputs, background, x = _fitting_data(case, self.of)
+        guess = tree.fit(background.numpy(), outputs.numpy()).predict(x.numpy())
+        return torch.from_numpy(guess).view(len(x), -1)
 
 
 @dataclass(frozen=True)
-class LineSays:
-    """`[B, C]`: a ridge regression's guess of the same.
+class LinearSurrogate:
+    """`[B, C]`: the outputs of a ridge regression that is fitted to the model on the background.
 
-    `ridge` is relative to the variance of an element.
+    `ridge` is relative to the variance of an element. `of` and cost as for `TreeSurrogate`.
     """
 
     shared: ClassVar[bool] = True
@@ -51,42 +52,48 @@ class LineSays:
     ridge: float = 1e-3
 
     def measure(self, case: Case) -> Tensor:
+        """`[B, C]` float64."""
         from sklearn.linear_model import Ridge
 
-        known, rows, asked = _material(case, self.of)
-        line = Ridge(alpha=self.ridge * len(rows)).fit(rows.numpy(), known.numpy())
-        slopes = torch.from_numpy(line.coef_).view(known.shape[1], -1)
+        outputs, background, x = _fitting_data(case, self.of)
+        ridge = Ridge(alpha=self.ridge * len(background)).fit(background.numpy(), outputs.numpy())
+        slopes = torch.from_numpy(ridge.coef_).view(outputs.shape[1], -1)
         # Not by a product of matrices, which rounds differently for few rows and for many.
-        change = (asked[:, None] * slopes).cumsum(2)[..., -1]
-        return torch.from_numpy(line.intercept_).view(1, -1) + change
+        change = (x[:, None] * slopes).cumsum(2)[..., -1]
+        return torch.from_numpy(ridge.intercept_).view(1, -1) + change
 
 
 @dataclass(frozen=True)
-class BackgroundSays:
-    """`[N, C]`: what the model says of the background."""
+class BackgroundOutputs:
+    """`[N, C]` float64: outputs of the model over the background, or target outputs per class.
+
+    Costs `N` rows per batch, or `N * C`. Raises `Unsupported` where all background rows are equal,
+    and for target outputs that depend on the label.
+    """
 
     shared: ClassVar[bool] = True
     of: Of
 
     def measure(self, case: Case) -> Tensor:
+        """`[N, C]` float64."""
         domain = case.inputs.domain
         if bool((domain.background == domain.background[:1]).all()):
-            raise Unsupported("a global surrogate is learnt from background rows that differ")
+            raise Unsupported("a global surrogate is fitted to background rows that differ")
         first = case.inputs.take(torch.zeros(len(domain.background), dtype=torch.long))
         rows = replace(first, x=domain.background, context=domain.context)
         if self.of == "outputs":
             return outputs(case.model, rows)
         if case.targets.is_floating_point():
-            raise Unsupported("a surrogate is learnt per class; this target depends on the label")
+            raise Unsupported("a surrogate is fitted per class; this target depends on the label")
         return class_outputs(case.model, rows)
 
 
-def _material(case: Case, of: Of) -> tuple[Tensor, Tensor, Tensor]:
-    """`[N, C]` answers, `[N, F]` and `[B, F]` standardised rows, float64."""
+def _fitting_data(case: Case, of: Of) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs `[N, C]`, and the background `[N, F]` and x `[B, F]`, standardised, float64."""
     domain = case.inputs.domain
     require_numbers(domain, "a global surrogate")
-    rows, asked = (
-        ((x - domain.background.mean(0)) / domain.scale).flatten(1).double()
-        for x in (domain.background, case.inputs.x)
+    background, x = (
+        ((values - domain.background.mean(0)) / domain.scale).flatten(1).double()
+        for values in (domain.background, case.inputs.x)
     )
-    return case.measure(BackgroundSays(of)), rows, asked
+    return case.measure(BackgroundOutputs(of)), background, x

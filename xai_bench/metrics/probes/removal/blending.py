@@ -1,4 +1,4 @@
-"""What a classifier sees of an input whose units fade by their magnitude."""
+"""The probability of a class while the units of the input fade into the baseline."""
 
 from __future__ import annotations
 
@@ -14,28 +14,32 @@ from xai_bench.types import Baseline, Case, Imputer, Inputs, Unsupported
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Faded:
-    """Probability of the explained class: `intact [B]` at x, `masked [B]` through the map.
+class FadedProbability:
+    """Probability of the explained class.
 
-    `masked` is NaN for a map of one magnitude.
+    Attributes:
+        intact: `[B]`, at x.
+        faded: `[B]`, at x with faded units; NaN for a map of one magnitude.
     """
 
     intact: Tensor
-    masked: Tensor
+    faded: Tensor
 
 
 @dataclass(frozen=True)
-class Masked:
-    """Each unit is blended with the baseline: all of it at the largest magnitude of the map, none
-    at the smallest, linear between. With zeros as the baseline, the input times the map.
+class Faded:
+    """Units blended with the baseline by their magnitude in the map.
 
-    Costs `1 + R` forward rows per sample. Raises `Unsupported` for what is no class.
+    A unit is kept whole at the largest magnitude of the map and replaced at the smallest, linearly
+    between. With zeros as the baseline, this is the input times the scaled map. Costs `1 + R`
+    forward rows per sample. Raises `Unsupported` for a model that is no classifier.
     """
 
     shared: ClassVar[bool] = False
     baseline: Baseline
 
-    def measure(self, case: Case) -> Faded:
+    def measure(self, case: Case) -> FadedProbability:
+        """Means over the references of the baseline."""
         inputs = case.inputs
         if case.model.n_outputs < 2 or case.targets.is_floating_point():
             raise Unsupported("only a classifier has a probability for its class")
@@ -48,14 +52,14 @@ class Masked:
         mask = torch.where(inputs.units < 0, 1, mask).to(inputs.x)
         references = self.baseline.references(inputs, rng=case.rng.child("masked"))
         points = [torch.lerp(reference, inputs.x, mask) for reference in references.unbind(1)]
-        seen = [_probability(case, inputs.with_x(point)) for point in points]
-        masked = torch.stack(seen, dim=1).mean(1)
-        masked = torch.where(weight[:, 0].isnan(), torch.nan, masked)
-        return Faded(_probability(case, inputs), masked)
+        probabilities = [_probability(case, inputs.with_x(point)) for point in points]
+        faded = torch.stack(probabilities, dim=1).mean(1)
+        faded = torch.where(weight[:, 0].isnan(), torch.nan, faded)
+        return FadedProbability(_probability(case, inputs), faded)
 
 
 @torch.no_grad()
 def _probability(case: Case, inputs: Inputs) -> Tensor:
-    """`[B]` float64."""
+    """`[B]` float64: of the explained class."""
     shares = case.model.outputs(inputs).double().softmax(1)
     return shares.gather(1, case.targets[:, None])[:, 0]

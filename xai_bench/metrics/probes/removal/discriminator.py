@@ -1,4 +1,4 @@
-"""Can the points of a removal curve be told from data?"""
+"""How well a discriminator tells the points of a removal curve from data."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from xai_bench.types import Baseline, Case, Inputs, Rng, Unsupported
 
 
 @dataclass(frozen=True)
-class LooksLessReal:
+class DiscriminatorRanks:
     """`[B, M * R]`: share of real rows that look more like data than each point of the curve.
 
-    The judge is a k-nearest-neighbour rule: a point looks like data as far as it is nearer to real
-    rows than to fakes. Fakes are background rows without the very units that the curve removes from
-    the sample, filled by draws of their own. Two folds: real rows are judged by the other half of
-    the rows and its fakes. Runs no model; takes `M * R * n_rows` fills.
+    The discriminator is a k-nearest-neighbour rule: a point looks like data as far as it is nearer
+    to real rows than to fakes. Fakes are background rows without the very units that the curve
+    removes from the sample, filled by draws of their own. Two folds: real rows are ranked by the
+    other half of the rows and its fakes. Runs no model; takes `M * R * n_rows` fills. Raises
+    `Unsupported` for fewer than four background rows.
     """
 
     shared: ClassVar[bool] = False
@@ -35,22 +36,23 @@ class LooksLessReal:
     fractions: tuple[float, ...] = FRACTIONS
 
     def measure(self, case: Case) -> Tensor:
+        """`[B, M * R]`, from 0 to 1, for `M` fractions and `R` references."""
         n_rows = min(self.n_rows, len(case.inputs.domain.background)) // 2 * 2
         if n_rows < 4:
-            raise Unsupported("to tell points from data takes at least four background rows")
-        each = kept_on_curve(case, self.fractions).split(1, dim=1)
-        return torch.cat([self._judged(case, kept, n_rows) for kept in each], dim=1)
+            raise Unsupported("a discriminator needs at least four background rows")
+        coalitions_kept = kept_on_curve(case, self.fractions).split(1, dim=1)
+        return torch.cat([self._ranks(case, kept, n_rows) for kept in coalitions_kept], dim=1)
 
-    def _judged(self, case: Case, kept: Tensor, n_rows: int) -> Tensor:
+    def _ranks(self, case: Case, kept: Tensor, n_rows: int) -> Tensor:
         """`kept [B, 1, U] -> [B, R]`, few enough samples at a time."""
         curve = case.rng.child("removal_curves")
-        some = coalitions.points(case.inputs, kept, self.baseline, rng=curve)[:, 0]
-        height = max(case.model.max_rows // (n_rows * some.shape[1]), 1)
+        points = coalitions.points(case.inputs, kept, self.baseline, rng=curve)[:, 0]
+        n_samples = max(case.model.max_rows // (n_rows * points.shape[1]), 1)
         parts = []
-        for rows in torch.arange(len(kept)).split(height):
-            part, rng = case.inputs.take(rows), case.rng.child("fakes").take(rows)
-            fakes = self._fakes(part, kept[rows], n_rows, rng)
-            parts.append(self._share(part, some[rows], fakes))
+        for rows in torch.arange(len(kept)).split(n_samples):
+            inputs, rng = case.inputs.take(rows), case.rng.child("fakes").take(rows)
+            fakes = self._fakes(inputs, kept[rows], n_rows, rng)
+            parts.append(self._share(inputs, points[rows], fakes))
         return torch.cat(parts)
 
     def _fakes(self, inputs: Inputs, kept: Tensor, n_rows: int, rng: Rng) -> Tensor:
@@ -66,15 +68,18 @@ class LooksLessReal:
     def _share(self, inputs: Inputs, points: Tensor, fakes: Tensor) -> Tensor:
         """`points [b, R, *S], fakes [b, n, *S] -> [b, R]`, the mean over both folds."""
         data = inputs.domain.background[: fakes.shape[1]].expand(fakes.shape)
-        judged, fake, real = (standardised(inputs, rows) for rows in (points, fakes, data))
+        point, fake, real = (standardised(inputs, rows) for rows in (points, fakes, data))
         half = fakes.shape[1] // 2
         parts: list[Tensor] = []
-        for ours, others in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
-            seen = torch.cat([judged, real[:, others]], dim=1)
-            near = [distances(seen, rows[:, ours], min(self.k, half)) for rows in (fake, real)]
+        halves = slice(half), slice(half, None)
+        for fitted, held_out in (halves, halves[::-1]):
+            ranked = torch.cat([point, real[:, held_out]], dim=1)
+            to_fake, to_real = (
+                distances(ranked, rows[:, fitted], min(self.k, half)) for rows in (fake, real)
+            )
             # 1 beside a real row, 0 beside a fake, 1/2 where both are as near.
-            looks = torch.nan_to_num(near[0] / (near[0] + near[1]), nan=0.5)
-            found, usual = looks.split([judged.shape[1], half], dim=1)
-            above = (usual[:, None] > found[..., None]).double()
-            parts.append((above + 0.5 * (usual[:, None] == found[..., None])).mean(2))
+            likeness = torch.nan_to_num(to_fake / (to_fake + to_real), nan=0.5)
+            of_point, of_real = likeness.split([point.shape[1], half], dim=1)
+            above = (of_real[:, None] > of_point[..., None]).double()
+            parts.append((above + 0.5 * (of_real[:, None] == of_point[..., None])).mean(2))
         return (parts[0] + parts[1]) / 2

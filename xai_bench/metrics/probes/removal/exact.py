@@ -13,7 +13,7 @@ from xai_bench.types import Baseline, Case, Unsupported
 
 @dataclass(frozen=True)
 class AllCoalitions:
-    """`[B, 2^U]` float64: target outputs in the order of `games.all_coalitions`.
+    """`[B, 2^U]` float64: target outputs in the order of `cooperative_games.all_coalitions`.
 
     Costs `2^U * R` forward rows per sample. Raises `Unsupported` beyond `max_units`.
     """
@@ -23,6 +23,7 @@ class AllCoalitions:
     max_units: int = 12
 
     def measure(self, case: Case) -> Tensor:
+        """`[B, 2^U]` float64."""
         inputs, rng = case.inputs, case.rng.child("exact_shapley")
         n_units = units.width(inputs.units)
         if n_units > self.max_units:
@@ -35,8 +36,13 @@ class AllCoalitions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shapley:
-    """Exact `values [B, U]`, and `difference_from_reference [B, *S]` as in `core.coalitions`."""
+class ShapleyValues:
+    """Exact Shapley values of a case.
+
+    Attributes:
+        values: `[B, U]` float64, in units of the output.
+        difference_from_reference: `[B, *S]`, x less its mean reference; None for an imputer.
+    """
 
     values: Tensor
     difference_from_reference: Tensor | None
@@ -44,7 +50,7 @@ class Shapley:
 
 @dataclass(frozen=True)
 class ExactShapley:
-    """Shapley values by listing all coalitions of the game that removal to the baseline defines.
+    """Shapley values of the game that removal to the baseline defines, from all its coalitions.
 
     Reads `AllCoalitions` and costs nothing beside it. Shapley 1953.
     """
@@ -53,17 +59,22 @@ class ExactShapley:
     baseline: Baseline
     max_units: int = 12
 
-    def measure(self, case: Case) -> Shapley:
+    def measure(self, case: Case) -> ShapleyValues:
+        """The values, and what a sensitivity has to be multiplied by to be compared with them."""
         inputs, rng = case.inputs, case.rng.child("exact_shapley")
         table = case.measure(AllCoalitions(self.baseline, self.max_units))
         difference_from_reference = coalitions.difference_from_reference(
             inputs, self.baseline, rng=rng
         )
-        return Shapley(_by_count(table, units.count(inputs.units)), difference_from_reference)
+        return ShapleyValues(_by_count(table, units.count(inputs.units)), difference_from_reference)
 
 
 def _by_count(table: Tensor, n_units: Tensor) -> Tensor:
-    """`[B, 2^U], [B] -> [B, U]`: each sample's own game, so that its bits do not depend on `U`."""
+    """`[B, 2^U], [B] -> [B, U]`: Shapley values of each sample's own number of units.
+
+    The first `2^u` coalitions are those of the first `u` units, so that a sample's bits do not
+    depend on the longest sample of its batch.
+    """
     width = (table.shape[1] - 1).bit_length()
     values = table.new_zeros(len(table), width)
     for size in n_units.unique().tolist():

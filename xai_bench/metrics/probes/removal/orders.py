@@ -1,4 +1,4 @@
-"""The best and the worst order in which units can be removed."""
+"""Exact bounds over the orders in which units can be removed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from xai_bench.types import Baseline, Case
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """Sums of the target outputs left after each removal but the last, `[B]`.
+    """Bounds on the sum of the target outputs that are left after each removal but the last.
 
     Attributes:
-        lowest: of the order that makes the sum smallest, the best by deletion.
-        highest: of the order that makes it largest.
+        lowest: `[B]`, the sum of the best order by deletion.
+        highest: `[B]`, the sum of the worst order.
     """
 
     lowest: Tensor
@@ -30,8 +30,8 @@ class Bounds:
 class OrderBounds:
     """Exact bounds over all `U!` orders, by dynamic programming over coalitions.
 
-    The best way down to a coalition is the best way to one with a unit more. Reads `AllCoalitions`
-    and costs nothing beside it.
+    The best order down to a coalition continues the best order down to one with a unit more. Reads
+    `AllCoalitions` and costs nothing beside it.
     """
 
     shared: ClassVar[bool] = True
@@ -39,6 +39,7 @@ class OrderBounds:
     max_units: int = 12
 
     def measure(self, case: Case) -> Bounds:
+        """The sums of the best and of the worst order."""
         table = case.measure(AllCoalitions(self.baseline, self.max_units))
         n_units = units.count(case.inputs.units)
         lowest, highest = table.new_zeros(2, len(table))
@@ -50,13 +51,13 @@ class OrderBounds:
 
 
 def _lowest(table: Tensor, n_units: int) -> Tensor:
-    """`[B, 2^U] -> [B]`: the smallest sum along a way from one unit removed to one unit left."""
+    """`[B, 2^U] -> [B]`: the smallest sum over orders, from one unit removed to one unit left."""
     bit = 2 ** torch.arange(n_units)
     size = cooperative_games.all_coalitions(n_units).sum(1)
     best = torch.zeros_like(table)
     for kept in range(n_units - 1, 0, -1):
-        here = (size == kept).nonzero()
-        absent = (here & bit) == 0
-        above = torch.where(absent, best[:, here | bit], torch.inf).amin(2)
-        best[:, here[:, 0]] = table[:, here[:, 0]] + above
+        coalition = (size == kept).nonzero()
+        absent = (coalition & bit) == 0
+        before = torch.where(absent, best[:, coalition | bit], torch.inf).amin(2)
+        best[:, coalition[:, 0]] = table[:, coalition[:, 0]] + before
     return best[:, bit].amin(1)

@@ -1,4 +1,4 @@
-"""How far the target output drops when random sets of units are removed."""
+"""Drops of the target output when random sets of units are removed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from xai_bench.types import Baseline, Case, Inputs, Rng
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drops:
-    """What was removed and what it did.
+    """`K` sets of removed units per sample, and the output drops that they cause.
 
     Attributes:
         removed: `[B, K, U]` bool.
-        drop: `[B, K]` target output at x, less that without the removed units.
-        intact: `[B]` target output at x.
-        difference_from_reference: `[B, *S]`, as in `core.coalitions`.
+        drop: `[B, K]`, target output at x less that without the removed units.
+        intact: `[B]`, target output at x.
+        difference_from_reference: `[B, *S]`, x less its mean reference; None for an imputer.
     """
 
     removed: Tensor
@@ -33,7 +33,8 @@ class Drops:
 class CoalitionValues:
     """Random sets of `max(1, round(fraction * U))` units, drawn without replacement, are removed.
 
-    Every sample has its own draws. Costs `1 + n_draws * R` forward rows per sample.
+    Every sample has its own draws, all explainers the same. Costs `1 + n_draws * R` forward rows
+    per sample.
     """
 
     shared: ClassVar[bool] = True
@@ -42,6 +43,7 @@ class CoalitionValues:
     fraction: float = 0.2
 
     def measure(self, case: Case) -> Drops:
+        """The sets and the drops, `K` being `n_draws`."""
         model, inputs, rng = case.model, case.inputs, case.rng.child("coalition_values")
         removed = self._removed(inputs, rng)
         intact = coalitions.values_at(model, inputs, case.targets, inputs.x[:, None])
@@ -52,6 +54,7 @@ class CoalitionValues:
         return Drops(removed, intact - values, intact[:, 0], difference_from_reference)
 
     def _removed(self, inputs: Inputs, rng: Rng) -> Tensor:
+        """`[B, K, U]` bool: the units with the smallest of as many uniform draws."""
         real = units.present(inputs.units)
         size = (units.count(inputs.units) * self.fraction).round().long().clamp(min=1)
         draws = rng.child("subsets").uniform(self.n_draws, real.shape[1])

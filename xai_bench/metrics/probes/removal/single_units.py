@@ -1,4 +1,4 @@
-"""How far the target output moves when one unit is removed, and when all are."""
+"""Drops of the target output when one unit is removed, and when all are."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from xai_bench.types import Baseline, Case
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Singles:
-    """What each unit does on its own.
+class SingleDrops:
+    """The output drops that single units cause.
 
     Attributes:
-        drop: `[B, U]` target output at x, less that without the unit; 0 in padding columns.
-        squared: `[B, U]` mean over the references of the squared drop.
-        intact: `[B]` target output at x.
+        drop: `[B, U]`, target output at x less that without the unit; 0 in padding columns.
+        squared: `[B, U]`, mean over the references of the squared drop.
+        intact: `[B]`, target output at x.
     """
 
     drop: Tensor
@@ -34,7 +34,8 @@ class LeaveOneOut:
     shared: ClassVar[bool] = True
     baseline: Baseline
 
-    def measure(self, case: Case) -> Singles:
+    def measure(self, case: Case) -> SingleDrops:
+        """The drop of every unit, mean over the references."""
         model, inputs, targets = case.model, case.inputs, case.targets
         real = units.present(inputs.units)
         kept = ~torch.eye(real.shape[1], dtype=torch.bool).expand(len(inputs), -1, -1)
@@ -42,12 +43,17 @@ class LeaveOneOut:
         values = coalitions.values_each(model, inputs, targets, kept, self.baseline, rng=rng)
         intact = coalitions.values_at(model, inputs, targets, inputs.x[:, None])
         drops = torch.where(real[..., None], intact[..., None] - values, 0)
-        return Singles(drops.mean(2), drops.square().mean(2), intact[:, 0])
+        return SingleDrops(drops.mean(2), drops.square().mean(2), intact[:, 0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Whole:
-    """Attributes: target output `intact [B]` at x, and `drop [B]` without any unit."""
+class TotalDrop:
+    """The output drop that the removal of all units causes.
+
+    Attributes:
+        intact: `[B]`, target output at x.
+        drop: `[B]`, target output at x less that without any unit.
+    """
 
     intact: Tensor
     drop: Tensor
@@ -60,10 +66,11 @@ class RemoveAll:
     shared: ClassVar[bool] = True
     baseline: Baseline
 
-    def measure(self, case: Case) -> Whole:
+    def measure(self, case: Case) -> TotalDrop:
+        """The drop, mean over the references."""
         model, inputs, targets = case.model, case.inputs, case.targets
         nothing = torch.zeros(len(inputs), 1, units.width(inputs.units), dtype=torch.bool)
         rng = case.rng.child("remove_all")
         empty = coalitions.values(model, inputs, targets, nothing, self.baseline, rng=rng)
         intact = coalitions.values_at(model, inputs, targets, inputs.x[:, None])
-        return Whole(intact[:, 0], (intact - empty)[:, 0])
+        return TotalDrop(intact[:, 0], (intact - empty)[:, 0])
