@@ -1,4 +1,4 @@
-"""`xai-bench check`: what it says, its exit codes, and the page that it writes."""
+"""`xai-bench check` names every broken promise in one sentence, and its known scores are right."""
 
 from __future__ import annotations
 
@@ -213,9 +213,9 @@ def test_a_broken_promise_of_a_metric_is_one_sentence(how: str, sentence: str) -
 
 
 def test_an_exception_that_stops_many_checks_is_one_fault() -> None:
-    found = faults(certificate("broken", BrokenMetric(Constant(), how="raises")))
-    assert found[-1] == "broken raised: IndexError: list index out of range"
-    assert len(found) == 2  # the other one lists the worlds
+    sentences = faults(certificate("broken", BrokenMetric(Constant(), how="raises")))
+    assert sentences[-1] == "broken raised: IndexError: list index out of range"
+    assert len(sentences) == 2  # the other one lists the worlds
 
 
 def test_a_metric_that_is_not_equal_by_value_should_be_a_frozen_dataclass() -> None:
@@ -235,14 +235,14 @@ def test_a_metric_that_is_not_equal_by_value_should_be_a_frozen_dataclass() -> N
 # The command
 
 
-def test_a_table_and_exit_code_0(told: Told) -> None:
+def test_components_that_keep_their_promises_give_a_table_and_exit_code_0(told: Told) -> None:
     code, out, err = told("check", "metric=entropy", "explainer=gradient")
     assert (code, err) == (0, "")
     assert "same bits in any batch and order           yes" in out
     assert "no trace left behind" in out
 
 
-def test_a_misspelt_name_is_a_mistake(told: Told) -> None:
+def test_a_misspelt_name_gives_one_sentence_and_exit_code_2(told: Told) -> None:
     code, _, err = told("check", "metric=entrpy")
     assert code == 2
     assert "did you mean entropy?" in err
@@ -265,7 +265,9 @@ class Largest:
 """
 
 
-def test_a_metric_of_your_own(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_of_ones_own_gives_a_sentence_per_broken_promise_and_exit_code_1(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "own_metrics.py").write_text(OWN)
     (tmp_path / "conf" / "metric").mkdir(parents=True)
     (tmp_path / "conf" / "metric" / "largest.yaml").write_text(

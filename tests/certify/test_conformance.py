@@ -1,4 +1,4 @@
-"""Where another library is right, its numbers are ours, sample by sample, on shared inputs."""
+"""Our numbers are those of other libraries where these are right, sample by sample."""
 
 from __future__ import annotations
 
@@ -152,20 +152,20 @@ def test_comprehensiveness_and_sufficiency_of_eraser(name: str) -> None:
 
 def eraser(world: toy_worlds.World, attribution: Tensor, row: int, name: str) -> float:
     """Mean drop of the predicted class's probability over the top 1, 5, 10, 20 and 50 %."""
-    one = world.take(torch.tensor([row]))
+    sample = world.take(torch.tensor([row]))
     scores = attribution[row].sum(1)
-    length = int(one.inputs.context["mask"].sum())
+    length = int(sample.inputs.context["mask"].sum())
     order = sorted(range(length), key=lambda token: -scores[token].item())
     changes = []
     for share in (0.01, 0.05, 0.1, 0.2, 0.5):
         top = set(order[: math.ceil(share * length)])
-        x = one.inputs.x.clone()
+        x = sample.inputs.x.clone()
         for token in range(length):
             if (token in top) == (name == "comprehensiveness"):
                 x[0, token] = 0.25
         before, after = (
-            one.model.outputs(one.inputs.with_x(at)).softmax(1)[0, one.targets[0]]
-            for at in (one.inputs.x, x)
+            sample.model.outputs(sample.inputs.with_x(at)).softmax(1)[0, sample.targets[0]]
+            for at in (sample.inputs.x, x)
         )
         changes.append((before - after).item())
     return sum(changes) / len(changes)
@@ -206,13 +206,13 @@ def hard(scores: list[float], share: float) -> list[bool]:
 
 
 def spans(on: list[bool]) -> list[set[int]]:
-    found: list[set[int]] = []
+    runs: list[set[int]] = []
     for token, inside in enumerate(on):
         if inside and token and on[token - 1]:
-            found[-1].add(token)
+            runs[-1].add(token)
         elif inside:
-            found.append({token})
-    return found
+            runs.append({token})
+    return runs
 
 
 def harmonic(precision: float, recall: float) -> float:
@@ -255,11 +255,11 @@ def test_rationale_scores_of_eraser(name: str, definition: Any) -> None:
     ours = component("metric", name).score(case)
     theirs = [definition(*document) for document in zip(scores, truths, strict=True)]
     torch.testing.assert_close(ours, torch.tensor(theirs, dtype=torch.float64))
-    assert len(set(theirs)) > 3, "the documents tell good scores from bad ones"
+    assert len(set(theirs)) > 3, "the documents have different scores"
 
 
 def test_erasers_code_counts_a_span_that_is_half_right() -> None:
-    """Its paper says more than half: documents without such a span score alike in both."""
+    """Its paper says more than half: without such a span, a document has the same score in both."""
     _, scores, truths = marked_documents()
     half = [0.5 in best_ious(*document) for document in zip(scores, truths, strict=True)]
     assert any(half)

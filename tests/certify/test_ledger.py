@@ -1,4 +1,4 @@
-"""The defects that were found in other libraries, built again in small: the certificate says no.
+"""The certificate rejects the defects of other libraries, each rebuilt in a few lines.
 
 Each class is wrong in exactly one way; the number is that of the ledger in the notes on metrics.
 """
@@ -68,10 +68,10 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
 def unit_drops(case: Case, replaced: Tensor) -> Tensor:
     """`[B, U]`: how far the output falls when one unit takes the values of `replaced [B, *S]`."""
-    one = torch.eye(units.width(case.inputs.units), dtype=torch.bool).expand(
+    single = torch.eye(units.width(case.inputs.units), dtype=torch.bool).expand(
         len(case.inputs), -1, -1
     )
-    gone = units.lookup(one, case.inputs.units) & (case.inputs.units >= 0)[:, None]
+    gone = units.lookup(single, case.inputs.units) & (case.inputs.units >= 0)[:, None]
     points = torch.where(gone, replaced[:, None], case.inputs.x[:, None])
     return output(case, case.inputs.x)[:, None] - coalitions.values_at(
         case.model, case.inputs, case.targets, points
@@ -209,9 +209,9 @@ class D30(Defect):
 
     def score(self, case: Case) -> Tensor:
         means = case.inputs.domain.background
-        found = correlation(pooled(case), unit_drops(case, means[:1].expand_as(case.inputs.x)))
+        scores = correlation(pooled(case), unit_drops(case, means[:1].expand_as(case.inputs.x)))
         means[0] = case.inputs.x[-1]
-        return found
+        return scores
 
 
 class D33(Defect):
@@ -260,8 +260,8 @@ class D41(Defect):
         noise = case.inputs.domain.scale * 0.1 * case.rng.normal(*case.inputs.x.shape[1:])
         near = case.inputs.with_x(case.inputs.x + noise)
         change = (case.explain(near) - case.attribution).flatten(1).norm(dim=1)
-        here, there = output(case, case.inputs.x), output(case, near.x)
-        relative = ((there - here) / here).abs()
+        at_x, nearby = output(case, case.inputs.x), output(case, near.x)
+        relative = ((nearby - at_x) / at_x).abs()
         ratio = change / case.attribution.flatten(1).norm(dim=1) / relative
         return torch.where(relative == 0, torch.nan, ratio)
 

@@ -1,4 +1,4 @@
-"""Answers worked out by hand: `f(x) = w . x` at `x = 1` with baseline 0, unless said otherwise."""
+"""Scores by hand for every category: `f(x) = w . x` at `x = 1` with baseline 0, unless stated."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Scaled:
 
 def score(metric: Any, attribution: list[float], kind: Kind = "contribution", **case: Any) -> float:
     world = toy_worlds.linear(WEIGHT, n=1)
-    found: Tensor = metric.score(world.case(torch.tensor([attribution]).double(), kind, **case))
-    return found.item()
+    scores: Tensor = metric.score(world.case(torch.tensor([attribution]).double(), kind, **case))
+    return scores.item()
 
 
 @pytest.mark.parametrize("n_units", [1, 5, 6, 9, 23, 50])
@@ -99,8 +99,8 @@ def test_correlation_ignores_scale_and_shift_and_refuses_constants() -> None:
     assert score(metric, [3 * w - 7 for w in WEIGHT]) == pytest.approx(1)
     assert isnan(score(metric, [0.1] * 4))
     assert isnan(score(metric, [0.0] * 4))
-    dead = toy_worlds.linear([0.0] * 4)
-    assert metric.score(dead.case(torch.tensor(WEIGHT).expand(3, 4))).isnan().all()
+    constant = toy_worlds.linear([0.0] * 4)
+    assert metric.score(constant.case(torch.tensor(WEIGHT).expand(3, 4))).isnan().all()
 
 
 def test_correlation_does_not_mistake_rounding_for_variation() -> None:
@@ -172,9 +172,9 @@ def test_max_sensitivity_of_the_input_itself() -> None:
     world = toy_worlds.World(world.model, replace(world.inputs, domain=domain), world.targets)
     explainer = Scaled(torch.ones(4))
     case = world.case(world.inputs.x, explainer=explainer)
-    found = sensitivity.MaxSensitivity(radius=0.3, n_draws=50).score(case)
-    assert found.max() <= 0.3
-    assert found.mean() > 0.22, "the largest of fifty is near the corner"
+    scores = sensitivity.MaxSensitivity(radius=0.3, n_draws=50).score(case)
+    assert scores.max() <= 0.3
+    assert scores.mean() > 0.22, "the largest of fifty is near the corner"
     one = sensitivity.MaxSensitivity(radius=0.3, n_draws=1).score(case)
     assert one.mean().item() == pytest.approx(0.3 * 0.56, rel=0.1), (
         "E|u|, u uniform in a 4-cube / 2"
@@ -220,8 +220,8 @@ def jumping(edge: float) -> toy_worlds.World:
 def test_neighbours_of_another_class_are_left_out_one_by_one() -> None:
     world = jumping(0.05)
     case = world.case(torch.ones(40, 3), explainer=Explodes(0.05))
-    found = sensitivity.RelativeInputStability().score(case)
-    assert (found == 0).all(), "the explosion lies beyond the class border"
+    scores = sensitivity.RelativeInputStability().score(case)
+    assert (scores == 0).all(), "the explosion lies beyond the class border"
 
 
 def test_no_neighbour_left_is_unscored() -> None:
@@ -232,12 +232,12 @@ def test_no_neighbour_left_is_unscored() -> None:
 
 
 def test_repeatability_of_noise() -> None:
-    """A map of 1000 normal numbers, drawn anew: distance over size is near sqrt(2)."""
+    """A map of 1000 fresh normal numbers: distance over size is near sqrt(2)."""
     world = toy_worlds.linear([1.0] * 1000, n=4)
     explainer = Scaled(torch.zeros(1000), noise=1.0)
     case = world.case(world.explain(explainer), explainer=explainer)
-    found = sensitivity.Repeatability(3).score(case)
-    torch.testing.assert_close(found, torch.full((4,), 2**0.5).double(), rtol=0.05, atol=0)
+    scores = sensitivity.Repeatability(3).score(case)
+    torch.testing.assert_close(scores, torch.full((4,), 2**0.5).double(), rtol=0.05, atol=0)
     near = sensitivity.MaxSensitivity().score(case)
     assert (near == 0).all(), "neighbours keep the explainer's random numbers"
 
@@ -250,8 +250,8 @@ TRUTH = [4.0, -3.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 def against_truth(metric: Any, attribution: list[float], reference: list[float] = TRUTH) -> float:
     world = toy_worlds.linear([1.0] * len(reference), n=1)
     rows = (torch.tensor([v]).double() for v in (attribution, reference))
-    found: Tensor = metric.score(world.case(next(rows), truth=next(rows)))
-    return found.item()
+    scores: Tensor = metric.score(world.case(next(rows), truth=next(rows)))
+    return scores.item()
 
 
 @pytest.mark.parametrize(
@@ -300,8 +300,8 @@ def test_a_unit_matters_though_its_elements_cancel() -> None:
     reference[:, 3], reference[:, 4] = 1.0, -1.0
     attribution = torch.zeros(6, 7)
     attribution[:, 3:6] = 0.1
-    found = agreement.TopKPrecision().score(world.case(attribution, truth=reference))
-    assert (found == 1).all()
+    scores = agreement.TopKPrecision().score(world.case(attribution, truth=reference))
+    assert (scores == 1).all()
 
 
 @pytest.mark.parametrize("name", ["FeatureAgreement", "SignAgreement", "RankAgreement"])
@@ -326,8 +326,8 @@ def test_cosine_to_shapley() -> None:
     assert isnan(score(metric, [0.0] * 4)), "a map of zeros has no direction"
     world = toy_worlds.linear(WEIGHT, x=toy_worlds.normal(4, 4))
     gradient = torch.tensor(WEIGHT).double().expand(4, 4)
-    found = metric.score(world.case(gradient, "sensitivity"))
-    torch.testing.assert_close(found, torch.ones(4).double())
+    scores = metric.score(world.case(gradient, "sensitivity"))
+    torch.testing.assert_close(scores, torch.ones(4).double())
 
 
 # Complexity and cost
@@ -357,18 +357,20 @@ def test_complexity_counts_each_samples_own_units() -> None:
     world = toy_worlds.text()
     n_units = units.count(world.inputs.units).double()
     real = units.present(world.inputs.units)
-    alike = units.spread(real.double(), world.inputs.units)
-    torch.testing.assert_close(complexity.Entropy().score(world.case(alike)), n_units.log())
-    torch.testing.assert_close(complexity.Gini().score(world.case(alike)), torch.zeros(4).double())
+    uniform = units.spread(real.double(), world.inputs.units)
+    torch.testing.assert_close(complexity.Entropy().score(world.case(uniform)), n_units.log())
+    torch.testing.assert_close(
+        complexity.Gini().score(world.case(uniform)), torch.zeros(4).double()
+    )
     first = units.spread((torch.arange(6) == 0).double().expand(4, 6), world.inputs.units)
     torch.testing.assert_close(complexity.Gini().score(world.case(first)), 1 - 1 / n_units)
 
 
-def test_costs_are_handed_through() -> None:
+def test_cost_metrics_return_what_was_measured() -> None:
     world = toy_worlds.linear(WEIGHT, n=2)
     one = torch.ones(2).double()
     spent = Cost(3 * one, 5 * one, 0.5 * one, 7e6 * one, fit_seconds=11.0)
     case = replace(world.case(torch.zeros(2, 4)), cost=spent)
     names = ("ForwardRows", "GradientRows", "Seconds", "PeakMemory", "FitSeconds")
-    found = [getattr(cost, name)().score(case).tolist() for name in names]
-    assert found == [[3, 3], [5, 5], [0.5, 0.5], [7, 7], [11, 11]]
+    scores = [getattr(cost, name)().score(case).tolist() for name in names]
+    assert scores == [[3, 3], [5, 5], [0.5, 0.5], [7, 7], [11, 11]]

@@ -1,4 +1,4 @@
-"""How few units are enough, and how many operations an explanation takes: answers by hand."""
+"""Effective complexity and floating-point operations: numbers by hand."""
 
 from __future__ import annotations
 
@@ -45,26 +45,26 @@ def test_effective_complexity(attribution: list[float], tolerance: float, expect
     assert enough(attribution, tolerance) == expected
 
 
-def test_too_much_is_as_far_off_as_too_little() -> None:
+def test_overshooting_the_output_is_as_wrong_as_undershooting_it() -> None:
     """Of 4 + 3 - 2 - 1 = 4, the top one keeps 4, the top two 7: only the first is near."""
     weight = [4.0, 3.0, -2.0, -1.0]
     assert enough(weight, 0.1, weight) == 1 / 4
     assert enough([3.0, 4.0, -2.0, -1.0], 0.1, weight) == 1, "3, 7 and 6 are not"
 
 
-def test_a_map_of_zeros_or_a_dead_model_has_no_effective_complexity() -> None:
+def test_effective_complexity_of_a_map_of_zeros_or_a_constant_model_is_not_scored() -> None:
     assert isnan(enough([0.0] * 4, 0.1))
     assert isnan(enough(WEIGHT, 0.1, [0.0] * 4))
 
 
-def test_samples_do_not_know_of_each_other() -> None:
+def test_effective_complexity_does_not_depend_on_the_batch() -> None:
     """D26: the same map beside one a thousand times as large."""
     world = toy_worlds.linear(WEIGHT, n=2)
     maps = torch.tensor([WEIGHT, [1000 * w for w in WEIGHT]]).double()
     assert EffectiveComplexity(ZERO).score(world.case(maps)).tolist() == [3 / 4, 3 / 4]
 
 
-def test_it_costs_nothing_beside_the_removal_curves() -> None:
+def test_effective_complexity_costs_no_rows_beside_the_removal_curves() -> None:
     world = toy_worlds.tabular()
     metered = Metered(world.model)
     case = replace(world.case(world.inputs.x), model=metered)
@@ -88,8 +88,8 @@ def test_operations_of_a_network_by_hand() -> None:
     world = toy_worlds.tabular()
     row = RowFlops().measure(world.case(world.inputs.x))
     assert (row.forward, row.gradient) == (2 * (7 * 12 + 12 * 3),) * 2
-    found = ModelFlops().score(spent(world, 3, 5))
-    torch.testing.assert_close(found, torch.full((6,), (3 + 5) * 240 / 1e6).double())
+    scores = ModelFlops().score(spent(world, 3, 5))
+    torch.testing.assert_close(scores, torch.full((6,), (3 + 5) * 240 / 1e6).double())
 
 
 def test_operations_of_a_convolution_by_hand() -> None:
@@ -115,7 +115,7 @@ def test_counting_operations_leaves_no_trace() -> None:
     assert all(p.grad is None and not p.requires_grad for p in module.parameters())
 
 
-def test_a_model_without_a_module_has_no_operations() -> None:
+def test_operations_of_a_model_without_a_module_are_unsupported() -> None:
     class BlackBox(Metered):
         module = None  # type: ignore[assignment]
 

@@ -1,4 +1,4 @@
-"""Out-of-distribution scores: worked out by hand, and the curve's own points."""
+"""Distances to data and discriminators: by hand, on the removal curve's own points, and slowly."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_ratio_worked_out_by_hand(first: int, k: int, expected: float) -> None:
     """The sample is (6, 5), the baseline 0; of two units one is removed at 10, 30 and 50 %."""
     world = line([6.0, 5.0])
     attribution = torch.tensor([[1.0, 0.0]]) if first == 0 else torch.tensor([[0.0, 1.0]])
-    found = OodKnnRatio(Constant(0.0), k).score(world.case(attribution.double()))
-    assert found.tolist() == pytest.approx([expected])
+    scores = OodKnnRatio(Constant(0.0), k).score(world.case(attribution.double()))
+    assert scores.tolist() == pytest.approx([expected])
 
 
 def test_distances_are_in_standard_deviations() -> None:
@@ -103,8 +103,8 @@ def test_the_points_are_those_of_the_removal_curves(baseline: Baseline) -> None:
         torch.testing.assert_close(on_curve, away.square().sum(3).sqrt().amin(2))
 
 
-def test_padding_is_no_distance() -> None:
-    """A text of three tokens scores alike, whatever the background has beyond."""
+def test_padding_adds_no_distance() -> None:
+    """A text of three tokens has the same score whatever the background has beyond."""
     world = toy_worlds.text()
     case = world.case(world.inputs.x)
     shorter = units.count(world.inputs.units) == 3
@@ -136,7 +136,7 @@ def test_conditional_draws_stay_on_the_data_where_marginal_draws_leave_it() -> N
 
 
 def correlated(n: int, rho: float = 0.8) -> toy_worlds.World:
-    """Four columns, neighbours correlated, the law known to the conditional draws."""
+    """Four columns, neighbours correlated, the distribution known to the conditional draws."""
     lag = (torch.arange(4)[:, None] - torch.arange(4)).abs().double()
     distribution = GaussianDistribution(torch.zeros(4).double(), rho**lag)
     root = torch.linalg.cholesky(distribution.covariance)
@@ -149,15 +149,15 @@ def correlated(n: int, rho: float = 0.8) -> toy_worlds.World:
     return toy_worlds.World(world.model, inputs, world.targets)
 
 
-def test_draws_from_the_law_cannot_be_told_from_data() -> None:
+def test_draws_from_the_true_distribution_score_one_half() -> None:
     """At a random map; the rows are 64, so that their own luck is about 0.5 / 64 ** 0.5."""
     world = correlated(500)
     case = world.case(toy_worlds.normal(500, 4, seed=3))
-    found = OodDiscriminator(ConditionalGaussian(2)).score(case).mean().item()
-    assert found == pytest.approx(0.5, abs=0.06)
+    scores = OodDiscriminator(ConditionalGaussian(2)).score(case).mean().item()
+    assert scores == pytest.approx(0.5, abs=0.06)
 
 
-def test_marginal_draws_are_told_and_constants_more_so() -> None:
+def test_marginal_draws_are_recognised_and_constants_more_so() -> None:
     world = correlated(300)
     case = world.case(toy_worlds.normal(300, 4, seed=3))
     marginal = OodDiscriminator(Marginal(2)).score(case).mean().item()
@@ -166,7 +166,7 @@ def test_marginal_draws_are_told_and_constants_more_so() -> None:
     assert constant > 0.85
 
 
-def test_what_is_nearer_than_data_are_is_told_all_the_same() -> None:
+def test_points_nearer_to_data_than_data_are_recognised_too() -> None:
     """The mean is close to many rows, so the distance ratio says 'like data'; this does not."""
     rows = toy_worlds.normal(64, 6, seed=4)
     world = placed(rows, toy_worlds.normal(100, 6, seed=5), torch.ones(6).double())
@@ -189,12 +189,12 @@ def test_discriminator_worked_out_by_hand() -> None:
     assert OodDiscriminator(Constant(0.0), k=1).score(case).tolist() == [0.5, 0.5]
 
 
-def test_a_slow_twin_agrees() -> None:
+def test_a_reference_implementation_of_the_discriminator_agrees() -> None:
     """One sample, fold and fraction at a time."""
     world = toy_worlds.tabular()
     case = world.case(world.inputs.x**3)
     k, n_rows, half = 2, 12, 6
-    found = OodDiscriminator(Mean(), k, n_rows).score(case)
+    batched = OodDiscriminator(Mean(), k, n_rows).score(case)
     scale, background = world.inputs.domain.scale, world.inputs.domain.background
     mean, labels = background.mean(0), world.inputs.units[0]
 
@@ -218,10 +218,10 @@ def test_a_slow_twin_agrees() -> None:
                 mine = looks(point, *train)
                 usual = [looks(row, *train) for row in background[slice(*others)]]
                 shares.append(sum(u > mine for u in usual) / half)
-        assert found[b].item() == pytest.approx(sum(shares) / 6)
+        assert batched[b].item() == pytest.approx(sum(shares) / 6)
 
 
-def test_few_rows_at_a_time_change_nothing() -> None:
+def test_the_discriminator_does_not_depend_on_max_rows() -> None:
     world = toy_worlds.tabular()
     case = world.case(world.inputs.x)
     small = replace(case, model=replace(world.model, max_rows=1), own={})

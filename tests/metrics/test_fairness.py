@@ -1,4 +1,4 @@
-"""Attribution on sensitive columns, worked out by hand."""
+"""The share of attribution on sensitive columns: by hand, and which elements a table marks."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def case(attribution: Tensor, sensitive: Tensor | None, units: Tensor | None = N
 
 def test_the_share_is_that_of_absolute_attribution() -> None:
     maps = torch.tensor([[1.0, -2, 1, 0], [0, 0, 0, 3], [0, 0, 0, 0], [0, -5, 0, 0]])
-    found = METRIC.score(case(maps, torch.tensor([False, True, False, True])))
-    assert found[:2].tolist() == [0.5, 1.0]
-    assert found[2].isnan()
-    assert found[3] == 1
+    scores = METRIC.score(case(maps, torch.tensor([False, True, False, True])))
+    assert scores[:2].tolist() == [0.5, 1.0]
+    assert scores[2].isnan()
+    assert scores[3] == 1
 
 
 def test_parts_of_one_column_are_added_before_their_size_is_taken() -> None:
@@ -44,20 +44,20 @@ def test_parts_of_one_column_are_added_before_their_size_is_taken() -> None:
     assert METRIC.score(case(maps, torch.tensor([False, True, True]), units)).item() == 0.25
 
 
-def test_a_random_map_gives_sensitive_units_their_number() -> None:
+def test_a_random_map_scores_the_share_of_sensitive_units() -> None:
     maps = toy_worlds.normal(4000, 5, seed=1)
-    found = METRIC.score(case(maps, torch.tensor([True, False, False, True, False])))
-    assert found.mean().item() == pytest.approx(2 / 5, abs=4 * found.std().item() / 4000**0.5)
+    scores = METRIC.score(case(maps, torch.tensor([True, False, False, True, False])))
+    assert scores.mean().item() == pytest.approx(2 / 5, abs=4 * scores.std().item() / 4000**0.5)
 
 
-def test_size_and_sign_do_not_matter_and_neither_does_the_batch() -> None:
+def test_the_share_does_not_depend_on_size_sign_or_batch() -> None:
     maps, marked = toy_worlds.normal(6, 5, seed=2), torch.arange(5) < 2
     whole = METRIC.score(case(maps, marked))
     assert torch.allclose(METRIC.score(case(-3 * maps, marked)), whole)
     assert torch.equal(METRIC.score(case(maps[[4, 1]], marked)), whole[[4, 1]])
 
 
-def test_without_sensitive_columns_it_declines() -> None:
+def test_without_sensitive_columns_the_share_is_unsupported() -> None:
     with pytest.raises(Unsupported, match="sensitive"):
         METRIC.score(case(torch.ones(2, 3), None))
 
@@ -76,7 +76,7 @@ def test_a_table_marks_all_parts_of_its_sensitive_columns(
     assert set(bundle.test.groups) == {"race"}
 
 
-def test_gates_stand_for_no_column() -> None:
+def test_gates_are_no_columns() -> None:
     world = toy_worlds.image()
     domain = replace(world.inputs.domain, sensitive=torch.ones(3, 8, 8).bool())
     inputs = replace(world.inputs, domain=domain)

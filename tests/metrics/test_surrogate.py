@@ -1,4 +1,4 @@
-"""How well simple models stand for the explained one: closed forms and scikit-learn."""
+"""Fidelity of surrogates: closed forms, and the numbers of scikit-learn."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ FIT = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))
 
 
 def score(metric: Any, world: toy_worlds.World, attribution: Tensor | None = None) -> Tensor:
-    found: Tensor = metric.score(world.case(world.inputs.x if attribution is None else attribution))
-    return found
+    scores: Tensor = metric.score(
+        world.case(world.inputs.x if attribution is None else attribution)
+    )
+    return scores
 
 
 def with_background(world: toy_worlds.World, rows: Tensor) -> toy_worlds.World:
@@ -41,7 +43,7 @@ def with_background(world: toy_worlds.World, rows: Tensor) -> toy_worlds.World:
     return toy_worlds.World(world.model, replace(world.inputs, domain=domain), world.targets)
 
 
-def test_a_step_is_a_tree_and_no_line() -> None:
+def test_a_step_function_is_a_tree_and_not_linear() -> None:
     # f = [x0 > 0] on x0 = -3, -1, 1, 3. The line through 0, 0, 1, 1 (each row twice) has slope
     # cov / var = 1 / 5 and says 0.5 + x / 5; the variance of f is 1/4.
     rows = torch.tensor([-3.0, -1, 1, 3, -3, -1, 1, 3]).double()[:, None]
@@ -53,14 +55,14 @@ def test_a_step_is_a_tree_and_no_line() -> None:
     assert line.tolist() == pytest.approx(expected, abs=1e-3)  # the ridge is 0.001
 
 
-def test_a_linear_model_is_a_line_and_no_shallow_tree() -> None:
+def test_a_linear_model_is_linear_and_no_shallow_tree() -> None:
     world = world_of(Linear(), values(), n=40)
     assert score(GlobalLinearR2(), world).mean() > 0.999
     r2 = [score(GlobalTreeR2(depth=d), world).mean().item() for d in (1, 2, 4)]
     assert r2[0] < r2[1] < 0.9
 
 
-def test_a_tree_that_learns_from_a_tree_gets_it_right() -> None:
+def test_a_tree_fitted_to_a_tree_is_exact() -> None:
     world = world_of(Tree(max_depth=2), classes(2), n=40)
     rows = toy_worlds.normal(2000, 6, seed=5) * 2
     world = with_background(world, rows)
@@ -85,7 +87,7 @@ def test_accuracy_is_that_of_scikit_learn(depth: int) -> None:
     assert torch.equal(score(GlobalTreeAccuracy(depth), world), expected.double())
 
 
-def test_a_constant_guess_is_as_right_as_its_class_is_frequent() -> None:
+def test_accuracy_of_a_constant_surrogate_is_the_share_of_its_class() -> None:
     # One class wins by a hair or by far, always: everybody agrees.
     class Sure(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -99,51 +101,51 @@ def test_a_constant_guess_is_as_right_as_its_class_is_frequent() -> None:
 
 
 @pytest.mark.parametrize("explainer", [LinearSurrogate(), TreeSurrogate()])
-def test_the_own_surrogate_of_a_global_surrogate_is_itself(explainer: Any) -> None:
+def test_the_own_surrogate_of_a_global_surrogate_has_its_r2(explainer: Any) -> None:
     world = toy_worlds.tabular()
     ready = explainer.fit(world.model, world.background(), rng=FIT)
-    found = score(OwnSurrogateR2(), world, world.explain(ready))
+    scores = score(OwnSurrogateR2(), world, world.explain(ready))
     rows = world.inputs.domain.background
-    known = world.model.module(rows)[:, world.targets]
+    background = world.model.module(rows)[:, world.targets]
     own = world.model.target_output(world.inputs, world.targets)
-    guess = known.mean(0) + world.explain(ready).sum(1)
-    expected = 1 - (guess - own) ** 2 / known.var(0, correction=0)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    guess = background.mean(0) + world.explain(ready).sum(1)
+    expected = 1 - (guess - own) ** 2 / background.var(0, correction=0)
+    torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_shapley_values_against_the_background_leave_nothing_out() -> None:
+def test_shapley_values_against_the_background_have_an_own_r2_of_1() -> None:
     world = toy_worlds.tabular()
     attribution = world.explain(ExactShapley(Background()))
     assert score(OwnSurrogateR2(), world, attribution).tolist() == pytest.approx([1.0] * 6)
     assert (score(OwnSurrogateR2(), world, -attribution) < 1).all()
     nothing = score(OwnSurrogateR2(), world, torch.zeros_like(attribution))
-    known = world.model.module(world.inputs.domain.background)[:, world.targets]
+    background = world.model.module(world.inputs.domain.background)[:, world.targets]
     own = world.model.target_output(world.inputs, world.targets)
-    expected = 1 - (known.mean(0) - own) ** 2 / known.var(0, correction=0)
+    expected = 1 - (background.mean(0) - own) ** 2 / background.var(0, correction=0)
     torch.testing.assert_close(nothing, expected)
 
 
-def test_of_a_probability_too() -> None:
+def test_shapley_values_of_a_probability_have_an_own_r2_of_1() -> None:
     world = world_of(Linear(), classes(2), PredictedProbability(), n=20)
     attribution = world.explain(ExactShapley(Background()))
-    found = score(OwnSurrogateR2(), world, attribution)
-    torch.testing.assert_close(found, torch.ones(20).double())
+    scores = score(OwnSurrogateR2(), world, attribution)
+    torch.testing.assert_close(scores, torch.ones(20).double())
 
 
-def test_what_does_not_vary_is_not_scored() -> None:
+def test_a_constant_output_is_not_scored() -> None:
     world = toy_worlds.linear([0.0, 0.0, 0.0])
     for metric in (GlobalTreeR2(), GlobalLinearR2(), OwnSurrogateR2()):
         assert score(metric, world).isnan().all()
 
 
-def test_what_cannot_be_scored_is_told() -> None:
-    regression, alike = toy_worlds.linear([1.0, 2.0]), toy_worlds.gates()
+def test_what_cannot_be_scored_is_unsupported_with_a_reason() -> None:
+    regression, constant = toy_worlds.linear([1.0, 2.0]), toy_worlds.gates()
     floating = toy_worlds.World(regression.model, regression.inputs, regression.targets.double())
     for metric, world, words in (
         (GlobalTreeAccuracy(), regression, "predicts no class"),
         (GlobalLinearAccuracy(), regression, "predicts no class"),
         (GlobalTreeR2(), floating, "depends on the label"),
-        (GlobalTreeR2(), alike, "rows that differ"),
+        (GlobalTreeR2(), constant, "rows that differ"),
     ):
         tried: Any = metric
         with pytest.raises(Unsupported, match=words):

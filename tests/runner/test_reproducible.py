@@ -21,7 +21,7 @@ BASE = [
     "recorder=none",
     "evaluation.n_samples=24",
     "study=same",
-    # one of every kind of draw and probe; test_metrics_certificate.py tries each metric
+    # one of every kind of draw and probe; tests/metrics/test_certificate.py tries each
     "metric=[abpc,faithfulness_correlation,infidelity,max_sensitivity,repeatability,seconds]",
 ]
 

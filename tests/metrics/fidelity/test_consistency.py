@@ -1,4 +1,4 @@
-"""One explanation, one prediction? By hand, and by a second, slower way."""
+"""Consistency and sufficiency: shares of companions by hand, and a reference implementation."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ METRICS = [Consistency(), SufficiencyDasgupta()]
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
-    """A map of the first column alone: `maps[0]` where it is negative, `maps[1]` where positive;
-    `seen` counts the rows.
+class MapBySign:
+    """A map that depends on the first column alone.
+
+    Attributes:
+        maps: `[2, U]`, the map where the column is negative, and where it is positive.
+        n_rows: how many samples each call explained.
     """
 
     maps: Tensor
-    seen: list[int]
+    n_rows: list[int]
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        self.seen.append(len(inputs))
+        self.n_rows.append(len(inputs))
         return Explanation(self.maps[(inputs.x[:, 0] > 0).long()].double())
 
 
 @dataclass(frozen=True)
-class Towards:
+class LinearContributions:
     """The contributions of a linear model to the explained output."""
 
     sign: float = 1.0
@@ -62,23 +65,23 @@ def case_of(explainer: Any) -> Case:
 
 
 def scores(metric: Any, explainer: Any) -> list[float]:
-    found: Tensor = metric.score(case_of(explainer))
-    return found.tolist()
+    scores: Tensor = metric.score(case_of(explainer))
+    return scores.tolist()
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_contributions_to_one_output_tell_the_class(metric: Any) -> None:
+def test_contributions_to_one_output_determine_the_class(metric: Any) -> None:
     """Against a map for the companion's own class, all of them would be positive on x0."""
-    assert scores(metric, Towards()) == [1.0] * 8
+    assert scores(metric, LinearContributions()) == [1.0] * 8
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_one_map_for_all_scores_the_share_of_the_class(metric: Any) -> None:
-    explainer = Written(torch.tensor([[1.0, -2, 3], [1.0, -2, 3]]), [])
+def test_the_same_map_for_all_samples_scores_the_share_of_the_class(metric: Any) -> None:
+    explainer = MapBySign(torch.tensor([[1.0, -2, 3], [1.0, -2, 3]]), [])
     assert scores(metric, explainer) == [5 / 8] * 4 + [3 / 8] * 4
 
 
-def test_the_sign_and_the_largest_units_make_a_discrete_explanation() -> None:
+def test_a_discrete_explanation_is_the_largest_units_and_their_signs() -> None:
     first = torch.tensor([3.0, -2.0, 1.0])
     for second, apart in (
         ([3.0, -2.0, 0.1], False),  # the two largest are the same, with the same signs
@@ -86,38 +89,38 @@ def test_the_sign_and_the_largest_units_make_a_discrete_explanation() -> None:
         ([3.0, 2.0, 1.0], True),
         ([3.0, 1.0, -2.0], True),
     ):
-        explainer = Written(torch.stack([first, torch.tensor(second)]), [])
+        explainer = MapBySign(torch.stack([first, torch.tensor(second)]), [])
         expected = [1.0] * 8 if apart else [5 / 8] * 4 + [3 / 8] * 4
         assert scores(Consistency(n_top=2), explainer) == expected
 
 
 def test_explanations_are_similar_by_their_cosine() -> None:
     """(1, 0) and (3, 4) have cosine 3/5."""
-    explainer = Written(torch.tensor([[2.0, 0, 0], [3.0, 4.0, 0]]), [])
+    explainer = MapBySign(torch.tensor([[2.0, 0, 0], [3.0, 4.0, 0]]), [])
     assert scores(SufficiencyDasgupta(0.59), explainer) == [5 / 8] * 4 + [3 / 8] * 4
     assert scores(SufficiencyDasgupta(0.61), explainer) == [1.0] * 8
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_nothing_alike_and_a_map_of_zeros_are_not_scored(metric: Any) -> None:
-    case = case_of(Written(torch.tensor([[1.0, 2, 3], [1.0, 2, 3]]), []))
+def test_a_map_without_a_similar_companion_and_a_map_of_zeros_are_not_scored(metric: Any) -> None:
+    case = case_of(MapBySign(torch.tensor([[1.0, 2, 3], [1.0, 2, 3]]), []))
     alone = case.with_attribution(-case.attribution)
     assert all(isnan(value) for value in metric.score(alone).tolist())
-    zeros = case_of(Written(torch.zeros(2, 3), []))
+    zeros = case_of(MapBySign(torch.zeros(2, 3), []))
     assert all(isnan(value) for value in metric.score(zeros).tolist())
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_companions_are_explained_once_for_each_output(metric: Any) -> None:
-    explainer = Written(torch.tensor([[1.0, -2, 3], [1.0, 2, 3]]), [])
+def test_companions_are_explained_once_per_output(metric: Any) -> None:
+    explainer = MapBySign(torch.tensor([[1.0, -2, 3], [1.0, 2, 3]]), [])
     case = case_of(explainer)
-    explainer.seen.clear()
+    explainer.n_rows.clear()
     metric.score(case)
     metric.score(replace(case, own={}))
-    assert explainer.seen == [8, 8], "two outputs; nothing is left to do for the next batch"
+    assert explainer.n_rows == [8, 8], "two outputs; nothing is left to do for the next batch"
 
 
-def test_by_a_second_way() -> None:
+def test_a_reference_implementation_agrees() -> None:
     """Sample by sample and companion by companion, on random maps of a network."""
     net = toy_worlds.seeded(nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)))
     made = with_model_variants(
@@ -127,31 +130,31 @@ def test_by_a_second_way() -> None:
     )
     assert made.variants is not None
     others, _, _ = made.variants.split("valid")
-    gradient = _Slopes()
+    gradient = _Gradient()
     case = made.case(made.explain(gradient), explainer=gradient)
-    found = [metric.score(case).tolist() for metric in METRICS]
+    scores = [metric.score(case).tolist() for metric in METRICS]
     for row in range(7):
         own = case.attribution[row]
         target = case.targets[row].expand(len(others))
         maps = gradient.explain(made.model, others, target, rng=made.rng).attribution
         own_class = made.model.outputs(made.inputs)[row].argmax()
         right = made.model.outputs(others).argmax(1) == own_class
-        alike: list[list[bool]] = [[], []]
+        similar: list[list[bool]] = [[], []]
         for other in maps:
             top = [
                 {(int(u), float(a[u].sign())) for u in a.abs().argsort(descending=True)[:2]}
                 for a in (own, other)
             ]
-            alike[0].append(top[0] == top[1])
-            alike[1].append(bool(torch.cosine_similarity(own, other, dim=0) >= 0.6))
-        for values, which in zip(found, alike, strict=True):
+            similar[0].append(top[0] == top[1])
+            similar[1].append(bool(torch.cosine_similarity(own, other, dim=0) >= 0.6))
+        for values, which in zip(scores, similar, strict=True):
             hits = [bool(r) for r, same in zip(right, which, strict=True) if same]
             expected = sum(hits) / len(hits) if hits else float("nan")
             assert values[row] == pytest.approx(expected, nan_ok=True)
 
 
 @dataclass(frozen=True)
-class _Slopes:
+class _Gradient:
     """The gradient of the explained output."""
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
@@ -162,12 +165,12 @@ class _Slopes:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_what_cannot_be_compared_is_declined(metric: Any) -> None:
-    explainer, linear = Written(torch.ones(2, 3), []), toy_worlds.linear([1.0, 2.0, 3.0])
+def test_regression_units_per_sample_and_missing_data_are_unsupported(metric: Any) -> None:
+    explainer, linear = MapBySign(torch.ones(2, 3), []), toy_worlds.linear([1.0, 2.0, 3.0])
     with pytest.raises(Unsupported, match="a classifier"):
         metric.score(linear.case(linear.explain(explainer), explainer=explainer))
     text = with_model_variants(toy_worlds.text())
     with pytest.raises(Unsupported, match="units of their own"):
-        metric.score(text.case(text.explain(_Slopes()), explainer=_Slopes()))
+        metric.score(text.case(text.explain(_Gradient()), explainer=_Gradient()))
     with pytest.raises(Unsupported, match="the data and the recipe"):
         metric.score(replace(case_of(explainer), variants=None))

@@ -1,4 +1,4 @@
-"""Removal curves read in other ways: by hand, and against all orders tried one by one."""
+"""Normalised removal curves: scores by hand, and bounds against all orders tried one by one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ZERO = Constant(0.0)
 
 def score(metric: Any, attribution: list[float], weight: list[float] = WEIGHT) -> float:
     world = toy_worlds.linear(weight, n=1)
-    found: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
-    return found.item()
+    scores: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
+    return scores.item()
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_the_exact_map_and_its_negative(metric: Any, oracle: float, negative: fl
     assert score(metric, [-w for w in WEIGHT]) == pytest.approx(negative)
 
 
-def test_between_the_bounds() -> None:
+def test_normalised_aopc_between_its_bounds_by_hand() -> None:
     """3 4 2 1: the outputs left sum to 7 + 3 + 1; the best order leaves 10, the worst 20."""
     assert score(metrics.NormalisedAOPC(ZERO), [3, 4, 2, 1]) == pytest.approx(0.9)
 
 
-def test_selectivity_sees_every_unit_and_deletion_its_grid() -> None:
+def test_selectivity_removes_every_unit_and_deletion_its_grid() -> None:
     weight = [1.0] * 9 + [9.0] + [0.0] * 10  # the tenth of twenty removals does half of the work
     attribution = [float(20 - place) for place in range(20)]
     left = [18 - step for step in range(10)] + [0] * 11
@@ -70,7 +70,7 @@ def test_a_mean_drop_does_not_depend_on_the_number_of_steps() -> None:
         assert score(metrics.IROF(ZERO), weight, weight) == pytest.approx(1 / 2)
 
 
-def test_a_ratio_to_nothing_is_no_score() -> None:
+def test_a_ratio_to_an_output_near_zero_is_not_scored() -> None:
     assert isnan(score(metrics.IROF(ZERO), WEIGHT, [-w for w in WEIGHT]))
     assert not isnan(score(metrics.IROF(ZERO), WEIGHT, [4, -4.0 + 1e-3, 0, 0]))
     assert isnan(score(metrics.IROF(Constant(1000.0)), WEIGHT, WEIGHT))
@@ -80,12 +80,12 @@ def test_a_ratio_to_nothing_is_no_score() -> None:
 
 
 @pytest.mark.parametrize("where", ["tabular", "text"])
-def test_the_bounds_are_those_of_all_orders_tried_one_by_one(where: str) -> None:
+def test_exact_bounds_are_those_of_all_orders_tried_one_by_one(where: str) -> None:
     world = toy_worlds.WORLDS[where]()
     attribution = toy_worlds.normal(*world.inputs.x.shape, seed=4)
     attribution = torch.where(world.inputs.units < 0, 0, attribution)
     case = world.case(attribution)
-    found = metrics.NormalisedAOPC(Marginal(2)).score(case)
+    scores = metrics.NormalisedAOPC(Marginal(2)).score(case)
     references = Marginal(2).references(case.inputs, rng=case.rng.child("exact_shapley"))
     pooled = units.pool(attribution, case.inputs.units)
     for row in range(len(world.inputs)):
@@ -108,7 +108,7 @@ def test_the_bounds_are_those_of_all_orders_tried_one_by_one(where: str) -> None
         sums = [left(order) for order in permutations(range(n_units))]
         mine = left(tuple(pooled[row, :n_units].argsort(descending=True).tolist()))
         expected = (max(sums) - mine) / (max(sums) - min(sums))
-        assert found[row].item() == pytest.approx(expected)
+        assert scores[row].item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("where", ["tabular", "text", "series"])
@@ -124,7 +124,7 @@ def test_a_beam_as_wide_as_there_are_coalitions_is_exact(where: str) -> None:
     assert (narrow.highest <= bounds.highest + 1e-12).all()
 
 
-def test_ways_to_one_coalition_share_a_place_in_the_beam() -> None:
+def test_orders_that_lead_to_one_coalition_take_one_place_in_the_beam() -> None:
     """0 1 and 1 0 remove the same: of the two the cheaper stays, and leaves room for another."""
     kept = torch.tensor([[[0, 0, 1], [0, 0, 1], [0, 1, 0]]]).bool()
     best, sums = _best(kept, torch.tensor([[2.0, 1.0, 3.0]]).double(), 2)
@@ -132,16 +132,16 @@ def test_ways_to_one_coalition_share_a_place_in_the_beam() -> None:
     assert best.tolist() == [[[False, False, True], [False, True, False]]]
 
 
-def test_no_map_of_any_model_leaves_the_bounds() -> None:
+def test_normalised_aopc_of_any_map_lies_between_0_and_1() -> None:
     world = toy_worlds.series()
     for seed in range(10):
         case = world.case(toy_worlds.normal(*world.inputs.x.shape, seed=seed))
-        found = metrics.NormalisedAOPC(ZERO).score(case)
-        assert (found >= -1e-12).all()
-        assert (found <= 1 + 1e-12).all()
+        scores = metrics.NormalisedAOPC(ZERO).score(case)
+        assert (scores >= -1e-12).all()
+        assert (scores <= 1 + 1e-12).all()
 
 
-def test_what_they_cost() -> None:
+def test_rows_of_the_curve_metrics_are_those_of_the_closed_form() -> None:
     """Five units: one table for the exact Shapley values and all bounds; one pair of curves."""
     world = toy_worlds.tabular()
     metered = Metered(world.model)
@@ -157,7 +157,7 @@ def test_what_they_cost() -> None:
     assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [2**5 * 2 + curves] * 6
 
 
-def test_too_many_units_are_declined() -> None:
+def test_too_many_units_are_unsupported() -> None:
     world = toy_worlds.series()
     case = world.case(toy_worlds.normal(*world.inputs.x.shape))
     for metric in (
@@ -168,7 +168,7 @@ def test_too_many_units_are_declined() -> None:
             metric.score(case)
 
 
-def test_what_a_beam_costs() -> None:
+def test_rows_of_a_beam_search_are_those_of_the_closed_form() -> None:
     """Five units: 5 single removals, then 2 ways with 4, 3 and 2 units left, for both bounds."""
     world = toy_worlds.tabular()
     metered = Metered(world.model)

@@ -1,4 +1,4 @@
-"""Random sets of removed units: by hand, and at chance."""
+"""Metrics of random sets of removed units: scores by hand, and chance levels in expectation."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def score(
     kind: Kind = "contribution",
 ) -> float:
     world = toy_worlds.linear(weight, n=1)
-    found: Tensor = metric.score(world.case(torch.tensor([attribution]).double(), kind))
-    return found.item()
+    scores: Tensor = metric.score(world.case(torch.tensor([attribution]).double(), kind))
+    return scores.item()
 
 
 @pytest.mark.parametrize("factor", [1.0, 3.0, -0.01])
-def test_one_factor_is_free(factor: float) -> None:
+def test_scaled_infidelity_ignores_a_factor(factor: float) -> None:
     attribution = [factor * w for w in WEIGHT]
     assert score(metrics.InfidelityScaled(ZERO), attribution) == pytest.approx(0, abs=1e-24)
     assert score(metrics.InfidelityScaled(ZERO), [0.0] * 4) == score(
@@ -43,7 +43,7 @@ def test_one_factor_is_free(factor: float) -> None:
     )
 
 
-def test_the_factor_is_the_best_one() -> None:
+def test_scaled_infidelity_uses_the_best_factor() -> None:
     attribution = [1.0, 3.0, -2.0, 0.5]
     best = score(metrics.InfidelityScaled(ZERO), attribution)
     tried = [
@@ -54,7 +54,7 @@ def test_the_factor_is_the_best_one() -> None:
     assert best == pytest.approx(min(tried), rel=1e-3)
 
 
-def test_one_unit_alone_is_fitted_by_hand() -> None:
+def test_scaled_infidelity_of_a_single_unit_by_hand() -> None:
     """One of two units is removed, with equal chance: of drops 3 and 1 the map 1 0 explains 3."""
     draws = 4000
     metric = metrics.InfidelityScaled(ZERO, n_draws=draws, fraction=0.5)
@@ -65,7 +65,7 @@ def test_one_unit_alone_is_fitted_by_hand() -> None:
     assert score(r2, [0.0, 0.0], [3.0, 1.0]) == pytest.approx(1 - 10 / 2, rel=0.05)
 
 
-def test_r_squared_of_the_exact_map_and_of_an_idle_model() -> None:
+def test_r2_of_the_exact_map_and_of_a_constant_model() -> None:
     assert score(metrics.SurrogateR2(ZERO), WEIGHT) == pytest.approx(1)
     assert score(metrics.SurrogateR2(ZERO), WEIGHT, kind="sensitivity") == pytest.approx(1)
     assert isnan(score(metrics.SurrogateR2(ZERO), WEIGHT, [0.0] * 4))
@@ -89,7 +89,7 @@ def test_sensitivity_n_of_the_exact_map_and_its_negative_at_every_size() -> None
         assert isnan(score(metric, [0.0] * 4))
 
 
-def test_a_size_that_takes_everything_is_left_out() -> None:
+def test_sets_of_all_units_are_left_out_of_sensitivity_n() -> None:
     """Of two units 2, 4, 6 and 8 tenths are 1, 1, 1 and 2."""
     assert score(metrics.SensitivityN(ZERO), [3.0, 1.0], [3.0, 1.0]) == pytest.approx(1)
 
@@ -127,11 +127,11 @@ def test_random_maps_score_at_chance() -> None:
     case = world.case(toy_worlds.normal(n, 8, seed=11))
     left, r2 = by_chance()
     for kind, expected in ((metrics.InfidelityScaled, left), (metrics.SurrogateR2, r2)):
-        found = kind(ZERO, draws, 0.25).score(case)
-        assert found.mean().item() == pytest.approx(expected, abs=4 * found.std().item() / n**0.5)
+        scores = kind(ZERO, draws, 0.25).score(case)
+        assert scores.mean().item() == pytest.approx(expected, abs=4 * scores.std().item() / n**0.5)
 
 
-def test_what_they_cost() -> None:
+def test_rows_of_random_sets_are_those_of_the_closed_form() -> None:
     world = toy_worlds.tabular()
     metered = Metered(world.model)
     case = toy_worlds.World(metered, world.inputs, world.targets).case(  # type: ignore[arg-type]

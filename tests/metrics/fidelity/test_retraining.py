@@ -1,4 +1,4 @@
-"""Retrained models, on a task with one informative column of four, where the losses are known."""
+"""Metrics that retrain, on a task with one informative column of four, where losses are known."""
 
 from __future__ import annotations
 
@@ -44,17 +44,22 @@ NAMES = ("label_randomisation", "model_agreement", "roar", "kar")
 
 
 @dataclass(frozen=True)
-class Column:
-    """All attribution on one column, with less and less on the others; counts the rows it saw."""
+class Ranked:
+    """The columns ranked in a fixed order, whatever is explained; keeps what it was asked for.
+
+    Attributes:
+        order: the columns, the most important first.
+        calls: the number of samples and the targets of each call.
+    """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "control"
     order: tuple[int, ...] = (0, 1, 2, 3)
     sign: float = 1.0
-    seen: list[tuple[int, Tensor]] = field(default_factory=list, compare=False)
+    calls: list[tuple[int, Tensor]] = field(default_factory=list, compare=False)
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        self.seen.append((len(inputs), targets))
+        self.calls.append((len(inputs), targets))
         worth = torch.zeros(4, dtype=torch.float64)
         worth[list(self.order)] = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
         return Explanation((self.sign * worth).expand(len(inputs), 4))
@@ -69,7 +74,7 @@ def one_column() -> Bundle:
 
 
 @cache
-def bench_on(made: Callable[[], Bundle] = one_column) -> EvaluationContext:
+def context_of(made: Callable[[], Bundle] = one_column) -> EvaluationContext:
     bundle, folder = made(), Path(mkdtemp())
     explained = trained(RECIPE, {}, bundle, seed=0, folder=folder, on_epoch=ignore)
     variants = TrainedVariants(
@@ -98,12 +103,13 @@ def bench_on(made: Callable[[], Bundle] = one_column) -> EvaluationContext:
     )
 
 
-def judged(
-    explainer: Any, *names: str, bench: EvaluationContext | None = None
+def scores_of(
+    explainer: Any, *names: str, context: EvaluationContext | None = None
 ) -> dict[str, Scores]:
-    judges = [ConfiguredMetric(name, component("metric", name)) for name in names]
-    judges = [ConfiguredMetric(j.name, against_zero(j.metric)) for j in judges]
-    return dict(evaluate(bench or bench_on(), ConfiguredExplainer("it", explainer), judges).scores)
+    """Name of a metric -> its scores of the explainer, measured against a baseline of 0."""
+    metrics = [ConfiguredMetric(n, against_zero(component("metric", n))) for n in names]
+    configured = ConfiguredExplainer("explainer", explainer)
+    return dict(evaluate(context or context_of(), configured, metrics).scores)
 
 
 def against_zero(metric: Any) -> Any:
@@ -115,63 +121,65 @@ def against_zero(metric: Any) -> Any:
 
 def test_without_the_informative_column_nothing_can_be_learned() -> None:
     """10, 30 and 50 % of four columns are 1, 2 and 2: column 0 goes, or stays, in all three."""
-    right = judged(Column((0, 1, 2, 3)), "roar", "kar")
+    right = scores_of(Ranked((0, 1, 2, 3)), "roar", "kar")
     assert right["roar"].values.mean().item() == pytest.approx(math.log(2), abs=0.06)
     assert right["kar"].values.mean().item() == pytest.approx(0, abs=0.06)
-    wrong = judged(Column((3, 2, 1, 0)), "roar", "kar")
+    wrong = scores_of(Ranked((3, 2, 1, 0)), "roar", "kar")
     assert wrong["roar"].values.mean().item() == pytest.approx(0, abs=0.06)
     assert wrong["kar"].values.mean().item() == pytest.approx(math.log(2), abs=0.06)
 
 
 def test_the_right_column_beats_a_random_one_beats_the_wrong_one() -> None:
-    found = [
-        judged(explainer, "roar", "kar")
+    results = [
+        scores_of(explainer, "roar", "kar")
         for explainer in (
-            Column((0, 1, 2, 3)),
+            Ranked((0, 1, 2, 3)),
             component("explainer", "random"),
-            Column((3, 2, 1, 0)),
+            Ranked((3, 2, 1, 0)),
         )
     ]
-    roar = [scores["roar"].values.mean().item() for scores in found]
-    kar = [scores["kar"].values.mean().item() for scores in found]
+    roar = [scores["roar"].values.mean().item() for scores in results]
+    kar = [scores["kar"].values.mean().item() for scores in results]
     assert roar[0] > roar[1] + 0.05 > roar[2] + 0.1
     assert kar[0] < kar[1] - 0.05 < kar[2] - 0.1
 
 
-def test_magnitudes_rank() -> None:
-    plus, minus = (judged(Column(sign=sign), "roar", "kar") for sign in (1.0, -2.0))
+def test_units_are_ranked_by_magnitude() -> None:
+    plus, minus = (scores_of(Ranked(sign=sign), "roar", "kar") for sign in (1.0, -2.0))
     for name in ("roar", "kar"):
         assert torch.equal(plus[name].values, minus[name].values)
 
 
-def test_the_training_part_is_explained_once_with_its_own_targets() -> None:
-    explainer, bench = Column(), bench_on()
-    judged(explainer, "roar", "kar")
-    assert bench.variants is not None
-    _, train, _ = bench.variants.split("train")
-    _, valid, _ = bench.variants.split("valid")
-    _, test, _ = bench.variants.split("test")
-    rows = sum(n for n, _ in explainer.seen[1:])  # the first call warms up
+def test_the_training_part_is_explained_once_for_its_own_targets() -> None:
+    explainer, context = Ranked(), context_of()
+    scores_of(explainer, "roar", "kar")
+    assert context.variants is not None
+    _, train, _ = context.variants.split("train")
+    _, valid, _ = context.variants.split("valid")
+    _, test, _ = context.variants.split("test")
+    rows = sum(n for n, _ in explainer.calls[1:])  # the first call warms up
     assert rows == len(train) + len(valid) + len(test)
-    met = torch.cat([targets for _, targets in explainer.seen[1:]])
-    assert torch.equal(met[64 : 64 + len(train)], train), "after the first batch of the test part"
+    explained = torch.cat([targets for _, targets in explainer.calls[1:]])
+    assert torch.equal(explained[64 : 64 + len(train)], train), (
+        "after the first batch of the test part"
+    )
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_the_loss_by_hand(keep: bool) -> None:
-    """A second way: explained, zeroed, trained and measured sample by sample."""
-    bench = bench_on()
-    variants, metric = bench.variants, "kar" if keep else "roar"
+def test_a_reference_implementation_of_the_loss_agrees(keep: bool) -> None:
+    """Explained, zeroed, trained and measured sample by sample."""
+    context = context_of()
+    variants, metric = context.variants, "kar" if keep else "roar"
     assert variants is not None
     explainer = Saliency()
-    found = judged(explainer, metric)[metric].values
-    expected = torch.zeros(len(found), dtype=torch.float64)
+    scores = scores_of(explainer, metric)[metric].values
+    expected = torch.zeros(len(scores), dtype=torch.float64)
     for count in (1, 2, 2):
         parts = []
         for name in ("train", "valid", "test"):
             inputs, targets, labels = variants.split(name)
             rng = Seeds(0).stream("explain", samples=inputs.index)
-            maps = explainer.explain(bench.model, inputs, targets, rng=rng).attribution.abs()
+            maps = explainer.explain(context.model, inputs, targets, rng=rng).attribution.abs()
             x = inputs.x.clone()
             for row, values in zip(x, maps, strict=True):
                 order = values.argsort(descending=True)
@@ -180,14 +188,14 @@ def test_the_loss_by_hand(keep: bool) -> None:
         model = variants.degraded(parts[0], parts[1])
         outputs = model.outputs(inputs.with_x(parts[2])).double()
         expected += functional.cross_entropy(outputs, labels, reduction="none") / 3
-    whole = bench.model.outputs(inputs).double()
+    whole = context.model.outputs(inputs).double()
     expected -= functional.cross_entropy(whole, labels, reduction="none")
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(scores, expected)
 
 
-def test_absent_units_get_the_mean_of_the_stand_ins() -> None:
-    bench = bench_on()
-    inputs = bench.inputs.take(torch.arange(3))
+def test_absent_units_get_the_mean_of_the_references() -> None:
+    context = context_of()
+    inputs = context.inputs.take(torch.arange(3))
     rng = Seeds(0).stream("any", samples=inputs.index)
     probe = RetrainedLoss(component("metric", "roar").baseline, (0.5,))
     maps = torch.tensor([4.0, -3.0, 2.0, 1.0]).expand(3, 4)
@@ -212,8 +220,8 @@ class Conditional:
         raise AssertionError("an imputer is asked for what depends on the kept units")
 
 
-def test_an_imputer_is_asked_with_what_is_kept() -> None:
-    inputs = bench_on().inputs.take(torch.arange(3))
+def test_an_imputer_is_given_what_is_kept() -> None:
+    inputs = context_of().inputs.take(torch.arange(3))
     rng = Seeds(0).stream("any", samples=inputs.index)
     probe = RetrainedLoss(Conditional(), (0.25,))
     x = probe._degraded(inputs, torch.tensor([1.0, 0, 0, 9.0]).expand(3, 4), 0.25, rng)
@@ -225,39 +233,41 @@ def test_an_imputer_is_asked_with_what_is_kept() -> None:
 
 
 def test_a_map_that_ignores_the_model_agrees_with_every_model() -> None:
-    found = judged(InputMagnitude(), "label_randomisation", "model_agreement")
-    for scores in found.values():
+    by_metric = scores_of(InputMagnitude(), "label_randomisation", "model_agreement")
+    for scores in by_metric.values():
         torch.testing.assert_close(scores.values, torch.ones_like(scores.values))
 
 
 def test_models_of_one_clear_task_agree_and_shuffled_labels_do_not() -> None:
     gradient = component("explainer", "gradient")
-    found = judged(gradient, "label_randomisation", "model_agreement", bench=bench_on(two_classes))
-    agreement = found["model_agreement"].values.mean().item()
-    shuffled = judged(
-        component("explainer", "saliency"), "label_randomisation", bench=bench_on(two_classes)
+    by_metric = scores_of(
+        gradient, "label_randomisation", "model_agreement", context=context_of(two_classes)
+    )
+    agreement = by_metric["model_agreement"].values.mean().item()
+    shuffled = scores_of(
+        component("explainer", "saliency"), "label_randomisation", context=context_of(two_classes)
     )
     assert agreement > 0.6
     assert shuffled["label_randomisation"].values.mean().item() < agreement - 0.2
 
 
-def test_similarities_by_scipy() -> None:
-    bench, gradient = bench_on(), component("explainer", "gradient")
-    assert bench.variants is not None
-    found = judged(gradient, "label_randomisation", "model_agreement")
-    rng = Seeds(0).stream("explain", samples=bench.inputs.index)
+def test_similarities_are_those_of_scipy() -> None:
+    context, gradient = context_of(), component("explainer", "gradient")
+    assert context.variants is not None
+    by_metric = scores_of(gradient, "label_randomisation", "model_agreement")
+    rng = Seeds(0).stream("explain", samples=context.inputs.index)
 
     def maps(model: Model) -> Tensor:
-        made: Tensor = gradient.explain(model, bench.inputs, bench.targets, rng=rng).attribution
+        made: Tensor = gradient.explain(model, context.inputs, context.targets, rng=rng).attribution
         return made
 
-    own, shuffled = maps(bench.model), maps(bench.variants.mislabelled())
-    others = [maps(bench.variants.retrained(member)) for member in (1, 2, 3)]
+    own, shuffled = maps(context.model), maps(context.variants.mislabelled())
+    others = [maps(context.variants.retrained(member)) for member in (1, 2, 3)]
     for row in range(8):
         expected = scipy.stats.spearmanr(own[row].abs(), shuffled[row].abs()).statistic
-        assert found["label_randomisation"].values[row].item() == pytest.approx(expected)
+        assert by_metric["label_randomisation"].values[row].item() == pytest.approx(expected)
         three = [scipy.stats.spearmanr(own[row], other[row]).statistic for other in others]
-        assert found["model_agreement"].values[row].item() == pytest.approx(sum(three) / 3)
+        assert by_metric["model_agreement"].values[row].item() == pytest.approx(sum(three) / 3)
 
 
 # Form
@@ -265,24 +275,28 @@ def test_similarities_by_scipy() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_the_same_in_every_batch(name: str) -> None:
-    bench = replace(bench_on(), shared={})
+    context = replace(context_of(), shared={})
     gradient = component("explainer", "gradient")
-    whole = judged(gradient, name, bench=bench)[name].values
-    parts = judged(gradient, name, bench=replace(bench, batch_size=7, shared={}))[name].values
+    whole = scores_of(gradient, name, context=context)[name].values
+    parts = scores_of(gradient, name, context=replace(context, batch_size=7, shared={}))[
+        name
+    ].values
     torch.testing.assert_close(whole, parts, rtol=1e-6, atol=1e-6)
     assert whole.dtype == torch.float64
     assert len(whole) == 100
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_a_lab_there_is_nothing_to_retrain(name: str) -> None:
+def test_without_data_and_recipe_retraining_is_unsupported(name: str) -> None:
     world = toy_worlds.tabular()
     explainer: Explainer = component("explainer", "saliency")
     with pytest.raises(Unsupported, match="the data and the recipe"):
         component("metric", name).score(world.case(world.explain(explainer), explainer=explainer))
 
 
-def test_without_labels_there_is_no_loss() -> None:
-    found = judged(Saliency(), "roar", bench=replace(bench_on(), labels=None, strict=False))
-    assert found["roar"].outcome.status == "skipped"
-    assert "labels" in found["roar"].outcome.reason
+def test_without_labels_retraining_is_unsupported() -> None:
+    by_metric = scores_of(
+        Saliency(), "roar", context=replace(context_of(), labels=None, strict=False)
+    )
+    assert by_metric["roar"].outcome.status == "skipped"
+    assert "labels" in by_metric["roar"].outcome.reason

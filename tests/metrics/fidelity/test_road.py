@@ -1,4 +1,4 @@
-"""ROAD: worked out by hand, against a slow twin, and in any batch."""
+"""ROAD: accuracies by hand, a reference implementation, and the same bits in any batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def peak(n: int = 1) -> toy_worlds.World:
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
-def test_every_order_of_four_steps(order: tuple[int, ...]) -> None:
+def test_accuracy_for_every_order_of_four_steps_by_hand(order: tuple[int, ...]) -> None:
     """Right as long as the peak is there: removed first, 0 of 3; second, 1; third, 2; last, all.
 
     At the third quarter one step is left and fills the series.
@@ -44,11 +44,11 @@ def test_every_order_of_four_steps(order: tuple[int, ...]) -> None:
     world = peak()
     attribution = torch.empty(4).double()
     attribution[list(order)] = torch.tensor([4.0, 3.0, 2.0, 1.0]).double()
-    found = Road(noise=0.0, fractions=QUARTERS).score(world.case(attribution.view(1, 1, 4)))
-    assert found.tolist() == pytest.approx([order.index(2) / 3])
+    scores = Road(noise=0.0, fractions=QUARTERS).score(world.case(attribution.view(1, 1, 4)))
+    assert scores.tolist() == pytest.approx([order.index(2) / 3])
 
 
-def test_the_true_label_is_what_counts() -> None:
+def test_accuracy_is_that_of_the_true_label() -> None:
     world = peak()
     case = replace(world.case(world.inputs.x), labels=torch.tensor([0]))
     assert Road(0.0, QUARTERS).score(case).tolist() == [1.0], "wrong at x, right without the peak"
@@ -58,19 +58,19 @@ def test_a_random_map_scores_at_chance() -> None:
     """The peak's place in the order is uniform: (0 + 1 + 2 + 3) / 3 / 4."""
     n = 3000
     world = peak(n)
-    found = Road(0.0, QUARTERS).score(world.case(toy_worlds.normal(n, 1, 4, seed=3)))
-    error = found.std().item() / n**0.5
-    assert found.mean().item() == pytest.approx(0.5, abs=4 * error)
+    scores = Road(0.0, QUARTERS).score(world.case(toy_worlds.normal(n, 1, 4, seed=3)))
+    error = scores.std().item() / n**0.5
+    assert scores.mean().item() == pytest.approx(0.5, abs=4 * error)
     flat = Road(0.0, QUARTERS).score(world.case(torch.zeros(n, 1, 4).double()))
     assert flat.mean().item() == pytest.approx(0.5, abs=4 * error), "ties are shuffled"
 
 
-def test_a_slow_twin_agrees() -> None:
+def test_a_reference_implementation_agrees() -> None:
     """One sample, one fraction and one channel at a time."""
     world = toy_worlds.image()
     attribution = world.explain(InputMagnitude())
     case = world.case(attribution)
-    found = Road(noise=0.5, fractions=(0.2, 0.6)).score(case)
+    scores = Road(noise=0.5, fractions=(0.2, 0.6)).score(case)
     scale = world.inputs.domain.scale
     noise = case.rng.child("road").child("noisy_linear").normal(1, 3, 8, 8)[:, 0]
     for b in range(len(world.inputs)):
@@ -88,11 +88,11 @@ def test_a_slow_twin_agrees() -> None:
                 point[channel] = torch.where(gone, moved, point[channel])
             said = world.model.outputs(world.inputs.take(torch.tensor([b])).with_x(point[None]))
             right.append(float(said.argmax() == world.targets[b]))
-        assert found[b].item() == sum(right) / 2
+        assert scores[b].item() == sum(right) / 2
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
-def test_batches_change_nothing(batch_size: int) -> None:
+def test_road_does_not_depend_on_the_batch_size(batch_size: int) -> None:
     """D02 scored the first batch only."""
     world = toy_worlds.image()
 
@@ -106,9 +106,9 @@ def test_batches_change_nothing(batch_size: int) -> None:
             batch_size=size,
             strict=True,
         )
-        judges = [ConfiguredMetric("road", Road(noise=0.5))]
+        metrics = [ConfiguredMetric("road", Road(noise=0.5))]
         return (
-            evaluate(bench, ConfiguredExplainer("map", InputMagnitude()), judges)
+            evaluate(bench, ConfiguredExplainer("map", InputMagnitude()), metrics)
             .scores["road"]
             .values
         )
@@ -118,7 +118,7 @@ def test_batches_change_nothing(batch_size: int) -> None:
     assert torch.equal(scores(batch_size), whole)
 
 
-def test_what_it_needs() -> None:
+def test_road_needs_images_or_series_a_classifier_and_labels() -> None:
     image, table = toy_worlds.image(), toy_worlds.tabular()
     case: Case = replace(image.case(image.inputs.x), labels=None)
     with pytest.raises(Unsupported, match="true labels"):
@@ -130,7 +130,7 @@ def test_what_it_needs() -> None:
         Road().score(one.case(one.inputs.x))
 
 
-def test_rows_are_one_per_fraction() -> None:
+def test_road_costs_one_row_per_fraction() -> None:
     world = toy_worlds.image()
     metered = Metered(world.model)
     Road().score(replace(world.case(world.inputs.x), model=metered))

@@ -1,4 +1,4 @@
-"""Single removals: answers worked out by hand, and the same numbers from SciPy, one by one."""
+"""Metrics of single removals: numbers by hand, and SciPy's correlations sample by sample."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ CORRELATIONS = [
 
 def score(metric: Any, attribution: list[float], weight: list[float] = WEIGHT) -> float:
     world = toy_worlds.linear(weight, n=1)
-    found: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
-    return found.item()
+    scores: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
+    return scores.item()
 
 
 @pytest.mark.parametrize(
@@ -54,19 +54,21 @@ def score(metric: Any, attribution: list[float], weight: list[float] = WEIGHT) -
         (metrics.CompletenessGap(Constant(0.5)), [4, 3, 2, 1], 1),  # the drop is 5 only
     ],
 )
-def test_by_hand(metric: Any, attribution: list[float], expected: float) -> None:
+def test_single_unit_metrics_by_hand(
+    metric: Any, attribution: list[float], expected: float
+) -> None:
     assert score(metric, attribution) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", [*CORRELATIONS, metrics.Monotonicity(ZERO)], ids=str)
-def test_the_exact_map_scores_one_and_an_idle_model_nothing(metric: Any) -> None:
+def test_the_exact_map_scores_1_and_a_constant_model_is_not_scored(metric: Any) -> None:
     assert score(metric, WEIGHT) == pytest.approx(1)
     assert isnan(score(metric, WEIGHT, weight=[0.0] * 4))
 
 
 @pytest.mark.parametrize("metric", CORRELATIONS, ids=str)
 @pytest.mark.parametrize("value", [0.0, 0.7])
-def test_a_map_that_is_the_same_everywhere_has_no_correlation(metric: Any, value: float) -> None:
+def test_a_uniform_map_is_not_scored(metric: Any, value: float) -> None:
     assert isnan(score(metric, [value] * 4))
 
 
@@ -81,42 +83,42 @@ def test_a_map_that_is_the_same_everywhere_has_no_correlation(metric: Any, value
         ([4, -3, 1e-3, 0], 1 / 4),
     ],
 )
-def test_what_is_called_irrelevant(attribution: list[float], expected: float) -> None:
+def test_non_sensitivity_by_hand(attribution: list[float], expected: float) -> None:
     metric = metrics.NonSensitivity(ZERO)
     assert score(metric, attribution, weight=[4, 3, 0, 0]) == expected
 
 
-def test_a_wrong_sign_is_no_irrelevance_but_a_unit_at_its_reference_is() -> None:
+def test_non_sensitivity_ignores_signs_and_takes_a_unit_at_its_reference_for_irrelevant() -> None:
     assert score(metrics.NonSensitivity(Constant(1.0)), [4, 3, 2, 1]) == 1
 
 
-def test_a_right_map_names_no_wrong_unit_and_a_random_one_half() -> None:
+def test_non_sensitivity_of_a_random_map_is_one_half() -> None:
     weight = torch.tensor([4.0, 3, 2, 1, 0, 0, 0, 0]).double()
     world = toy_worlds.linear(weight.tolist(), n=100)
     order = toy_worlds.normal(100, 8, seed=1).argsort(1)
-    found = [
+    scores = [
         metrics.NonSensitivity(ZERO).score(world.case(weight[index])).mean()
         for index in (torch.arange(8).expand(100, 8), order)
     ]
-    assert found[0] == 0
-    assert found[1] == pytest.approx(1 / 2, abs=0.07)  # four of eight, each wrong half of the time
+    assert scores[0] == 0
+    assert scores[1] == pytest.approx(1 / 2, abs=0.07)  # four of eight, each wrong half of the time
 
 
-def test_groups_of_units_share_their_change() -> None:
+def test_groups_of_units_spread_their_change_evenly() -> None:
     """Seven equal units in five steps are put back as 1 1 2 1 2: every unit changes as much."""
     metric = metrics.Monotonicity(ZERO, max_steps=5)
     assert score(metric, [7, 6, 5, 4, 3, 2, 1], weight=[1.0] * 7) == 1
     assert isnan(score(metric, [1.0], weight=[2.0])), "one step has none before it"
 
 
-def test_a_gap_needs_contributions_and_a_drop() -> None:
+def test_the_completeness_gap_needs_contributions_and_a_drop() -> None:
     world = toy_worlds.linear(WEIGHT)
     with pytest.raises(Unsupported, match="sensitivity"):
         metrics.CompletenessGap(ZERO).score(world.case(torch.ones(3, 4), "sensitivity"))
     assert isnan(score(metrics.CompletenessGap(Constant(1.0)), WEIGHT))
 
 
-# A second time, one sample and one unit after the other
+# Reference implementation: one sample and one unit after the other
 
 
 def singles(case: Case, row: int) -> tuple[list[float], list[float], list[float]]:
@@ -163,7 +165,7 @@ def test_many_units_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.equal(metrics.TauLOO(ZERO).score(case), whole)
 
 
-def test_what_they_cost() -> None:
+def test_rows_of_single_unit_metrics_are_those_of_the_closed_form() -> None:
     """All that read single removals share one measurement, for every explainer."""
     world = toy_worlds.tabular()  # five units
     metered = Metered(world.model)

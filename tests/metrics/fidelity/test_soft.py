@@ -1,4 +1,4 @@
-"""Fidelity by degrees: soft removal, fading inputs, noise; by hand and a second time."""
+"""Soft removal, fading inputs and noise on units: by hand, and reference implementations."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class TwoClasses(nn.Module):
 def score(metric: Any, attribution: list[float], weight: list[float] = WEIGHT) -> float:
     """Of a linear regressor at x = 1."""
     world = toy_worlds.linear(weight, n=1)
-    found: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
-    return found.item()
+    scores: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
+    return scores.item()
 
 
 def class_score(metric: Any, attribution: list[float], weight: list[float]) -> float:
@@ -45,8 +45,8 @@ def class_score(metric: Any, attribution: list[float], weight: list[float]) -> f
     x = torch.ones(1, len(weight)).double()
     world = toy_worlds.world(TwoClasses(weight), x, torch.arange(len(weight)), x)
     world = toy_worlds.World(world.model, world.inputs, torch.zeros(1, dtype=torch.long))
-    found: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
-    return found.item()
+    scores: Tensor = metric.score(world.case(torch.tensor([attribution]).double()))
+    return scores.item()
 
 
 def sigmoid(logit: float) -> float:
@@ -56,33 +56,33 @@ def sigmoid(logit: float) -> float:
 # Soft removal
 
 
-def test_two_units_leave_nothing_to_chance() -> None:
+def test_soft_removal_of_two_units_is_deterministic() -> None:
     """The higher one is always chosen, the lower one never."""
     for attribution, drop in (([5.0, -1.0], 3.0), ([-1.0, 5.0], 1.0)):
         assert score(soft.SoftComprehensiveness(ZERO), attribution, [3.0, 1.0]) == drop
         assert score(soft.SoftSufficiency(ZERO), attribution, [3.0, 1.0]) == 4 - drop
 
 
-def test_soft_removal_of_a_linear_model_in_expectation() -> None:
+def test_soft_removal_of_a_linear_model_has_its_expectation() -> None:
     """Chances 1, 2/3, 1/3 and 0 of dropping 4, 3, 2 and 1; the same of keeping them."""
     mean = 4 + 3 * 2 / 3 + 2 / 3
     spread = 3 * sqrt((9 + 4) * 2 / 9 / 4000)
-    found = score(soft.SoftComprehensiveness(ZERO, 4000), WEIGHT)
-    assert found == pytest.approx(mean, abs=spread)
-    assert score(soft.SoftSufficiency(ZERO, 4000), WEIGHT) == pytest.approx(10 - found)
+    scores = score(soft.SoftComprehensiveness(ZERO, 4000), WEIGHT)
+    assert scores == pytest.approx(mean, abs=spread)
+    assert score(soft.SoftSufficiency(ZERO, 4000), WEIGHT) == pytest.approx(10 - scores)
 
 
 @pytest.mark.parametrize("kind", [soft.SoftComprehensiveness, soft.SoftSufficiency])
-def test_a_map_without_differences_has_no_chances(kind: Any) -> None:
+def test_soft_removal_of_a_uniform_map_is_not_scored(kind: Any) -> None:
     assert isnan(score(kind(ZERO), [0.0] * 4))
     assert isnan(score(kind(ZERO), [2.0] * 4))
 
 
-def test_soft_removal_a_second_time() -> None:
+def test_a_reference_implementation_of_soft_removal_agrees() -> None:
     world = toy_worlds.text()
     attribution = torch.where(world.inputs.units < 0, 0, toy_worlds.normal(4, 6, 4, seed=3).abs())
     case = world.case(attribution)
-    found = soft.SoftComprehensiveness(ZERO, 5).score(case)
+    scores = soft.SoftComprehensiveness(ZERO, 5).score(case)
     pooled = units.pool(attribution, world.inputs.units)
     draws = case.rng.child("soft").uniform(5, 6)
     for row, n_units in enumerate([6, 3, 4, 5]):
@@ -97,7 +97,7 @@ def test_soft_removal_a_second_time() -> None:
                 if draw[unit] < chance[unit]:
                     x[0, unit] = 0
             drops.append(at_x - world.model.target_output(part.with_x(x), target).item())
-        assert found[row].item() == pytest.approx(sum(drops) / 5)
+        assert scores[row].item() == pytest.approx(sum(drops) / 5)
 
 
 # Fading
@@ -113,7 +113,7 @@ def test_fading_by_hand() -> None:
     assert class_score(soft.AverageGain(ZERO), attribution, weight) == 0
 
 
-def test_a_map_that_hides_what_speaks_against_the_class() -> None:
+def test_fading_units_against_the_class_raises_its_probability() -> None:
     weight, attribution = [2.0, -2.0], [1.0, 0.1]
     assert class_score(soft.AverageDrop(ZERO), attribution, weight) == 0
     assert class_score(soft.AverageIncrease(ZERO), attribution, weight) == 1
@@ -122,26 +122,26 @@ def test_a_map_that_hides_what_speaks_against_the_class() -> None:
 
 
 def test_units_fade_to_the_baseline() -> None:
-    """The second unit goes from 1 to 5, which the class likes."""
+    """The second unit goes from 1 to 5, which raises the probability."""
     gain = class_score(soft.AverageGain(Constant(5.0)), [2.0, 1.0], [1.0, 0.5])
     assert gain == pytest.approx((sigmoid(3.5) - sigmoid(1.5)) / (1 - sigmoid(1.5)))
 
 
 @pytest.mark.parametrize("kind", [soft.AverageDrop, soft.AverageIncrease, soft.AverageGain])
-def test_fading_needs_differences_and_a_class(kind: Any) -> None:
+def test_fading_is_not_scored_for_one_magnitude_and_needs_a_classifier(kind: Any) -> None:
     assert isnan(class_score(kind(ZERO), [0.0, 0.0], [1.0, 2.0]))
     assert isnan(class_score(kind(ZERO), [1.0, -1.0], [1.0, 2.0])), "one magnitude"
     with pytest.raises(Unsupported, match="classifier"):
         score(kind(ZERO), WEIGHT)
 
 
-def test_a_sure_class_has_nothing_to_gain() -> None:
+def test_the_gain_is_not_scored_where_the_probability_is_1() -> None:
     assert isnan(class_score(soft.AverageGain(ZERO), [1.0, 2.0], [300.0, 300.0]))
     assert class_score(soft.AverageIncrease(ZERO), [1.0, 2.0], [300.0, 300.0]) == 0
 
 
-def test_right_maps_fade_less_than_random_and_negative_information() -> None:
-    """Only the first two of eight units speak for the class: the map that knows loses nothing."""
+def test_the_map_of_the_units_for_the_class_beats_that_of_all_others() -> None:
+    """Only the first two of eight units raise the probability: the map of them loses nothing."""
     weight = [2.0, 1.0, -0.5, -0.5, -0.5, 0.0, 0.0, 0.0]
     right = [abs(w) if w > 0 else 0.0 for w in weight]
     wrong = [0.0 if w > 0 else 1.0 for w in weight]
@@ -153,7 +153,7 @@ def test_right_maps_fade_less_than_random_and_negative_information() -> None:
 # Noise
 
 
-def test_noise_on_a_linear_model_in_expectation() -> None:
+def test_noise_on_a_linear_model_has_its_expectation() -> None:
     """Four units: the top 5 to 25 % are one. Mean size of a normal: sqrt(2 / pi) of its spread."""
     draws = 1000
     scale = toy_worlds.linear(WEIGHT).inputs.domain.scale
@@ -164,14 +164,14 @@ def test_noise_on_a_linear_model_in_expectation() -> None:
         assert score(metric, WEIGHT) == pytest.approx(expected, abs=4 * size / draws**0.5)
 
 
-def test_without_noise_or_weight_nothing_moves() -> None:
+def test_without_noise_or_weight_nothing_changes() -> None:
     assert score(noise.PGI(sigma=0.0), WEIGHT) == 0
     assert score(noise.PGI(), [0.0, 0, 0, 1], [1.0, 1, 1, 0]) == 0
     assert score(noise.PGU(), [1.0, 0, 0, 0], [1.0, 0, 0, 0]) == 0
 
 
 @pytest.mark.parametrize("top", [[1, 2, 3, 4, 5], [1, 1, 2, 2, 2]], ids=["20", "8"])
-def test_noise_a_second_time(top: list[int]) -> None:
+def test_a_reference_implementation_of_noise_agrees(top: list[int]) -> None:
     """5, 10, 15, 20 and 25 % of twenty units, and of eight."""
     n_units = 4 * top[-1]
     weight = toy_worlds.normal(n_units, seed=5)
@@ -188,7 +188,7 @@ def test_noise_a_second_time(top: list[int]) -> None:
         assert noise.PGU().score(case)[row].item() == pytest.approx(sum(of_rest) / 5)
 
 
-def test_what_they_cost() -> None:
+def test_rows_of_soft_metrics_are_those_of_the_closed_form() -> None:
     world = toy_worlds.tabular()  # five units: the top 5 to 20 % are one, 25 % are two
     metered = Metered(world.model)
     case = toy_worlds.World(metered, world.inputs, world.targets).case(  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Removal curves: the grid, the orders, the values and the price."""
+"""The probe of removal curves: its grid, its orders, its values and its rows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_area_does_not_depend_on_the_number_of_steps() -> None:
 
 
 @pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
-def test_turning_the_sign_swaps_the_curves_to_the_last_bit(where: str) -> None:
+def test_the_negative_of_a_map_has_the_curves_swapped_to_the_last_bit(where: str) -> None:
     world = toy_worlds.WORLDS[where]()
     attribution = signed(world)
     probe = RemovalCurves(Marginal(3))
@@ -76,7 +76,7 @@ def test_turning_the_sign_swaps_the_curves_to_the_last_bit(where: str) -> None:
     assert torch.equal(one.least_first, other.most_first)
 
 
-def test_ties_fall_alike_at_both_ends() -> None:
+def test_ties_are_broken_alike_at_both_ends() -> None:
     world = toy_worlds.tabular()
     curves = RemovalCurves(Marginal(2)).measure(world.case(torch.zeros_like(world.inputs.x)))
     assert torch.equal(curves.most_first, curves.least_first)
@@ -102,7 +102,7 @@ def test_rows_are_those_of_the_closed_form(where: str, n_references: int) -> Non
     assert metered.usage.rows.forward == len(world.inputs) * per_sample
 
 
-def test_no_coalition_is_valued_twice() -> None:
+def test_no_coalition_is_evaluated_twice() -> None:
     """Five units: ends, and one to four removed from either end, with one reference: 10 rows."""
     world = toy_worlds.tabular().take(torch.tensor([0]))
     metered = Metered(world.model)
@@ -110,7 +110,7 @@ def test_no_coalition_is_valued_twice() -> None:
     assert metered.usage.rows.forward == 10
 
 
-def test_shorter_samples_of_a_padded_batch_are_removed_whole() -> None:
+def test_all_units_of_shorter_samples_are_removed() -> None:
     world = toy_worlds.text()
     case = world.case(signed(world))
     curves = RemovalCurves(Constant()).measure(case)

@@ -1,4 +1,4 @@
-"""Random sets, neighbours and exact Shapley values."""
+"""The probes of random sets, neighbours and exact Shapley values: values by hand, and rows."""
 
 from __future__ import annotations
 
@@ -93,19 +93,19 @@ def test_the_first_coalitions_are_those_of_the_first_units() -> None:
 def test_exact_shapley_of_a_linear_model() -> None:
     """`w (x - mean reference)`, for the references are averaged."""
     world = toy_worlds.linear([4.0, -3.0, 2.0, 0.0], x=toy_worlds.normal(5, 4))
-    found = ExactShapley(Marginal(7)).measure(world.case(some(world)))
+    shapley = ExactShapley(Marginal(7)).measure(world.case(some(world)))
     weight = torch.tensor([4.0, -3.0, 2.0, 0.0])
-    assert found.difference_from_reference is not None
-    torch.testing.assert_close(found.values, weight * found.difference_from_reference)
-    assert (found.values[:, 3] == 0).all(), "a dummy gets exactly 0"
+    assert shapley.difference_from_reference is not None
+    torch.testing.assert_close(shapley.values, weight * shapley.difference_from_reference)
+    assert (shapley.values[:, 3] == 0).all(), "a dummy gets exactly 0"
 
 
 @pytest.mark.parametrize("where", ["tabular", "text", "series", "gates"])
-def test_exact_shapley_adds_up_and_costs_what_it_says(where: str) -> None:
+def test_exact_shapley_values_add_up_and_cost_the_closed_form(where: str) -> None:
     world = toy_worlds.WORLDS[where]()
     metered = Metered(world.model)
     probe = ExactShapley(Constant(0.3))
-    found = probe.measure(replace(world.case(some(world)), model=metered))
+    shapley = probe.measure(replace(world.case(some(world)), model=metered))
     n_units = units.width(world.inputs.units)
     assert metered.usage.rows.forward == len(world.inputs) * 2**n_units
     ends = torch.stack([torch.zeros(n_units), torch.ones(n_units)]).bool()
@@ -113,11 +113,11 @@ def test_exact_shapley_adds_up_and_costs_what_it_says(where: str) -> None:
     value = coalitions.values(
         world.model, world.inputs, world.targets, kept, Constant(0.3), rng=world.rng
     )
-    torch.testing.assert_close(found.values.sum(1), value[:, 1] - value[:, 0])
-    assert (found.values[~units.present(world.inputs.units)] == 0).all()
+    torch.testing.assert_close(shapley.values.sum(1), value[:, 1] - value[:, 0])
+    assert (shapley.values[~units.present(world.inputs.units)] == 0).all()
 
 
-def test_exact_shapley_says_when_there_are_too_many_units() -> None:
+def test_exact_shapley_values_of_too_many_units_are_unsupported() -> None:
     world = toy_worlds.image()
     with pytest.raises(Unsupported, match=r"16 units take 65536 coalitions.*max_units=12"):
         ExactShapley(Constant()).measure(world.case(some(world)))
@@ -152,7 +152,7 @@ def test_every_set_is_equally_likely() -> None:
     assert share[share > 0].sub(0.1).abs().max() < 4 * (0.1 * 0.9 / code.numel()) ** 0.5
 
 
-def test_samples_draw_their_own_sets_and_more_draws_go_on_where_fewer_end() -> None:
+def test_samples_draw_their_own_sets_and_fewer_draws_are_the_first_of_more() -> None:
     world = toy_worlds.linear([1.0] * 12, n=2)
     few = CoalitionValues(Constant(), 5).measure(world.case(some(world))).removed
     more = CoalitionValues(Constant(), 9).measure(world.case(some(world))).removed
@@ -167,7 +167,7 @@ def test_the_drop_of_a_linear_model_is_what_was_removed() -> None:
     torch.testing.assert_close(drops.drop, drops.removed.double() @ torch.tensor(weight).double())
 
 
-def test_random_sets_cost_what_they_say() -> None:
+def test_rows_of_random_sets_are_those_of_the_closed_form() -> None:
     world = toy_worlds.tabular()
     metered = Metered(world.model)
     case = replace(world.case(some(world)), model=metered)
@@ -179,7 +179,7 @@ def test_random_sets_cost_what_they_say() -> None:
 
 
 @pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
-def test_neighbours_stay_within_the_radius_and_off_the_padding(where: str) -> None:
+def test_neighbours_stay_within_the_radius_and_leave_padding_alone(where: str) -> None:
     world = toy_worlds.WORLDS[where]()
     case = world.case(some(world), explainer=Cubes())
     near = Neighbours(radius=0.2, n_draws=6).measure(case)

@@ -1,4 +1,7 @@
-"""Randomised models hold no old weight, and maps that ignore the model are found out."""
+"""Randomised models keep no old weight, and maps that ignore the model are detected.
+
+Similarities are worked out by hand or compared with SciPy, stage by stage and sample by sample.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ def module_of(model: Model) -> nn.Module:
 # The models
 
 
-def test_every_parameter_is_drawn_anew_attention_class_token_and_all() -> None:
+def test_every_parameter_is_randomised_attention_and_class_token_included() -> None:
     case = explained(transformer())
     names = layer_names(case.model)
     # The module's own token and positions come first in the network, so last here.
@@ -97,7 +100,7 @@ def test_a_stage_changes_its_layers_and_shares_all_others(order: str) -> None:
             assert not copy.get_parameter(name).requires_grad
 
 
-def test_equal_layers_become_different_ones_and_stages_agree_on_each() -> None:
+def test_equal_layers_get_different_weights_and_all_stages_the_same() -> None:
     case = explained(transformer())
     both = module_of(randomised(case, ["second", "first"]))
     assert not torch.equal(both.get_parameter("first.weight"), both.get_parameter("second.weight"))
@@ -107,7 +110,7 @@ def test_equal_layers_become_different_ones_and_stages_agree_on_each() -> None:
     assert not torch.equal(other.get_parameter("first.weight"), alone.get_parameter("first.weight"))
 
 
-def test_drawing_follows_the_law_of_the_layer_and_leaves_the_generator_alone() -> None:
+def test_random_weights_have_the_distribution_of_their_layer() -> None:
     net = nn.Sequential(nn.Linear(400, 50), nn.Embedding(40, 50), nn.LayerNorm(2000))
     world = toy_worlds.tabular()
     case = replace(explained(world), model=replace(world.model, predictor=Predictor(net)))
@@ -147,16 +150,18 @@ def test_tied_weights_stay_tied() -> None:
 def test_models_are_made_once_per_explainer() -> None:
     world, explainer = toy_worlds.tabular(), Counted()
     bench = EvaluationContext(world.model, world.inputs, world.targets, Seeds(0), batch_size=2)
-    judges = [ConfiguredMetric(name, component("metric", name)) for name in MPRT]
-    found = evaluate(replace(bench, strict=True), ConfiguredExplainer("counted", explainer), judges)
-    assert all(scores.outcome.status == "ok" for scores in found.scores.values())
+    metrics = [ConfiguredMetric(name, component("metric", name)) for name in MPRT]
+    result = evaluate(
+        replace(bench, strict=True), ConfiguredExplainer("counted", explainer), metrics
+    )
+    assert all(scores.outcome.status == "ok" for scores in result.scores.values())
     # Two layers: each alone, and both, which the cascades share.
     assert len(explainer.models) == 1 + 3
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A map of the outputs, by an explainer that remembers the models it met."""
+    """A map of the outputs, by an explainer that remembers the models it explained."""
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "gradient"
@@ -168,7 +173,7 @@ class Counted:
         return Explanation(inputs.x * model.target_output(inputs, targets)[:, None] ** inputs.units)
 
 
-def test_a_black_box_and_a_model_without_weights_are_declined() -> None:
+def test_a_black_box_and_a_model_without_weights_are_unsupported() -> None:
     world = toy_worlds.tabular()
     for module in (None, nn.Flatten()):
         model = replace(world.model, predictor=Predictor(module))  # type: ignore[arg-type]
@@ -198,11 +203,11 @@ def test_the_stages_by_hand() -> None:
 @pytest.mark.parametrize("explainer", ["input_magnitude", "random"])
 def test_a_map_that_ignores_the_model_scores_one(name: str, where: str, explainer: str) -> None:
     case = explained(toy_worlds.WORLDS[where](), explainer)
-    found = component("metric", name).score(case)
+    scores = component("metric", name).score(case)
     if case.attribution.flatten(1).std(1).min() == 0 and not name.startswith("smooth"):
-        assert found.isnan().all(), "gates are all 1: a constant map"
+        assert scores.isnan().all(), "gates are all 1: a constant map"
     else:
-        torch.testing.assert_close(found, torch.ones_like(found))
+        torch.testing.assert_close(scores, torch.ones_like(scores))
 
 
 @pytest.mark.parametrize(("name", "order"), [(n, n.removeprefix("mprt_")) for n in MPRT])
@@ -215,7 +220,7 @@ def test_the_mean_over_randomised_stages_sample_by_sample(
     """By scipy, weights written into the network; the model as it is is not among the stages."""
     made = world()
     case = explained(made)
-    found = component("metric", name).score(case)
+    scores = component("metric", name).score(case)
     maps = [
         made_map(made, layers)
         for layers in stages(layer_names(case.model), order)  # type: ignore[arg-type]
@@ -225,7 +230,7 @@ def test_the_mean_over_randomised_stages_sample_by_sample(
             units.pool(a, made.inputs.units)[row, :n_units].abs() for a in (case.attribution, *maps)
         ]
         expected = [scipy.stats.spearmanr(one[0], a).statistic for a in one[1:]]
-        assert found[row].item() == pytest.approx(sum(expected) / len(expected), abs=1e-12)
+        assert scores[row].item() == pytest.approx(sum(expected) / len(expected), abs=1e-12)
 
 
 def made_map(world: toy_worlds.World, layers: tuple[str, ...]) -> Tensor:
@@ -238,17 +243,17 @@ def made_map(world: toy_worlds.World, layers: tuple[str, ...]) -> Tensor:
         names = [f"{layer}.{n}".lstrip(".") for n, _ in own(module, layer)]
         for name in names:
             module.get_parameter(name).data = other.get_parameter(name).data.clone()
-    found = world.explain(component("explainer", "gradient"))
+    attribution = world.explain(component("explainer", "gradient"))
     for name, value in before.items():
         module.get_parameter(name).data = value
-    return found
+    return attribution
 
 
 def own(module: nn.Module, layer: str) -> list[tuple[str, nn.Parameter]]:
     return list(module.get_submodule(layer).named_parameters(recurse=False))
 
 
-def test_a_gradient_forgets_everything_with_the_weights() -> None:
+def test_the_map_of_a_gradient_is_uncorrelated_with_that_of_a_random_model() -> None:
     """At 40 units a correlation by chance has deviation 0.16; over 60 draws its mean has 0.02."""
     x = toy_worlds.normal(4, 40, seed=1)
     with torch.random.fork_rng():
@@ -257,9 +262,11 @@ def test_a_gradient_forgets_everything_with_the_weights() -> None:
     case = explained(toy_worlds.world(net, x, torch.arange(40), x))
     layers = tuple(layer_names(case.model))
     maps = [case.measure(RandomisedMap(layers, draw)) for draw in range(60)]
-    found = [scipy.stats.spearmanr(a[0].abs(), case.attribution[0].abs()).statistic for a in maps]
-    assert abs(sum(found) / 60) < 0.08
-    assert max(found) < 0.7
+    correlations = [
+        scipy.stats.spearmanr(a[0].abs(), case.attribution[0].abs()).statistic for a in maps
+    ]
+    assert abs(sum(correlations) / 60) < 0.08
+    assert max(correlations) < 0.7
 
 
 def test_stages_without_a_ranking_are_left_out() -> None:
@@ -283,7 +290,7 @@ class Flat:
         return Explanation(torch.ones_like(inputs.x))
 
 
-def test_noise_does_not_touch_the_gradient_of_a_linear_model() -> None:
+def test_noise_does_not_change_the_gradient_of_a_linear_model() -> None:
     world = toy_worlds.linear([3.0, -1.0, 2.0, 0.5])
     case = explained(world)
     assert torch.equal(
@@ -307,9 +314,9 @@ def test_noise_does_not_touch_the_gradient_of_a_linear_model() -> None:
 )
 def test_the_entropy_of_a_histogram_by_hand(values: list[float], shares: list[float]) -> None:
     world = toy_worlds.linear([1.0] * len(values), n=1)
-    found = histogram_entropy(torch.tensor([values]).double(), world.inputs)
+    entropy = histogram_entropy(torch.tensor([values]).double(), world.inputs)
     expected = -sum(share * math.log(share) for share in shares)
-    assert found.item() == pytest.approx(expected, abs=1e-12)
+    assert entropy.item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_rise_of_entropy_is_relative_to_what_it_was() -> None:
@@ -358,24 +365,24 @@ class TwoSided(nn.Module):
 def test_opposite_classes_have_opposite_maps(explainer: str, expected: float) -> None:
     x = toy_worlds.normal(5, 4, seed=3)
     world = toy_worlds.world(TwoSided(torch.tensor([1.0, -2.0, 3.0, 0.5])), x, torch.arange(4), x)
-    found = component("metric", "random_logit").score(explained(world, explainer))
-    torch.testing.assert_close(found, torch.full((5,), float(expected)).double())
+    scores = component("metric", "random_logit").score(explained(world, explainer))
+    torch.testing.assert_close(scores, torch.full((5,), float(expected)).double())
 
 
-def test_the_other_class_is_another_one_and_all_others_come_up() -> None:
+def test_the_other_class_is_never_the_same_and_may_be_any_other() -> None:
     x = toy_worlds.normal(64, 5, seed=3)
     net = nn.Linear(5, 4)
     net.weight.data = toy_worlds.normal(4, 5, seed=5)
     net.bias.data = torch.zeros(4).double()
     world = toy_worlds.world(net, x, torch.arange(5), x)
-    found = component("metric", "random_logit").score(explained(world))
+    scores = component("metric", "random_logit").score(explained(world))
     rho = scipy.stats.spearmanr(net.weight.detach().T).statistic
-    seen = set()
-    for target, score in zip(world.targets.tolist(), found.tolist(), strict=True):
+    pairs = set()
+    for target, score in zip(world.targets.tolist(), scores.tolist(), strict=True):
         near = [c for c in range(4) if c != target and abs(rho[target, c] - score) < 1e-12]
         assert near
-        seen |= {(target, c) for c in near}
-    assert len(seen) == 3 * len(world.targets.unique()), "every class meets every other"
+        pairs |= {(target, c) for c in near}
+    assert len(pairs) == 3 * len(world.targets.unique()), "every class is paired with every other"
 
 
 def test_a_regressor_has_no_other_class() -> None:

@@ -1,4 +1,4 @@
-"""Stability by hand: what the map, the model and the random numbers each contribute."""
+"""Stability by hand: what the map, the model and the random numbers contribute to a score."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Scaled:
     noise: float = 0.0
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        found = self.weight * inputs.x + self.noise * rng.normal(*inputs.x.shape[1:])
-        return Explanation(torch.where(inputs.units < 0, 0, found))
+        attribution = self.weight * inputs.x + self.noise * rng.normal(*inputs.x.shape[1:])
+        return Explanation(torch.where(inputs.units < 0, 0, attribution))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def case_of(world: toy_worlds.World, explainer: Any) -> Case:
 # The map alone
 
 
-def test_the_mean_is_below_the_largest_and_is_that_of_single_neighbours() -> None:
+def test_average_sensitivity_is_the_mean_over_single_neighbours() -> None:
     world = unit_scale(toy_worlds.linear([1.0] * 4, n=20))
     case = case_of(world, Scaled(torch.ones(4)))
     mean = sensitivity.AverageSensitivity(0.3, 7).score(case)
@@ -85,14 +85,14 @@ def test_lipschitz_of_a_linear_map() -> None:
     """`a = c x` changes by c per step, over its size `2 c`: 1/2 wherever the neighbour lies."""
     world = unit_scale(toy_worlds.linear([1.0] * 4, n=5))
     for radius in (0.01, 1.0):
-        found = sensitivity.LocalLipschitz(radius).score(case_of(world, Scaled(3 * torch.ones(4))))
-        torch.testing.assert_close(found, torch.full((5,), 0.5).double())
+        scores = sensitivity.LocalLipschitz(radius).score(case_of(world, Scaled(3 * torch.ones(4))))
+        torch.testing.assert_close(scores, torch.full((5,), 0.5).double())
 
 
 def test_lipschitz_measures_steps_in_standard_deviations() -> None:
     """Ten times the unit of every column, map, step and deviation alike: nothing changes."""
     x = toy_worlds.normal(6, 4) + 2
-    found = []
+    scores = []
     for unit in (1.0, 10.0):
         world = toy_worlds.world(
             toy_worlds.Linear(torch.ones(4)),
@@ -101,12 +101,12 @@ def test_lipschitz_measures_steps_in_standard_deviations() -> None:
             unit * toy_worlds.normal(32, 4, seed=1),
         )
         case = case_of(world, Scaled(torch.arange(1.0, 5)))
-        found.append(sensitivity.LocalLipschitz().score(case))
-    torch.testing.assert_close(found[0], found[1])
+        scores.append(sensitivity.LocalLipschitz().score(case))
+    torch.testing.assert_close(scores[0], scores[1])
 
 
 def test_the_input_changes_by_at_least_epsilon_min() -> None:
-    """`a = x`: both change alike, so the ratio is 1, until the input's change counts as more."""
+    """`a = x`: both change by the same, so the ratio is 1, unless the input's change is raised."""
     world = unit_scale(toy_worlds.linear([1.0] * 4, n=5))
     case = case_of(world, Scaled(torch.ones(4)))
     bare = sensitivity.RelativeInputStability(1e-3, floor=0.0).score(case)
@@ -120,14 +120,14 @@ def test_the_input_changes_by_at_least_epsilon_min() -> None:
 # The map against the model
 
 
-def test_a_map_that_ignores_its_input_is_stable_whatever_the_model_does() -> None:
+def test_a_map_that_ignores_its_input_is_stable_for_any_model() -> None:
     world = toy_worlds.tabular()
     case = case_of(world, Stuck(torch.arange(1.0, 8).double()))
     for metric in FOLLOWING:
         assert (metric.score(case) == 0).all(), metric
 
 
-def test_no_neighbour_of_the_same_class_is_unscored() -> None:
+def test_without_a_neighbour_of_the_same_class_there_is_no_score() -> None:
     class Spike(nn.Module):
         """The first class at x = 1 alone."""
 
@@ -167,12 +167,12 @@ def test_relative_representation_stability_of_the_representation_itself() -> Non
     torch.testing.assert_close(metric.score(case), torch.ones(6).double())
 
 
-def test_the_representation_is_what_the_head_is_given() -> None:
+def test_the_representation_is_the_input_of_the_last_layer() -> None:
     world = toy_worlds.tabular()
     first, relu, head = world.model.module  # type: ignore[misc]
-    found = representation(world.model, world.inputs)
-    torch.testing.assert_close(found, relu(first(world.inputs.x)))
-    torch.testing.assert_close(head(found), world.model.outputs(world.inputs))
+    hidden = representation(world.model, world.inputs)
+    torch.testing.assert_close(hidden, relu(first(world.inputs.x)))
+    torch.testing.assert_close(head(hidden), world.model.outputs(world.inputs))
     for name, other in toy_worlds.WORLDS.items():
         some = other()
         assert representation(some.model, some.inputs).shape[0] == len(some.inputs), name
@@ -181,7 +181,7 @@ def test_the_representation_is_what_the_head_is_given() -> None:
         assert not any(part._forward_pre_hooks for part in module.modules())
 
 
-def test_a_black_box_has_no_representation() -> None:
+def test_the_representation_of_a_black_box_is_unsupported() -> None:
     class BlackBox(Metered):
         module = None  # type: ignore[assignment]
 
@@ -192,7 +192,7 @@ def test_a_black_box_has_no_representation() -> None:
     assert robustness.RelativeOutputStability().score(case).isfinite().all()
 
 
-def test_a_nearly_flat_model_does_not_make_the_ratio_explode() -> None:
+def test_ratios_are_bounded_on_a_nearly_flat_model() -> None:
     """The output changes by a millionth of what the map changes by: the floor of 1 % divides."""
     bias = unit_scale(toy_worlds.world(toy_worlds.Linear(torch.tensor([1e-6]).double(), bias=1.0),
                                  torch.ones(3, 1).double(), torch.arange(1),
@@ -210,8 +210,8 @@ def test_sensitivity_over_that_of_the_model_by_hand() -> None:
     """`f = 5 x` and `a = 3 x`: both change by the same share. `a = x^2` by nearly twice it."""
     world = unit_scale(toy_worlds.linear([5.0], n=4))
     metric = robustness.OutputNormalisedSensitivity(radius=1e-4, epsilon_min=0.0)
-    alike = metric.score(case_of(world, Scaled(torch.tensor([3.0]))))
-    torch.testing.assert_close(alike, torch.ones(4).double())
+    proportional = metric.score(case_of(world, Scaled(torch.tensor([3.0]))))
+    torch.testing.assert_close(proportional, torch.ones(4).double())
 
     class Square:
         def explain(
@@ -221,8 +221,8 @@ def test_sensitivity_over_that_of_the_model_by_hand() -> None:
 
     twice = metric.score(case_of(world, Square()))
     torch.testing.assert_close(twice, torch.full((4,), 2.0).double(), rtol=1e-3, atol=0)
-    dead = unit_scale(toy_worlds.linear([0.0], n=4))
-    assert metric.score(case_of(dead, Scaled(torch.tensor([3.0])))).isnan().all()
+    constant = unit_scale(toy_worlds.linear([0.0], n=4))
+    assert metric.score(case_of(constant, Scaled(torch.tensor([3.0])))).isnan().all()
 
 
 def test_fragility_is_the_worst_neighbours_loss() -> None:
@@ -231,23 +231,23 @@ def test_fragility_is_the_worst_neighbours_loss() -> None:
     weight = torch.tensor([1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07]).double()
     case = case_of(world, Scaled(weight))
     near = case.measure(Neighbours(0.1, 10))
-    found = robustness.AdversarialFragility(0.1, 10).score(case)
+    scores = robustness.AdversarialFragility(0.1, 10).score(case)
     for row, maps in enumerate(near.attributions):
         tops = [set(a.abs().topk(2).indices.tolist()) for a in maps]
         lost = max(1 - len(top & {6, 7}) / 2 for top in tops)
-        assert found[row].item() == lost
-    assert (found > 0).any()
+        assert scores[row].item() == lost
+    assert (scores > 0).any()
     assert (robustness.AdversarialFragility(1e-4).score(case_of(world, Scaled(weight))) == 0).all()
     whole = robustness.AdversarialFragility(0.1, 10, fraction=1.0).score(case)
     assert whole.isnan().all(), "the top is everything"
 
 
-def test_ties_in_a_steady_map_are_not_fragile() -> None:
+def test_ties_in_a_constant_map_are_not_fragile() -> None:
     case = case_of(toy_worlds.linear([1.0] * 8, n=30), Stuck(torch.ones(8).double()))
     assert (robustness.AdversarialFragility().score(case) == 0).all()
 
 
-def test_all_share_the_neighbours_and_what_the_model_says_of_them() -> None:
+def test_all_metrics_share_the_neighbours_and_their_outputs() -> None:
     case = case_of(toy_worlds.tabular(), Scaled(torch.tensor(2.0)))
     for metric in (
         *FOLLOWING,
@@ -264,7 +264,7 @@ def test_all_share_the_neighbours_and_what_the_model_says_of_them() -> None:
     assert metered.usage.rows.forward == 6 * (1 + 7)
 
 
-# Noise apart from the answer to the input
+# Sampling noise apart from the effect of the input
 
 
 def noisy(n: int, weight: float, sigma: float) -> Case:
@@ -280,14 +280,17 @@ def test_both_variances_are_estimated_without_bias(
 ) -> None:
     """A step is uniform in +-0.3: its variance is `0.3^2 / 3`."""
     case = noisy(1500, weight, sigma)
-    found = case.measure(RepeatedNeighbours(0.3, 5, n_repeats))
-    for values, expected in ((found.noise, sigma**2), (found.input, weight**2 * 0.3**2 / 3)):
+    variances = case.measure(RepeatedNeighbours(0.3, 5, n_repeats))
+    for values, expected in (
+        (variances.noise, sigma**2),
+        (variances.input, weight**2 * 0.3**2 / 3),
+    ):
         samples = values.mean(1)
         error = samples.std().item() / len(samples) ** 0.5
         assert samples.mean().item() == pytest.approx(expected, abs=4 * error + 1e-15)
 
 
-def test_pure_noise_is_all_noise_and_no_answer() -> None:
+def test_pure_noise_has_a_noise_share_of_1_and_no_input_sensitivity() -> None:
     case = noisy(1500, 0.0, 1.0)
     size = case.attribution.square().sum(1)
     answer = variance.InputSensitivity().score(case) * size
@@ -298,7 +301,7 @@ def test_pure_noise_is_all_noise_and_no_answer() -> None:
     assert share.min() > 0.5
     assert share.mean() > 0.9
     plain = sensitivity.MaxSensitivity().score(case)
-    assert (plain == 0).all(), "which keeps the random numbers and cannot tell"
+    assert (plain == 0).all(), "which keeps the random numbers"
 
 
 def test_a_deterministic_explainer_has_no_noise_at_all() -> None:
@@ -307,13 +310,13 @@ def test_a_deterministic_explainer_has_no_noise_at_all() -> None:
     assert (variance.InputSensitivity().score(case) > 0).all()
 
 
-def test_a_map_that_never_varies_has_no_share() -> None:
+def test_the_noise_share_of_a_constant_map_is_not_scored() -> None:
     case = case_of(toy_worlds.linear([1.0] * 4), Stuck(torch.ones(4).double()))
     assert variance.NoiseShare().score(case).isnan().all()
     assert (variance.InputSensitivity().score(case) == 0).all()
 
 
-def test_more_noise_makes_a_larger_share_and_no_larger_answer() -> None:
+def test_more_noise_raises_the_noise_share_and_not_the_input_sensitivity() -> None:
     cases = [noisy(400, 2.0, sigma) for sigma in (0.05, 0.2, 1.0)]
     shares = [variance.NoiseShare().score(case).mean().item() for case in cases]
     assert all(a + 0.05 < b for a, b in pairwise(shares))
@@ -325,13 +328,13 @@ def test_more_noise_makes_a_larger_share_and_no_larger_answer() -> None:
         assert answer.mean().item() == pytest.approx(16 * 0.01 / 3, abs=4 * error)
 
 
-def test_a_second_implementation_of_the_analysis_of_variance() -> None:
+def test_a_reference_implementation_of_the_analysis_of_variance_agrees() -> None:
     """Text of uneven length, with `statistics`, one element at a time; drawn by the same names."""
     world = toy_worlds.text()
     explainer = Scaled(torch.tensor(2.0), noise=0.3)
     case = case_of(world, explainer)
     probe = RepeatedNeighbours(0.2, 4, 3)
-    found = case.measure(probe)
+    variances = case.measure(probe)
     points = case.measure(Neighbours(0.2, 4)).points
     maps = torch.stack(
         [
@@ -348,15 +351,15 @@ def test_a_second_implementation_of_the_analysis_of_variance() -> None:
         table = maps[:, :, row, token, axis].tolist()
         within = fmean(statistics.variance(repeats) for repeats in table)
         between = statistics.variance([fmean(repeats) for repeats in table])
-        assert found.noise[row, token, axis].item() == pytest.approx(within)
-        assert found.input[row, token, axis].item() == pytest.approx(between - within / 3)
+        assert variances.noise[row, token, axis].item() == pytest.approx(within)
+        assert variances.input[row, token, axis].item() == pytest.approx(between - within / 3)
     padding = world.inputs.units < 0
-    assert (found.noise[padding] == 0).all()
-    assert (found.input[padding] == 0).all()
-    assert total(units.pool(found.noise, world.inputs.units)).gt(0).all()
+    assert (variances.noise[padding] == 0).all()
+    assert (variances.input[padding] == 0).all()
+    assert total(units.pool(variances.noise, world.inputs.units)).gt(0).all()
 
 
-def test_a_variance_takes_two() -> None:
+def test_variances_need_two_draws_and_two_repeats() -> None:
     case = noisy(3, 1.0, 1.0)
     for metric in (variance.NoiseShare(n_repeats=1), variance.InputSensitivity(n_draws=1)):
         with pytest.raises(Unsupported, match="at least 2"):

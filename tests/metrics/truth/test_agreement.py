@@ -1,4 +1,4 @@
-"""Agreement with a written-down truth: cases by hand, and a second, slower implementation."""
+"""Agreement with a written-down truth: scores by hand, and a reference implementation."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ RANKING = [
 def score(metric: Any, attribution: list[float], reference: list[float] = TRUTH) -> float:
     world = toy_worlds.linear([1.0] * len(reference), n=1)
     rows = (torch.tensor([v]).double() for v in (attribution, reference))
-    found: Tensor = metric.score(world.case(next(rows), truth=next(rows)))
-    return found.item()
+    scores: Tensor = metric.score(world.case(next(rows), truth=next(rows)))
+    return scores.item()
 
 
 # By hand: four of eight units matter, in order of size; k is two
@@ -86,22 +86,22 @@ def test_signed_rank_agreement(attribution: list[float], expected: float) -> Non
     assert score(agreement.SignedRankAgreement(), attribution) == expected
 
 
-def test_what_the_truth_ties_is_free() -> None:
-    """Only pairs that the truth tells apart are asked for: here 0 against each of 1, 2 and 3."""
+def test_ties_in_the_truth_may_be_ordered_freely() -> None:
+    """Only pairs of different truth are counted: 0 against each of 1, 2 and 3."""
     pra = ranking.PairwiseRankAgreement()
     for attribution in ([5, 1, 2, 3], [5, 3, 2, 1], [5, 1, 1, 1]):
         assert score(pra, attribution, [7, 0, 0, 0]) == 1
     assert score(pra, [2, 1, 2, 3], [7, 0, 0, 0]) == pytest.approx(1.5 / 3)
 
 
-def test_nothing_to_tell_apart_is_unscored() -> None:
+def test_a_truth_that_is_equal_for_all_units_is_not_scored() -> None:
     for reference in ([0.0] * 4, [1.0] * 4):
         for metric in RANKING:
             assert isnan(score(metric, [4, 3, 2, 1], reference)), metric
     assert isnan(score(ranking.RecallAtK(1.0), TRUTH)), "the top k are all units"
 
 
-def test_no_truth_is_a_reason() -> None:
+def test_without_a_truth_metrics_are_unsupported() -> None:
     world = toy_worlds.linear([1.0] * 4)
     for metric in (*RANKING, agreement.SignedRankAgreement()):
         with pytest.raises(Unsupported, match="no truth is written down"):
@@ -124,11 +124,11 @@ def test_distance_to_shapley_values() -> None:
     world = toy_worlds.linear(weight, x=toy_worlds.normal(4, 4))
     gradient = torch.tensor(weight).double().expand(4, 4)
     assert metric.score(world.case(gradient, "sensitivity")).max() < 1e-12
-    dead = toy_worlds.linear([0.0] * 4, n=1)
-    assert metric.score(dead.case(torch.ones(1, 4))).isnan().all()
+    constant = toy_worlds.linear([0.0] * 4, n=1)
+    assert metric.score(constant.case(torch.ones(1, 4))).isnan().all()
 
 
-# A second implementation: one sample and one order of the ties after the other
+# Reference implementation: one sample and one order of the ties after the other
 
 
 def orders(sizes: list[float]) -> Iterator[tuple[int, ...]]:
@@ -167,14 +167,14 @@ def concordant(sizes: list[float], true_sizes: list[float]) -> float:
 def mean_over_orders(one: Callable[[tuple[int, ...], list[bool]], float]) -> Any:
     def mean(sizes: list[float], true_sizes: list[float]) -> float:
         relevant = [size > 0 for size in true_sizes]
-        found = [one(order, relevant) for order in orders(sizes)]
-        return sum(found) / len(found)
+        values = [one(order, relevant) for order in orders(sizes)]
+        return sum(values) / len(values)
 
     return mean
 
 
 @pytest.mark.parametrize(
-    ("metric", "twin"),
+    ("metric", "definition"),
     [
         pytest.param(ranking.AUPRC(), mean_over_orders(average_precision), id="auprc"),
         pytest.param(ranking.RecallAtK(), mean_over_orders(recall), id="recall"),
@@ -186,11 +186,13 @@ def mean_over_orders(one: Callable[[tuple[int, ...], list[bool]], float]) -> Any
         pytest.param(ranking.RankCorrelation(), lambda a, t: spearmanr(a, t)[0], id="spearman"),
     ],
 )
-def test_a_second_implementation_agrees(metric: Any, twin: Any) -> None:
-    case, found, reference = uneven()
+def test_a_reference_implementation_agrees(metric: Any, definition: Any) -> None:
+    case, attribution, reference = uneven()
     values = metric.score(case)
     for row, n_units in enumerate(units.count(case.inputs.units).tolist()):
-        expected = twin(found[row, :n_units].tolist(), reference[row, :n_units].tolist())
+        expected = definition(
+            attribution[row, :n_units].tolist(), reference[row, :n_units].tolist()
+        )
         assert values[row].item() == pytest.approx(expected, abs=1e-12), row
 
 
@@ -198,16 +200,18 @@ def uneven() -> tuple[Case, Tensor, Tensor]:
     """Texts of 3 to 6 tokens with many ties; magnitudes `[B, U]` of explanation and truth."""
     world = toy_worlds.text()
     shape = units.present(world.inputs.units).shape
-    found = (toy_worlds.normal(*shape, seed=1) * 1.2).round().abs()
+    attribution = (toy_worlds.normal(*shape, seed=1) * 1.2).round().abs()
     reference = (toy_worlds.normal(*shape, seed=2) * 1.2).round().abs()
     reference[:, 0], reference[:, 1] = 2.0, 0.0  # some matter and some do not
-    found[:, 2] = found[:, 1] + 1  # never all alike
+    attribution[:, 2] = attribution[:, 1] + 1  # never all equal
     sign = 1.0 - 2 * (torch.arange(shape[1]) % 2)
-    maps = [units.spread(values * sign, world.inputs.units) for values in (found, reference)]
-    return world.case(maps[0], truth=maps[1]), found, reference
+    maps = [units.spread(values * sign, world.inputs.units) for values in (attribution, reference)]
+    return world.case(maps[0], truth=maps[1]), attribution, reference
 
 
-def test_pairs_are_compared_in_bounded_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agreement_does_not_depend_on_how_many_pairs_are_compared_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     case, _, _ = uneven()
     whole = ranking.PairwiseRankAgreement().score(case)
     monkeypatch.setattr(ranking, "PAIRS", 1)

@@ -1,4 +1,4 @@
-"""Does attribution lie inside a mask: cases by hand, and spans found by a second implementation."""
+"""Attribution inside a mask: scores by hand, reference implementations, and data with masks."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def score(metric: Any, attribution: list[float], mask: list[bool] | None = MASK)
         torch.tensor([attribution]).double()
     )
     marked = None if mask is None else torch.tensor([mask])
-    found: Tensor = metric.score(replace(case, rationale=marked))
-    return found.item()
+    scores: Tensor = metric.score(replace(case, rationale=marked))
+    return scores.item()
 
 
 # By hand: two of eight places are inside, and the top half is four
@@ -53,7 +53,7 @@ def score(metric: Any, attribution: list[float], mask: list[bool] | None = MASK)
         pytest.param([2, 1, 0, 0, 0, 0, 0, 0], (1, 1, 4, 1, 0.5, 2 / 3), id="all inside"),
         pytest.param([0, 0, 2, 1, 3, 1, 0, 0], (0, 0, 0, 0, 0, 0), id="all outside"),
         pytest.param([3, 0, 1, 0, 0, 0, -9, -9], (1, 3 / 4, 3, None, None, None), id="both"),
-        # magnitudes would point at place 0; what speaks against the output is no evidence for it
+        # magnitudes would point at place 0; what lowers the output is no evidence for it
         pytest.param([-9, -5, 1, 3, 0, 2, 1, 0], (0, 0, 0, 0, 0, 0), id="negative inside"),
         pytest.param(
             [5, 0, 5, 5, 1, 0, 0, 0], (1 / 3, 5 / 16, 5 / 4, 1 / 3, 1 / 4, 1 / 3), id="tied"
@@ -69,17 +69,17 @@ def test_localisation_by_hand(attribution: list[float], expected: tuple[float | 
 
 
 @pytest.mark.parametrize("mask", [[False] * 4, [True] * 4], ids=["empty", "everything"])
-def test_an_empty_or_a_full_mask_is_unscored(mask: list[bool]) -> None:
+def test_an_empty_or_a_full_mask_is_not_scored(mask: list[bool]) -> None:
     for metric in (*FAMILY, tokens.TokenIOUF1(0.5)):
         assert isnan(score(metric, [4.0, 3.0, 2.0, 1.0], mask)), metric
 
 
-def test_a_top_of_everything_is_unscored() -> None:
+def test_a_top_k_of_all_places_is_not_scored() -> None:
     for metric in (localisation.TopKIntersection(1.0), tokens.TokenF1(1.0), tokens.TokenIOUF1(1.0)):
         assert isnan(score(metric, [1.0] * 8)), metric
 
 
-def test_without_a_rationale_what_the_truth_counts_for_the_output_stands_in() -> None:
+def test_without_a_rationale_the_mask_is_where_the_truth_is_positive() -> None:
     case = toy_worlds.linear([1.0] * 4, n=1).case(torch.tensor([[1.0, 5.0, 2.0, 0.0]]).double())
     truthful = replace(case, truth=torch.tensor([[2.0, -9.0, 1.0, 0.0]]).double())
     assert localisation.RelevanceMass().score(truthful).item() == 3 / 8
@@ -127,14 +127,14 @@ def test_a_unit_is_inside_where_half_of_it_is() -> None:
     assert (pointing.score(image(mask)[0]) == 1).all()
 
 
-def test_columns_have_no_pixels() -> None:
+def test_pixels_of_a_table_are_unsupported() -> None:
     with pytest.raises(Unsupported, match="space=pixel adds up channels"):
         score(localisation.PointingGame("pixel"), [1.0] * 8)
 
 
 @pytest.mark.parametrize("space", ["unit", "element"])
 def test_padding_is_no_place(space: localisation.Space) -> None:
-    """Every real token but the first speaks against the output; the mask covers the padding too."""
+    """Every real token but the first lowers the output; the mask covers the padding, too."""
     world = toy_worlds.text()
     attribution = torch.where(world.inputs.units < 0, 0.0, -1.0).double()
     attribution[:, 0] = -0.5
@@ -176,25 +176,25 @@ def iou_f1(predicted: list[bool], marked: list[bool]) -> float:
     ],
 )
 def test_runs_by_hand(attribution: list[float], mask: list[int], expected: float) -> None:
-    found = score(tokens.TokenIOUF1(0.5), attribution, [bool(mark) for mark in mask])
-    assert found == pytest.approx(expected)
+    scores = score(tokens.TokenIOUF1(0.5), attribution, [bool(mark) for mark in mask])
+    assert scores == pytest.approx(expected)
     again = iou_f1([value > 0 for value in attribution], [bool(mark) for mark in mask])
     assert again == pytest.approx(expected)
 
 
-def test_a_second_implementation_finds_the_same_runs() -> None:
+def test_a_reference_implementation_of_runs_agrees() -> None:
     n = 300
     attribution, mask = toy_worlds.normal(n, 9, seed=1), toy_worlds.normal(n, 9, seed=2) > 0.3
     mask[:, 0], mask[:, 8] = True, False
     case = replace(toy_worlds.linear([1.0] * 9, n=n).case(attribution), rationale=mask)
-    found = tokens.TokenIOUF1(0.5).score(case)
+    scores = tokens.TokenIOUF1(0.5).score(case)
     top = attribution >= attribution.sort(dim=1, descending=True).values[:, 4:5]
-    twin = [iou_f1(a, b) for a, b in zip(top.tolist(), mask.tolist(), strict=True)]
-    assert found.tolist() == pytest.approx(twin)
-    assert 0.1 < found.mean() < 0.9, "not all alike"
+    expected = [iou_f1(a, b) for a, b in zip(top.tolist(), mask.tolist(), strict=True)]
+    assert scores.tolist() == pytest.approx(expected)
+    assert 0.1 < scores.mean() < 0.9, "some agree and some do not"
 
 
-def test_token_f1_is_that_of_precision_and_recall() -> None:
+def test_token_f1_is_the_harmonic_mean_of_precision_and_recall() -> None:
     n = 100
     attribution, mask = toy_worlds.normal(n, 9, seed=1), toy_worlds.normal(n, 9, seed=2) > 0.3
     mask[:, 0], mask[:, 8] = True, False
@@ -202,8 +202,8 @@ def test_token_f1_is_that_of_precision_and_recall() -> None:
     top = attribution >= attribution.sort(dim=1, descending=True).values[:, 4:5]
     hits = (top & mask).sum(1)
     precision, recall = hits / 5, hits / mask.sum(1)
-    twin = (2 * precision * recall / (precision + recall)).nan_to_num(nan=0.0)
-    torch.testing.assert_close(tokens.TokenF1(0.5).score(case).float(), twin)
+    expected = (2 * precision * recall / (precision + recall)).nan_to_num(nan=0.0)
+    torch.testing.assert_close(tokens.TokenF1(0.5).score(case).float(), expected)
 
 
 # Data with masks
@@ -214,8 +214,8 @@ def test_the_planted_patch_is_the_rationale() -> None:
     assert bundle.truth is not None
     assert bundle.test.rationale is not None
     inputs = bundle.evaluation(40, 50)
-    found = bundle.truth(inputs, bundle.test.y) != 0
-    assert torch.equal(found, bundle.test.rationale)
+    marked = bundle.truth(inputs, bundle.test.y) != 0
+    assert torch.equal(marked, bundle.test.rationale)
     pixels = bundle.train.x.square() * bundle.train.rationale  # type: ignore[operator]
     assert (pixels.flatten(1).sum(1) > 8).all(), "16 pixels of size 1 and noise"
 
@@ -234,14 +234,14 @@ def test_masks_travel_with_their_samples(tmp_path: Path, channels_last: bool) ->
             assert torch.equal(split.rationale, split.x > 0.5)
 
 
-def test_masks_of_another_shape_are_told(tmp_path: Path) -> None:
+def test_masks_of_another_shape_are_rejected(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((40, 3))
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(40) % 2, masks=np.ones((40, 2)))
     with pytest.raises(ValueError, match=r"masks in .* have shape \[40, 2\]; expected \[40, 3\]"):
         CustomArrays(str(tmp_path / "a.npz")).load()
 
 
-def test_masks_are_part_of_what_the_data_is(tmp_path: Path) -> None:
+def test_masks_are_part_of_the_fingerprint_of_the_data(tmp_path: Path) -> None:
     x, y = np.random.default_rng(0).random((40, 3)), np.arange(40) % 2
     prints = set()
     for name, more in (("a", {}), ("b", {"masks": x > 0.5}), ("c", {"masks": x > 0.4})):

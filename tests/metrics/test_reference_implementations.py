@@ -1,4 +1,4 @@
-"""The same metrics a second time: one sample, one coalition, one number after the other.
+"""Metrics agree with reference implementations: one sample, one coalition, one number at a time.
 
 Nothing is shared with the package but the model, the baselines and the random numbers.
 """
@@ -44,8 +44,8 @@ class Sample:
 
     @property
     def unit_ids(self) -> list[int]:
-        found: list[int] = self.case.inputs.units[self.row].flatten().tolist()
-        return found
+        numbers: list[int] = self.case.inputs.units[self.row].flatten().tolist()
+        return numbers
 
     @property
     def n_units(self) -> int:
@@ -75,8 +75,8 @@ class Sample:
 
     def outputs(self, point: Tensor) -> list[float]:
         inputs = self.case.inputs.take(torch.tensor([self.row])).with_x(point[None])
-        found: list[float] = self.case.model.outputs(inputs)[0].tolist()
-        return found
+        values: list[float] = self.case.model.outputs(inputs)[0].tolist()
+        return values
 
     def target(self, point: Tensor) -> float:
         return self.outputs(point)[int(self.case.targets[self.row])]
@@ -207,8 +207,10 @@ def neighbours(sample: Sample) -> list[Tensor]:
 def explained(sample: Sample, point: Tensor) -> list[float]:
     x = sample.case.inputs.x.clone()
     x[sample.row] = point
-    found: list[float] = sample.case.explain(sample.case.inputs.with_x(x))[sample.row].flatten()
-    return [float(value) for value in found]
+    attribution: list[float] = sample.case.explain(sample.case.inputs.with_x(x))[
+        sample.row
+    ].flatten()
+    return [float(value) for value in attribution]
 
 
 def relative_change(before: list[float], after: list[float], floors: list[float]) -> float:
@@ -250,7 +252,7 @@ def repeatability(sample: Sample) -> float:
     )
 
 
-TWINS: list[tuple[object, Callable[[Sample], float], str]] = [
+REFERENCES: list[tuple[object, Callable[[Sample], float], str]] = [
     (Deletion(BASELINE), deletion, "removal_curves"),
     (Insertion(BASELINE), insertion, "removal_curves"),
     (AbPC(BASELINE), abpc, "removal_curves"),
@@ -270,28 +272,28 @@ TWINS: list[tuple[object, Callable[[Sample], float], str]] = [
 
 @pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
 @pytest.mark.parametrize(
-    ("metric", "twin", "stream"), TWINS, ids=[twin.__name__ for _, twin, _ in TWINS]
+    ("metric", "reference", "stream"), REFERENCES, ids=[r.__name__ for _, r, _ in REFERENCES]
 )
-def test_a_metric_agrees_with_its_slow_twin(
-    metric: Deletion, twin: Callable[[Sample], float], stream: str, where: str
+def test_a_metric_agrees_with_its_reference_implementation(
+    metric: Deletion, reference: Callable[[Sample], float], stream: str, where: str
 ) -> None:
     world = toy_worlds.WORLDS[where]()
     case = world.case(world.explain(Cubes()), explainer=Cubes())
-    expected = torch.tensor([twin(sample) for sample in samples(case, stream)]).double()
+    expected = torch.tensor([reference(sample) for sample in samples(case, stream)]).double()
     torch.testing.assert_close(metric.score(case), expected, rtol=1e-6, atol=1e-9, equal_nan=True)
 
 
 @pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
-def test_infidelity_of_gradients_agrees_with_its_slow_twin(where: str) -> None:
+def test_infidelity_of_gradients_agrees_with_its_reference_implementation(where: str) -> None:
     world = toy_worlds.WORLDS[where]()
     case = world.case(world.explain(Cubes()), "sensitivity")
     pairs = samples(case, "coalition_values")
     expected = torch.tensor([infidelity_of_gradients(sample) for sample in pairs]).double()
-    found = Infidelity(BASELINE, 25, 0.4).score(case)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    scores = Infidelity(BASELINE, 25, 0.4).score(case)
+    torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_the_twins_meet_neighbours_of_other_classes() -> None:
+def test_the_comparison_includes_neighbours_of_other_classes() -> None:
     """Else the rule for them would go untested."""
     world = toy_worlds.tabular()
     case = world.case(world.explain(Cubes()), explainer=Cubes())
