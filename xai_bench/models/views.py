@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.layer_outputs import output_of, with_output
 from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import shared_units
 from xai_bench.models.base import Predictor, TorchPredictor
@@ -72,8 +73,9 @@ class WithLayerOutput(nn.Module):
     def forward(self, x: Tensor, input: Tensor, **context: Tensor) -> Tensor:
         """`[B, ...]` and the original input -> the outputs `[B, C]` of the network."""
 
-        def change(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            return self.changed(x, output)
+        def change(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            value = output_of(layer, output)
+            return None if value is None else with_output(layer, output, self.changed(x, value))
 
         # By name, so that a deep copy with other weights changes its own layer.
         part = self.network.get_submodule(self.layer)
@@ -210,7 +212,8 @@ def _layer_outputs(
 
     def keep(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         # A copy, because the next layer may write into its input.
-        outputs.append(output.clone() if isinstance(output, Tensor) else output)
+        value = output_of(layer, output)
+        outputs.append(output if value is None else value.clone())
 
     with layers[layer].register_forward_hook(keep):
         module(x, **context)

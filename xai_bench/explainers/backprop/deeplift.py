@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core.baselines import references
-from xai_bench.explainers.backprop.layer_types import ELEMENTWISE, MAX_POOLS, hooked, module_of
+from xai_bench.explainers.backprop.layer_types import (
+    ELEMENTWISE,
+    MAX_POOLS,
+    hooked,
+    module_of,
+    require_no_products,
+)
 from xai_bench.explainers.estimates import BudgetedExplainer, require_rows, running_means
 from xai_bench.explainers.gradient.engine import value_and_gradient
 from xai_bench.explainers.stated_rows import in_equal_shares
@@ -39,6 +45,7 @@ class DeepLIFT:
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """The mean over references; raises `Unsupported` where the contributions do not add up."""
         module = module_of(model.module, "DeepLIFT")
+        require_no_products(module, "DeepLIFT")
         starts = references(self.baseline, inputs, rng=rng).unbind(1)
         with rescaled(module):
             parts = [_against(s, model, inputs, targets, self.tolerance) for s in starts]
@@ -75,6 +82,7 @@ class DeepLiftShap(BudgetedExplainer):
         """
         require_rows(budgets, 2)
         module = module_of(model.module, "DeepLIFT")
+        require_no_products(module, "DeepLIFT")
         background = inputs.domain.background.to(inputs.x)
         row = rng.child("background").integers(len(background), max(budgets) // 2)
 

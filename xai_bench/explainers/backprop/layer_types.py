@@ -15,11 +15,21 @@ ELEMENTWISE = (
     nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid,
     nn.Hardswish,
 )  # fmt: skip
-MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
-AVERAGE_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
-LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+MAX_POOLS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+)  # fmt: skip
+AVERAGE_POOLS = (
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+)  # fmt: skip
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+SHAPES = (
+    nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
+)  # fmt: skip
+GATED = (nn.RNNBase, nn.MultiheadAttention)
+"""Recurrent and attention layers, which multiply what they are given by parts of itself."""
 
 NONLINEAR = (
     "Relu", "LeakyRelu", "Prelu", "Elu", "Celu", "Gelu", "Silu", "Mish", "Sigmoid", "LogSigmoid",
@@ -68,6 +78,17 @@ def functions(out: Tensor, names: Collection[str] = NONLINEAR) -> list[str]:
     # Nodes are called ReluBackward0 and the like.
     functions = {node.name().removesuffix("0").removesuffix("Backward") for node in visited}
     return sorted(functions & set(names))
+
+
+def require_no_products(module: nn.Module, method: str) -> None:
+    """Raise `Unsupported`, naming the first layer that multiplies its inputs with each other."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, GATED):
+            raise Unsupported(
+                f"{method} has no rule for {type(layer).__name__} (layer '{name}'), which "
+                "multiplies what it is given by parts of itself; "
+                "explainer=layerwise explains such networks layer by layer"
+            )
 
 
 def module_of(module: nn.Module | None, method: str) -> nn.Module:

@@ -23,6 +23,7 @@ from xai_bench.explainers.backprop.layer_types import (
     functions,
     hooked,
     module_of,
+    require_no_products,
 )
 from xai_bench.explainers.backprop.lrp_rules import Affine, Rule, Shares
 from xai_bench.explainers.gradient.engine import value_and_gradient
@@ -97,6 +98,7 @@ class LRP(OneBackwardPass):
 
 def require_rules(module: nn.Module) -> None:
     """Raise `Unsupported`, naming the first layer without a rule."""
+    require_no_products(module, "LRP")
     for name, layer in module.named_modules():
         leaf = next(layer.children(), None) is None
         if (leaf and type(layer) not in SUPPORTED) or (not leaf and layer._parameters):

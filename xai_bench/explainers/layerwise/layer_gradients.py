@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.layer_outputs import output_of, with_output
 from xai_bench.core.model_outputs import filled_up, row_batches
 from xai_bench.explainers.layerwise.recording import differentiable, recorded
 from xai_bench.types import Inputs, Model
@@ -52,9 +53,10 @@ def _slope_at(
 ) -> Tensor:
     given = values.detach().clone().requires_grad_()
 
-    def replace(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    def replace(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        n_rows = len(output_of(layer, output))  # type: ignore[arg-type]
         # A copy, for the next layer may overwrite what it is given.
-        return filled_up(given, len(output)).clone()
+        return with_output(layer, output, filled_up(given, n_rows).clone())
 
     with torch.enable_grad(), part.register_forward_hook(replace):
         outputs = model.target_output(inputs, targets)

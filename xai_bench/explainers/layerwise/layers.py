@@ -12,7 +12,11 @@ from xai_bench.core.baselines import references
 from xai_bench.explainers.layerwise.layer_gradients import slopes_at
 from xai_bench.explainers.layerwise.quadrature import added, nodes, steps
 from xai_bench.explainers.layerwise.recording import ForwardRecord, forward, observe
-from xai_bench.explainers.layerwise.spatial import spatial_layer, spread_over_places
+from xai_bench.explainers.layerwise.spatial import (
+    sequence_layer,
+    spatial_layer,
+    spread_over_places,
+)
 from xai_bench.explainers.stated_rows import OneBackwardPass
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng
 
@@ -22,7 +26,8 @@ class LayerActivation(OneBackwardPass):
     """Activation analysis: the output of a neuron times the gradient of the target output there.
 
     `layers` has every hidden layer. The explanation of x is that of `layer`, by default the last
-    convolution with its activation: channels added up, in the size of x. Shrikumar+ 2016.
+    convolution with its activation: channels added up, in the size of x. Without convolutions it is
+    that of the last recurrent or attention layer, step by step. Shrikumar+ 2016.
     """
 
     kind: ClassVar[Kind] = "contribution"
@@ -82,6 +87,9 @@ def over_x(
     layers: dict[str, Tensor], record: ForwardRecord, inputs: Inputs, layer: str | None
 ) -> Explanation:
     """The explanation of all layers, and of x by the one that lies over it, channels added up."""
+    if layer in record.sequences or not (record.convolutions or layer):
+        name, axis = sequence_layer(record, inputs, layer)
+        return Explanation(spread_over_places(layers[name].sum(2), inputs, axis), layers=layers)
     name = spatial_layer(record, inputs, layer)
     return Explanation(spread_over_places(layers[name].sum(1), inputs), layers=layers)
 

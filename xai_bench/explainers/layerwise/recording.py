@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from xai_bench.core.layer_outputs import SEQUENCES, output_of, with_output
 from xai_bench.core.model_outputs import row_batches
 from xai_bench.core.spelling import suggest
 from xai_bench.explainers.gradient.engine import require_gradient, require_path
@@ -36,6 +37,7 @@ class ForwardRecord:
         last: the layers whose output is the network's, but for the one that was named.
         convolutions: the names of the convolutions, in the order of their calls.
         axes: the shape, such as `[H, W]`, of the input of the first of them.
+        sequences: the names of the recurrent and attention layers, in the order of their calls.
     """
 
     outputs: Tensor
@@ -46,6 +48,7 @@ class ForwardRecord:
     last: frozenset[str]
     convolutions: tuple[str, ...]
     axes: tuple[int, ...]
+    sequences: tuple[str, ...] = ()
 
     def hidden(self) -> list[str]:
         """The layers between x and the output that do more than pass on or reshape.
@@ -122,7 +125,7 @@ class Tape:
 
     Attributes:
         calls: name -> the outputs of the layer, one per call.
-        passed_on: the output of the last layer, as the next one gets it.
+        passed_on: the output of the last layer, as the next one gets it; the first one of several.
         owners: the layers whose output that is: a layer, and those that hold it or only pass it on.
         last: the owners of the network's output.
         n_rows: rows of the network's output, those that fill up a batch among them.
@@ -151,20 +154,22 @@ class Tape:
             if len(outputs) == 1 and outputs[0].dim() > 1 and len(outputs[0]) == self.n_rows
         }
 
-    def recorder(self, name: str) -> Callable[..., Tensor | None]:
+    def recorder(self, name: str) -> Callable[..., Any]:
         """A forward hook that writes down the output of the layer of this name."""
 
-        def record(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
-            if not isinstance(output, Tensor) or not output.is_floating_point():
+        def record(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            value = output_of(layer, output)
+            if value is None:
                 return None
             if isinstance(layer, _CONVOLUTION):
                 self.axes[name] = tuple(args[0].shape[2:])
-            self.calls.setdefault(name, []).append(output)
-            self.owners = self.owners if output is self.passed_on else frozenset()
+            self.calls.setdefault(name, []).append(value)
+            self.owners = self.owners if _first(output) is self.passed_on else frozenset()
             self.owners |= {name}
             # A copy, for the next layer may overwrite what it is given.
-            self.passed_on = output.clone()
-            return self.passed_on
+            handed_on = with_output(layer, output, value.clone())
+            self.passed_on = _first(handed_on)
+            return handed_on
 
         return record
 
@@ -185,7 +190,7 @@ def recorded(module: nn.Module, layer: str | None) -> Iterator[Tape]:
     parts = {
         name: part
         for name, part in module.named_modules()
-        if name and (name == layer or not (list(part.children()) or isinstance(part, _RESHAPING)))
+        if name and (name == layer or _is_leaf(part))
     }
     handles = [part.register_forward_hook(tape.recorder(name)) for name, part in parts.items()]
     handles.append(module.register_forward_hook(tape.close))
@@ -196,10 +201,49 @@ def recorded(module: nn.Module, layer: str | None) -> Iterator[Tape]:
             handle.remove()
 
 
+def _is_leaf(part: nn.Module) -> bool:
+    """Whether it holds no other layer that is called as one, and does more than reshape."""
+    holds = bool(list(part.children())) and not isinstance(part, SEQUENCES)
+    return not (holds or isinstance(part, _RESHAPING))
+
+
+def _first(output: Any) -> Any:
+    """The first of several outputs, or the only one."""
+    return output[0] if isinstance(output, tuple) and output else output
+
+
 _Part = tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
 
 
 def _pass(
+    tape: Tape, model: Model, inputs: Inputs, targets: Tensor, direction: Tensor | None
+) -> _Part:
+    """The same as `_one_pass`, by slower kernels where the usual ones have no rates."""
+    try:
+        return _one_pass(tape, model, inputs, targets, direction)
+    except NotImplementedError:
+        with _unfused():
+            try:
+                return _one_pass(tape, model, inputs, targets, direction)
+            except NotImplementedError as error:
+                raise Unsupported(f"this network has no forward derivative: {error}") from error
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Recurrent layers and attention by kernels that have a forward derivative."""
+    kernels: Any = torch.backends.mkldnn
+    fused, flash = kernels.enabled, torch.backends.cuda.flash_sdp_enabled()
+    try:
+        kernels.enabled = False
+        torch.backends.cuda.enable_flash_sdp(False)  # of the CPU's attention, too
+        yield
+    finally:
+        kernels.enabled = fused
+        torch.backends.cuda.enable_flash_sdp(flash)
+
+
+def _one_pass(
     tape: Tape, model: Model, inputs: Inputs, targets: Tensor, direction: Tensor | None
 ) -> _Part:
     """Outputs, gradient, layers, slopes and rates; without layers that do not depend on x, or that
@@ -209,10 +253,7 @@ def _pass(
     x, n_samples = inputs.x.detach().clone().requires_grad_(), len(inputs)
     with torch.enable_grad(), forward_ad.dual_level():
         point = x if direction is None else forward_ad.make_dual(x, direction)
-        try:
-            outputs = model.target_output(inputs.with_x(point), targets)
-        except NotImplementedError as error:
-            raise Unsupported(f"this network has no forward derivative: {error}") from error
+        outputs = model.target_output(inputs.with_x(point), targets)
         layers = {name: output for name, output in tape.layers().items() if output.requires_grad}
         rates = {name: forward_ad.unpack_dual(output).tangent for name, output in layers.items()}
     require_path(outputs)
@@ -253,9 +294,10 @@ def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> ForwardRec
             if n_calls != 1
             else f"layer {layer!r} gives no rows of numbers that depend on x"
         )
-    convolutions = [
-        name for name in layers if isinstance(tape.module.get_submodule(name), _CONVOLUTION)
-    ]
+    convolutions, sequences = (
+        [name for name in layers if isinstance(tape.module.get_submodule(name), kinds)]
+        for kinds in (_CONVOLUTION, SEQUENCES)
+    )
     return ForwardRecord(
         outputs=torch.cat(outputs),
         gradient=torch.cat(gradients),
@@ -265,4 +307,5 @@ def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> ForwardRec
         last=tape.last - {layer},
         convolutions=tuple(convolutions),
         axes=tape.axes[convolutions[0]] if convolutions else (),
+        sequences=tuple(sequences),
     )

@@ -37,7 +37,7 @@ def spatial_layer(record: ForwardRecord, inputs: Inputs, layer: str | None) -> s
         of_last = record.layers[order[last]].shape
         return [name for name in order[last:] if record.layers[name].shape == of_last][-1]
     given = record.layers[layer].shape
-    if len(given) != len(shape) or order.index(layer) < first:
+    if len(given) != len(shape) or order.index(layer) < first or layer in record.sequences:
         raise Unsupported(
             f"layer {layer!r} gives {['B', *given[1:]]}, which is no map over x; choose a "
             f"convolution or a layer between two of them, such as {record.convolutions[-1]!r}"
@@ -45,24 +45,56 @@ def spatial_layer(record: ForwardRecord, inputs: Inputs, layer: str | None) -> s
     return layer
 
 
-def over_channels(heat: Tensor, inputs: Inputs) -> Tensor:
-    """`heat [B, *places] -> [B, *S]`: the map in the size of x, shared evenly by its channels.
+def sequence_layer(
+    record: ForwardRecord, inputs: Inputs, layer: str | None
+) -> tuple[str, int | None]:
+    """The name of the recurrent or attention layer whose steps are laid over those of x, and the
+    axis of x that holds the features of a step: None where a step is one number.
+
+    That is `layer`; without one, the last of them. x is `[B, T, features]` or `[B, T]`, as such a
+    layer takes it, or else `[B, channels, T]`. Raises `Unsupported` where x has other steps.
+    """
+    if not record.sequences:
+        raise Unsupported(
+            f"no convolution, recurrent or attention layer comes between x and output; "
+            f"{_ALTERNATIVES}"
+        )
+    name, shape = layer or record.sequences[-1], inputs.x.shape
+    n_steps = record.layers[name].shape[1]
+    if len(shape) <= 3 and shape[1] == n_steps:
+        return name, 2 if len(shape) == 3 else None
+    if len(shape) == 3 and shape[2] == n_steps:
+        return name, 1
+    raise Unsupported(
+        f"layer {name!r} has {n_steps} steps and x has the shape {['B', *shape[1:]]}, so a map "
+        f"over its steps is no map over x; {_ALTERNATIVES}"
+    )
+
+
+def over_channels(heat: Tensor, inputs: Inputs, axis: int | None = 1) -> Tensor:
+    """`heat [B, *places] -> [B, *S]`: the map in the size of x, shared evenly by its channels,
+    which stand on an `axis` of x, or on none.
 
     A unit's value is the sum of the map over its places where it holds all channels.
     """
-    large = enlarged(heat, inputs.x.shape[2:])
-    return _by_channel(large, inputs)
+    large = enlarged(heat, _places(inputs, axis))
+    return _by_channel(large, inputs, axis)
 
 
-def spread_over_places(heat: Tensor, inputs: Inputs) -> Tensor:
+def spread_over_places(heat: Tensor, inputs: Inputs, axis: int | None = 1) -> Tensor:
     """The same, where each place of the layer shares its value among the places of x: what adds
     up over the layer adds up over x.
     """
-    for axis, (few, many) in enumerate(zip(heat.shape[1:], inputs.x.shape[2:], strict=True)):
+    for place, (few, many) in enumerate(zip(heat.shape[1:], _places(inputs, axis), strict=True)):
         # What a value of 1 at each place adds up to once it is enlarged.
         reach = enlarged(torch.eye(few, dtype=heat.dtype), (many,)).sum(1)
-        heat = heat / reach.view(-1, *[1] * (heat.dim() - axis - 2))
-    return over_channels(heat, inputs)
+        heat = heat / reach.view(-1, *[1] * (heat.dim() - place - 2))
+    return over_channels(heat, inputs, axis)
+
+
+def _places(inputs: Inputs, axis: int | None) -> list[int]:
+    """The shape of x without its samples and channels."""
+    return [size for place, size in enumerate(inputs.x.shape) if place not in (0, axis)]
 
 
 def enlarged(heat: Tensor, size: Sequence[int]) -> Tensor:
@@ -77,7 +109,8 @@ def enlarged(heat: Tensor, size: Sequence[int]) -> Tensor:
     )[:, 0]
 
 
-def _by_channel(heat: Tensor, inputs: Inputs) -> Tensor:
-    channels = inputs.x.shape[1]
-    even = (heat / channels)[:, None].expand(inputs.x.shape)
+def _by_channel(heat: Tensor, inputs: Inputs, axis: int | None) -> Tensor:
+    if axis is None:
+        return torch.where(inputs.units < 0, 0, heat).to(inputs.x.dtype)
+    even = (heat / inputs.x.shape[axis]).unsqueeze(axis).expand(inputs.x.shape)
     return torch.where(inputs.units < 0, 0, even).to(inputs.x.dtype)
