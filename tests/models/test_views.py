@@ -283,14 +283,24 @@ def test_a_copy_with_other_weights_continues_from_the_same_activations() -> None
     assert torch.equal(twin.outputs(there.inputs), there.model.outputs(there.inputs))
 
 
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
 class Reused(nn.Module):
-    """One layer, called twice; another, called never; a third that gives two things."""
+    """One layer, called twice; another, called never; a third that gives two things; a fourth that
+    takes samples for steps.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.act, self.spare, self.memory = nn.Tanh(), nn.Linear(2, 2), nn.LSTM(2, 2)
+        self.act, self.spare, self.pair, self.memory = (
+            nn.Tanh(), nn.Linear(2, 2), Pair(), nn.LSTM(2, 2),
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
+        x, _ = self.pair(x)
         return self.act(self.act(x)).flatten(1) + self.memory(x)[0].sum((1, 2))[:, None]
 
 
@@ -299,9 +309,10 @@ class Reused(nn.Module):
     [
         ("act", "'act' is called 2 times"),
         ("spare", "'spare' is called 0 times"),
-        ("memory", "'memory' gives no tensor of numbers"),
+        ("pair", "'pair' gives no tensor of numbers"),
+        ("memory", r"'memory' gives \[1, 16, 2\]: no row per sample"),
         ("memoir", r"no layer 'memoir'; did you mean memory\?"),
-        ("", "no layer ''; choose from act, memory, spare"),
+        ("", "no layer ''; choose from act, memory, pair, spare"),
     ],
 )
 def test_a_layer_that_cannot_be_looked_at_is_told(layer: str, reason: str) -> None:
@@ -319,5 +330,5 @@ def test_class_activation_maps_work_behind_the_view() -> None:
     assert heat.shape == (5, 6, 4, 4)
     large = nn.functional.interpolate(heat.sum(1)[:, None], size=(8, 8), mode="bilinear")[:, 0]
     torch.testing.assert_close(large, world.explain(GradCAM()).sum(1))
-    with pytest.raises(Unsupported, match=r"first convolution sees \[4, 4\] places"):
+    with pytest.raises(Unsupported, match=r"first convolution is given \[4, 4\] places"):
         activated("1", world).explain(GradCAM())
