@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -58,7 +58,7 @@ class TextOptions:
     min_count: int = 1
     lowercase: bool = True
     template: str = ""
-    answers: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[str, str] | None = None
     missing: Literal["error", "drop"] = "error"
     fractions: Sequence[float] = FRACTIONS
     split_seed: int = 0
@@ -113,14 +113,15 @@ class TextOptions:
 
     def _asked(self, bundle: Bundle, tokenizer: Tokenizer) -> Bundle:
         """With the answers of a language model beside every row, one for each class."""
-        missing = [name for name in bundle.class_names if name not in self.answers]
+        answers = self.answers or {}
+        missing = [name for name in bundle.class_names if name not in answers]
         if missing:
             raise ValueError(
                 f"data.answers has no answer for class {missing[0]!r}; the classes are "
                 f"{', '.join(bundle.class_names)}"
             )
         tail = self.template.partition("{text}")[2] or "a"
-        found = answers_to(tokenizer, tail, [self.answers[name] for name in bundle.class_names])
+        found = answers_to(tokenizer, tail, [answers[name] for name in bundle.class_names])
 
         def asked(split: Split) -> Split:
             alike = stacked([found]).expand(len(split), -1, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ class TextFile(TextOptions):
     names: Sequence[str] | None = None
     quotes: bool = True
     where: str = ""
-    recode: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    recode: Mapping[str, Mapping[Any, Any]] | None = None
 
     def load(self) -> Bundle:
         paths = {"train": self.path, "valid": self.valid_path, "test": self.test_path}
@@ -55,7 +55,7 @@ class TextFile(TextOptions):
         frame = _frame(existing_path(path), self.names, quotes=self.quotes)
         columns = [self.text, self.label, *([self.rationale] if self.rationale else [])]
         require_columns(columns, frame.columns, f"column of {Path(path).name}:")
-        frame = recoded(filtered(frame, self.where), self.recode)
+        frame = recoded(filtered(frame, self.where), self.recode or {})
         marks = frame[self.rationale].tolist() if self.rationale else [None] * len(frame)
         rows = zip(frame[self.text], frame[self.label], marks, strict=True)
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ class HuggingFaceDataset(TextOptions):
         revision: the commit of a cached one, which has to be named: names move on.
         config: which of its configurations.
         text, label, rationale: the columns, as in `TextFile`.
-        splits: our part -> theirs; without `valid` and `test`, `train` is divided.
+        splits: our part -> theirs, `{train: train}` if not given; without `valid` and `test`,
+            `train` is divided.
     """
 
     name: str
@@ -31,12 +32,13 @@ class HuggingFaceDataset(TextOptions):
     text: str = "text"
     label: str = "label"
     rationale: str | None = None
-    splits: Mapping[str, str] = field(default_factory=lambda: {"train": "train"})
+    splits: Mapping[str, str] | None = None
 
     def load(self) -> Bundle:
         tables = self._tables()
-        require_columns(self.splits.values(), tables, f"split of {self.name}:")
-        return self.bundle({ours: self._read(tables[name]) for ours, name in self.splits.items()})
+        splits = self.splits or {"train": "train"}
+        require_columns(splits.values(), tables, f"split of {self.name}:")
+        return self.bundle({ours: self._read(tables[name]) for ours, name in splits.items()})
 
     def _tables(self) -> Any:
         try:
