@@ -18,11 +18,20 @@ from hydra.utils import get_class, instantiate
 from tests.support import paths, toy_worlds
 from tests.support.components import LIBRARIES, each_of, options
 from xai_bench.certify.explainer import BlackBox
+from xai_bench.certify.metric_under_test import case_of
 from xai_bench.core import units
 from xai_bench.core.baselines import Marginal
 from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
-from xai_bench.explainers.controls import ConstantMap, InputMagnitude, Oracle, Random
+from xai_bench.explainers.controls import (
+    ConstantMap,
+    DegradedOracle,
+    InputMagnitude,
+    MetricMaximiser,
+    Oracle,
+    Random,
+)
+from xai_bench.metrics.complexity import Gini
 from xai_bench.types import Fitted, Rows, Unsupported, tags_of
 
 torch.set_num_threads(1)
@@ -72,7 +81,7 @@ DECLINES = {
 UNSUPPORTED = {(name, world) for name, worlds in DECLINES.items() for world in worlds.split()}
 UNCOUNTED = {
     "dice", "captum_occlusion", "occlusion_patches", "shap_kernel", "shap_partition",
-    "shap_permutation", "layer_integrated_gradients", "score_cam",
+    "shap_permutation", "layer_integrated_gradients", "score_cam", "games_gini",
 }  # fmt: skip
 """Explainers whose rows nobody can state beforehand, or only who knows the network."""
 ROOMY = {"shap_gradient", "shap_deep", "captum_deeplift_shap"}
@@ -91,6 +100,8 @@ def build(name: str):
     build_it = get_class(node.pop("_target_"))
     if "baseline" in node:
         node["baseline"] = Marginal(N_REFERENCES)
+    if "metric" in node:
+        node["metric"] = get_class(node["metric"]["_target_"])()
     if "budget" in node:
         node["budget"] = 40 * N_REFERENCES
     node |= {name: min(node[name], most) for name, most in SMALLER.items() if name in node}
@@ -277,3 +288,27 @@ def test_one_field_is_overridden_by_name(conf):
         config = compose("config", ["explainer=default", "explainer.lime.budget=99"])
     assert config.explainer.lime.budget == 99
     assert len(config.explainer) == 11
+
+
+def test_the_degraded_oracle_lies_between_truth_and_noise():
+    world = with_truth(toy_worlds.text())
+    ids = world.inputs.units
+    truth = world.explain(Oracle())
+    assert torch.equal(world.explain(DegradedOracle(noise=0.0)), truth)
+    left = units.pool((world.explain(DegradedOracle(noise=0.5)) - truth).double(), ids)
+    size = units.pool(truth.double(), ids).square().sum(1).sqrt()
+    ratio = left.square().sum(1).sqrt() / size
+    assert 0.2 < ratio.mean() < 0.9
+    with pytest.raises(Unsupported, match="written down"):
+        toy_worlds.text().explain(DegradedOracle())
+
+
+def test_the_maximiser_maxes_what_it_is_told_to():
+    """Gini's largest value is one unit alone; more steps never score less."""
+    world = toy_worlds.text()
+    few, many = (
+        Gini().score(case_of(world, MetricMaximiser(Gini(), n_steps=n))).nanmean() for n in (4, 64)
+    )
+    blind = Gini().score(case_of(world, Random())).nanmean()
+    assert many >= few > 0
+    assert many > blind + 0.1

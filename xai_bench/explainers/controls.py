@@ -11,7 +11,17 @@ from torch import Tensor
 from xai_bench.core import units
 from xai_bench.core.tokens import require_numbers
 from xai_bench.explainers.stated_rows import WithoutModel
-from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
+from xai_bench.types import (
+    Case,
+    Cost,
+    Explanation,
+    Inputs,
+    Kind,
+    Metric,
+    Model,
+    Rng,
+    Unsupported,
+)
 
 
 @dataclass(frozen=True)
@@ -66,3 +76,101 @@ class Oracle(WithoutModel):
         if inputs.domain.truth is None:
             raise Unsupported("nobody has written down the true attributions of this data")
         return Explanation(inputs.domain.truth(inputs, targets).detach().to(inputs.x.dtype))
+
+
+@dataclass(frozen=True)
+class DegradedOracle(Oracle):
+    """The truth under normal noise: what a useful metric ranks between truth and chance.
+
+    Attributes:
+        noise: its deviation, in root mean squares of the true attributions of the sample's units.
+    """
+
+    noise: float = 1.0
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """One draw per unit; raises `Unsupported` where no truth is written down."""
+        truth = super().explain(model, inputs, targets, rng=rng).attribution.double()
+        squares = units.pool(truth, inputs.units).square().sum(1)
+        size = (squares / units.count(inputs.units)).sqrt()
+        noise = rng.child("degraded").normal(units.width(inputs.units)) * size[:, None]
+        spread = units.spread(noise, inputs.units)
+        return Explanation((truth + self.noise * spread).to(inputs.x.dtype))
+
+
+@dataclass(frozen=True)
+class MetricMaximiser:
+    """The best of many blind maps by the metric itself: what optimising a score alone reaches.
+
+    It sees neither truth nor the model, but for what the metric asks of it. Where it scores like
+    the truth and is none, the metric can be gamed. Random search: even steps are fresh maps, odd
+    ones change the best so far, and half the units of every other pair are 0.
+
+    Attributes:
+        metric: what is maximised, or minimised where lower is better.
+        n_steps: maps tried.
+    """
+
+    metric: Metric
+    n_steps: int = 64
+    kind: ClassVar[Kind] = "contribution"
+    category: ClassVar[str] = "controls"
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """The map of the best score per sample; a map without a score is never best."""
+        best = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
+        worth = torch.full((len(inputs),), -torch.inf, dtype=torch.float64)
+        for step in range(self.n_steps):
+            tried = self._proposal(best, step, rng.child("maximiser", step))
+            score = self._worth(tried, model, inputs, targets, rng)
+            better = score > worth
+            best = torch.where(better[:, None], tried, best)
+            worth = torch.where(better, score, worth)
+        return Explanation(units.spread(best, inputs.units).to(inputs.x.dtype))
+
+    def _proposal(self, best: Tensor, step: int, rng: Rng) -> Tensor:
+        """`[B, U] -> [B, U]`."""
+        noise = rng.normal(best.shape[1])
+        tried = noise if step % 2 == 0 else best + 0.5 * noise
+        kept = rng.child("kept").uniform(best.shape[1]) < 0.5
+        return torch.where(kept, tried, 0) if step % 4 < 2 else tried
+
+    def _worth(
+        self, scores: Tensor, model: Model, inputs: Inputs, targets: Tensor, rng: Rng
+    ) -> Tensor:
+        """`[B]`, higher is better; other inputs are explained by the same map of their sample."""
+        attribution = units.spread(scores, inputs.units).to(inputs.x.dtype)
+
+        nothing = torch.zeros(len(inputs), dtype=torch.float64)
+        case = Case(
+            model=model,
+            inputs=inputs,
+            targets=targets,
+            explanation=Explanation(attribution),
+            kind=self.kind,
+            rng=rng.child("metric"),
+            explain=_SameMap(attribution, inputs.index),
+            cost=Cost(nothing, nothing, nothing, nothing),
+        )
+        found = self.metric.score(case).double()
+        return found if self.metric.higher_is_better else -found
+
+
+@dataclass(frozen=True, eq=False)
+class _SameMap:
+    """Explains every input of a sample by one map: `attribution [B, *S]` of samples `index [B]`."""
+
+    attribution: Tensor
+    index: Tensor
+
+    def __call__(
+        self,
+        inputs: Inputs,
+        *,
+        repeat: int = 0,
+        model: Model | None = None,
+        targets: Tensor | None = None,
+    ) -> Tensor:
+        """The map of each row's sample; all else is ignored."""
+        same = inputs.index[:, None] == self.index
+        return self.attribution[same.byte().argmax(1)]
