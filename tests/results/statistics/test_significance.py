@@ -29,6 +29,10 @@ AUC = np.array([
 """Table 6 of the paper: area under the curve of four trees on 14 data sets."""
 
 
+def normal(*shape: int) -> np.ndarray:
+    return Generator(PCG64(0)).normal(size=shape)
+
+
 def test_demsars_friedman_test() -> None:
     """Ranks 3.143, 2.000, 2.893, 1.964; chi-square 9.28 and F 3.69 as the paper has them.
 
