@@ -114,7 +114,8 @@ def test_every_number_of_the_csv_can_be_computed_from_the_store(store: Store) ->
 
 def test_the_markdown_tells_all(store: Store) -> None:
     text = write(store, "s_1").paths[0].read_text()
-    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    scores = text.partition("Ranks over metrics")[0]
+    rows = {line.split("|")[1].strip(): line for line in scores.splitlines() if line[:1] == "|"}
     assert rows["explainer"] == r"| explainer | fidelity<br>abpc ↑ | cost<br>forward\_rows ↓ |"
     assert "skipped [1]" in rows["old"]
     assert "failed [2]" in rows["old"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xai_bench.results.report.formats import figures, latex, markdown
-from xai_bench.results.report.sections import agreement, baselines, budgets, fairness, tuning
+from xai_bench.results.report.sections import agreement, baselines, budgets, fairness, ranks, tuning
 from xai_bench.results.report.summary import Block, blocks, frame
 from xai_bench.results.report.table import Section, Table, table
 from xai_bench.results.store import files
@@ -42,6 +42,7 @@ def write(store: Store, study: str, folder: Path | None = None) -> Report:
     numbers = frame(study, tabled)
     sections = [
         _scores(tabled, numbers),
+        ranks.section(study, tabled),
         tuning.section(study, tabled),
         budgets.section(study, tabled),
         fairness.section(study, tabled),

@@ -16,8 +16,11 @@ import numpy as np
 
 from xai_bench.results.statistics.intervals import Floats, Ints
 
-EXACT = 9
+EXACT = 7
 """Kemeny's order of this many methods is found by dynamic programming, of more by `milp`."""
+
+MOST = 25
+"""Of more methods than this `robustness` leaves Kemeny's order out: it takes minutes."""
 
 
 def field_ranks(scores: Floats) -> Floats:
@@ -180,6 +183,8 @@ def _variations(
 ) -> Iterator[tuple[Variation, Floats]]:
     everything = np.arange(len(scores))
     for name, worth in AGGREGATORS.items():
+        if worth is by_kemeny and scores.shape[1] > MOST:
+            continue
         yield _variation("aggregator", name, scores, worth)
     for axis, values in axes.items():
         distinct = dict.fromkeys(values)
