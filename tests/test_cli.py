@@ -473,10 +473,9 @@ def test_a_real_run_its_report_and_its_link(
         "evaluation.n_samples=8",
         "recorder.pictures=false",
     ]
-    command = [sys.executable, "-m", "xai_bench", "run", *chosen]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, err = told("run", *chosen)
+    assert code == 0, err
+    assert "Traceback" not in err
     code, out, _ = told("report")
     assert (code, out) == (0, f"default: {tmp_path / 'results' / 'reports' / 'default'}\n")
     assert list((tmp_path / "results" / "reports" / "default").iterdir())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import pages
+from tests.support import command_line, pages
 from tests.support.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -48,7 +48,7 @@ def marked(name: str) -> object:
 def test_an_example_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In this process, with few samples; one that reads another's results comes after it."""
     shutil.copytree(EXAMPLES, tmp_path / "examples")
-    with pages.in_folder(tmp_path):
+    with command_line.in_folder(tmp_path):
         for each in [BEFORE[name], name] if name in BEFORE else [name]:
             start(Path("examples", each))
             printed = capsys.readouterr().out
@@ -66,4 +66,4 @@ def start(path: Path) -> None:
         else:
             assert program == "xai-bench"
             small = SMALL if arguments[0] == "run" else ()
-            assert pages.run([*arguments, *small]) == 0
+            assert command_line.exit_code([*arguments, *small]) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import pages
+from tests.support import command_line, pages
 from tests.support.paths import ROOT
 from xai_bench.results.store.store import Store
 from xai_bench.runner.config.catalogue import GROUPS
@@ -40,14 +40,14 @@ def test_the_files_of_a_page_run_as_they_are_shown(
     written = pages.write(page, tmp_path)
     [test] = [path for path in written if path.name.startswith("test_")]
     [yaml] = [path for path in written if path.suffix == ".yaml"]
-    with pages.in_folder(tmp_path):
+    with command_line.in_folder(tmp_path):
         assert pages.run_tests(test, tmp_path)
         shown = [words for text in pages.blocks(page, "sh") for words in pages.commands(text)]
         assert any(words[1] == "run" for words in shown)
         for program, command, *arguments in shown:
             assert program == "xai-bench"
             small = quick(arguments) if command == "run" else []
-            code = pages.run([command, *arguments, *small])
+            code = command_line.exit_code([command, *arguments, *small])
             printed = capsys.readouterr()
             assert code == 0, printed.err
             assert command != "check" or yaml.stem in printed.out

@@ -10,7 +10,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import captum.metrics
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -46,6 +45,13 @@ class Cubed:
 # Captum 0.9, called here
 
 
+def captum_metrics() -> Any:
+    """Imported when it is asked for: it takes more than a second."""
+    import captum.metrics
+
+    return captum.metrics
+
+
 def captum_of(world: toy_worlds.World) -> Any:
     """The module as captum calls it."""
     module = world.model.module
@@ -61,7 +67,7 @@ def test_infidelity_of_captum() -> None:
     drops = case.measure(CoalitionValues(BASE, n_draws, 0.4))
     removed = torch.stack([drops.removed[:, :, u] for u in world.inputs.units[0].tolist()], dim=2)
     step = (removed * (world.inputs.x - 0.25)[:, None]).flatten(0, 1)
-    theirs = captum.metrics.infidelity(
+    theirs = captum_metrics().infidelity(
         captum_of(world),
         lambda x: (step, x - step),
         world.inputs.x,
@@ -77,7 +83,7 @@ def test_sensitivity_max_of_captum() -> None:
     world, explainer = toy_worlds.tabular(), Cubed()
     case = world.case(world.explain(explainer), explainer=explainer)
     near = case.measure(Neighbours(0.1, 6))
-    theirs = captum.metrics.sensitivity_max(
+    theirs = captum_metrics().sensitivity_max(
         lambda x: (x[0] ** 3,),
         (world.inputs.x,),
         perturb_func=lambda x, radius: (near.points.flatten(0, 1),),

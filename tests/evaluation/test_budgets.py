@@ -20,6 +20,7 @@ from torch import Tensor
 from tests.evaluation.test_loop import Again, Noisy, Rows, Sum, configured, context
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.runner.test_reproducible import assert_same_store
+from tests.support import command_line
 from xai_bench.core.cost import timed
 from xai_bench.evaluation.budgets import evaluate_at_budgets
 from xai_bench.evaluation.context import ConfiguredExplainer
@@ -238,21 +239,12 @@ CHOSEN = ["explainer=[kernel_shap,lime,random]", "metric=[abpc,repeatability,for
 BUDGETS = ["anytime=[8,40,64,200]"]
 
 
-def command(results: Path, *overrides: str) -> list[str]:
-    run = [sys.executable, "-m", "xai_bench", "run"]
-    return [*run, *BASE, *CHOSEN, *overrides, f"results={results}"]
+def arguments(results: Path, *overrides: str) -> list[str]:
+    return ["run", *BASE, *CHOSEN, *overrides, f"results={results}"]
 
 
 def ran(results: Path, *overrides: str) -> str:
-    done = subprocess.run(
-        command(results, *overrides),
-        capture_output=True,
-        text=True,
-        cwd=results.parent,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return command_line.succeed(results.parent, *arguments(results, *overrides))
 
 
 def explanations(results: Path) -> dict[Path, int]:
@@ -279,9 +271,8 @@ def test_one_run_fills_the_store_as_a_sweep_does(reference: Path, tmp_path: Path
 @pytest.mark.slow
 def test_killed_and_run_again_it_computes_nothing_twice(reference: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    started = subprocess.Popen(
-        command(results, *BUDGETS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = [sys.executable, "-m", "xai_bench", *arguments(results, *BUDGETS)]
+    started = subprocess.Popen(process, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(list(results.glob("store/*/*/explanation.json"))) < 3:
         assert started.poll() is None, "the run ended before it could be killed"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from tests.results.test_store import add_to_study, cell, explanation, scored
+from tests.support import command_line
 from xai_bench.results import regimes
 from xai_bench.results.report.regimes import natural, sentence
 from xai_bench.results.report.summary import blocks
@@ -172,13 +171,9 @@ def test_mlflow_is_told_the_terms() -> None:
 
 
 def ran(folder: Path, *overrides: str) -> str:
-    run = [sys.executable, "-m", "xai_bench", "run", "recorder=none", "data=digits", "study=s"]
+    base = ["run", "recorder=none", "data=digits", "study=s"]
     small = ["model=linear", "evaluation.n_samples=6", "metric=[abpc,forward_rows]"]
-    done = subprocess.run(
-        [*run, *small, *overrides], capture_output=True, text=True, cwd=folder, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return command_line.succeed(folder, *base, *small, *overrides)
 
 
 @pytest.mark.slow

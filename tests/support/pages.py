@@ -7,17 +7,9 @@ A block marked `sh` is a command per line.
 from __future__ import annotations
 
 import importlib
-import logging
 import re
 import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
-
-from xai_bench import cli
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _PATH = re.compile(r"# ([\w/-]+\.\w+)\n")
@@ -50,33 +42,6 @@ def commands(text: str) -> list[list[str]]:
     """The commands of a script or a code block, as argument lists; comments are left out."""
     lines = text.replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
-
-
-@contextmanager
-def in_folder(folder: Path) -> Iterator[None]:
-    """As in a process of its own that is started in a folder: its packages, Hydra, logging."""
-    root, argv, path, modules = logging.getLogger(), sys.argv, list(sys.path), set(sys.modules)
-    handlers, level = list(root.handlers), root.level
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.syspath_prepend(str(folder))
-        importlib.invalidate_caches()
-        try:
-            yield
-        finally:
-            root.handlers[:], root.level, sys.argv, sys.path[:] = handlers, level, argv, path
-            for name in set(sys.modules) - modules:
-                if str(folder) in str(getattr(sys.modules[name], "__file__", "") or ""):
-                    del sys.modules[name]
-
-
-def run(arguments: list[str]) -> int:
-    """The exit code of `xai-bench` with these arguments, in this process."""
-    try:
-        cli.main(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def run_tests(path: Path, folder: Path) -> int:

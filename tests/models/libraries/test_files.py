@@ -12,7 +12,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
 import torch
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
@@ -54,6 +53,13 @@ TABLE = frame().fillna({"job": "none"}).assign(income=lambda f: f.income.fillna(
 FEATURES = list(TABLE.columns)
 
 
+def skops_io() -> Any:
+    """Imported when it is asked for: it takes four seconds."""
+    import skops.io
+
+    return skops.io
+
+
 def bundle(tmp_path: Path, task: str) -> tuple[Bundle, pd.DataFrame, Any]:
     """The table as a CSV that is read like any user's, and the same frame as pandas reads it."""
     path = tmp_path / "table.csv"
@@ -77,7 +83,7 @@ def pipeline(final: Any) -> Any:
 
 def saved_pipeline(table: pd.DataFrame, y: Any, path: Path, final: Any) -> ModelFile:
     model = pipeline(final).fit(table.astype({"own": str}), y)
-    skops.io.dump(model, path / "model.skops")
+    skops_io().dump(model, path / "model.skops")
     return SklearnFile(str(path / "model.skops"))
 
 
@@ -156,7 +162,7 @@ def test_a_pipeline_in_a_skops_file(final: Any, tmp_path: Path) -> None:
     data, table, y = bundle(tmp_path, "three")
     recipe = saved_pipeline(table, y, tmp_path, final)
     found = recipe.train(data, seed=0, on_epoch=ignore).predictor
-    model = skops.io.load(recipe.path, trusted=skops.io.get_untrusted_types(file=recipe.path))
+    model = skops_io().load(recipe.path, trusted=skops_io().get_untrusted_types(file=recipe.path))
     theirs = model.predict_proba(in_file_order(data, table).astype({"own": str}))
     probabilities = found(data.test.x, {}).double().softmax(1)
     torch.testing.assert_close(probabilities, torch.from_numpy(theirs), atol=1e-5, rtol=0)
@@ -166,7 +172,7 @@ def test_a_pipeline_in_a_skops_file(final: Any, tmp_path: Path) -> None:
 def test_a_model_of_networks_inputs_takes_x_as_it_is(tmp_path: Path) -> None:
     data, _, _ = bundle(tmp_path, "value")
     model = RandomForestRegressor(3, random_state=0).fit(data.train.x.numpy(), data.train.y.numpy())
-    skops.io.dump(model, tmp_path / "model.skops")
+    skops_io().dump(model, tmp_path / "model.skops")
     recipe = SklearnFile(str(tmp_path / "model.skops"), raw=False)
     found = recipe.train(data, seed=0, on_epoch=ignore).predictor(data.test.x, {})[:, 0]
     theirs = torch.from_numpy(model.predict(data.test.x.double().numpy()))
@@ -289,7 +295,7 @@ def test_classes_of_other_names_and_other_columns_are_told_in_a_sentence(tmp_pat
     with pytest.raises(ValueError, match=r"knows the classes bad, good, and the data have no, yes"):
         renamed.train(data, seed=0, on_epoch=ignore)
     model = pipeline(LogisticRegression()).fit(table.assign(town="x").astype({"own": str}), y)
-    skops.io.dump(model, tmp_path / "model.skops")
+    skops_io().dump(model, tmp_path / "model.skops")
     with pytest.raises(
         ValueError, match="lacks column 'town'; the model was fitted on age, income"
     ):

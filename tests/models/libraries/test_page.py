@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import pages
+from tests.support import command_line, pages
 from tests.support.paths import ROOT
 from xai_bench.results.store.store import Store
 
@@ -19,9 +19,9 @@ def test_what_the_page_shows_runs(tmp_path: Path, capsys: pytest.CaptureFixture[
     pytest.importorskip("xgboost")
     [source] = pages.blocks(PAGE, "python")
     [commands] = pages.blocks(PAGE, "sh")
-    with pages.in_folder(tmp_path):
+    with command_line.in_folder(tmp_path):
         exec(compile(source, str(PAGE), "exec"), {})
         for program, *arguments in pages.commands(commands):
             assert program == "xai-bench"
-            assert pages.run([*arguments, *SMALL]) == 0, capsys.readouterr().err
+            assert command_line.exit_code([*arguments, *SMALL]) == 0, capsys.readouterr().err
     assert set(Store(tmp_path / "results").outcomes("default").status) == {"ok"}

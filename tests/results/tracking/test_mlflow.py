@@ -7,8 +7,6 @@ import math
 import multiprocessing
 import sqlite3
 import struct
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.results.test_store import add_to_study, cell, explanation, scored
-from tests.support import toy_worlds
+from tests.support import command_line, toy_worlds
 from xai_bench.results import Outcome
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.store.store import Store
@@ -288,7 +286,7 @@ def test_a_study_shows_one_explanation_per_layer(tmp_path: Path) -> None:
     """From the command line to the artifact: the conductances of every layer add up alike."""
     chosen = ["data=breast_cancer", "model=mlp", "explainer=[layerwise]", "metric=entropy"]
     small = ["evaluation.n_samples=8", "study=s", f"results={tmp_path}", "recorder=mlflow"]
-    subprocess.run([sys.executable, "-m", "xai_bench", "run", *chosen, *small], check=True)
+    command_line.succeed(tmp_path, "run", *chosen, *small)
     folder = artifacts(Store(tmp_path), "layerwise-breast_cancer-mlp-s0", tmp_path / "x")
     assert (folder / "layers.png").read_bytes().startswith(b"\x89PNG")
     kept = load_file(folder / "attribution.safetensors")
