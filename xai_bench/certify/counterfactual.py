@@ -56,20 +56,22 @@ def single_change(world: World, column: int, step: float = STEP_OVER) -> Tensor:
 def check_nothing_found(subject: MetricUnderTest) -> Verdict:
     """Where no counterfactual was found there is nothing to praise: the worst value, or NaN."""
     nothing = torch.full((N_SAMPLES, 2, WIDTH), torch.nan, dtype=torch.float64)
-    scores = _scores(subject, nothing)
-    value = format_number(scores.nanmean().item())
-    fault = f"{subject.name}: where no counterfactual was found it is {value}"
-    return Verdict(value, "" if _bad_or_unscored(subject, scores) else fault)
+    return _never_good(subject, nothing, "where no counterfactual was found it is")
 
 
 def check_unchanged_class(subject: MetricUnderTest) -> Verdict:
     """Points that did not leave the class are not taken for counterfactuals."""
     border = linear_border()
     short = torch.cat([single_change(border, column, 0.5) for column in (0, 1)], dim=1)
-    scores = _scores(subject, short)
+    return _never_good(subject, short, "points of the same class score")
+
+
+def _never_good(subject: MetricUnderTest, counterfactuals: Tensor, what: str) -> Verdict:
+    """All scores have to be NaN, or worse than those of two right counterfactuals."""
+    scores, best = _scores(subject, counterfactuals), _scores(subject, _two_changes())
     value = format_number(scores.nanmean().item())
-    fault = f"{subject.name}: points of the same class score {value}"
-    return Verdict(value, "" if _bad_or_unscored(subject, scores) else fault)
+    good = not scores.isnan().all() and not (subject.sign * scores < subject.sign * best).all()
+    return Verdict(value, f"{subject.name}: {what} {value}" if good else "")
 
 
 def check_one_less(subject: MetricUnderTest) -> Verdict:
@@ -92,9 +94,3 @@ def _scores(subject: MetricUnderTest, counterfactuals: Tensor) -> Tensor:
     border = linear_border()
     any_map = torch.ones_like(border.inputs.x)
     return subject.score(border.case(any_map, counterfactuals=counterfactuals))
-
-
-def _bad_or_unscored(subject: MetricUnderTest, scores: Tensor) -> bool:
-    """Whether all are NaN, or all worse than those of two right counterfactuals."""
-    best = _scores(subject, _two_changes())
-    return bool(scores.isnan().all() or (subject.sign * scores < subject.sign * best).all())

@@ -92,43 +92,53 @@ class World:
         `explainer` computes the maps that a metric asks for beside it. The standard error of every
         element is 1. `counterfactuals [B, M, *S]` are by default those of `alternatives`.
         """
-        n = len(self.inputs)
-        nothing = torch.zeros(n, dtype=torch.float64)
-
-        def explain(
-            inputs: Inputs,
-            *,
-            repeat: int = 0,
-            model: Model | None = None,
-            targets: Tensor | None = None,
-        ) -> Tensor:
-            if explainer is None:
-                raise Unsupported("this metric explains other inputs: give the case an explainer")
-            rng = Seeds(0).stream("explain", samples=inputs.index)
-            rng = rng.child("repeat", repeat) if repeat else rng
-            if targets is None:
-                targets = self.targets[inputs.index[:, None].eq(self.inputs.index).int().argmax(1)]
-            return explainer.explain(model or self.model, inputs, targets, rng=rng).attribution
-
+        explanation = Explanation(
+            attribution,
+            standard_error=torch.ones_like(attribution),
+            counterfactuals=self.alternatives() if counterfactuals is None else counterfactuals,
+        )
+        nothing = torch.zeros(len(self.inputs), dtype=torch.float64)
         return Case(
             model=self.model,
             inputs=self.inputs,
             targets=self.targets,
-            explanation=Explanation(
-                attribution,
-                standard_error=torch.ones_like(attribution),
-                counterfactuals=self.alternatives() if counterfactuals is None else counterfactuals,
-            ),
+            explanation=explanation,
             kind=kind,
             rng=Seeds(0).stream("metric", samples=self.inputs.index),
-            explain=explain,
+            explain=_Explain(self, explainer),
             cost=Cost(nothing, nothing, nothing, nothing),
             truth=truth,
             labels=self.targets,
-            groups={"group": torch.arange(n) % 2},
+            groups={"group": torch.arange(len(self.inputs)) % 2},
             variants=self.variants,
             shared={} if shared is None else shared,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Explain:
+    """What a case explains other inputs with; `Unsupported` where there is no explainer."""
+
+    world: World
+    explainer: Explainer | None
+
+    def __call__(
+        self,
+        inputs: Inputs,
+        *,
+        repeat: int = 0,
+        model: Model | None = None,
+        targets: Tensor | None = None,
+    ) -> Tensor:
+        if self.explainer is None:
+            raise Unsupported("this metric explains other inputs: give the case an explainer")
+        rng = Seeds(0).stream("explain", samples=inputs.index)
+        rng = rng.child("repeat", repeat) if repeat else rng
+        if targets is None:  # those of the same samples, which may come in another order
+            row = inputs.index[:, None].eq(self.world.inputs.index).int().argmax(1)
+            targets = self.world.targets[row]
+        model = model or self.world.model
+        return self.explainer.explain(model, inputs, targets, rng=rng).attribution
 
 
 class Linear(nn.Module):

@@ -31,6 +31,7 @@ class Entropy:
     def score(self, case: Case) -> Tensor:
         """`[B]`, from 0 to `ln U`."""
         size = pooled(case).abs()
+        # 0 log 0 is 0; a map of zeros divides 0 by 0, which gives the NaN that it should.
         return total(torch.special.entr(size / total(size)[:, None]))
 
 
@@ -74,6 +75,7 @@ class EffectiveComplexity:
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, from 0 to 1."""
+        # To keep the top k alone is to remove all others, the lowest first.
         curves = case.measure(RemovalCurves(self.baseline, self.fractions))
         intact, empty = curves.least_first[:, :1], curves.least_first[:, -1:]
         near = (curves.least_first - intact).abs() <= self.tolerance * (empty - intact).abs()

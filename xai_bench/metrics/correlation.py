@@ -28,6 +28,7 @@ def pearson(x: Tensor, y: Tensor, real: Tensor, x_floor: Tensor, y_floor: Tensor
     NaN where the values of a side are no further apart than its floor: the correlation of rounding
     errors means nothing.
     """
+    # By the range, not the variance: a mean that is off in its last bit makes constants vary.
     varies = (_spread(x, real) > x_floor) & (_spread(y, real) > y_floor)
     x, y = _centred(x, real), _centred(y, real)
     correlation = total(x * y) / (total(x.square()) * total(y.square())).sqrt()
@@ -40,6 +41,7 @@ def set_correlation(case: Case, drops: Drops) -> Tensor:
     NaN where either varies by no more than rounding.
     """
     removed = total(drops.removed * pooled(case)[:, None])
+    # The outputs that were subtracted may be far larger than the drops: their rounding counts.
     size = torch.maximum(drops.intact.abs(), drops.drop.abs().amax(1))
     floors = rounding(case) * removed.abs().amax(1), rounding(case) * size
     return pearson(removed, drops.drop, torch.ones_like(removed, dtype=torch.bool), *floors)
@@ -50,6 +52,7 @@ def spearman(x: Tensor, y: Tensor, real: Tensor) -> Tensor:
 
     NaN where a side has one value only.
     """
+    # Ranks are whole or half numbers, exact in floats, so that any spread is a real one.
     none = torch.zeros(len(x), dtype=torch.float64)
     return pearson(average_rank(x, real), average_rank(y, real), real, none, none)
 

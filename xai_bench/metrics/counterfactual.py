@@ -37,6 +37,7 @@ class CounterfactualValidity:
     def score(self, case: Case) -> Tensor:
         """`[B]`, from 0 to 1."""
         valid = case.measure(Counterfactuals()).valid
+        # Those that were not found count, so that giving up on hard samples does not pay.
         share = valid.sum(1).double() / valid.shape[1]
         return torch.where(case.measure(CurrentClass()) >= 0, share, torch.nan)
 
@@ -70,6 +71,7 @@ class CounterfactualSparsity:
         """`[B]`, a number of units."""
         classified = case.measure(Counterfactuals())
         size = counterfactuals.changes(case.inputs, classified.points, classified.price)
+        # Above a tolerance: an optimiser leaves unchanged columns off by rounding.
         changed = classified.of_nearest(size) > actionability.SAME
         return classified.scored((units.pool(changed.long(), case.inputs.units) > 0).sum(1))
 
@@ -100,6 +102,7 @@ class CounterfactualPlausibility:
         points = classified.of_nearest(classified.points)
         labels = classified.of_nearest(classified.labels)
         ratio = torch.full((len(points),), torch.nan, dtype=torch.float64)
+        # Plausible is what looks like the data of its own class, not of the class that was left.
         for label in background.unique().tolist():
             rows, same = (labels == label).nonzero()[:, 0], background == label
             if len(rows) and int(same.sum()) > 1:
@@ -138,6 +141,7 @@ class CounterfactualDiversity:
             raise Unsupported("diversity needs more than one counterfactual per sample")
         summed = torch.zeros(len(classified.points), dtype=torch.float64)
         pairs = torch.zeros_like(summed)
+        # One point against the rest at a time, so that memory grows with M and not with its square.
         for first in range(n_points - 1):
             start = case.inputs.with_x(classified.points[:, first])
             others = classified.points[:, first + 1 :]

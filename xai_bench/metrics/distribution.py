@@ -36,6 +36,7 @@ class OodKnnRatio:
     def score(self, case: Case) -> Tensor:
         """`[B]`, 0 or more."""
         on_curve = case.measure(CurveDistances(self.baseline, self.k))
+        # The median, so that a few outliers in the background do not set the scale.
         usual = case.measure(DataDistances(self.k)).median(dim=1).values
         return on_curve.mean(1) / torch.where(usual > 0, usual, torch.nan)
 

@@ -132,6 +132,7 @@ def _explained_share(case: Case, guess: Tensor) -> Tensor:
     NaN where the output over the background varies by no more than rounding.
     """
     background = case.measure(BackgroundOutputs("target"))
+    # Squared errors of single samples in units of the variance: their mean is R2.
     own = coalitions.values_at(case.model, case.inputs, case.targets, case.inputs.x[:, None])[:, 0]
     spread = _of_target(case, background.amax(0, keepdim=True) - background.amin(0, keepdim=True))
     size = _of_target(case, background.abs().amax(0, keepdim=True))

@@ -32,6 +32,7 @@ class Blocks:
     @classmethod
     def of(cls, values: Tensor, marked: Tensor, real: Tensor) -> Blocks:
         """The blocks of `values`, counting the places of `marked [B, N]` bool in each."""
+        # Of the negative, so that one ascending sort has the largest value first and padding last.
         falling, order = _last(-values, real).sort(dim=1)
         start, end = (torch.searchsorted(falling, falling, right=right) for right in (False, True))
         hits = (marked & real).gather(1, order).cumsum(1)
@@ -44,6 +45,7 @@ def average_rank(values: Tensor, real: Tensor) -> Tensor:
     """`[B, N]` float64: 0 for the smallest; tied values share the mean of their ranks."""
     values = _last(values, real)
     rising = values.sort(dim=1).values
+    # Tied values take the places `first` to `end - 1`; their mean is what all of them get.
     first, end = (torch.searchsorted(rising, values, right=right) for right in (False, True))
     return (first + end - 1).double() / 2
 
@@ -53,6 +55,7 @@ def at_top(values: Tensor, real: Tensor, k: Tensor) -> Tensor:
     falling = _last(-values, real)
     rising = falling.sort(dim=1).values
     first, end = (torch.searchsorted(rising, falling, right=right) for right in (False, True))
+    # Of a block of ties, `k - first` places are among the top: all, none, or a share of it.
     return ((k - first).double() / (end - first)).clamp(0, 1) * real
 
 

@@ -80,6 +80,7 @@ class SufficiencyDasgupta:
 
     def _similar(self, own: Tensor, other: Tensor) -> Tensor:
         """`[B, U], [B, U] -> [B]` bool; a map of zeros is similar to none."""
+        # The cosine multiplied out, so that a map of zeros divides by nothing.
         sizes = norm(own, 1) * norm(other, 1)
         return (sizes > 0) & (total(own * other) >= self.similarity * sizes)
 

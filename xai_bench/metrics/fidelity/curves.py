@@ -39,6 +39,7 @@ class AOPC:
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, in units of the output."""
+        # The paper's mean over steps, as an area by trapezoids: it does not depend on their number.
         curves = case.measure(RemovalCurves(self.baseline))
         return curves.most_first[:, 0] - curves.area(curves.most_first)
 
@@ -117,6 +118,7 @@ class Selectivity:
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, in units of the output."""
+        # Shares of 1 / max_steps: with fewer units than that, the grid holds every number of units.
         steps = tuple(step / self.max_steps for step in range(1, self.max_steps))
         curves = case.measure(RemovalCurves(self.baseline, steps))
         return curves.area(curves.most_first)
@@ -170,6 +172,7 @@ class NormalisedAOPCBeam:
         """`[B]`, from about 0 to 1."""
         bounds = case.measure(BeamBounds(self.baseline, self.width, self.max_units))
         kept, counted = _map_order(case)
+        # The same stream as the bounds', so that random references are the same, too.
         rng = case.rng.child("removal_curves")
         values = coalitions.values(
             case.model, case.inputs, case.targets, kept, self.baseline, rng=rng

@@ -80,12 +80,14 @@ def _mean_change(case: Case, sigma: float, n_draws: int, *, on_top: bool) -> Ten
     rng = case.rng.child("noise")
     size = pooled(case).abs()
     rank = units.ranking(size, inputs.units, rng=rng)
+    # Several shares of few units are the same number of units: each is evaluated once.
     top, column = counts(units.count(inputs.units), TOP).unique(dim=1, return_inverse=True)
     fixed = (rank[:, None] >= top[..., None]) == on_top
     stays = units.kept_elements(fixed, inputs.units)
     intact = coalitions.values_at(case.model, inputs, case.targets, inputs.x[:, None])
     changes = torch.zeros(stays.shape[:2], dtype=torch.float64)
     for draw in range(n_draws):
+        # One stream per draw, so that more draws continue fewer.
         noise = rng.child(draw).normal(*inputs.x.shape[1:])
         step = (sigma * inputs.domain.scale * noise).to(inputs.x)
         changes += (_values(case, stays, step) - intact).abs()

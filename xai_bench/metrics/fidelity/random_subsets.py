@@ -121,6 +121,7 @@ class SurrogateR2:
         """`[B]`, at most 1."""
         drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
         error = mean((_predicted(case, drops) - drops.drop).square())
+        # Around the mean drop of the same sets: 0 is what the best constant reaches.
         variance = mean((drops.drop - mean(drops.drop)[:, None]).square())
         size = torch.maximum(drops.intact.abs(), drops.drop.abs().amax(1))
         varies = drops.drop.amax(1) - drops.drop.amin(1) > rounding(case) * size
@@ -146,6 +147,7 @@ class SensitivityN:
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, from -1 to 1."""
+        # Neither nothing nor everything: all sets of no unit are the same, and all of every unit.
         fractions = [size / (self.n_sizes + 1) for size in range(1, self.n_sizes + 1)]
         probes = [CoalitionValues(self.baseline, self.n_draws, f) for f in fractions]
         correlations = [set_correlation(case, case.measure(probe)) for probe in probes]

@@ -46,6 +46,7 @@ class Road:
         removed = counts(units.count(inputs.units), tuple(self.fractions))
         correct = []
         for n_removed in removed.unbind(1):
+            # The same stream at every fraction, so that only the removed units differ.
             kept = (rank >= n_removed[:, None])[:, None]
             points = imputer.impute(inputs, kept, rng=rng)[:, 0, 0]
             correct.append(model.outputs(inputs.with_x(points)).argmax(1) == labels)

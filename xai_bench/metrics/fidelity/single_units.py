@@ -80,6 +80,7 @@ class MonotonicityCorrelation:
     def score(self, case: Case) -> Tensor:
         """`[B]`, from -1 to 1."""
         singles = case.measure(LeaveOneOut(self.baseline))
+        # Changes within rounding become ties at 0, which share their mean rank.
         changes = singles.squared > _floor(case, singles).square()[:, None]
         squared = torch.where(changes, singles.squared, 0)
         return spearman(pooled(case).abs(), squared, units.present(case.inputs.units))
@@ -108,6 +109,7 @@ class NonSensitivity:
         """`[B]`, from 0 to 1."""
         singles = case.measure(LeaveOneOut(self.baseline))
         size, change = pooled(case).abs(), singles.squared.sqrt()
+        # Both sides relative to their own largest, since map and output need not share a unit.
         floor = torch.maximum(self.tolerance * change.amax(1), _floor(case, singles))
         relevant_by_map = size > self.tolerance * size.amax(1, keepdim=True)
         relevant_by_model = change > floor[:, None]
@@ -138,6 +140,7 @@ class Monotonicity:
         path = case.measure(AdditionPath(self.baseline, self.max_steps))
         floor = rounding(case) * path.values.abs().amax(1)
         added = path.added.diff(dim=1)
+        # Per unit: groups may differ by one in size.
         change = path.values.diff(dim=1).abs() / added.clamp(min=1)
         # A sample with fewer steps than others ends with steps that add nothing.
         is_step = added[:, 1:] > 0
@@ -167,6 +170,7 @@ class CompletenessGap:
         if case.kind != "contribution":
             raise Unsupported(f"attributions of kind '{case.kind}' do not add up to anything")
         all_units = case.measure(RemoveAll(self.baseline))
+        # The drop is a difference of two outputs, whose sizes say how exact it is.
         empty = all_units.intact - all_units.drop
         floor = rounding(case) * torch.maximum(all_units.intact.abs(), empty.abs())
         gap = (total(pooled(case)) - all_units.drop).abs() / all_units.drop.abs()

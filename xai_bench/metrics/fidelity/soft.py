@@ -131,6 +131,7 @@ class AverageGain(_Fading):
 def _selected(case: Case, n_draws: int) -> Tensor:
     """`[B, K, U]` bool: the units that each draw selects, each with its own probability."""
     probability = units.min_max(pooled(case), case.inputs.units)
+    # Uniform draws are compared with the probabilities, so that all maps get the same draws.
     draws = case.rng.child("soft").uniform(n_draws, probability.shape[1])
     return draws < probability[:, None]
 

@@ -107,6 +107,7 @@ class Counterfactuals:
         if given is None:
             raise Unsupported("this explainer gives no counterfactuals")
         found = ~given.flatten(2).isnan().any(2)
+        # The model is not given NaN; x in its place has the class to leave and is never valid.
         points = torch.where(
             found.view(*found.shape, *[1] * (inputs.x.dim() - 1)), given, inputs.x[:, None]
         )

@@ -43,6 +43,7 @@ class RowFlops:
         """The operations of sixteen rows, over 16."""
         if case.model.module is None:
             raise Unsupported("operations are counted in a torch module, and this model has none")
+        # Copies of one sample, so that the count does not depend on the batch.
         rows = torch.zeros(BLOCK, dtype=torch.long)
         inputs = case.inputs.take(rows)
         forward = _Counter()
@@ -56,6 +57,7 @@ class RowFlops:
         counter, x = _Counter(), inputs.x.detach().clone().requires_grad_()
         with torch.enable_grad():
             out = case.model.target_output(inputs.with_x(x), case.targets[:1].expand(BLOCK))
+            # Only the way back is counted here, and only as far as x, not to the weights.
             with counter:
                 torch.autograd.grad(out.sum(), x)
         return counter.count

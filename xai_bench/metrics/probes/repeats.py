@@ -48,6 +48,7 @@ class RepeatedNeighbours:
         noise, means = [], []
         for number, point in enumerate(neighbour_points(case, self.radius, self.n_draws).unbind(1)):
             inputs = case.inputs.with_x(point)
+            # Every explanation has a repeat number of its own, and 0 is the one under test.
             first = 1 + number * self.n_repeats
             repeats = range(first, first + self.n_repeats)
             maps = torch.stack([case.explain(inputs, repeat=r).double() for r in repeats], dim=1)

@@ -62,6 +62,7 @@ class CompanionMaps:
             raise Unsupported("whether predictions are the same class needs a classifier")
         inputs, _, _ = variants_of(case).split("valid")
         inputs = inputs.take(torch.arange(min(self.n_companions, len(inputs))))
+        # A stride of 0: one row of units that is shared by all samples.
         if case.inputs.units.stride(0) != 0 or inputs.units.stride(0) != 0:
             raise Unsupported("explanations of samples with units of their own are not comparable")
         key = (self, "predicted")

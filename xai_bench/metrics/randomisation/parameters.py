@@ -78,6 +78,7 @@ class SmoothParameterRandomisation:
         require_numbers(inputs.domain, "a mean over noisy inputs")
         model = randomised(case, layers) if layers else None
         noise = case.rng.child("smooth_randomisation").normal(self.n_draws, *inputs.x.shape[1:])
+        # The draws do not depend on the stage, so that stages differ by their weights only.
         step = (self.radius * inputs.domain.scale * noise).to(inputs.x)
         points = inputs.x[:, None] + torch.where(inputs.units < 0, 0, 1)[:, None] * step
         maps = [case.explain(inputs.with_x(x), model=model) for x in points.unbind(1)]
@@ -124,6 +125,7 @@ class RandomLogit:
         n_classes = case.model.n_outputs
         if n_classes < 2 or case.targets.is_floating_point():
             raise Unsupported("another class needs a classifier; this model has one output")
+        # 1 to C - 1 classes further, so never the same one, and all others are equally likely.
         step = 1 + case.rng.child("random_logit").integers(n_classes - 1)
         other = case.explain(case.inputs, targets=(case.targets + step) % n_classes)
         return similarity(case.attribution, other, case.inputs, signed=True)

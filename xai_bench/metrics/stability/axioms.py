@@ -73,6 +73,7 @@ class Dummy:
     def score(self, case: Case) -> Tensor:
         """`[B]`, from 0 to 1."""
         require_numbers(case.inputs.domain, "a unit fixed to its mean")
+        # Any constant would do; the mean keeps the model near its data.
         mean = case.inputs.domain.background.double().mean(0)
         model = once_per_cell(case, Dummy, lambda: WithoutUnit(case.model, mean, 0.5))
         size = case.explain(case.inputs, model=model).double().abs()
@@ -103,6 +104,7 @@ class Linearity:
         own = case.attribution.double()
         other = case.explain(case.inputs, targets=model.before(case.targets)).double()
         of_difference = case.explain(case.inputs, model=model).double()
+        # All three maps of an explainer that ignores the model are the same: it scores 1/2.
         size, other_size = norm(own, 1), norm(other, 1)
         distance = norm(of_difference - (own - other), 1)
         return distance / torch.where(size > 0, size + other_size, torch.nan)

@@ -72,6 +72,7 @@ class LocalLipschitz:
         """`[B]`, per standard deviation."""
         near = case.measure(Neighbours(self.radius, self.n_draws))
         scale = case.inputs.domain.scale.double()
+        # Of the points as the model gets them: rounding to the data type of x is part of the step.
         step = norm((near.points.double() - case.inputs.x[:, None]) / scale, 2)
         return (distance(near.attributions, case.attribution) / step).amax(1)
 
@@ -120,6 +121,7 @@ class Repeatability:
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, 0 or more."""
+        # Repeat 0 is the explanation under test.
         repeats = range(1, self.n_repeats + 1)
         maps = [case.explain(case.inputs, repeat=repeat) for repeat in repeats]
         return distance(torch.stack(maps, dim=1), case.attribution).mean(1)

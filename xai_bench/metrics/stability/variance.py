@@ -59,5 +59,6 @@ class NoiseShare:
     def score(self, case: Case) -> Tensor:
         """`[B]`, from 0 to 1."""
         variances = case.measure(RepeatedNeighbours(self.radius, self.n_draws, self.n_repeats))
+        # Added up over elements first: shares of single elements would divide by next to nothing.
         noise, signal = (total(part.flatten(1)) for part in (variances.noise, variances.input))
         return noise / (noise + signal.clamp(min=0))

@@ -209,12 +209,12 @@ def _shared_top(case: Case, fraction: float, counted: Callable[[Tensor, Tensor],
     truths that are tied at place `k`, as many count as there are places left.
     """
     truth = units.pool(written_truth(case), case.inputs.units)
-    n_units = units.count(case.inputs.units)
-    k = counts(n_units, (fraction,))
+    k = counts(units.count(case.inputs.units), (fraction,))
     size = truth.abs()
     kth = size.sort(dim=1, descending=True).values.gather(1, k - 1)
     top = (_rank(case) < k) & counted(pooled(case), truth)
     above, tied = ((top & among).sum(1) for among in (size > kth, size == kth))
+    # Units whose truth is tied with the k-th largest share the places that larger ones leave.
     places_left = k[:, 0] - (size > kth).sum(1)
     return _share(above + torch.minimum(tied, places_left), k[:, 0], _n_choices(size, case))
 

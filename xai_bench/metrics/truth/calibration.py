@@ -50,6 +50,7 @@ class IntervalCoverage:
             raise Unsupported(f"attributions of kind '{case.kind}' do not estimate Shapley values")
         exact = case.measure(ExactShapley(self.baseline, self.max_units)).values
         error = units.pool(stated.double(), case.inputs.units)
+        # Of the two-sided interval: 0.975 for a confidence of 0.95.
         half = _quantile((1 + self.confidence) / 2, case.explanation.degrees_of_freedom)
         rounding = _ROUNDING * exact.abs().amax(1, keepdim=True)
         covered = (pooled(case) - exact).abs() <= half * error + rounding

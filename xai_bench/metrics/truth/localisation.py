@@ -149,9 +149,11 @@ class Places:
         """The places of a case. Raises `Unsupported` where it has neither rationale nor truth."""
         attribution = case.attribution.double()
         if case.rationale is not None:
+            # Inside where at least half of the place's elements are.
             share = _gathered(case, case.rationale.double(), space)
             inside = 2 * share >= _gathered(case, torch.ones_like(attribution), space)
         elif case.truth is not None:
+            # What lowers the output is no evidence for it.
             inside = _gathered(case, case.truth.double(), space) > 0
         else:
             raise Unsupported("neither a rationale nor a truth is known for this data and target")
@@ -164,6 +166,7 @@ class Places:
 
     def mass(self) -> Tensor:
         """`[B]`: share of the positive attribution that lies inside."""
+        # Negative attribution inside would otherwise cancel what is right.
         positive = self.attribution.clamp(min=0)
         return self.scored(total(positive * self.inside) / total(positive))
 
@@ -184,4 +187,5 @@ def _gathered(case: Case, values: Tensor, space: Space) -> Tensor:
         raise Unsupported(
             f"space=pixel adds up channels; inputs of shape {list(kept.shape[1:])} have none"
         )
+    # The channels, axis 1, are moved to the end and added up one by one.
     return kept.transpose(1, -1).cumsum(-1)[..., -1].flatten(1)

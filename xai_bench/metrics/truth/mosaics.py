@@ -42,6 +42,7 @@ class Focus:
         others, _, labels = variants_of(case).split("valid")
         rows, exist = _drawn(case.labels, labels[: self.n_others], case.rng.child("focus"))
         images = torch.cat([case.inputs.x[:, None], others.x[rows]], dim=1)
+        # Random places, so that a map that always prefers one corner scores at chance.
         place = case.rng.child("focus", "places").uniform(4).argsort(1)
         shown = images[torch.arange(len(images))[:, None], place]
         inputs = case.inputs.with_x(_mosaic(shown))

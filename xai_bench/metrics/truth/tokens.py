@@ -95,6 +95,7 @@ def _starts(on: Tensor) -> Tensor:
 
 def _run_length(on: Tensor) -> Tensor:
     """`[B, U]` long: how long the run is that a unit lies in; meaningless outside of runs."""
+    # Units outside of runs are counted to the run before them, with nothing to add.
     run = _starts(on).cumsum(1)
     sizes = torch.zeros(len(on), on.shape[1] + 1, dtype=torch.long)
     return sizes.scatter_add_(1, run, on.long()).gather(1, run)

@@ -76,6 +76,7 @@ class Symmetric(ModelWrapper):
         if inputs.units.stride(0) != 0:
             raise Unsupported("two units change places only where all samples share their units")
         unit, sizes = inputs.units[0].flatten(), units.sizes(inputs.units[:1])[0]
+        # Units of different size, such as columns of different categories, cannot change places.
         twins = (sizes == sizes[0]).nonzero()[1:, 0]
         if not len(twins):
             raise Unsupported("no other unit has as many elements as the first")

@@ -56,6 +56,7 @@ def _chains(module: nn.Module) -> Iterator[list[nn.Module]]:
             yield from _chains(part)
         return
     layers = [layer for layer in _leaves(module) if list(layer.parameters())]
+    # A grouped convolution ties input to output channels, so that copies would change its groups.
     if all(isinstance(m, _SUMS) and getattr(m, "groups", 1) == 1 for m in layers):
         yield layers
 
@@ -90,6 +91,7 @@ def _require_equal(model: Model, split: Model, inputs: Inputs) -> None:
         outputs = split.outputs(inputs)
     except RuntimeError as error:
         raise Unsupported(reason) from error
+    # 1.5 w - 0.5 w is w but for rounding, which many layers add up.
     tolerance = 1e3 * torch.finfo(expected.dtype).eps * expected.abs().max().clamp(min=1)
     if (outputs - expected).abs().max() > tolerance:
         raise Unsupported(reason)

@@ -103,6 +103,7 @@ def random_weights(layer: nn.Module, seed: int) -> dict[int, nn.Parameter]:
 def _value(layer: nn.Module, name: str, old: nn.Parameter, generator: torch.Generator) -> Tensor:
     """Random numbers of the shape of `old`, float64, as `random_weights` says."""
     if isinstance(layer, _SUMS):
+        # One bound for weights and biases, as torch initialises linear layers.
         first = next(p for p in layer.parameters(recurse=False) if p.dim() > 1)
         bound = 1 / math.sqrt(first[0].numel())
         uniform = torch.rand(old.shape, dtype=torch.float64, generator=generator)

@@ -77,6 +77,7 @@ class BackgroundOutputs:
     def measure(self, case: Case) -> Tensor:
         """`[N, C]` float64."""
         domain = case.inputs.domain
+        # Such as the zeros of gates.
         if bool((domain.background == domain.background[:1]).all()):
             raise Unsupported("a global surrogate is fitted to background rows that differ")
         first = case.inputs.take(torch.zeros(len(domain.background), dtype=torch.long))

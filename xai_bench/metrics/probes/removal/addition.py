@@ -41,6 +41,7 @@ class AdditionPath:
         model, inputs, rng = case.model, case.inputs, case.rng.child("addition_path")
         added = self._added(units.count(inputs.units))
         size = units.pool(case.attribution.double(), inputs.units).abs()
+        # The smallest magnitudes come first.
         rank = units.ranking(-size, inputs.units, rng=rng)
         kept = rank[:, None] < added[:, :-1, None]
         values = coalitions.values(model, inputs, case.targets, kept, self.baseline, rng=rng)

@@ -49,6 +49,7 @@ class Faded:
         size = units.pool(case.attribution.double(), inputs.units).abs()
         weight = units.min_max(size, inputs.units)
         mask = units.lookup(weight[:, None], inputs.units)[:, 0]
+        # Padding belongs to no unit and is kept as it is.
         mask = torch.where(inputs.units < 0, 1, mask).to(inputs.x)
         references = self.baseline.references(inputs, rng=case.rng.child("masked"))
         points = [torch.lerp(reference, inputs.x, mask) for reference in references.unbind(1)]

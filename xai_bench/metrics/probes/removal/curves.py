@@ -61,6 +61,7 @@ class RemovalCurves:
     def measure(self, case: Case) -> Curves:
         """Both curves of the case's map."""
         n_units = units.count(case.inputs.units)
+        # Samples of different length share columns; what is the same in all of them is merged.
         removed = grid(n_units, self.fractions)
         distinct, column = removed.unique(dim=1, return_inverse=True)
         most_first, least_first = self._values(case, distinct)

@@ -73,6 +73,7 @@ def kept_on_curve(case: Case, fractions: tuple[float, ...]) -> Tensor:
 def standardised(inputs: Inputs, points: Tensor) -> Tensor:
     """`[B, P, *S] -> [B, P, F]` float64, in standard deviations; 0 in padding."""
     require_numbers(inputs.domain, "a distance from data")
+    # Columns in standard deviations, or one measured in metres would drown one in kilometres.
     scaled = points.double() / inputs.domain.scale.double()
     return torch.where((inputs.units < 0)[:, None], 0, scaled).flatten(2)
 

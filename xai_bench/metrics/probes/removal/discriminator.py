@@ -37,6 +37,7 @@ class DiscriminatorRanks:
 
     def measure(self, case: Case) -> Tensor:
         """`[B, M * R]`, from 0 to 1, for `M` fractions and `R` references."""
+        # An even number, for two folds of the same size.
         n_rows = min(self.n_rows, len(case.inputs.domain.background)) // 2 * 2
         if n_rows < 4:
             raise Unsupported("a discriminator needs at least four background rows")
@@ -59,6 +60,7 @@ class DiscriminatorRanks:
         """`[b, n, *S]`: background row `n` without what is not kept, filled by draw `n mod R`."""
         background = inputs.domain.background[:n_rows].to(inputs.x)
         stacked = inputs.stacked(background.expand(len(inputs), *background.shape))
+        # Every fake gets one draw; with R draws the n-th takes the (n mod R)-th.
         rows = torch.arange(len(inputs)).repeat_interleave(n_rows)
         drawn = coalitions.points(stacked, kept[rows], self.baseline, rng=rng.take(rows))[:, 0]
         place = torch.arange(len(drawn))

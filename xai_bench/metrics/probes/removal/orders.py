@@ -55,6 +55,7 @@ def _lowest(table: Tensor, n_units: int) -> Tensor:
     bit = 2 ** torch.arange(n_units)
     size = cooperative_games.all_coalitions(n_units).sum(1)
     best = torch.zeros_like(table)
+    # Coalitions by falling size; `best` holds the smallest sum of outputs on the way to each.
     for kept in range(n_units - 1, 0, -1):
         coalition = (size == kept).nonzero()
         absent = (coalition & bit) == 0

@@ -58,6 +58,7 @@ class CoalitionValues:
         real = units.present(inputs.units)
         size = (units.count(inputs.units) * self.fraction).round().long().clamp(min=1)
         draws = rng.child("subsets").uniform(self.n_draws, real.shape[1])
+        # The units with the smallest draws: every set of this size is equally likely.
         order = torch.where(real[:, None], draws, torch.inf).argsort(dim=2, stable=True)
         rank = torch.empty_like(order).scatter_(
             2, order, torch.arange(real.shape[1]).expand_as(order)

@@ -40,6 +40,7 @@ class LeaveOneOut:
         real = units.present(inputs.units)
         kept = ~torch.eye(real.shape[1], dtype=torch.bool).expand(len(inputs), -1, -1)
         rng = case.rng.child("leave_one_out")
+        # Reference by reference, since the mean square is not the square of the mean.
         values = coalitions.values_each(model, inputs, targets, kept, self.baseline, rng=rng)
         intact = coalitions.values_at(model, inputs, targets, inputs.x[:, None])
         drops = torch.where(real[..., None], intact[..., None] - values, 0)
