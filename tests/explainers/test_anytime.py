@@ -13,15 +13,15 @@ from tests.support.components import component, options
 from xai_bench.core import units
 from xai_bench.core.baselines import Marginal
 from xai_bench.core.cost import Metered
-from xai_bench.types import Anytime, Unsupported
+from xai_bench.explainers.removal.engine import CoalitionSampler
+from xai_bench.types import Unsupported
 
 torch.set_num_threads(1)
 BUDGETS = (16, 50, 64, 128, 512)
 ANYTIME = [
     name
     for name in options("explainer")
-    for made in [component("explainer", name)]
-    if isinstance(made, Anytime) and hasattr(made, "least")
+    if isinstance(component("explainer", name), CoalitionSampler)
 ]
 """Those on coalitions; masks, gradients and counterfactuals are tried where they are tested."""
 ours = pytest.mark.parametrize("name", ANYTIME)

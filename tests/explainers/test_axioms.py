@@ -1,149 +1,64 @@
-"""Axioms of attribution: as metrics, and as programs that every explainer of `conf/` goes through.
+"""Every explainer satisfies the axioms of attribution, but those that its tags state to be broken.
 
-Who must satisfy an axiom is written down; who is listed as not doing so must be seen to fail it.
+And the metrics of implementation and input invariance are what mathematics says they are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from tests.support import toy_worlds
-from tests.support.components import component, each_of, options, ready
+from tests.support import paths, toy_worlds
+from tests.support.components import component, each_of, options
+from xai_bench.certify import axioms
+from xai_bench.certify import explainer as certify_explainer
+from xai_bench.certify.axioms import network, world_of
 from xai_bench.certify.explainer import BlackBox
 from xai_bench.core.baselines import Constant, Mean
 from xai_bench.core.seeds import Seeds
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
+from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.metrics.probes.other_models.equivalent import Shifted, split_units
-from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
+from xai_bench.types import AXIOMS, Explanation, Inputs, Kind, Model, Rng, Unsupported, tags_of
 
 explainers = each_of(options("explainer"))
 
 
-def network(weight: Tensor, n_hidden: int = 8, seed: int = 0) -> nn.Sequential:
-    """A network of one output, `weight` times a common factor into each hidden unit."""
-    net = nn.Sequential(nn.Linear(len(weight), n_hidden), nn.ReLU(), nn.Linear(n_hidden, 1))
-    into, out = (
-        toy_worlds.normal(n_hidden, len(weight), seed=seed),
-        toy_worlds.normal(1, n_hidden, seed=9),
-    )
-    net[0].weight.data, net[0].bias.data = into * weight, toy_worlds.normal(n_hidden, seed=seed + 1)
-    net[2].weight.data, net[2].bias.data = out, torch.zeros(1, dtype=torch.float64)
-    return net
-
-
-def world_of(module: nn.Module, x: Tensor) -> toy_worlds.World:
-    rows = toy_worlds.normal(24, x.shape[1], seed=2)
-    return toy_worlds.world(module, x, torch.arange(x.shape[1]), rows)
-
-
-def map_of(name: str, world: toy_worlds.World) -> Tensor:
+@explainers
+@pytest.mark.parametrize("axiom", list(AXIOMS))
+def test_an_explainer_satisfies_the_axioms_but_those_it_states_to_break(
+    name: str, axiom: str
+) -> None:
+    """Those it states must be seen to fail, with the settings of its YAML."""
+    explainer = component("explainer", name)
+    maps = lambda world: world.explain(certify_explainer.ready(explainer, world))  # noqa: E731
     try:
-        return world.explain(ready(name, world))
+        satisfied = axioms.SATISFIES[axiom](maps)
     except Unsupported as reason:
         pytest.skip(str(reason))
+    assert satisfied == (axiom not in axioms.stated_to_break(explainer))
 
 
-def agree(left: Tensor, right: Tensor) -> bool:
-    return bool(((left - right).abs() <= 1e-9 * (1 + right.abs())).all())
-
-
-# Dummy: what the model does not use gets nothing
-
-BREAK_DUMMY = {
-    "constant", "random", "input_magnitude",
-    "lime", "linear_surrogate",  # fitted to drawn or given rows, where columns correlate by chance
-    "occlusion", "captum_occlusion",  # windows hold neighbours, too
-    # fitted to drawn or given rows, where columns correlate by chance
-    "lime_lasso", "lime_quartiles", "lime_tabular", "captum_lime", "captum_kernel_shap",
-    "local_linear_surrogate", "local_tree_surrogate",
-    "exact_shapley_conditional",  # what correlates with a column in use is of use
-    "shapley_interactions", "rise_units",  # a draw's value goes to all that it keeps
-    "nearest_unlike_neighbour", "dice",  # whole rows of the data; values drawn at random
-}  # fmt: skip
-
-
-@explainers
-def test_a_column_that_the_model_does_not_use_gets_nothing(name: str) -> None:
-    net = network(torch.tensor([1.0, -1.0, 2.0, 0.0]))
-    found = map_of(name, world_of(net, toy_worlds.normal(5, 4, seed=1)))
-    if name == "tree_surrogate":
-        pytest.skip("a threshold on an unused column is found by chance")
-    assert agree(found[:, 3], torch.zeros(5).double()) == (name not in BREAK_DUMMY)
-
-
-# Symmetry: two columns in the same role get the same
-
-BREAK_SYMMETRY = {
-    "random",
-    "expected_gradients", "lime", "permutation_importance", "permutation_shapley",  # draws
-    "linear_surrogate", "tree_surrogate",  # rows in which the two columns differ
-    "occlusion", "captum_occlusion",  # a window at the edge
-    # draws
-    "lime_lasso", "lime_quartiles", "lime_tabular", "captum_lime", "captum_kernel_shap", "sobol",
-    "rise_units", "shapley_interactions", "shap_permutation", "captum_shapley_value_sampling",
-    "growing_spheres", "dice", "local_linear_surrogate", "local_tree_surrogate",
-    # rows in which the two columns differ
-    "deeplift_shap", "captum_deeplift_shap", "captum_gradient_shap", "captum_feature_permutation",
-    "shap_deep", "shap_gradient", "exact_shapley_marginal", "exact_shapley_conditional",
-    "ale_importance", "ice_importance", "pdp_importance", "sage", "nearest_unlike_neighbour",
-    "sensitivity_analysis",  # steps follow the spread of each column, over kinks of the network
-    "shap_partition",  # columns that go together in the background stay together
-    "captum_shapley_values",  # single precision
-}  # fmt: skip
-
-
-@explainers
-def test_columns_in_the_same_role_get_the_same(name: str) -> None:
-    net = network(torch.ones(4))
-    into = net[0].get_parameter("weight")
-    into.data[:, 1] = into.data[:, 0]
-    x = toy_worlds.normal(5, 4, seed=1)
-    x[:, 1] = x[:, 0]
-    found = map_of(name, world_of(net, x))
-    assert agree(found[:, 0], found[:, 1]) == (name not in BREAK_SYMMETRY)
-
-
-# Linearity: the map of a sum is the sum of the maps
-
-BREAK_LINEARITY = {
-    "constant", "random", "input_magnitude",
-    "saliency", "permutation_importance", "tree_surrogate",  # magnitudes, losses, thresholds
-    "captum_saliency", "captum_noise_tunnel", "smoothgrad_squared", "pdp_importance",
-    "ice_importance", "ale_importance", "sage", "sobol", "local_tree_surrogate",
-    "lime_lasso", "captum_lime",  # what is small is left out
-    "guided_integrated_gradients", "neuron_conductance", "captum_lrp",  # each its own way through
-    "growing_spheres", "dice", "nearest_unlike_neighbour",  # where the prediction changes
-    # single precision
-    "captum_kernel_shap", "captum_occlusion", "captum_shapley_value_sampling",
-    "captum_shapley_values", "shap_gradient",
-}  # fmt: skip
-
-
-class Sum(nn.Module):
-    """Two networks, added."""
-
-    def __init__(self, left: nn.Module, right: nn.Module) -> None:
-        super().__init__()
-        self.left, self.right = left, right
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.left(x) + self.right(x)
-        return out
-
-
-@explainers
-def test_the_map_of_a_sum_is_the_sum_of_the_maps(name: str) -> None:
-    left = network(torch.tensor([1.0, -1.0, 2.0, 0.5]))
-    right = network(torch.tensor([0.5, 2.0, -1.0, 1.0]), seed=5)
-    x = toy_worlds.normal(5, 4, seed=1)
-    both, one, other = (map_of(name, world_of(net, x)) for net in (Sum(left, right), left, right))
-    assert agree(both, one + other) == (name not in BREAK_LINEARITY)
+@pytest.mark.parametrize(
+    "path", sorted((paths.CONF / "baseline").glob("*.yaml")), ids=lambda p: p.stem
+)
+@pytest.mark.parametrize("axiom", list(AXIOMS))
+def test_exact_shapley_values_break_what_the_baseline_breaks(path: Path, axiom: str) -> None:
+    """They satisfy every axiom of the game; which game that is, the baseline says."""
+    baseline = instantiate(OmegaConf.load(path))
+    try:
+        satisfied = axioms.SATISFIES[axiom](lambda world: world.explain(ExactShapley(baseline)))
+    except Unsupported as reason:
+        pytest.skip(str(reason))
+    assert satisfied == (axiom not in tags_of(baseline).breaks_axioms)
 
 
 # Implementation invariance
@@ -280,7 +195,7 @@ def test_what_is_fitted_is_fitted_to_the_shifted_background(name: str) -> None:
     assert found.scores["it"].values.max() < 1e-6
 
 
-def test_truth_law_and_padding_move_as_they_must() -> None:
+def test_truth_distribution_and_padding_shift_as_they_must() -> None:
     world = toy_worlds.text()
 
     def truth(inputs: Inputs, targets: Tensor) -> Tensor:
@@ -293,7 +208,7 @@ def test_truth_law_and_padding_move_as_they_must() -> None:
     )
     inputs = replace(world.inputs, domain=domain)
     shifted = Shifted.of(world.model, domain, 0.5)
-    moved = shifted.moved(inputs)
+    moved = shifted.shifted(inputs)
     padding = inputs.units < 0
     assert torch.equal(moved.x[padding], inputs.x[padding])
     step = (moved.x - inputs.x)[~padding]

@@ -1,4 +1,7 @@
-"""What every explainer promises, in every world; and the controls."""
+"""Every explainer of `conf/` keeps the contract in every toy world that meets its needs.
+
+And the controls are what they say.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +20,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 
 from tests.support import paths, toy_worlds
-from tests.support.components import LIBRARIES, each_of, options
-from xai_bench.certify.explainer import BlackBox
+from tests.support.components import each_of, library, options
+from xai_bench.certify.explainer import BlackBox, missing_needs
 from xai_bench.certify.metric_under_test import case_of
 from xai_bench.core import units
 from xai_bench.core.baselines import Marginal
@@ -32,85 +36,54 @@ from xai_bench.explainers.controls import (
     Random,
 )
 from xai_bench.metrics.complexity import Gini
-from xai_bench.types import Fitted, Rows, Unsupported, tags_of
+from xai_bench.types import AXIOMS, EXPLAINER_NEEDS, Fitted, Rows, Unsupported, tags_of
 
 torch.set_num_threads(1)
 CONF = paths.CONF / "explainer"
 NAMES = options("explainer")
 explainers = each_of(NAMES)
 N_REFERENCES = 3
-ALL = "tabular image text series gates"
-DECLINES = {
-    # 16 units; captum's own enumeration is slower
-    **dict.fromkeys(("exact_shapley", "exact_shapley_marginal"), "image"),
-    **dict.fromkeys(("exact_shapley_conditional", "exact_shapley_interactions"), "image"),
-    "captum_shapley_values": "tabular image text series",
-    # no axes of space or time
-    **dict.fromkeys(("blur_integrated_gradients", "rise"), "tabular gates"),
-    # no ReLU layers
-    **dict.fromkeys(("guided_backprop", "deconvnet"), "text gates"),
-    # no convolution between x and output
-    **dict.fromkeys(
-        ("grad_cam", "grad_cam_plus_plus", "layer_cam", "score_cam"), "tabular text gates"
-    ),
-    **dict.fromkeys(("layer_activation", "layer_integrated_gradients"), "tabular text gates"),
-    **dict.fromkeys(
-        ("layer_conductance", "full_grad", "captum_guided_gradcam", "guided_grad_cam"),
-        "tabular text gates",
-    ),
-    # layers that captum has no rule for
-    "captum_lrp": "series gates",
-    # no hidden layer
-    **dict.fromkeys(("layerwise", "neuron_conductance"), "gates"),
-    # one background row; text: a unit is another token in every sample, with its own context
-    **dict.fromkeys(("linear_surrogate", "tree_surrogate", "shap_partition"), "gates"),
-    **dict.fromkeys(("permutation_importance", "pdp_importance", "ice_importance"), "text gates"),
-    **dict.fromkeys(("sage", "nearest_unlike_neighbour"), "text gates"),
-    # an order of values is known of columns and categories, and not of patches and segments
-    "ale_importance": "image text series gates",
-    "occlusion_patches": "tabular text series gates",
-    # what the libraries take
-    **dict.fromkeys(("dice", "lime_tabular"), "image text series gates"),
-    "lime_image": "tabular text series gates",
-    "lime_text": "tabular image series gates",
-    # the toy models are networks: those that can be read are in test_explainers_{trees,glass}.py
-    **dict.fromkeys(("tree_shap_interventional", "tree_shap_path_dependent", "shap_tree"), ALL),
-    **dict.fromkeys(("linear_shap", "glass_box", "shap_linear"), ALL),
-}
-"""Explainer -> the worlds that it says it cannot work in; in all others it must."""
-UNSUPPORTED = {(name, world) for name, worlds in DECLINES.items() for world in worlds.split()}
-UNCOUNTED = {
-    "dice", "captum_occlusion", "occlusion_patches", "shap_kernel", "shap_partition",
-    "shap_permutation", "layer_integrated_gradients", "score_cam", "games_gini",
-}  # fmt: skip
-"""Explainers whose rows nobody can state beforehand, or only who knows the network."""
-ROOMY = {"shap_gradient", "shap_deep", "captum_deeplift_shap"}
-"""Explainers of libraries that pair rows inside the layers, all in one call."""
-SMALLER = {"n_samples": 12, "n_orders": 16}
+SMALLER = {"n_samples": 12, "n_orders": 16, "budget": 40 * N_REFERENCES}
 """At most so many: what is promised holds at any size."""
+MAX_ROWS = 1000
+"""Beyond so many rows per sample, a method that tries everything is tried in smaller worlds."""
 
 
-def home(name: str) -> str | None:
-    """The first world that an explainer can work in."""
-    return next((world for world in toy_worlds.WORLDS if (name, world) not in UNSUPPORTED), None)
-
-
-def build(name: str):
+def build(name: str) -> Any:
     node = yaml.safe_load((CONF / f"{name}.yaml").read_text())[name]
-    build_it = get_class(node.pop("_target_"))
+    make = get_class(node.pop("_target_"))
     if "baseline" in node:
         node["baseline"] = Marginal(N_REFERENCES)
     if "metric" in node:
         node["metric"] = get_class(node["metric"]["_target_"])()
-    if "budget" in node:
-        node["budget"] = 40 * N_REFERENCES
-    node |= {name: min(node[name], most) for name, most in SMALLER.items() if name in node}
-    if name == "captum_shapley_values":
-        node["max_units"] = 4  # it asks for every order, which takes half a minute of five units
-    return build_it(**node)
+    node |= {key: min(node[key], most) for key, most in SMALLER.items() if node.get(key)}
+    return make(**node)
 
 
-def ready(name: str, world: toy_worlds.World):
+def missing(name: str, where: str) -> set[str]:
+    """What an explainer cannot do without, by its tags, and a world lacks."""
+    return missing_needs(build(name), where) - {"truth"}  # `with_truth` writes one down
+
+
+def is_large(name: str, where: str) -> bool:
+    """Whether it takes too many rows for a test, as it states them."""
+    n_units = units.width(toy_worlds.WORLDS[where]().inputs.units)
+    stated = stated_rows(build(name), n_units)
+    return stated is not None and stated.forward > MAX_ROWS
+
+
+def stated_rows(explainer: Any, n_units: int) -> Rows | None:
+    """None where nobody can state them beforehand, or only who knows the network."""
+    return explainer.rows(n_units, N_REFERENCES) if hasattr(explainer, "rows") else None
+
+
+def home(name: str) -> str | None:
+    """The first world that an explainer can work in."""
+    able = [w for w in toy_worlds.WORLDS if not missing(name, w) and not is_large(name, w)]
+    return able[0] if able else None
+
+
+def ready(name: str, world: toy_worlds.World) -> Any:
     explainer = build(name)
     if isinstance(explainer, Fitted):
         rng = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))
@@ -145,40 +118,41 @@ def no_trace(world: toy_worlds.World) -> Iterator[None]:
 
 @pytest.mark.parametrize("world_name", list(toy_worlds.WORLDS))
 @explainers
-def test_promises(name, world_name):
-    """All at once, for explaining is what takes long: shape, form, cost, traces, company."""
+def test_an_explainer_keeps_its_promises_wherever_its_needs_are_met(name, world_name):
+    """All at once, for explaining takes long: shape, cost, side effects, independence of batches.
+
+    Where a need is not met, it says so.
+    """
     world = with_truth(toy_worlds.WORLDS[world_name]())
+    if missing(name, world_name):
+        with pytest.raises(Unsupported):
+            world.explain(ready(name, world))
+        return
+    if is_large(name, world_name):
+        pytest.skip(f"more than {MAX_ROWS} rows per sample")
     before = world.inputs.x
     metered = Metered(world.model)
-    try:
-        explainer = ready(name, world)
-        with no_trace(world):
-            found = explainer.explain(
-                metered, world.inputs, world.targets, rng=world.rng
-            ).attribution
-    except Unsupported as reason:
-        if (name, world_name) not in UNSUPPORTED:
-            raise
-        pytest.skip(str(reason))
+    explainer = ready(name, world)
+    with no_trace(world):
+        found = explainer.explain(metered, world.inputs, world.targets, rng=world.rng).attribution
     assert found.shape == before.shape
     assert found.dtype == before.dtype
     assert found.isfinite().all()
     assert not found.requires_grad
     assert not found[world.inputs.units < 0].any(), "padding has no attribution"
 
-    counts = units.count(world.inputs.units).tolist()
-    if name not in UNCOUNTED:
-        each = [explainer.rows(count, N_REFERENCES) for count in counts]
-        total = Rows(sum(r.forward for r in each), sum(r.gradient for r in each))
+    stated = [stated_rows(explainer, n) for n in units.count(world.inputs.units).tolist()]
+    if None not in stated:
+        total = Rows(sum(r.forward for r in stated), sum(r.gradient for r in stated))
         assert metered.usage.rows == total
 
     backwards = list(range(len(before)))[::-1]
-    companies = [[2], [3, 1, 1], backwards]
-    if name.startswith(LIBRARIES) and world_name != home(name):
-        companies = [[3, 0]]  # they are slow
+    batches = [[2], [3, 1, 1], backwards]
+    if library(name) and world_name != home(name):
+        batches = [[3, 0]]  # they are slow
     else:
         assert torch.equal(world.explain(explainer), found)
-    for rows in companies:
+    for rows in batches:
         assert torch.equal(world.take(torch.tensor(rows)).explain(explainer), found[rows]), rows
 
 
@@ -192,15 +166,15 @@ def test_a_black_box_is_refused_by_those_who_need_gradients_only(name):
             ready(name, toy_worlds.World(BlackBox(world.model), *asked[1:])).explain(
                 *asked, rng=world.rng
             )
-    elif name not in ROOMY:
+    else:
         ready(name, world).explain(*asked, rng=world.rng)
 
 
 @explainers
 def test_a_small_memory_changes_no_bit(name):
     where = home(name)
-    if where is None or name in ROOMY:
-        pytest.skip(f"{name} needs another model, or room for its pairs")
+    if where is None or "one_call" in tags_of(build(name)).needs:
+        pytest.skip(f"{name} needs another model, or all its rows in one call")
     world = with_truth(toy_worlds.WORLDS[where]())
     model = replace(world.model, max_rows=3)
     small = toy_worlds.World(model, world.inputs, world.targets)
@@ -208,21 +182,15 @@ def test_a_small_memory_changes_no_bit(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_declarations(name):
+def test_tags_are_of_the_vocabulary_and_equal_settings_are_equal(name):
     explainer = build(name)
+    tags = tags_of(explainer)
     assert explainer.kind in ("sensitivity", "contribution", "relevance", "ranking")
-    assert set(tags_of(explainer).needs) <= {
-        "gradient",
-        "module",
-        "truth",
-        "linear",
-        "trees",
-        "glass_box",
-    }
-    assert isinstance(tags_of(explainer).paper, str)
-    assert isinstance(tags_of(explainer).version, int)
-    stated = explainer.rows(4) if hasattr(explainer, "rows") else None
-    assert (stated is None) if name in UNCOUNTED else isinstance(stated, Rows)
+    assert set(tags.needs) <= set(EXPLAINER_NEEDS)
+    assert set(tags.breaks_axioms) <= set(AXIOMS)
+    assert isinstance(tags.paper, str)
+    assert isinstance(tags.version, int)
+    assert isinstance(stated_rows(explainer, 4), Rows | None)
     assert hash(explainer) == hash(build(name))
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import torch
 import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tests.support.paths import CONF
 from tests.support.toy_worlds import World
-from xai_bench.core.seeds import Seeds
-from xai_bench.types import Explainer, Fitted, Unsupported
+from xai_bench.certify import explainer as certify_explainer
+from xai_bench.types import Explainer, Unsupported, tags_of
 
 BASELINES = {
     "explain": {"_target_": "xai_bench.core.baselines.Constant", "value": 0.1},
@@ -48,31 +47,22 @@ def _made(group: str, name: str, changes: dict[str, Any]) -> Any:
     return instantiate(OmegaConf.to_container(config, resolve=True)["node"], _convert_="all")
 
 
-QUICK = {"budget": 64, "n_samples": 4, "n_draws": 3, "n_repeats": 2}
-"""Smaller settings for methods that have them: a property holds at any size."""
-
-
 def ready(name: str, world: World) -> Explainer:
     """The explainer, quick and fitted; the test is skipped where it says that it cannot."""
-    made = component("explainer", name)
-    fields = getattr(made, "__dataclass_fields__", {})
-    made = component("explainer", name, **{k: v for k, v in QUICK.items() if k in fields})
-    if isinstance(made, Fitted):
-        rng = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))
-        try:
-            made = made.fit(world.model, world.background(), rng=rng)
-        except Unsupported as reason:
-            pytest.skip(str(reason))
-    return cast(Explainer, made)
+    try:
+        return certify_explainer.ready(component("explainer", name), world)
+    except Unsupported as reason:
+        pytest.skip(str(reason))
 
 
-LIBRARIES = ("captum_", "shap_", "lime_tabular", "lime_image", "lime_text", "dice")
-"""How the names of explainers begin that are other people's: they are slow."""
+def library(name: str) -> str:
+    """The package whose code an explainer calls; empty where that is ours."""
+    return tags_of(component("explainer", name)).library
 
 
 def each_of(names: list[str]) -> pytest.MarkDecorator:
     """Explainers by name; those of libraries, which take half of the time, with the slow tests."""
-    slow = {name: pytest.mark.slow for name in names if name.startswith(LIBRARIES)}
+    slow = {name: pytest.mark.slow for name in names if library(name)}
     return pytest.mark.parametrize("name", [pytest.param(n, marks=slow.get(n, ())) for n in names])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xai_bench.certify import axioms
 from xai_bench.certify.check_result import Check, CheckResult, Verdict, run_checks
-from xai_bench.certify.toy_worlds import WORLDS, World
+from xai_bench.certify.toy_worlds import OFFERS, WORLDS, World
 from xai_bench.core import units
 from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
@@ -145,14 +147,13 @@ def n_references(explainer: Explainer, world: World) -> int:
 
 def check_black_box(trial: Trial) -> str:
     """Without gradients and structure it works, or says that it needs them."""
-    world, needs = trial.world, set(tags_of(trial.explainer).needs)
-    if needs - {"gradient", "module", *READABLE}:
-        return ""
+    world = trial.world
+    needs = set(tags_of(trial.explainer).needs) & {"gradient", "module", *READABLE}
     model = BlackBox(world.model)
     try:
         trial.explainer.explain(model, world.inputs, world.targets, rng=world.rng)
     except Unsupported:
-        return "" if needs else "declines a black box but states no needs"
+        return "" if needs else "declines a black box but states no needs of the model"
     return "works without gradients but states that it needs them" if needs else ""
 
 
@@ -161,7 +162,7 @@ CHECKS: Sequence[tuple[str, Callable[[Trial], str]]] = (
     ("no trace left behind", check_no_side_effects),
     ("same map in any batch", check_batch_invariance),
     ("counted rows as stated", check_rows),
-    ("honest needs", check_black_box),
+    ("black box as stated", check_black_box),
 )
 """Property -> what is wrong in one world, empty where nothing is."""
 
@@ -177,9 +178,14 @@ def contract(name: str, explainer: Explainer) -> list[CheckResult]:
     }
     trials = {where: trial for where, (trial, _) in outcomes.items() if trial is not None}
     raised = {w: o.reason for w, (_, o) in outcomes.items() if o.status == "failed"}
+    declined = {w: o.reason for w, (_, o) in outcomes.items() if o.status == "skipped"}
     checks = [
-        Check[Trials](title, lambda trials, check=check: _in_every_world(name, check, trials))  # type: ignore[misc]
-        for title, check in CHECKS
+        *(
+            Check[Trials](title, lambda trials, check=check: _in_every_world(name, check, trials))  # type: ignore[misc]
+            for title, check in CHECKS
+        ),
+        Check[Trials]("needs as stated", lambda _: _needs(name, explainer, declined)),
+        Check[Trials]("axioms as stated", lambda _: _axioms(name, explainer)),
     ]
     if not raised:
         return run_checks(name, trials, checks)
@@ -189,17 +195,58 @@ def contract(name: str, explainer: Explainer) -> list[CheckResult]:
 
 
 def _trial(explainer: Explainer, world: World) -> Trial:
-    """The explainer made quick and fitted. Raises what it raises when it first explains."""
+    """The explainer made ready. Raises what it raises when it first explains."""
+    trial = Trial(ready(explainer, world), world)
+    trial.explain()
+    return trial
+
+
+def ready(explainer: Explainer, world: World) -> Explainer:
+    """The explainer with `QUICK` settings, and fitted where it has a `fit`."""
     fields = getattr(explainer, "__dataclass_fields__", {})
     settings: Any = {field: value for field, value in QUICK.items() if field in fields}
     made: Any = explainer
-    ready = replace(made, **settings) if settings else made
-    if isinstance(ready, Fitted):
-        rng = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))
-        ready = ready.fit(world.model, world.background(), rng=rng)
-    trial = Trial(ready, world)
-    trial.explain()
-    return trial
+    quick: Explainer = replace(made, **settings) if settings else made
+    if not isinstance(quick, Fitted):
+        return quick
+    rng = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))
+    return quick.fit(world.model, world.background(), rng=rng)
+
+
+def missing_needs(explainer: Explainer, where: str) -> set[str]:
+    """What the explainer states to need and a toy world does not offer.
+
+    Among it `max_units`, where it has such a setting and the world has more units.
+    """
+    missing = set(tags_of(explainer).needs) - OFFERS[where]
+    max_units = getattr(explainer, "max_units", math.inf)
+    n_units = units.width(WORLDS[where]().inputs.units)
+    return missing | ({"max_units"} if n_units > max_units else set())
+
+
+def _needs(name: str, explainer: Explainer, declined: Mapping[str, str]) -> Verdict:
+    """An explainer works where all that it states to need is there, and only there."""
+    wrong = {}
+    for where in WORLDS:
+        missing = missing_needs(explainer, where)
+        if where in declined and not missing:
+            wrong[where] = f"declines a world that lacks nothing of its `needs`: {declined[where]}"
+        if where not in declined and missing:
+            wrong[where] = f"works without what it states to need: {', '.join(sorted(missing))}"
+    shown = ", ".join(tags_of(explainer).needs) or "none"
+    return Verdict(shown, f"{name} {_by_reason(wrong)}" if wrong else "")
+
+
+def _axioms(name: str, explainer: Explainer) -> Verdict:
+    """The axioms it breaks; a fault where it states others. Raises `Unsupported` where it must."""
+    maps: axioms.Maps = lambda world: world.explain(ready(explainer, world))  # noqa: E731
+    broken = {axiom for axiom, satisfied in axioms.SATISFIES.items() if not satisfied(maps)}
+    stated = axioms.stated_to_break(explainer)
+    shown = f"breaks {', '.join(sorted(broken))}" if broken else "all satisfied"
+    if stated == broken or not hasattr(explainer, "breaks_axioms"):
+        return Verdict(shown)
+    said = f"states {', '.join(sorted(stated)) or 'none'} in `breaks_axioms`"
+    return Verdict(shown, f"{name} {shown} and {said}")
 
 
 def _in_every_world(name: str, check: Callable[[Trial], str], trials: Trials) -> Verdict:

@@ -312,6 +312,19 @@ def gates() -> World:
     )
 
 
+OFFERS: Mapping[str, frozenset[str]] = {
+    world: frozenset({"gradient", "module", "labels", "one_call", *offers.split()})
+    for world, offers in {
+        "tabular": "relu hidden_layer captum_lrp table ordered shared_units no_context background",
+        "image": "relu hidden_layer captum_lrp convolution image space shared_units no_context "
+        "background",
+        "text": "hidden_layer captum_lrp tokens space background",
+        "series": "relu hidden_layer convolution space shared_units no_context background",
+        "gates": "shared_units",
+    }.items()
+}
+"""World -> which of `EXPLAINER_NEEDS` it meets. All models are networks: nothing can be read."""
+
 WORLDS = {"tabular": tabular, "image": image, "text": text, "series": series, "gates": gates}
 
 __all__ = ["WORLDS", "World", "linear", "normal", "world"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,9 @@ class Constant:
 class Mean:
     """The mean of the background rows, element by element."""
 
+    # Columns in the same role may have other means.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)
+
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
         """`[B, 1, *S]`, the mean for every sample."""
         require_numbers(inputs.domain, "baseline mean")
@@ -42,6 +46,9 @@ class Quantile:
 
     Between two rows it is interpolated linearly, as numpy does by default.
     """
+
+    # Columns in the same role may have other quantiles.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)
 
     level: float = 0.5
 
@@ -65,6 +72,9 @@ class Marginal:
     A row is drawn whole, so that what is absent together keeps the correlations of the data.
     """
 
+    # Rows in which columns differ.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)
+
     n_draws: int = 8
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
@@ -78,6 +88,9 @@ class Marginal:
 @dataclass(frozen=True)
 class Background:
     """All background rows, the same for every sample: marginal values without chance."""
+
+    # Rows in which columns differ.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
         """`[B, N, *S]`, a view: nothing is copied."""

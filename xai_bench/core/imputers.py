@@ -6,6 +6,7 @@ A sample's draws are the same for all of its coalitions, whichever batch or bloc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,9 @@ class ConditionalGaussian:
     pairs, mirrored at the conditional mean, so that an even `n_draws` is exact for linear models.
     Element by element: a one-hot column gets a value between its codes.
     """
+
+    # What correlates with a column in use is of use; rows in which columns differ.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     n_draws: int = 8
     shrinkage: float = 0.05
@@ -89,6 +93,9 @@ class ConditionalNeighbours:
     Distances are Euclidean in standard deviations; equally near rows are drawn alike, so that with
     nothing kept every background row is as likely.
     """
+
+    # What correlates with a column in use is of use; rows in which columns differ.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     n_draws: int = 8
     k: int = 10

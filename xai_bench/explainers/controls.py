@@ -30,6 +30,7 @@ class Random(WithoutModel):
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "controls"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """A unit's noise is shared by its elements, so that large units rank no better."""
@@ -43,6 +44,7 @@ class ConstantMap(WithoutModel):
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "controls"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "linearity")
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """1 for every unit, shared by its elements."""
@@ -56,6 +58,7 @@ class InputMagnitude(WithoutModel):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "controls"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "linearity")
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`|x|`, and 0 in padding."""
@@ -115,6 +118,7 @@ class MetricMaximiser:
     n_steps: int = 64
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "controls"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """The map of the best score per sample; a map without a score is never best."""

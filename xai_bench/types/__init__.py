@@ -28,9 +28,11 @@ from xai_bench.types.structure import (
     TreeColumns,
     TreeStructure,
 )
-from xai_bench.types.tags import KnownScores, Tags, tags_of
+from xai_bench.types.tags import AXIOMS, EXPLAINER_NEEDS, KnownScores, Tags, tags_of
 
 __all__ = [
+    "AXIOMS",
+    "EXPLAINER_NEEDS",
     "ROW_BLOCK",
     "Actionability",
     "AdditiveStructure",

@@ -8,6 +8,37 @@ from typing import Any
 
 from xai_bench.types.search import Choice, Range
 
+EXPLAINER_NEEDS: Mapping[str, str] = {
+    "gradient": "a differentiable model",
+    "module": "a torch module, whose layers are hooked",
+    "linear": "a model whose weights can be read",
+    "trees": "a model whose trees can be read",
+    "glass_box": "a model that is linear, additive or a single tree, and can be read",
+    "hidden_layer": "a layer between x and the output",
+    "convolution": "a convolution between x and the output, whose places lie over those of x",
+    "relu": "nonlinearities that are nn.ReLU layers or maxima",
+    "captum_lrp": "layers that captum's LRP has rules for, all of them between x and the output",
+    "one_call": "`max_rows` that hold all its rows in one call",
+    "table": "inputs that are rows of columns",
+    "image": "inputs [channels, height, width], whose units are the same in all channels",
+    "space": "inputs [channels, time] or [channels, height, width]",
+    "tokens": "inputs [token, feature], in which a unit is a token",
+    "ordered": "units whose values have an order: numbers and categories",
+    "shared_units": "units that are the same in every sample",
+    "no_context": "a model that is given x alone",
+    "background": "background rows that differ",
+    "labels": "true labels of the background rows",
+    "truth": "written-down attributions",
+}
+"""What an explainer may need -> what that means."""
+
+AXIOMS: Mapping[str, str] = {
+    "dummy": "a unit that the model does not use gets 0",
+    "symmetry": "units in the same role get the same",
+    "linearity": "the map of a sum of models is the sum of their maps",
+}
+"""Axioms of attribution -> what they demand. Sundararajan & Najmi 2020, arXiv:1908.08474."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownScores:
@@ -29,16 +60,17 @@ class Tags:
     """Optional class attributes of explainers, metrics and models, with their defaults.
 
     Attributes:
-        needs: what it cannot do without. Of an explainer, out of `gradient` (a differentiable
-            model), `module` (a torch module to hook), `truth`, and what can be read of the model:
-            `linear`, `trees`, or `glass_box` (either, terms of single elements or one tree). Of a
-            metric, out of `truth`, `rationale` and `groups`.
+        needs: what it cannot do without: where that is missing it raises `Unsupported`. Of an
+            explainer, out of `EXPLAINER_NEEDS`. Of a metric, out of `truth`, `rationale` and
+            `groups`.
         paper: where the formula stands.
         version: raised whenever the same configuration yields other numbers.
         reproducible: False for what a clock or the operating system says.
         search: the settings that may be tuned, never the budget.
         library: of a wrapper, the package whose code it calls; its version is part of the content
             address.
+        breaks_axioms: of an explainer or a baseline, the axioms of attribution that it does not
+            satisfy, out of `AXIOMS`. What a baseline breaks, every explainer with it breaks.
         scale_invariant: of a metric, whether its scores stay when a map is multiplied by a positive
             number. False for metrics that compare attributions with outputs in size.
         sign_invariant: of a metric of fidelity or truth, whether a map and its negative score
@@ -62,6 +94,7 @@ class Tags:
     reproducible: bool = True
     search: Mapping[str, Range | Choice] = field(default_factory=dict)
     library: str = ""
+    breaks_axioms: tuple[str, ...] = ()
     scale_invariant: bool = True
     sign_invariant: bool = False
     permutation_invariant: bool = True

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import toy_worlds
-from tests.support.components import component, each_of
+from tests.support.components import component, each_of, library, options
 from xai_bench.certify.toy_worlds import unrestricted
 from xai_bench.core import actionability, counterfactuals, model_outputs
 from xai_bench.core.seeds import Seeds
@@ -24,8 +24,13 @@ from xai_bench.results import ExplainerResult
 from xai_bench.results.tracking.counterfactual_table import _number, counterfactual_table
 from xai_bench.types import Actionability, Explanation, Fitted, Unsupported
 
-EXPLAINERS = ["wachter", "growing_spheres", "nearest_unlike_neighbour", "dice"]
+EXPLAINERS = [
+    name
+    for name in options("explainer")
+    if component("explainer", name).category == "counterfactual"
+]
 explainers = each_of(EXPLAINERS)
+SMALLER = {"n_samples": 60}
 WEIGHT = torch.tensor([3.0, -2.0, 1.5, 1.0, -0.5, 2.5], dtype=torch.float64)
 
 
@@ -44,10 +49,11 @@ def classifier(
 
 
 def ready(name: str, world: toy_worlds.World, **changes: Any) -> Any:
-    if name == "dice":
-        pytest.importorskip("dice_ml")
-        changes = {"n_samples": 60, **changes}
-    made = component("explainer", name, **changes)
+    if library(name):
+        pytest.importorskip(library(name).replace("-", "_"))
+    fields = component("explainer", name).__dataclass_fields__
+    smaller = {key: value for key, value in SMALLER.items() if key in fields}
+    made = component("explainer", name, **{**smaller, **changes})
     assert isinstance(made, Fitted)
     rng = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))
     return made.fit(world.model, world.background(), rng=rng)

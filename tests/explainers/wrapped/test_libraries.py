@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from tests.support import toy_worlds
-from tests.support.components import component, options
+from tests.support.components import component, library, options
 from tests.support.glassbox_worlds import GLASS, TREES
+from xai_bench.certify.explainer import missing_needs
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
@@ -23,9 +24,8 @@ from xai_bench.types import Unsupported
 
 LIBRARIES = ("captum", "shap", "lime")
 WRAPPED = {
-    "captum": [n for n in options("explainer") if n.startswith("captum_")],
-    "shap": [n for n in options("explainer") if n.startswith("shap_")],
-    "lime": ["lime_tabular", "lime_image", "lime_text"],
+    package: [name for name in options("explainer") if library(name) == package]
+    for package in LIBRARIES
 }
 PAIRS = Marginal(2)
 pytestmark = pytest.mark.slow  # as their libraries are
@@ -323,24 +323,24 @@ def test_every_feature_attribution_of_captum_is_there() -> None:
     assert missing == set()
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("package", LIBRARIES)
 def test_without_the_library_one_sentence_says_what_to_install(
-    library: str, monkeypatch: pytest.MonkeyPatch
+    package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [n for n in sys.modules if n.split(".")[0] == library]:
+    assert WRAPPED[package]
+    for name in [n for n in sys.modules if n.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setitem(sys.modules, package, None)
     world = toy_worlds.tabular()
-    for name in WRAPPED[library]:
+    for name in WRAPPED[package]:
         try:
             explained(name, world)
         except Unsupported as reason:
             told = str(reason)
         else:
-            pytest.fail(f"{name} explains without {library}")
-        declined = name in ("captum_guided_gradcam", "shap_tree", "shap_linear", "lime_image")
-        declined = declined or name == "lime_text"
-        assert declined or f"pip install 'xai-bench[{library}]'" in told
+            pytest.fail(f"{name} explains without {package}")
+        declined = missing_needs(made(name), "tabular")
+        assert declined or f"pip install 'xai-bench[{package}]'" in told
 
 
 @pytest.mark.parametrize("name", ["captum_kernel_shap", "shap_permutation", "lime_tabular"])

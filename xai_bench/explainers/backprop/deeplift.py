@@ -68,6 +68,7 @@ class DeepLiftShap(BudgetedExplainer):
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # rows in which columns differ
 
     budget: int = 200
     tolerance: float = 1e-3

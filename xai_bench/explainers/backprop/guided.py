@@ -27,7 +27,7 @@ class GuidedBackprop(OneBackwardPass):
 
     kind: ClassVar[Kind] = "sensitivity"
     category: ClassVar[str] = "backprop"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "relu")
     paper: ClassVar[str] = "Springenberg+ 2015, arXiv:1412.6806"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
@@ -44,7 +44,7 @@ class DeconvNet(OneBackwardPass):
 
     kind: ClassVar[Kind] = "sensitivity"
     category: ClassVar[str] = "backprop"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "relu")
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
@@ -61,7 +61,7 @@ class GuidedGradCAM:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "backprop"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "relu", "convolution")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
 
     layer: str | None = None

@@ -35,6 +35,8 @@ class GrowingSpheres(CounterfactualSearch):
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "counterfactual"
     paper: ClassVar[str] = "Laugel+ 2018, arXiv:1712.08443"
+    # Points are drawn; the border is that of each model.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     budget: int = 2000
     n_draws: int = 100

@@ -182,7 +182,10 @@ class NearestUnlikeNeighbour(CounterfactualSearch):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "counterfactual"
+    needs: ClassVar[tuple[str, ...]] = ("no_context",)
     paper: ClassVar[str] = "Keane & Smyth 2020, arXiv:2005.13997"
+    # Whole rows of the data; the border is that of each model.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
     n_counterfactuals: int = 1
     labels: Tensor | None = field(default=None, compare=False, repr=False)

@@ -63,7 +63,10 @@ class PDPImportance(_CurveImportance):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "global_importance"
+    needs: ClassVar[tuple[str, ...]] = ("background", "shared_units")
     paper: ClassVar[str] = "Greenwell+ 2018, arXiv:1805.04755; Friedman 2001"
+    # Rows in which columns differ; deviations do not add up.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     def deviation(self, curves: Tensor) -> Tensor:
         """`[n, K, C] -> [C]`: of the mean curve."""
@@ -80,7 +83,10 @@ class ICEImportance(_CurveImportance):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "global_importance"
+    needs: ClassVar[tuple[str, ...]] = ("background", "shared_units")
     paper: ClassVar[str] = "Greenwell+ 2018, arXiv:1805.04755; Goldstein+ 2015, arXiv:1309.6392"
+    # Rows in which columns differ; deviations do not add up.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     def deviation(self, curves: Tensor) -> Tensor:
         """`[n, K, C] -> [C]`: the mean over the deviations of single curves."""
@@ -99,7 +105,10 @@ class ALEImportance(GlobalImportance):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "global_importance"
+    needs: ClassVar[tuple[str, ...]] = ("background", "shared_units", "ordered")
     paper: ClassVar[str] = "Apley & Zhu 2020, arXiv:1612.08468"
+    # Rows in which columns differ; deviations do not add up.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     n_bins: int = 20
 

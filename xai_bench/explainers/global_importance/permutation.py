@@ -33,7 +33,10 @@ class PermutationImportance(GlobalImportance):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "global_importance"
+    needs: ClassVar[tuple[str, ...]] = ("background", "shared_units")
     paper: ClassVar[str] = "Breiman 2001, doi:10.1023/A:1010933404324"
+    # Rows in which columns differ; losses do not add up.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     n_repeats: int = 5
 

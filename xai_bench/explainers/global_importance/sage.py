@@ -32,7 +32,10 @@ class SAGE(GlobalImportance):
 
     kind: ClassVar[Kind] = "ranking"
     category: ClassVar[str] = "global_importance"
+    needs: ClassVar[tuple[str, ...]] = ("background", "labels", "shared_units")
     paper: ClassVar[str] = "Covert+ 2020, arXiv:2004.00668"
+    # Rows in which columns differ; losses do not add up.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     n_orders: int = 256
     n_references: int = 32

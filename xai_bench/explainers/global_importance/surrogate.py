@@ -31,7 +31,10 @@ class LinearSurrogate:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "global_importance"
+    needs: ClassVar[tuple[str, ...]] = ("background",)
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874 (linear SHAP, on a surrogate)"
+    # Columns of the background correlate by chance.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     ridge: float = 1e-3
     coefficients: Tensor | None = field(default=None, compare=False, repr=False)
@@ -78,7 +81,10 @@ class TreeSurrogate:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "global_importance"
+    needs: ClassVar[tuple[str, ...]] = ("background",)
     paper: ClassVar[str] = "Craven & Shavlik 1996; Saabas 2014"
+    # One of two equal columns is compared; thresholds do not add up.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     max_depth: int = 4
     min_samples_leaf: int = 2

@@ -24,6 +24,8 @@ class SensitivityAnalysis:
     kind: ClassVar[Kind] = "sensitivity"
     category: ClassVar[str] = "gradient"
     paper: ClassVar[str] = "Saltelli+ 2008, ISBN 978-0-470-05997-5"
+    # Steps follow the spread of each column, over kinks of the network.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)
 
     step: float = 0.1
 

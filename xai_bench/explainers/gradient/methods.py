@@ -35,6 +35,7 @@ class Saliency(OneBackwardPass):
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Simonyan+ 2014, arXiv:1312.6034"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("linearity",)  # sizes do not add up
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`|gradient|`; raises `Unsupported` where the model has none."""

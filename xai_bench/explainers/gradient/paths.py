@@ -32,7 +32,7 @@ class BlurIntegratedGradients:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "gradient"
-    needs: ClassVar[tuple[str, ...]] = ("gradient",)
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "space")
     paper: ClassVar[str] = "Xu+ 2020, arXiv:2004.03383"
 
     budget: int = 100
@@ -79,6 +79,7 @@ class GuidedIntegratedGradients:
     category: ClassVar[str] = "gradient"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Kapishnikov+ 2021, arXiv:2106.09788"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("linearity",)  # each model has its own path
 
     baseline: Baseline
     budget: int = 201

@@ -87,6 +87,7 @@ class SmoothGradSquared(_NoisyGradients):
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Hooker+ 2019, arXiv:1806.10758"
     search: ClassVar[Mapping[str, Range]] = NOISE
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("linearity",)  # squares do not add up
 
     def draws(self, gradients: Draws, inputs: Inputs) -> Draws:
         """The squares of the gradients."""
@@ -125,6 +126,7 @@ class ExpectedGradients(BudgetedExplainer):
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Erion+ 2021, arXiv:1906.10670"
     version: ClassVar[int] = 2
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # rows in which columns differ
 
     budget: int = 64
 

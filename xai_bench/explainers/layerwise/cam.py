@@ -53,7 +53,7 @@ class GradCAM(_GradientCAM):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
 
     def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class GradCAMPlusPlus(_GradientCAM):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Chattopadhay+ 2018, arXiv:1710.11063"
 
     def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class LayerCAM(_GradientCAM):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Jiang+ 2021, doi:10.1109/TIP.2021.3089943"
 
     def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class ScoreCAM:
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("module",)
+    needs: ClassVar[tuple[str, ...]] = ("module", "convolution")
     paper: ClassVar[str] = "Wang+ 2020, arXiv:1910.01279"
 
     baseline: Baseline

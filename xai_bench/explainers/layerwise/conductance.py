@@ -31,7 +31,7 @@ class Layerwise:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "hidden_layer")
     paper: ClassVar[str] = "Sundararajan+ 2017; Dhamdhere+ 2018, arXiv:1805.12233"
 
     baseline: Baseline
@@ -60,7 +60,7 @@ class LayerConductance:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Dhamdhere+ 2018, arXiv:1805.12233"
 
     baseline: Baseline
@@ -93,8 +93,9 @@ class NeuronConductance:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "hidden_layer")
     paper: ClassVar[str] = "Dhamdhere+ 2018, arXiv:1805.12233"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("linearity",)  # each model has its own neuron
 
     baseline: Baseline
     layer: str | None = None

@@ -29,7 +29,7 @@ class FullGrad(OneBackwardPass):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Srinivas & Fleuret 2019, arXiv:1905.00780"
 
     tolerance: float = 1e-3

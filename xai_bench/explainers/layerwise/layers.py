@@ -32,7 +32,7 @@ class LayerActivation(OneBackwardPass):
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Shrikumar+ 2016, arXiv:1605.01713 (at a hidden layer)"
 
     layer: str | None = None
@@ -57,7 +57,7 @@ class LayerIntegratedGradients:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "layerwise"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365 (at a hidden layer)"
 
     baseline: Baseline

@@ -54,6 +54,8 @@ class ShapleyInteractions(CoalitionSampler):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Fumagalli+ 2023, arXiv:2303.01179"
     version: ClassVar[int] = 2
+    # A drawn value goes to all units that are kept.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     budget: int = 2048
 

@@ -63,6 +63,8 @@ class Occlusion(FixedCoalitions):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
     search: ClassVar[Mapping[str, Range]] = {"window": Range(1, 8, whole=True)}
+    # A window holds neighbours, and ends at the edge.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     window: int = 3
     stride: int = 1
@@ -96,6 +98,7 @@ class PatchOcclusion:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ("image",)
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
     search: ClassVar[Mapping[str, Range]] = {"patch": Range(1, 8, whole=True)}
 

@@ -30,6 +30,7 @@ class RISE(BudgetedExplainer):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ("space",)
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
 
     baseline: Baseline
@@ -122,6 +123,8 @@ class UnitRISE(CoalitionSampler):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
     version: ClassVar[int] = 2
+    # A drawn value goes to all units that are kept.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     budget: int = 4000
     keep: float = 0.5

@@ -47,6 +47,7 @@ class PermutationShapley(CoalitionSampler):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Castro+ 2009; Mitchell+ 2022, arXiv:2104.12199"
     version: ClassVar[int] = 3
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # orders are drawn
 
     def least(self, n_units: int) -> int:
         """One pair of orders: `u - 1` coalitions each, and the two ends."""

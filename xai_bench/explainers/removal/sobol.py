@@ -27,6 +27,8 @@ class Sobol(CoalitionSampler):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Fel+ 2021, arXiv:2111.04138"
     version: ClassVar[int] = 2
+    # Designs are drawn; variances do not add up.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     budget: int = 4000
 

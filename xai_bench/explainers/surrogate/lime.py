@@ -57,6 +57,8 @@ class LIME(_LIMESampler):
         "width": Range(0.05, 2.0, log=True),
         "ridge": Range(1e-4, 100.0, log=True),
     }
+    # Drawn columns correlate by chance.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     ridge: float = 1.0
 
@@ -79,6 +81,8 @@ class LassoLIME(_LIMESampler):
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938; Tibshirani 1996"
     version: ClassVar[int] = 2
+    # Drawn columns correlate by chance; small ones are left out.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
     alpha: float = 0.01
 

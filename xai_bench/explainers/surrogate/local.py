@@ -80,6 +80,8 @@ class LocalLinearSurrogate(_LocalSurrogate):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938; Laugel+ 2018, arXiv:1806.07498"
+    # Drawn columns correlate by chance.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     width: float = 0.5
     ridge: float = 1e-3
@@ -125,6 +127,8 @@ class LocalTreeSurrogate(_LocalSurrogate):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Breiman+ 1984; Saabas 2014; Ribeiro+ 2016, arXiv:1602.04938"
+    # Drawn columns correlate by chance; thresholds do not add up.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
     max_depth: int = 4
     min_samples_leaf: int = 5

@@ -32,6 +32,8 @@ class TabularLIME(BudgetedExplainer):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
+    # Drawn columns correlate by chance.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     budget: int = 5000
     width: float = 0.75

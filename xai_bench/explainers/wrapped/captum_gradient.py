@@ -48,6 +48,7 @@ class CaptumSaliency(_InBatches):
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Simonyan+ 2014, arXiv:1312.6034"
     library: ClassVar[str] = "captum"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("linearity",)  # sizes do not add up
 
     method: ClassVar[str] = "Saliency"
 
@@ -104,6 +105,7 @@ class CaptumGradientShap(SampleBySample):
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Lundberg & Lee 2017; Erion+ 2021, arXiv:1906.10670"
     library: ClassVar[str] = "captum"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # rows in which columns differ
 
     budget: int = 5
     noise: float = 0.0
@@ -156,9 +158,10 @@ class CaptumDeepLIFTShap(SampleBySample):
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "backprop"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "one_call")
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
     library: ClassVar[str] = "captum"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # rows in which columns differ
 
     n_samples: int = 32
 
@@ -221,7 +224,7 @@ class CaptumGuidedGradCAM:
 
     kind: ClassVar[Kind] = "ranking"
     category: ClassVar[str] = "backprop"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
     library: ClassVar[str] = "captum"
 
@@ -248,9 +251,11 @@ class CaptumLRP:
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "backprop"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "captum_lrp")
     paper: ClassVar[str] = "Bach+ 2015, doi:10.1371/journal.pone.0130140"
     library: ClassVar[str] = "captum"
+    # A sum of networks is another network.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("linearity",)
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """Raises `Unsupported` where captum has no rule for a layer."""
@@ -271,6 +276,7 @@ class CaptumNoiseTunnel(SampleBySample):
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Smilkov+ 2017, arXiv:1706.03825"
     library: ClassVar[str] = "captum"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("linearity",)  # sizes do not add up
 
     budget: int = 5
     noise: float = 1.0

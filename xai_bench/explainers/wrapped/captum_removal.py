@@ -29,6 +29,8 @@ class CaptumOcclusion(SampleBySample):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
     library: ClassVar[str] = "captum"
+    # Windows; single precision.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
     baseline: Baseline
     window: int = 3
@@ -86,6 +88,7 @@ class CaptumFeaturePermutation(SampleBySample):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Breiman 2001, doi:10.1023/A:1010933404324"
     library: ClassVar[str] = "captum"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # rows in which columns differ
 
     n_samples: int = 8
 
@@ -109,6 +112,8 @@ class CaptumShapleyValueSampling(SampleBySample):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Castro+ 2009, doi:10.1016/j.cor.2008.04.004"
     library: ClassVar[str] = "captum"
+    # Orders are drawn; single precision.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     baseline: Baseline
     budget: int | None = None
@@ -146,6 +151,7 @@ class CaptumShapleyValues(SampleBySample):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Shapley 1953; Castro+ 2009"
     library: ClassVar[str] = "captum"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")  # single precision
 
     baseline: Baseline
     max_units: int = 5
@@ -217,6 +223,8 @@ class CaptumLime(_CoalitionRegression):
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
     library: ClassVar[str] = "captum"
+    # Drawn columns correlate by chance; small ones are left out.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
     method: ClassVar[str] = "Lime"
 
@@ -232,5 +240,7 @@ class CaptumKernelShap(_CoalitionRegression):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
     library: ClassVar[str] = "captum"
+    # Drawn columns correlate by chance; single precision.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
     method: ClassVar[str] = "KernelShap"

@@ -39,8 +39,11 @@ class DiCE(CounterfactualSearch):
 
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "counterfactual"
+    needs: ClassVar[tuple[str, ...]] = ("table", "background")
     paper: ClassVar[str] = "Mothilal+ 2020, arXiv:1905.07697"
     library: ClassVar[str] = "dice-ml"
+    # Values are drawn; the border is that of each model.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
     n_counterfactuals: int = 4
     method: str = "random"

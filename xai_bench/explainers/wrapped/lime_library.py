@@ -34,8 +34,11 @@ class LimeTabular(SampleBySample):
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
+    needs: ClassVar[tuple[str, ...]] = ("table", "background")
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
     library: ClassVar[str] = "lime"
+    # Drawn columns correlate by chance.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     budget: int = 5000
     n_features: int = 10
@@ -113,6 +116,7 @@ class LimeImage(SampleBySample):
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
+    needs: ClassVar[tuple[str, ...]] = ("image",)
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
     library: ClassVar[str] = "lime"
 
@@ -164,6 +168,7 @@ class LimeText(SampleBySample):
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
+    needs: ClassVar[tuple[str, ...]] = ("tokens",)
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
     library: ClassVar[str] = "lime"
 

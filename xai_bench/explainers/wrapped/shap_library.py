@@ -132,6 +132,7 @@ class ShapPermutation(SampleBySample):
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Castro+ 2009; Mitchell+ 2022, arXiv:2104.12199"
     library: ClassVar[str] = "shap"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # orders are drawn
 
     baseline: Baseline
     budget: int | None = None
@@ -164,8 +165,11 @@ class ShapPartition(SampleBySample):
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
+    needs: ClassVar[tuple[str, ...]] = ("background",)
     paper: ClassVar[str] = "Owen 1977; Lundberg & Lee 2017, arXiv:1705.07874"
     library: ClassVar[str] = "shap"
+    # Columns that correlate in the background stay together.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)
 
     baseline: Baseline
     budget: int | None = None
@@ -205,6 +209,8 @@ class ShapGradient(SampleBySample):
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Erion+ 2021, arXiv:1906.10670"
     library: ClassVar[str] = "shap"
+    # Rows in which columns differ; single precision.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     budget: int = 200
 
@@ -230,9 +236,10 @@ class ShapDeep(SampleBySample):
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "backprop"
-    needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
+    needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "one_call")
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
     library: ClassVar[str] = "shap"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # rows in which columns differ
 
     n_samples: int = 32
 
