@@ -1,4 +1,4 @@
-"""The five lines of the README, and what goes wrong when shapes or names do not fit."""
+"""Proves the Python API on a linear model, and its messages for shapes or names that do not fit."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def bench() -> Workbench:
 
 
 def test_attributions_are_those_of_the_formula(bench: Workbench) -> None:
-    found = bench.explain("input_x_gradient")
-    torch.testing.assert_close(found, WEIGHT * bench.context.inputs.x)
-    torch.testing.assert_close(bench.explain(LeaveOneOut(Constant(0.0))), found)
+    attribution = bench.explain("input_x_gradient")
+    torch.testing.assert_close(attribution, WEIGHT * bench.context.inputs.x)
+    torch.testing.assert_close(bench.explain(LeaveOneOut(Constant(0.0))), attribution)
 
 
 def test_your_own_attributions_are_scored(bench: Workbench) -> None:
@@ -55,7 +55,7 @@ def test_explainers_are_compared_on_the_same_draws(bench: Workbench) -> None:
     assert table.loc["input_x_gradient", "abpc"] > table.loc["random", "abpc"]
 
 
-def test_a_set_stands_for_its_members(bench: Workbench) -> None:
+def test_a_set_is_replaced_by_its_members(bench: Workbench) -> None:
     """What cannot work with this model is NaN as part of a set, an error when named by itself."""
     table = bench.compare(["controls"], ["truth", "entropy"])
     assert list(table.index) == ["random", "constant", "input_magnitude", "oracle"]
@@ -68,7 +68,7 @@ def test_a_set_stands_for_its_members(bench: Workbench) -> None:
         bench.compare(["random"], ["auroc"])
 
 
-def test_all_is_every_explainer_beside_your_own(bench: Workbench) -> None:
+def test_all_is_every_explainer(bench: Workbench) -> None:
     own = LeaveOneOut(Constant(0.0))
     named = bench._components("explainer", ["saliency", own, "all"])
     assert list(named)[:2] == ["saliency", "LeaveOneOut"]
@@ -77,7 +77,7 @@ def test_all_is_every_explainer_beside_your_own(bench: Workbench) -> None:
     assert table.loc["LeaveOneOut", "abpc"] == table.loc["leave_one_out", "abpc"]
 
 
-def test_units_and_plain_functions_are_welcome() -> None:
+def test_units_and_plain_functions_are_accepted() -> None:
     def model(x: Tensor) -> Tensor:
         return x @ WEIGHT
 
@@ -85,14 +85,14 @@ def test_units_and_plain_functions_are_welcome() -> None:
     bench = xai_bench.workbench(
         model, x, background=torch.zeros(5, 4).double(), units=torch.tensor([0, 0, 1, 1])
     )
-    found = bench.explain(
+    attribution = bench.explain(
         "leave_one_out", {"baseline": {"_target_": "xai_bench.core.baselines.Mean"}}
     )
     pooled = (WEIGHT * x).view(3, 2, 2).sum(2)
-    torch.testing.assert_close(found.view(3, 2, 2).sum(2), pooled)
+    torch.testing.assert_close(attribution.view(3, 2, 2).sum(2), pooled)
 
 
-def test_mistakes_are_told_in_one_sentence(bench: Workbench) -> None:
+def test_mistakes_raise_one_sentence(bench: Workbench) -> None:
     with pytest.raises(ValueError, match=r"there is no explainer 'salency'; did you mean salienc"):
         bench.explain("salency")
     with pytest.raises(ValueError, match=r"attributions have shape \(6, 3\); expected"):
@@ -101,7 +101,7 @@ def test_mistakes_are_told_in_one_sentence(bench: Workbench) -> None:
         xai_bench.workbench(linear(), toy_worlds.normal(2, 4), background=toy_worlds.normal(2, 3))
 
 
-def test_metrics_that_explain_anew_ask_for_an_explainer(bench: Workbench) -> None:
+def test_metrics_that_explain_other_inputs_need_an_explainer(bench: Workbench) -> None:
     with pytest.raises(xai_bench.Unsupported, match="use judge"):
         bench.score(torch.ones(6, 4), ["max_sensitivity"])
     scores = bench.judge("input_x_gradient", ["repeatability", "forward_rows"])

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: lists, help, mistakes, runs and their exit codes."""
+"""Proves the command line: lists, help, mistakes, runs and their exit codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     root.handlers[:], root.level = handlers, level
 
 
-class Told:
+class Invoke:
     """What a command wrote and how it ended."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,8 +48,8 @@ class Told:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Told:
-    return Told(capsys)
+def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
+    return Invoke(capsys)
 
 
 # Mistakes: one sentence, exit code 2, no traceback
@@ -159,13 +159,13 @@ def own_folder(folder: Path) -> Path:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_in_one_sentence(
-    told: Told, tmp_path: Path, arguments: list[str], sentence: str
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    invoke: Invoke, tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     keys = {argument.partition("=")[0] for argument in arguments}
     small = [] if "--config-name" in keys else [s for s in SMALL if s.partition("=")[0] not in keys]
     folder = own_folder(tmp_path / "own")
-    code, out, err = told("run", "--config-dir", str(folder), *small, *arguments)
+    code, out, err = invoke("run", "--config-dir", str(folder), *small, *arguments)
     assert code == 2
     assert out == ""
     lines = err.strip().splitlines()
@@ -186,24 +186,24 @@ def test_a_mistake_is_told_in_one_sentence(
         (["run", "--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
     ],
 )
-def test_other_commands_tell_mistakes_in_the_same_way(
-    told: Told, arguments: list[str], sentence: str
+def test_mistakes_in_other_commands_are_one_sentence(
+    invoke: Invoke, arguments: list[str], sentence: str
 ) -> None:
-    code, out, err = told(*arguments)
+    code, out, err = invoke(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert sentence in err
 
 
-def test_several_mistakes_are_told_at_once(told: Told) -> None:
-    _, _, err = told("run", *SMALL, "seed=abc", "evaluation.n_samples=0")
+def test_all_mistakes_are_shown_at_once(invoke: Invoke) -> None:
+    _, _, err = invoke("run", *SMALL, "seed=abc", "evaluation.n_samples=0")
     assert err.count("\n") == 2
 
 
-def test_a_name_of_ours_cannot_be_taken(told: Told, tmp_path: Path) -> None:
+def test_an_option_of_ours_cannot_be_hidden(invoke: Invoke, tmp_path: Path) -> None:
     """Hydra would silently take ours, and the table would show a name with other content."""
     (tmp_path / "own" / "data").mkdir(parents=True)
     shutil.copy(conf_dir() / "data" / "wine.yaml", tmp_path / "own" / "data" / "wine.yaml")
-    code, _, err = told("run", *SMALL, "--config-dir", str(tmp_path / "own"))
+    code, _, err = invoke("run", *SMALL, "--config-dir", str(tmp_path / "own"))
     assert code == 2
     assert "hidden by an option of the same name" in err
 
@@ -211,16 +211,16 @@ def test_a_name_of_ours_cannot_be_taken(told: Told, tmp_path: Path) -> None:
 # Lists and help
 
 
-def test_list_shows_every_option(told: Told) -> None:
-    code, out, _ = told("list", "--json")
+def test_list_shows_every_option(invoke: Invoke) -> None:
+    code, out, _ = invoke("list", "--json")
     names = {(entry["group"], entry["name"]) for entry in json.loads(out)}
     assert code == 0
     for group in ("explainer", "metric", "data", "model", "baseline"):
         assert {(group, name) for name in options(group, [conf_dir()])} <= names
 
 
-def test_list_reads_traits_from_the_source(told: Told) -> None:
-    _, out, _ = told("list", "explainer", "metrics", "--json")
+def test_list_reads_traits_from_the_source(invoke: Invoke) -> None:
+    _, out, _ = invoke("list", "explainer", "metrics", "--json")
     found = {entry["name"]: entry for entry in json.loads(out)}
     assert found["integrated_gradients"]["traits"]["kind"] == "contribution"
     assert found["integrated_gradients"]["traits"]["needs"] == ["gradient"]
@@ -228,24 +228,24 @@ def test_list_reads_traits_from_the_source(told: Told) -> None:
     assert found["deletion"]["summary"]
 
 
-def test_list_shows_the_direction_of_metrics_and_the_members_of_sets(told: Told) -> None:
-    _, out, _ = told("list", "metrics")
+def test_list_shows_the_direction_of_metrics_and_the_members_of_sets(invoke: Invoke) -> None:
+    _, out, _ = invoke("list", "metrics")
     assert "deletion ↓" in out
     assert "insertion ↑" in out
     assert "fidelity = deletion, insertion" in out
     assert "all = every metric there is" in out
 
 
-def test_list_shows_a_users_own_options(told: Told, tmp_path: Path) -> None:
+def test_list_shows_a_users_own_options(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "own" / "data").mkdir(parents=True)
     (tmp_path / "own" / "data" / "mine.yaml").write_text("# My rows. And more.\n_target_: a.B\n")
-    _, out, _ = told("list", "data", "--config-dir", "own", "--json")
+    _, out, _ = invoke("list", "data", "--config-dir", "own", "--json")
     mine = next(entry for entry in json.loads(out) if entry["name"] == "mine")
     assert mine["summary"] == "My rows"
 
 
-def test_help_lists_groups_settings_and_examples(told: Told) -> None:
-    code, out, _ = told("run", "--help")
+def test_help_lists_groups_settings_and_examples(invoke: Invoke) -> None:
+    code, out, _ = invoke("run", "--help")
     assert code == 0
     for wanted in (
         "breast_cancer",
@@ -271,7 +271,7 @@ def test_lists_and_help_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]], ids=" ".join)
-def test_lists_and_help_come_at_once(arguments: list[str]) -> None:
+def test_lists_and_help_take_under_a_second(arguments: list[str]) -> None:
     """Processor time, so that the test holds on a busy machine."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-m", "xai_bench", *arguments], capture_output=True, check=True)
@@ -279,14 +279,14 @@ def test_lists_and_help_come_at_once(arguments: list[str]) -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
 
 
-def test_without_arguments_the_commands_are_shown(told: Told) -> None:
-    code, out, _ = told()
+def test_without_arguments_the_commands_are_shown(invoke: Invoke) -> None:
+    code, out, _ = invoke()
     assert code == 0
     assert all(command in out for command in cli.COMMANDS)
 
 
-def test_the_composed_configuration_can_be_shown(told: Told) -> None:
-    code, out, err = told("run", "seed=7", "--cfg", "job", *SMALL)
+def test_the_composed_configuration_can_be_shown(invoke: Invoke) -> None:
+    code, out, err = invoke("run", "seed=7", "--cfg", "job", *SMALL)
     assert (code, err) == (0, "")
     assert "\nseed: 7\n" in out
 
@@ -315,21 +315,21 @@ class Jobs:
 
 
 def test_a_run_ends_with_the_exit_code_of_its_status(
-    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for status, expected in (("ok", 0), ("skipped", 0), ("failed", 1)):
         jobs = Jobs(monkeypatch, status)
-        code, _, _ = told("run", *SMALL, "study=mine")
+        code, _, _ = invoke("run", *SMALL, "study=mine")
         assert code == expected
         assert jobs.ended == [(tmp_path / "results", "mine", [status])]
         assert jobs.configs[0].results == str(tmp_path / "results")
 
 
 def test_a_sweep_does_all_jobs_though_one_has_a_bug(
-    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jobs = Jobs(monkeypatch, "ok", "raise", "ok")
-    code, _, err = told("run", "seed=1,2,3", "-m", *SMALL)  # a flag may stand anywhere
+    code, _, err = invoke("run", "seed=1,2,3", "-m", *SMALL)  # a flag may stand anywhere
     assert code == 1
     assert [cfg.seed for cfg in jobs.configs] == [1, 2, 3]
     assert jobs.ended == [(tmp_path / "results", "default", ["failed", "ok", "ok"])]
@@ -338,14 +338,14 @@ def test_a_sweep_does_all_jobs_though_one_has_a_bug(
     assert "RuntimeError: a bug" in err
 
 
-def test_an_experiment_may_bring_its_own_sweep(
-    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_an_experiment_can_define_a_sweep(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "own" / "experiment").mkdir(parents=True)
     text = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {data: 'iris,wine'}}}\n"
     (tmp_path / "own" / "experiment" / "two.yaml").write_text(text)
     jobs = Jobs(monkeypatch, *["ok"] * 4)
-    code, _, _ = told("run", *SMALL, "--config-dir", "own", "experiment=two", "seed=1,2")
+    code, _, _ = invoke("run", *SMALL, "--config-dir", "own", "experiment=two", "seed=1,2")
     assert code == 0
     assert [(cfg.data.name, cfg.seed) for cfg in jobs.configs] == [
         ("iris", 1), ("iris", 2), ("wine", 1), ("wine", 2),
@@ -353,26 +353,28 @@ def test_an_experiment_may_bring_its_own_sweep(
 
 
 def test_a_bug_shows_its_traceback_and_is_logged(
-    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     Jobs(monkeypatch, "raise")
-    code, _, err = told("run", *SMALL)
+    code, _, err = invoke("run", *SMALL)
     assert code == 1
     assert "Traceback" in err
     (log,) = (tmp_path / "results").rglob("run.log")
     assert "RuntimeError: a bug" in log.read_text()
 
 
-def test_a_bug_in_the_ending_is_not_swallowed(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_exit_summary_is_not_swallowed(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hydra turns what a callback raises into a warning and exit code 0."""
     Jobs(monkeypatch, "ok")
     monkeypatch.setattr(exit_summary, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        told("run", *SMALL)
+        invoke("run", *SMALL)
 
 
 def test_a_users_own_component_runs_from_a_folder_of_theirs(
-    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "own" / "explainer").mkdir(parents=True)
     (tmp_path / "own" / "explainer" / "mine.yaml").write_text("mine: {_target_: mine.Mine, n: 3}\n")
@@ -381,7 +383,7 @@ def test_a_users_own_component_runs_from_a_folder_of_theirs(
     chosen = [*SMALL[1:], "explainer=[mine,random]", "allow=[mine]"]
     for flags in (["--config-dir", "own"], [f"hydra.searchpath=[file://{tmp_path}/own]"]):
         jobs = Jobs(monkeypatch, "ok")
-        code, _, err = told("run", *chosen, *flags)
+        code, _, err = invoke("run", *chosen, *flags)
         assert (code, err) == (0, "")
         assert list(jobs.configs[0].explainer) == ["mine", "random"]
 
@@ -399,7 +401,7 @@ def few_options(folder: Path) -> Path:
 
 
 def test_all_is_every_component_of_our_folders_and_of_yours(
-    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """No list is kept by hand: one YAML is enough, in a sweep and inside a set, too."""
     conf = few_options(tmp_path / "conf")
@@ -409,44 +411,44 @@ def test_all_is_every_component_of_our_folders_and_of_yours(
     (own / "set_of_mine.yaml").write_text("defaults: [sobol, all]\n")
     everything = sorted([*components("explainer", [conf]), "mine"])
     jobs, place = Jobs(monkeypatch, "ok", "ok"), [*SMALL[2:], "--config-path", str(conf)]
-    code, _, err = told("run", "-m", *place, "--config-dir", "own", "explainer=all,set_of_mine")
+    code, _, err = invoke("run", "-m", *place, "--config-dir", "own", "explainer=all,set_of_mine")
     first, second = (list(cfg.explainer) for cfg in jobs.configs)
     assert (code, first, sorted(second)) == (0, everything, everything), err
     jobs = Jobs(monkeypatch, "ok")
-    told("run", *place, f"hydra.searchpath=[file://{tmp_path}/own]", "explainer=all")
+    invoke("run", *place, f"hydra.searchpath=[file://{tmp_path}/own]", "explainer=all")
     assert list(jobs.configs[0].explainer) == everything
 
 
-def test_a_file_cannot_be_called_all(told: Told, tmp_path: Path) -> None:
+def test_a_file_cannot_be_called_all(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "own" / "metric").mkdir(parents=True)
     (tmp_path / "own" / "metric" / "all.yaml").write_text("defaults: [entropy]\n")
-    code, _, err = told("run", *SMALL, "--config-dir", "own")
+    code, _, err = invoke("run", *SMALL, "--config-dir", "own")
     assert code == 2
     assert "all.yaml is hidden by an option of the same name" in err
 
 
-def test_explainers_that_will_be_skipped_are_named_beforehand(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+def test_explainers_that_will_be_skipped_are_named_before_the_run(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Jobs(monkeypatch, "ok")
-    _, _, err = told("run", *SMALL[1:3], "model=random_forest", "explainer=[saliency,random]")
+    _, _, err = invoke("run", *SMALL[1:3], "model=random_forest", "explainer=[saliency,random]")
     assert "note: " in err
     assert "saliency will be skipped" in err
 
 
-def test_a_budget_that_nobody_has_is_told_beforehand(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+def test_a_budget_without_effect_is_named_before_the_run(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Jobs(monkeypatch, "ok", "ok")
-    _, _, err = told("run", *SMALL, "budget=100")
+    _, _, err = invoke("run", *SMALL, "budget=100")
     assert err == "note: budget=100 changes nothing: no chosen explainer has a budget\n"
-    assert told("run", *SMALL[1:], "explainer=[random,lime]", "budget=100")[2] == ""
+    assert invoke("run", *SMALL[1:], "explainer=[random,lime]", "budget=100")[2] == ""
 
 
 # `ui` and `report`
 
 
-def test_a_port_that_is_taken_is_passed_over() -> None:
+def test_a_port_in_use_is_passed_over() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -454,17 +456,17 @@ def test_a_port_that_is_taken_is_passed_over() -> None:
         assert cli._free_port(port) > port
 
 
-def test_ui_and_report_say_that_there_is_nothing_yet(told: Told, tmp_path: Path) -> None:
+def test_ui_and_report_without_results_say_so(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     for command in ("ui", "report"):
-        code, _, err = told(command)
+        code, _, err = invoke(command)
         assert code == 2
         assert "nothing has been run yet" in err
 
 
 @pytest.mark.slow
 def test_a_real_run_its_report_and_its_link(
-    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     chosen = [
         "explainer=random",
@@ -473,18 +475,18 @@ def test_a_real_run_its_report_and_its_link(
         "evaluation.n_samples=8",
         "recorder.pictures=false",
     ]
-    code, _, err = told("run", *chosen)
+    code, _, err = invoke("run", *chosen)
     assert code == 0, err
     assert "Traceback" not in err
-    code, out, _ = told("report")
+    code, out, _ = invoke("report")
     assert (code, out) == (0, f"default: {tmp_path / 'results' / 'reports' / 'default'}\n")
     assert list((tmp_path / "results" / "reports" / "default").iterdir())
     started: list[list[str]] = []
     monkeypatch.setattr(cli, "_execute", lambda command, _: started.append(list(command)))
-    code, out, _ = told("ui", "--port", "5055")
+    code, out, _ = invoke("ui", "--port", "5055")
     assert code == 0
     assert "default: http://127.0.0.1:50" in out
     assert "mlflow" in started[0]
-    code, _, err = told("ui", "--study", "defalt")
+    code, _, err = invoke("ui", "--study", "defalt")
     assert code == 2
     assert "did you mean default?" in err

@@ -1,4 +1,4 @@
-"""What README.md and FOOTGUNS.md show is run as it is written there, or at least understood."""
+"""Proves that the commands and code in README.md and FOOTGUNS.md run or pass the checks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_command_exists() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", RUNS, ids=shlex.join)
-def test_every_run_is_one_that_can_be_started(arguments: list[str]) -> None:
+def test_every_run_passes_the_preflight(arguments: list[str]) -> None:
     """Composed and checked; your own folder and package are those of docs/how-to, run there."""
     if "--help" in arguments or "my_conf" in arguments:
         return

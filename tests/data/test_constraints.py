@@ -1,4 +1,4 @@
-"""What a data config says of its columns, in the space of x."""
+"""Proves which changes of a column are possible, in the space of x."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rules_of(bundle: Bundle) -> Actionability:
     return bundle.actionability
 
 
-def test_columns_say_what_they_are(tmp_path: Path) -> None:
+def test_columns_without_rules_have_the_constraints_of_their_values(tmp_path: Path) -> None:
     bundle = table(tmp_path)
     rules, x = rules_of(bundle), bundle.train.x.double()
     assert rules.codes.tolist() == [False, True, True, False, False]
@@ -78,7 +78,7 @@ def test_a_config_adds_its_rules(tmp_path: Path) -> None:
         ({"ranges": {"age": 9}}, r"column 'age' has 9; expected"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(
+def test_a_mistake_raises_one_sentence(
     tmp_path: Path, fields: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):

@@ -1,4 +1,4 @@
-"""Your own tables, arrays and images: what is read, and which sentence a mistake earns."""
+"""Proves how a user's tables, arrays and images are read, and that mistakes raise one sentence."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def stray(frame: pd.DataFrame) -> pd.DataFrame:
         pytest.param({"age": np.inf}, {}, "'age'.*data row 1 holds 'inf'", id="infinite"),
     ],
 )
-def test_mistakes_are_told(
+def test_mistakes_raise_one_sentence(
     tmp_path: Path, change: dict[str, Any], options: dict[str, Any], sentence: str
 ) -> None:
     data = CustomTable(write(tmp_path, people().assign(**change)), "answer")
@@ -191,14 +191,14 @@ def test_mistakes_are_told(
         replace(data, **options).load()
 
 
-def test_stray_text_among_numbers_is_told_with_its_row(tmp_path: Path) -> None:
+def test_stray_text_among_numbers_is_refused_with_its_row(tmp_path: Path) -> None:
     path = write(tmp_path, stray(people()))
     with pytest.raises(ValueError, match=r"column 'age'.*data row 18 holds 'seventeen'"):
         CustomTable(path, "answer").load()
     assert CustomTable(path, "answer", na_values=["seventeen"]).load().train.x.shape[1] == 7
 
 
-def test_columns_of_names_or_dates_are_told(tmp_path: Path) -> None:
+def test_columns_of_names_or_dates_are_refused(tmp_path: Path) -> None:
     frame = pd.concat([people()] * 2).assign(name=[f"person {k}" for k in range(120)])
     with pytest.raises(ValueError, match="120 different texts"):
         CustomTable(write(tmp_path, frame), "answer").load()
@@ -207,7 +207,7 @@ def test_columns_of_names_or_dates_are_told(tmp_path: Path) -> None:
         CustomTable(write(tmp_path, frame, "dates.parquet"), "answer").load()
 
 
-def test_broken_files_are_told(tmp_path: Path) -> None:
+def test_broken_files_are_refused(tmp_path: Path) -> None:
     write(tmp_path, people())
     with pytest.raises(ValueError, match=r"no file 'peple.csv'.*did you mean people.csv"):
         CustomTable(str(tmp_path / "peple.csv"), "answer").load()
@@ -293,7 +293,7 @@ def test_own_units_and_official_test_arrays(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_wrong_arrays_are_told(tmp_path: Path, values: dict[str, Any], sentence: str) -> None:
+def test_wrong_arrays_are_refused(tmp_path: Path, values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         CustomArrays(arrays(tmp_path, **values)).load()
 
@@ -316,7 +316,7 @@ def test_a_folder_of_images(pictures: Path) -> None:
     assert CustomImages(str(pictures), size=8, colour="grey").load().train.x.shape[1] == 1
 
 
-def test_broken_folders_are_told(pictures: Path) -> None:
+def test_broken_folders_are_refused(pictures: Path) -> None:
     with pytest.raises(ValueError, match="one sub-folder per class"):
         CustomImages(str(pictures / "red")).load()
     with pytest.raises(ValueError, match="rgb or grey"):
@@ -338,7 +338,7 @@ def test_custom_picks_the_reader_by_the_path(tmp_path: Path, pictures: Path) -> 
         Custom(path).load()
 
 
-def test_openml_reads_what_was_kept_and_never_downloads_unasked(tmp_path: Path) -> None:
+def test_openml_reads_its_cache_and_downloads_only_if_configured(tmp_path: Path) -> None:
     data = OpenMl("people", 1, str(tmp_path))
     with pytest.raises(ValueError, match=r"data\.download=true"):
         data.load()

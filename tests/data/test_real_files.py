@@ -1,4 +1,4 @@
-"""Real sets: those that ship with scikit-learn, and those in a folder of shared data if there."""
+"""Proves that real data sets are read as published: those of scikit-learn, and shared files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_diabetes_is_a_standardised_regression() -> None:
     assert bundle.test.x.mean(0).abs().max() > 1e-3  # scaled on the training part only
 
 
-def test_a_misspelt_table_is_told() -> None:
+def test_a_misspelt_table_is_answered_with_near_misses() -> None:
     with pytest.raises(ValueError, match="did you mean wine"):
         SklearnTable("wines").load()
 
@@ -85,7 +85,7 @@ def test_idx_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world", idx([1, 2, 3])[:-1], idx([1]) + b"x"])
-def test_broken_idx_files_are_told(tmp_path: Path, content: bytes) -> None:
+def test_broken_idx_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a-idx1-ubyte"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="not a whole IDX file"):
@@ -98,7 +98,7 @@ def test_broken_idx_files_are_told(tmp_path: Path, content: bytes) -> None:
         IdxImages(str(tmp_path), ("a",)).load()
 
 
-def test_compas_keeps_the_rows_of_its_authors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compas_has_the_rows_of_the_publication(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load("compas", monkeypatch)
     assert sum(len(p) for p in (bundle.train, bundle.valid, bundle.test)) == 6172
     assert bundle.unit_names[0] == "sex"
@@ -115,7 +115,7 @@ def test_adult_keeps_its_official_test_part(monkeypatch: pytest.MonkeyPatch) -> 
     assert bundle.group_names["sex"] == ("Female", "Male")
 
 
-def test_german_knows_the_sexes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_german_has_groups_by_sex(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load("german", monkeypatch)
     assert bundle.class_names == ("bad", "good")
     assert bundle.group_names["sex"] == ("female", "male")

@@ -1,4 +1,4 @@
-"""Who goes where, scaling, labels, patches."""
+"""Proves splits, scaling, labels and patches on small cases."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def test_an_official_test_part_stays_whole() -> None:
 
 
 @pytest.mark.parametrize("fractions", [(0.6, 0.4), (0.6, 0.2, 0.3), (0.8, 0.2, 0.0)])
-def test_wrong_fractions_are_told(fractions: tuple[float, ...]) -> None:
+def test_wrong_fractions_are_refused(fractions: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="three positive shares"):
         partition(torch.zeros(9).long(), fractions, seed=0)
 
 
-def test_scaling_looks_at_training_rows_only() -> None:
+def test_scaling_is_learned_on_training_rows_only() -> None:
     """Rows 1 and 3 have mean 2 and deviation 1; the third column does not vary."""
     x = torch.tensor([[1.0, 10.0, 0.1], [3.0, 30.0, 0.1], [100.0, 20.0, 5.1]])
     out = standardise(x, torch.tensor([0, 1]))
@@ -92,7 +92,7 @@ def test_auto_tells_classes_from_numbers(values: list[Any], task: str, names: An
         ([], "auto", "no rows"),
     ],
 )
-def test_useless_targets_are_told(values: list[Any], task: Any, sentence: str) -> None:
+def test_useless_targets_are_refused(values: list[Any], task: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         read_labels(np.array(values), "y", task)
 

@@ -1,4 +1,4 @@
-"""Written-down truth against Shapley values summed over all coalitions, and hand-worked cases."""
+"""Proves the known truths against Shapley values summed over all coalitions, and by hand."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_log_odds_at_the_corners(data: Xor | And, corner: tuple[int, ...], z: fl
     assert logits.tolist() == pytest.approx([-z / 2, z / 2])
 
 
-def test_the_oracle_is_right_about_its_own_labels() -> None:
+def test_labels_follow_the_oracle() -> None:
     for data in (Xor(), And(), PlantedPatch()):
         bundle = data.load()
         right = (bundle.oracle(bundle.test.x).argmax(1) == bundle.test.y).float().mean()
@@ -179,7 +179,7 @@ def test_copies_and_noise_are_not_read() -> None:
     assert truth[:, :3].ne(0).all()
 
 
-def test_a_randomised_oracle_leaves_the_truth_alone() -> None:
+def test_randomising_the_oracle_does_not_change_the_truth() -> None:
     bundle = Linear().load()
     inputs, targets = bundle.evaluation(4, 16), torch.zeros(4, dtype=torch.long)
     before = bundle.truth(inputs, targets)
@@ -223,7 +223,7 @@ def random_law(n: int) -> GaussianDistribution:
     return GaussianDistribution(torch.arange(n).double(), root @ root.T + torch.eye(n).double())
 
 
-def test_conditional_law_against_the_precision_matrix() -> None:
+def test_conditional_distribution_against_the_precision_matrix() -> None:
     """With P the inverse covariance: mean m_a - P_aa^-1 P_ak (x_k - m_k), covariance P_aa^-1."""
     distribution = random_law(5)
     kept = torch.tensor([True, False, True, False, False])
@@ -240,7 +240,7 @@ def test_conditional_law_against_the_precision_matrix() -> None:
 
 
 @pytest.mark.parametrize("everything", [True, False])
-def test_conditional_law_at_its_ends(everything: bool) -> None:
+def test_conditional_distribution_with_nothing_and_all_kept(everything: bool) -> None:
     distribution, x = random_law(4), torch.ones(2, 4, dtype=torch.float64)
     kept = torch.full((4,), everything)
     expected = x if everything else distribution.mean.expand(2, 4)
@@ -249,7 +249,7 @@ def test_conditional_law_at_its_ends(everything: bool) -> None:
     assert torch.allclose(distribution.conditional(kept)[1], full)
 
 
-def test_the_law_is_that_of_the_data() -> None:
+def test_the_distribution_is_that_of_the_data() -> None:
     data = CorrelatedGaussian(n_rows=20000)
     distribution, x = data.distribution(), data.load().train.x.double()
     assert torch.allclose(x.T @ x / len(x), distribution.covariance, atol=0.04)
@@ -295,6 +295,6 @@ def test_conditional_truth_is_the_shapley_value_of_the_conditional_game(task: An
         (Redundant(n_copied=4), r"0\.\.3"),
     ],
 )
-def test_mistakes_are_told(data: Any, sentence: str) -> None:
+def test_mistakes_raise_one_sentence(data: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         data.load()

@@ -1,4 +1,4 @@
-"""One run at several budgets: each answer is what its budget alone gives, and costs as much."""
+"""Proves that one run at several budgets gives the results and costs of a run at each."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def alone(explainer: ConfiguredExplainer, metrics: Sequence[Any] = (Rows(),)) ->
     return evaluate(context(), explainer, configured(*metrics))
 
 
-def test_each_answer_is_that_of_its_budget_alone_and_costs_as_much() -> None:
+def test_each_result_and_its_cost_are_those_of_a_run_at_its_budget_alone() -> None:
     explainers = walkers(2, 3, 8)
     found = at_budgets(*explainers, metrics=[Rows(), Sum(), Again()])
     assert list(found) == ["k2", "k3", "k8"]
@@ -96,7 +96,7 @@ def test_each_answer_is_that_of_its_budget_alone_and_costs_as_much() -> None:
     assert [one.scores["Rows"].values[0].item() for one in found.values()] == [2, 3, 8]
 
 
-def test_the_model_is_asked_for_the_largest_budget_only() -> None:
+def test_the_model_is_evaluated_for_the_largest_budget_only() -> None:
     shared = context(batch_size=5)
     with timed(shared.model) as metered:
         evaluate_at_budgets(
@@ -105,11 +105,11 @@ def test_the_model_is_asked_for_the_largest_budget_only() -> None:
     assert metered.usage.rows.forward == 5 * 8 + (2 + 4 + 8), "one run, and a warm-up of one sample"
 
 
-def test_a_budget_that_cannot_be_had_costs_no_other() -> None:
+def test_a_budget_that_is_too_small_leaves_the_others_unchanged() -> None:
     assert list(at_budgets(*walkers(2, 4, 8, least=3))) == ["k4", "k8"]
 
 
-def test_one_that_breaks_half_way_costs_no_other() -> None:
+def test_a_budget_that_fails_half_way_leaves_the_others_unchanged() -> None:
     """It breaks in the second of three batches; those above it run without it."""
     found = at_budgets(*walkers(2, 4, 8, cracks_at=4))
     assert list(found) == ["k2", "k8"]
@@ -119,7 +119,7 @@ def test_one_that_breaks_half_way_costs_no_other() -> None:
         assert one.scores["Rows"].values.tolist() == [budget] * 5
 
 
-def test_who_has_no_such_method_is_left_to_run_alone() -> None:
+def test_an_explainer_without_anytime_has_no_results_here() -> None:
     assert isinstance(Walk(), Anytime)
     assert (
         at_budgets(
@@ -129,7 +129,7 @@ def test_who_has_no_such_method_is_left_to_run_alone() -> None:
     )
 
 
-def test_an_answer_that_never_comes_is_left_to_a_run_of_its_own() -> None:
+def test_a_missing_explanation_is_left_out() -> None:
     @dataclass(frozen=True)
     class Short(Walk):
         def anytime(self, *arguments: Any, rng: Rng) -> Iterator[Explanation]:
@@ -141,7 +141,7 @@ def test_an_answer_that_never_comes_is_left_to_a_run_of_its_own() -> None:
     assert list(at_budgets(*made)) == ["k1", "k2"]
 
 
-def test_a_bill_can_be_read_while_it_grows() -> None:
+def test_usage_can_be_read_during_a_measurement() -> None:
     shared = context()
     with timed(shared.model) as metered:
         metered.outputs(shared.inputs)
@@ -179,7 +179,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_curves_are_drawn_against_the_rows_spent(store: Store) -> None:
+def test_curves_have_the_counted_rows_on_their_axis(store: Store) -> None:
     [block] = blocks(store, "s")
     lime, shap = budgets.budget_curves(block)
     assert [(step.budget, step.rows) for step in lime.steps] == [(16, 16), (64, 62), (256, 256)]
@@ -207,7 +207,7 @@ def test_the_report_has_a_picture_a_table_and_a_csv(store: Store) -> None:
     assert (folder / "again" / "figures" / "anytime-0-digits-cnn.png").read_bytes() == picture
 
 
-def test_other_settings_are_another_curve(tmp_path: Path) -> None:
+def test_other_settings_make_another_curve(tmp_path: Path) -> None:
     store = Store(tmp_path)
     plain = [at("lime", b, [0.1, 0.2, 0.3], b) for b in (8, 16)]
     wide = [
@@ -254,8 +254,8 @@ def explanations(results: Path) -> dict[Path, int]:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("reference") / "results"
-    said = ran(results, *BUDGETS)
-    assert said.count("a budget of 8 ") >= 2
+    output = ran(results, *BUDGETS)
+    assert output.count("a budget of 8 ") >= 2
     return results
 
 
@@ -269,7 +269,7 @@ def test_one_run_fills_the_store_as_a_sweep_does(reference: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_killed_and_run_again_it_computes_nothing_twice(reference: Path, tmp_path: Path) -> None:
+def test_a_killed_run_computes_nothing_twice(reference: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     process = [sys.executable, "-m", "xai_bench", *arguments(results, *BUDGETS)]
     started = subprocess.Popen(process, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""The loop: invariance, outcomes, costs. Components are small and written here."""
+"""Proves invariance of the scores, outcomes for failures, and costs, on small components."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Rows(Sum):
 
 @dataclass(frozen=True)
 class Again(Sum):
-    """Explains anew at the same points: zero distance, unless asked for fresh numbers."""
+    """Explains the same points again: zero distance, unless `repeat` gives other random numbers."""
 
     repeat: int = 0
 
@@ -136,7 +136,7 @@ def test_another_seed_gives_other_numbers() -> None:
     assert not (first == scores(Noisy(), [Sum()], seeds=Seeds(8))["Sum"]).any()
 
 
-def test_explaining_anew_repeats_the_random_numbers_unless_asked_otherwise() -> None:
+def test_explaining_again_uses_the_same_random_numbers_unless_repeat_is_given() -> None:
     assert torch.equal(scores(Noisy(), [Again()])["Again"], torch.zeros(5, dtype=torch.float64))
     assert (scores(Noisy(), [Again(repeat=1)])["Again"] > 0.1).all()
 
@@ -146,7 +146,7 @@ def test_rows_are_counted_for_the_explanation_alone() -> None:
     assert counted.tolist() == [4.0] * 5
 
 
-def test_fitting_is_not_charged_to_the_explanation() -> None:
+def test_fitting_is_not_part_of_the_cost_of_an_explanation() -> None:
     assert scores(Fit(calls=2), [Rows()])["Rows"].tolist() == [2.0] * 5
 
 
@@ -158,26 +158,28 @@ def test_fitting_is_not_charged_to_the_explanation() -> None:
         (Unsupported, "skipped", "this\nis why"),
     ],
 )
-def test_a_broken_explainer_is_an_outcome(error: type[Exception], status: str, reason: str) -> None:
+def test_an_explainer_that_raises_becomes_an_outcome(
+    error: type[Exception], status: str, reason: str
+) -> None:
     found = evaluate(context(), ConfiguredExplainer("it", Broken(error=error)), configured(Sum()))
     assert (found.outcome.status, found.outcome.reason) == (status, reason)
     assert found.explanation is None
     assert found.scores["Sum"].outcome == found.outcome
 
 
-def test_strict_lets_the_error_through() -> None:
+def test_strict_raises_the_error() -> None:
     with pytest.raises(RuntimeError, match="why"):
         evaluate(context(strict=True), ConfiguredExplainer("it", Broken()), configured(Sum()))
 
 
-def test_nan_in_an_attribution_is_told_and_never_repaired() -> None:
+def test_nan_in_an_attribution_is_a_failure() -> None:
     found = evaluate(
         context(batch_size=5), ConfiguredExplainer("it", Poisoned()), configured(Sum())
     )
     assert found.outcome.reason == "explainer 'it' returned NaN or infinity for 1 of 5 samples"
 
 
-def test_one_failing_metric_costs_only_itself() -> None:
+def test_a_failing_metric_leaves_the_others_unchanged() -> None:
     found = evaluate(
         context(), ConfiguredExplainer("it", Noisy()), configured(Fails(), Sum(), Scalar())
     )
@@ -187,11 +189,11 @@ def test_one_failing_metric_costs_only_itself() -> None:
     assert found.scores["Sum"].values.shape == (5,)
 
 
-def test_infinity_is_not_a_score() -> None:
+def test_an_infinite_score_is_unscored() -> None:
     assert scores(Noisy(), [Infinite()])["Infinite"].isnan().tolist() == [True] + [False] * 4
 
 
-def test_given_attributions_are_judged_as_they_are_unless_cost_is_asked_for() -> None:
+def test_given_attributions_are_scored_unchanged_unless_a_cost_metric_runs() -> None:
     given = torch.ones(5, 3, dtype=torch.float64)
     broken = ConfiguredExplainer("it", Broken())
     found = evaluate(context(), broken, configured(Sum()), given=Explanation(given))
@@ -200,7 +202,7 @@ def test_given_attributions_are_judged_as_they_are_unless_cost_is_asked_for() ->
     assert again.outcome.status == "failed"
 
 
-def test_steps_add_up() -> None:
+def test_the_number_of_steps_is_the_documented_one() -> None:
     steps: list[int] = []
     evaluate(
         context(),
@@ -235,7 +237,7 @@ class Reads:
         return stated.standard_error.sum(1) + stated.counterfactuals.sum((1, 2))
 
 
-def test_all_that_an_explainer_says_is_kept_and_shown_to_metrics() -> None:
+def test_every_field_of_an_explanation_reaches_result_and_metrics() -> None:
     found = evaluate(context(), ConfiguredExplainer("it", Estimates()), configured(Reads()))
     stated = found.explanation
     assert torch.equal(stated.standard_error, stated.attribution.abs())
@@ -280,13 +282,13 @@ class Measures(Sum):
         return case.measure(self.probe).values[:, 0]
 
 
-def test_what_probes_record_is_kept_for_all_batches() -> None:
-    bench = context(batch_size=2)
-    found = evaluate(bench, ConfiguredExplainer("it", Noisy()), configured(Measures()))
+def test_recorded_measurements_of_probes_cover_all_batches() -> None:
+    two_at_a_time = context(batch_size=2)
+    found = evaluate(two_at_a_time, ConfiguredExplainer("it", Noisy()), configured(Measures()))
     assert list(found.measured) == ["Halving(by=2)"]
-    assert torch.equal(found.measured["Halving(by=2)"]["values"], bench.inputs.x[:, :1] / 2)
+    assert torch.equal(found.measured["Halving(by=2)"]["values"], two_at_a_time.inputs.x[:, :1] / 2)
 
 
-def test_what_has_no_lasting_name_is_not_kept() -> None:
+def test_probes_without_a_stable_name_are_not_recorded() -> None:
     metrics = configured(Measures(Nameless()))
     assert evaluate(context(), ConfiguredExplainer("it", Noisy()), metrics).measured == {}

@@ -1,4 +1,4 @@
-"""The cache of weights: trained once, read whole or not at all, and never confused."""
+"""Proves that a model is trained once, read whole or not at all, and never mixed up."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def outputs(model: Trained) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("recipe", [SMALL, RandomForest(n_estimators=3)])
-def test_fresh_and_kept_models_are_the_same_to_the_last_bit(recipe: Any, tmp_path: Path) -> None:
+def test_trained_and_stored_models_have_the_same_bits(recipe: Any, tmp_path: Path) -> None:
     direct = recipe.train(two_classes(), seed=0, on_epoch=ignore)
     fresh, kept = ask(tmp_path, recipe), ask(tmp_path, recipe)
     assert torch.equal(outputs(direct), outputs(fresh))
@@ -91,9 +91,7 @@ def test_simultaneous_callers_train_once(tmp_path: Path) -> None:
         pytest.param({"bundle": plane()}, id="data"),
     ],
 )
-def test_whatever_changes_the_weights_changes_the_key(
-    other: Mapping[str, Any], tmp_path: Path
-) -> None:
+def test_config_data_and_seed_change_the_key(other: Mapping[str, Any], tmp_path: Path) -> None:
     recipe = Counted()
     ask(tmp_path, recipe)
     ask(tmp_path, recipe, **other)
@@ -143,7 +141,7 @@ def test_a_kill_between_saving_and_renaming_leaves_nothing_to_read(tmp_path: Pat
     assert not list(tmp_path.glob("*.draft"))
 
 
-def test_undefined_scores_survive_in_the_history(tmp_path: Path) -> None:
+def test_undefined_scores_are_stored_in_the_history(tmp_path: Path) -> None:
     data = plane()
     data = replace(data, valid=replace(data.valid, y=torch.ones(len(data.valid))))
     ask(tmp_path, SMALL, data)
@@ -152,7 +150,7 @@ def test_undefined_scores_survive_in_the_history(tmp_path: Path) -> None:
     assert json.loads(next(tmp_path.glob("*/meta.json")).read_text())["files"]
 
 
-def test_what_is_not_trained_is_not_kept(tmp_path: Path) -> None:
+def test_models_that_are_not_trained_are_not_stored(tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Ready(Counted):
         trains: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Your own module: what works, and what is said where the pieces do not fit."""
+"""Proves that a user's module is built and filled, and that every mismatch raises one sentence."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def get(home: str, factory: str = "build", weights: str = "w.safetensors", **kwa
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.pth"])
-def test_your_module_answers_with_your_weights(home: str, name: str) -> None:
+def test_the_module_is_built_and_filled_with_the_weights(home: str, name: str) -> None:
     own = network(width=7).eval()
     state, path = torch.random.get_rng_state(), list(sys.path)
     predictor = get(home, weights=save(own, name), width=7)
@@ -85,7 +85,7 @@ def test_your_module_answers_with_your_weights(home: str, name: str) -> None:
     assert sys.path == path
 
 
-def test_context_reaches_your_module(home: str) -> None:
+def test_context_is_passed_to_the_module(home: str) -> None:
     mask = torch.tensor([1.0, 0.0, 1.0, 0.0]).expand(40, 4)
     data = bundle(normal(40, 4), torch.arange(40) % 2, n_classes=2, mask=mask)
     own = nn.ModuleDict({"head": nn.Linear(4, 2)})
@@ -129,9 +129,7 @@ class Pickled:
         ({"kwargs": {"width": 9}}, r"has other shapes for 0.bias, 0.weight, 3.weight"),
     ],
 )
-def test_every_mistake_is_one_clear_sentence(
-    home: str, change: dict[str, Any], message: str
-) -> None:
+def test_every_mistake_raises_one_sentence(home: str, change: dict[str, Any], message: str) -> None:
     save(network())
     fields = {"factory": f"{home}:build", "weights": "w.safetensors", **change}
     fields = {k: v.replace("HOME", home) if isinstance(v, str) else v for k, v in fields.items()}
@@ -173,7 +171,7 @@ def test_outputs_must_fit_the_data(home: str) -> None:
         get(home, n_outputs=3)
 
 
-def test_a_module_that_cannot_take_a_row_is_told(home: str) -> None:
+def test_a_module_that_cannot_take_a_row_is_refused(home: str) -> None:
     save(network())
     data = bundle(normal(20, 5), torch.arange(20) % 2, n_classes=2)
     with pytest.raises(ValueError, match=r"cannot take a row of shape \[5\]"):

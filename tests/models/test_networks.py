@@ -1,4 +1,4 @@
-"""The networks that are trained here: how they learn, stop, repeat and are stored."""
+"""Proves that networks learn, stop early, have the same bits every time, and are stored."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_mlp_learns_classes_from_any_shape(data: Bundle) -> None:
     assert scores(model.predictor, data.test, data.task)["accuracy"] > 0.9
 
 
-def test_a_regressor_answers_in_the_units_of_the_data() -> None:
+def test_a_regressor_predicts_in_the_units_of_the_data() -> None:
     data = plane()
     model = train(MLP(hidden=[16], training=Training(max_epochs=100)), data)
     result = scores(model.predictor, data.test, data.task)
@@ -69,7 +69,7 @@ def test_a_constant_regression_target_is_learnt_as_it_is() -> None:
         pytest.param(MLP(), "breast_cancer", 0.95),
     ],
 )
-def test_the_standard_shapes_are_good_at_the_standard_data(
+def test_the_shipped_networks_reach_the_expected_accuracy(
     recipe: MLP | CNN, name: str, floor: float
 ) -> None:
     data = from_sklearn(name)
@@ -95,7 +95,7 @@ def test_regression_scores_by_hand() -> None:
     assert result == {"r2": pytest.approx(1 - 1 / 4), "mse": pytest.approx(1.0)}
 
 
-def test_history_is_reported_as_it_happens() -> None:
+def test_on_epoch_is_called_during_training() -> None:
     rows: list[object] = []
     model = MLP(hidden=[8], training=SHORT).train(two_classes(), seed=0, on_epoch=rows.append)
     assert rows == list(model.history)
@@ -125,7 +125,7 @@ def test_no_epochs_leave_the_initial_weights() -> None:
     assert not torch.equal(outputs(first, two_classes()), outputs(other, two_classes()))
 
 
-def test_divergence_is_told() -> None:
+def test_divergence_raises_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"diverged.*lower model.training.learning_rate"):
         train(MLP(hidden=[8], training=Training(learning_rate=1e30)), plane())
 
@@ -145,7 +145,7 @@ def test_same_seed_same_bits_whatever_the_global_state(recipe: MLP | CNN) -> Non
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_the_deterministic_block_restores_what_it_found(
+def test_the_deterministic_block_restores_the_settings(
     before: bool, request: pytest.FixtureRequest
 ) -> None:
     filling: Any = import_module("torch.utils.deterministic")
@@ -181,7 +181,7 @@ def test_initial_weights_are_uniform_within_one_over_the_root_of_fan_in(layer: n
         assert weights.std().item() == pytest.approx(0.25 / math.sqrt(3), rel=0.1)
 
 
-def test_initialise_refuses_layers_it_does_not_know() -> None:
+def test_initialise_refuses_other_layers() -> None:
     with pytest.raises(ValueError, match="'0' is a BatchNorm1d"):
         initialise(nn.Sequential(nn.BatchNorm1d(3)), seed=0)
 
@@ -233,13 +233,13 @@ def test_cnn_takes_images_only() -> None:
         train(CNN(), two_classes())
 
 
-def test_cnn_names_the_size_it_needs() -> None:
+def test_cnn_names_the_smallest_image() -> None:
     with pytest.raises(Unsupported, match=r"at least 8 pixels a side.*\[1, 4, 4\]"):
         train(CNN(channels=[2, 2, 2]), images(size=4))
 
 
 @pytest.mark.parametrize("recipe", [MLP(), CNN()])
-def test_data_with_context_needs_a_network_of_its_own(recipe: MLP | CNN) -> None:
+def test_data_with_context_is_refused(recipe: MLP | CNN) -> None:
     data = bundle(normal(20, 1, 8, 8), torch.arange(20) % 2, n_classes=2, mask=torch.ones(20, 8))
     with pytest.raises(Unsupported, match=r"comes with \['mask'\]"):
         train(recipe, data)

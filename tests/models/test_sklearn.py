@@ -1,4 +1,4 @@
-"""Models of scikit-learn and the oracle: what their outputs mean, and that they are stored."""
+"""Proves what outputs of scikit-learn models and of the oracle mean, and that they are stored."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_linear_regression_without_penalty_finds_the_plane() -> None:
     assert head.bias.item() == pytest.approx(1000, abs=0.01)
 
 
-def test_linear_models_are_differentiable_and_the_others_say_they_are_not() -> None:
+def test_only_linear_models_are_differentiable() -> None:
     predictor = fit(Linear(), plane())
     x = plane().test.x[:2].requires_grad_()
     (gradient,) = torch.autograd.grad(predictor(x, {}).sum(), x)
@@ -111,7 +111,7 @@ def test_forest_outputs_are_log_votes_above_the_floor() -> None:
     torch.testing.assert_close(out.softmax(1), 0.05 + 0.9 * votes, atol=1e-6, rtol=0)
 
 
-def test_a_floor_must_leave_something_for_the_votes() -> None:
+def test_a_floor_that_leaves_nothing_to_the_votes_is_refused() -> None:
     for recipe in (RandomForest(n_estimators=2, floor=0.5), Tree(floor=0.5), Tree(floor=-0.1)):
         with pytest.raises(ValueError, match="leaves nothing to the votes for 2 classes"):
             fit(recipe, two_classes())
@@ -134,7 +134,7 @@ def test_svm_outputs_of_several_classes_do_not_jump() -> None:
     assert steps < 0.05  # votes of pairwise machines would jump by one
 
 
-def test_the_seed_reaches_the_forest_and_nothing_else_does() -> None:
+def test_the_seed_alone_decides_the_forest() -> None:
     data = two_classes()
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     first, again = (fit(RandomForest(n_estimators=5), data)(data.test.x, {}) for _ in range(2))
@@ -145,7 +145,7 @@ def test_the_seed_reaches_the_forest_and_nothing_else_does() -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: type(r).__name__)
-def test_what_cannot_be_fitted_is_told(recipe: Recipe) -> None:
+def test_data_that_cannot_be_fitted_is_refused(recipe: Recipe) -> None:
     missing = bundle(normal(20, 2), torch.arange(20) % 2, n_classes=3)
     with pytest.raises(Unsupported, match="it holds 2 of 3"):
         fit(recipe, missing)

@@ -1,4 +1,4 @@
-"""Targets: which scalar is explained, worked out by hand."""
+"""Proves which scalar each target explains, on cases by hand."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_regression_by_hand(target: Target, expected: list[float], dtype: torch.
         (RegressionOutput(), "classification", "regression_output needs regression data"),
     ],
 )
-def test_a_target_that_means_nothing_is_refused(target: Target, task: str, message: str) -> None:
+def test_a_target_of_the_other_task_is_refused(target: Target, task: str, message: str) -> None:
     with pytest.raises(Unsupported, match=message):
         target.choose(LOGITS, LABELS, task)
 
 
-def test_a_target_stays_when_the_prediction_moves() -> None:
+def test_a_target_is_fixed_when_the_prediction_changes() -> None:
     """The explained class is fixed before explaining: it is not chosen anew at every point."""
     chosen = PredictedLogit().choose(LOGITS, LABELS, "classification")
     assert torch.equal(PredictedLogit().select(-LOGITS, chosen), -LOGITS[[0, 1], [2, 0]])

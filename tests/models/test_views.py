@@ -1,4 +1,4 @@
-"""Views: the input as it is, gates on the channels of a layer, what a layer gives."""
+"""Proves the views: the input, gates on the channels of a layer, and the output of a layer."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_gradients_flow_to_the_gates_only() -> None:
     torch.testing.assert_close(gradient, torch.stack([sums, 30 * sums], 1))
 
 
-def test_the_gates_describe_themselves() -> None:
+def test_inputs_and_domain_of_gates_have_their_shapes() -> None:
     _, inputs = look()
     assert inputs.units.tolist() == [[0, 1]] * 3
     assert inputs.units.stride(0) == 0
@@ -81,7 +81,7 @@ def test_the_gates_describe_themselves() -> None:
     assert torch.equal(inputs.index, world.inputs.index)
 
 
-def test_stacked_points_meet_their_own_sample() -> None:
+def test_stacked_points_use_the_context_of_their_sample() -> None:
     model, inputs = look()
     off = Constant(0.0).references(inputs, rng=toy_worlds.gates().rng)
     points = torch.cat([inputs.x[:, None], off, inputs.x[:, None] / 2], 1)
@@ -90,7 +90,7 @@ def test_stacked_points_meet_their_own_sample() -> None:
     torch.testing.assert_close(out, torch.stack([full, 0 * full, full / 2], 1))
 
 
-def test_older_context_still_reaches_the_model() -> None:
+def test_the_original_context_is_passed_to_the_model() -> None:
     shift = torch.tensor([100.0, 200.0, 300.0], dtype=torch.float64)
     model, inputs = look(shift=shift)
     assert set(inputs.context) == {"input", "shift"}
@@ -111,7 +111,7 @@ def test_gates_before_and_after_a_relu_agree(layer: str) -> None:
     torch.testing.assert_close(*outputs)
 
 
-def test_no_hook_stays_behind_even_after_a_failure() -> None:
+def test_hooks_are_removed_even_after_a_failure() -> None:
     model, inputs = look()
     assert model.module is not None
     with pytest.raises(RuntimeError):
@@ -144,13 +144,13 @@ def test_deeplift_adds_up_over_the_gates() -> None:
     torch.testing.assert_close(attribution.sum(1), open_ - shut)
 
 
-def test_an_unknown_layer_names_its_neighbours() -> None:
+def test_an_unknown_layer_is_answered_with_near_misses() -> None:
     with pytest.raises(Unsupported, match=r"no layer 'feature.0'; did you mean features.0"):
         look("feature.0")
 
 
 @pytest.mark.parametrize("layer", ["", "zzz"])
-def test_any_other_layer_lists_what_there_is(layer: str) -> None:
+def test_an_unknown_layer_is_answered_with_all_layers(layer: str) -> None:
     with pytest.raises(Unsupported, match=r"choose from features, features.0, features.1"):
         look(layer)
 
@@ -174,7 +174,7 @@ def test_a_layer_that_is_never_called_cannot_be_gated() -> None:
         ChannelGates("spare").look(world.model.predictor, world.inputs)
 
 
-def test_views_do_not_nest() -> None:
+def test_views_cannot_be_nested() -> None:
     model, inputs = look()
     with pytest.raises(Unsupported, match="that name is taken"):
         ChannelGates("network.features.0").look(model.predictor, inputs)
@@ -192,18 +192,18 @@ def activated(layer: str, world: toy_worlds.World) -> toy_worlds.World:
     return toy_worlds.World(Explained(predictor, PredictedLogit(), 64), inputs, world.targets)
 
 
-def test_activations_are_what_the_layer_gives_and_the_rest_is_the_model() -> None:
+def test_activations_are_the_layers_output_and_the_rest_is_the_model() -> None:
     model = Two().double()
-    there = activated("features.0", toy_worlds.world(model, X, torch.arange(2)[None], X))
-    assert torch.equal(there.inputs.x, model.features[0](X))
-    assert torch.equal(there.model.outputs(there.inputs), model(X))
+    viewed = activated("features.0", toy_worlds.world(model, X, torch.arange(2)[None], X))
+    assert torch.equal(viewed.inputs.x, model.features[0](X))
+    assert torch.equal(viewed.model.outputs(viewed.inputs), model(X))
     # Sums of the channels times 1 and 10, whatever the input was.
-    other = there.inputs.with_x(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]).double().expand(3, 2, 2))
-    assert there.model.outputs(other).tolist() == [[73.0]] * 3
+    other = viewed.inputs.with_x(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]).double().expand(3, 2, 2))
+    assert viewed.model.outputs(other).tolist() == [[73.0]] * 3
 
 
 @pytest.mark.parametrize("where", ["tabular", "image", "text", "series"])
-def test_every_layer_of_every_kind_of_network_can_be_looked_at(where: str) -> None:
+def test_every_layer_of_every_kind_of_network_can_be_the_view(where: str) -> None:
     world = toy_worlds.WORLDS[where]()
     expected = world.model.outputs(world.inputs)
     module = world.model.module
@@ -211,22 +211,22 @@ def test_every_layer_of_every_kind_of_network_can_be_looked_at(where: str) -> No
     for name, part in module.named_modules():
         if not name or list(part.children()):
             continue
-        there = activated(name, world)
-        torch.testing.assert_close(there.model.outputs(there.inputs), expected)
-        shape = there.inputs.x.shape
+        viewed = activated(name, world)
+        torch.testing.assert_close(viewed.model.outputs(viewed.inputs), expected)
+        shape = viewed.inputs.x.shape
         channel = torch.arange(shape[1]).view(1, -1, *[1] * (len(shape) - 2))
-        assert torch.equal(there.inputs.units, channel.expand(shape))
-        assert there.inputs.units.stride(0) == 0
-        assert there.inputs.domain.background.shape[1:] == shape[1:]
-        assert torch.equal(there.inputs.index, world.inputs.index)
+        assert torch.equal(viewed.inputs.units, channel.expand(shape))
+        assert viewed.inputs.units.stride(0) == 0
+        assert viewed.inputs.domain.background.shape[1:] == shape[1:]
+        assert torch.equal(viewed.inputs.index, world.inputs.index)
         # A metric or explainer that asks the model about the background.
-        back = there.background()
+        back = viewed.background()
         known = world.background()
-        torch.testing.assert_close(there.model.outputs(back), world.model.outputs(known))
+        torch.testing.assert_close(viewed.model.outputs(back), world.model.outputs(known))
     assert not any(part._forward_hooks for part in module.modules())
 
 
-def test_the_background_of_activations_describes_the_layer() -> None:
+def test_the_background_of_activations_is_that_of_the_layer() -> None:
     world = toy_worlds.tabular()
     domain = activated("1", world).inputs.domain
     module = world.model.module
@@ -240,7 +240,7 @@ def test_the_background_of_activations_describes_the_layer() -> None:
     assert domain.sensitive is None
 
 
-def test_a_sample_has_the_same_activations_in_any_company() -> None:
+def test_activations_do_not_depend_on_the_batch() -> None:
     world = toy_worlds.image()
     whole = activated("3", world).inputs.x
     for rows in ([2], [3, 0], [1, 1]):
@@ -248,7 +248,7 @@ def test_a_sample_has_the_same_activations_in_any_company() -> None:
         torch.testing.assert_close(part, whole[rows], rtol=1e-12, atol=1e-13)
 
 
-def test_activations_outlive_a_layer_that_overwrites_them() -> None:
+def test_activations_survive_a_layer_that_overwrites_its_input() -> None:
     world = toy_worlds.image()
     expected = activated("0", world)
     module = world.model.module
@@ -262,25 +262,25 @@ def test_activations_outlive_a_layer_that_overwrites_them() -> None:
     assert torch.equal(found.inputs.x, before)
 
 
-def test_other_hooks_see_what_the_network_goes_on_with() -> None:
-    there = activated("3", toy_worlds.image())
+def test_other_hooks_see_the_replaced_output() -> None:
+    viewed = activated("3", toy_worlds.image())
     seen: list[Tensor] = []
-    module = there.model.module
+    module = viewed.model.module
     assert module is not None
     with module.get_submodule("network.3").register_forward_hook(
         lambda layer, args, output: seen.append(output)
     ):
-        there.model.outputs(there.inputs.with_x(there.inputs.x + 1))
-    assert torch.equal(seen[0][: len(there.inputs)], there.inputs.x + 1)
+        viewed.model.outputs(viewed.inputs.with_x(viewed.inputs.x + 1))
+    assert torch.equal(seen[0][: len(viewed.inputs)], viewed.inputs.x + 1)
 
 
 def test_a_copy_with_other_weights_continues_from_the_same_activations() -> None:
-    there = activated("features.0", toy_worlds.world(Two(), X, torch.arange(2)[None], X))
-    twin = copy.deepcopy(there.model)
+    viewed = activated("features.0", toy_worlds.world(Two(), X, torch.arange(2)[None], X))
+    twin = copy.deepcopy(viewed.model)
     assert twin.module is not None
     with torch.no_grad():
         twin.module.get_parameter("network.features.0.weight").zero_()
-    assert torch.equal(twin.outputs(there.inputs), there.model.outputs(there.inputs))
+    assert torch.equal(twin.outputs(viewed.inputs), viewed.model.outputs(viewed.inputs))
 
 
 class Pair(nn.Module):
@@ -315,14 +315,14 @@ class Reused(nn.Module):
         ("", "no layer ''; choose from act, memory, pair, spare"),
     ],
 )
-def test_a_layer_that_cannot_be_looked_at_is_told(layer: str, reason: str) -> None:
+def test_a_layer_that_cannot_be_the_view_is_refused(layer: str, reason: str) -> None:
     world = toy_worlds.world(Reused(), X, torch.arange(2)[None], X)
     with pytest.raises(Unsupported, match=reason):
         activated(layer, world)
 
 
-def test_class_activation_maps_work_behind_the_view() -> None:
-    """The layer itself is the last convolution there."""
+def test_class_activation_maps_work_under_the_view() -> None:
+    """The layer of the view is then the last convolution."""
     from xai_bench.explainers.layerwise.cam import GradCAM
 
     world = toy_worlds.image()

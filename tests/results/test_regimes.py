@@ -1,4 +1,4 @@
-"""On what terms explainers compete: read off what was run, kept by the store, told in reports."""
+"""Proves that regimes follow from the settings, are stored, and are shown in reports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def composed(*overrides: str) -> Plan:
 
 
 @pytest.mark.parametrize(
-    ("changes", "equal", "told"),
+    ("changes", "equal", "expected"),
     [
         ({}, False, "paper defaults"),
         ({"budget": 100}, False, "budget 100 rows"),
@@ -45,17 +45,19 @@ def composed(*overrides: str) -> Plan:
         ({"extra": True}, False, "extra=True"),
     ],
 )
-def test_terms_are_read_off_the_settings(changes: dict[str, Any], equal: bool, told: str) -> None:
-    assert regimes.describe({**SHIPPED, **changes}, SHIPPED, equal=equal) == told
+def test_a_regime_names_the_settings_that_differ_from_the_shipped_ones(
+    changes: dict[str, Any], equal: bool, expected: str
+) -> None:
+    assert regimes.describe({**SHIPPED, **changes}, SHIPPED, equal=equal) == expected
 
 
-def test_a_setting_left_out_and_an_unknown_origin_are_told() -> None:
+def test_a_missing_setting_and_an_explainer_without_yaml_are_named() -> None:
     less = {key: value for key, value in SHIPPED.items() if key != "width"}
     assert regimes.describe(less, SHIPPED) == "width=left out"
     assert regimes.describe(SHIPPED, {}) == "own settings"
 
 
-def test_a_budget_reaches_those_who_have_one_before_their_address_is_made() -> None:
+def test_an_equal_budget_changes_the_address_of_explainers_with_a_budget_only() -> None:
     explainers = "explainer=[kernel_shap,saliency]"
     equal = {c.name: c for c in composed(explainers, "budget=100").explainers()}
     own = composed(explainers, "explainer.kernel_shap.budget=100").explainers()
@@ -71,12 +73,12 @@ def test_a_budget_reaches_those_who_have_one_before_their_address_is_made() -> N
     assert {c.regime for c in shipped.values()} == {"paper defaults"}
 
 
-def test_terms_do_not_belong_to_the_cell() -> None:
+def test_regimes_are_no_part_of_a_cells_identity() -> None:
     one, two = composed("budget=100"), composed("tune=true", "tuning.n_trials=3")
     assert one.identity == two.identity == composed("anytime=[1,2]").identity
 
 
-def test_several_budgets_are_several_explainers() -> None:
+def test_several_budgets_make_several_configured_explainers() -> None:
     found = composed("explainer=[kernel_shap,random]", "anytime=[64,128]").explainers()
     assert [(c.name, c.regime) for c in found] == [
         ("kernel_shap", "budget 64 rows"),
@@ -96,7 +98,7 @@ def at(budget: int, *values: float, **changes: Any) -> Any:
     return replace(plain, **changes)
 
 
-def test_a_study_keeps_one_explanation_per_terms(tmp_path: Path) -> None:
+def test_a_study_keeps_one_explanation_per_regime(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "s", cell(), [at(10, 1, 2, 3)])
     add_to_study(store, "s", cell(), [at(100, 2, 3, 4), at(9, 1, 1, 1, regime="paper defaults")])
@@ -105,7 +107,7 @@ def test_a_study_keeps_one_explanation_per_terms(tmp_path: Path) -> None:
     assert found == {"lime-10": "budget 10 rows", "lime-100": "budget 100 rows; paper defaults"}
 
 
-def test_lists_of_older_versions_are_read_and_grow(tmp_path: Path) -> None:
+def test_manifests_of_version_0_1_are_read_and_extended(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "s", cell(), [at(10, 1, 2, 3)])
     path = tmp_path / "studies" / "s" / "cell0.json"
@@ -119,7 +121,7 @@ def test_lists_of_older_versions_are_read_and_grow(tmp_path: Path) -> None:
     }
 
 
-def test_the_report_says_on_what_terms(tmp_path: Path) -> None:
+def test_the_report_names_the_regimes_in_caption_and_csv(tmp_path: Path) -> None:
     store = Store(tmp_path)
     saliency = explanation("saliency", scored("abpc", [0.0, 1.0, 2.0]), regime="paper defaults")
     random = explanation("random", scored("abpc", [0.0] * 3), category="controls", regime="x")
@@ -130,9 +132,9 @@ def test_the_report_says_on_what_terms(tmp_path: Path) -> None:
         "lime (budget=9)", "lime (budget=100)", "lime (budget=1000)", "saliency", "random",
     )  # fmt: skip
     report = write(store, "s")
-    told = "Settings: budget 9, 100 and 1000 rows (lime); paper defaults (saliency)."
-    assert told in report.markdown.read_text()
-    assert told in report.paths[1].read_text()
+    expected = "Settings: budget 9, 100 and 1000 rows (lime); paper defaults (saliency)."
+    assert expected in report.markdown.read_text()
+    assert expected in report.paths[1].read_text()
     table = pd.read_csv(report.markdown.parent / "report.csv")
     assert dict(zip(table["explainer"], table["regime"], strict=True))["lime (budget=9)"] == (
         "budget 9 rows"
@@ -141,7 +143,7 @@ def test_the_report_says_on_what_terms(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "told"),
+    ("of_each", "expected"),
     [
         ({"a": ["paper defaults"], "b": ["paper defaults"]}, "Settings: paper defaults."),
         ({"a": [""], "b": []}, ""),
@@ -152,16 +154,16 @@ def test_the_report_says_on_what_terms(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_sentence_tells_the_same_terms_once(known: dict[str, list[str]], told: str) -> None:
-    assert sentence(known) == told
+def test_the_caption_names_each_regime_once(of_each: dict[str, list[str]], expected: str) -> None:
+    assert sentence(of_each) == expected
 
 
-def test_numbers_in_names_are_ordered_as_numbers() -> None:
+def test_names_are_sorted_by_their_numbers() -> None:
     names = ["a (b=1000)", "a (b=32)", "a", "b", "a (b=9)"]
     assert sorted(names, key=natural) == ["a", "a (b=9)", "a (b=32)", "a (b=1000)", "b"]
 
 
-def test_mlflow_is_told_the_terms() -> None:
+def test_mlflow_shows_the_regime() -> None:
     run = explanation_run(cell(), at(100, 1, 2, 3))
     assert run.name == "lime@100-digits-cnn-s0"
     assert run.tags["regime"] == "budget 100 rows"
@@ -177,11 +179,11 @@ def ran(folder: Path, *overrides: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_sweep_of_budgets_is_one_table_and_repeats_nothing(tmp_path: Path) -> None:
+def test_a_sweep_of_budgets_is_one_table_and_recomputes_nothing(tmp_path: Path) -> None:
     chosen = "explainer=[kernel_shap,saliency,random]"
-    said = ran(tmp_path, "-m", chosen, "budget=1,50,100")
-    assert "a budget of 1 " in said
-    assert said.count("already in the store") == 4
+    output = ran(tmp_path, "-m", chosen, "budget=1,50,100")
+    assert "a budget of 1 " in output
+    assert output.count("already in the store") == 4
     assert ran(tmp_path, chosen, "explainer.kernel_shap.budget=50").count("already in") == 3
     table = pd.read_csv(tmp_path / "results/reports/s/report.csv")
     rows = table[table.metric == "forward_rows"].set_index("explainer")

@@ -1,4 +1,4 @@
-"""The store: what is written is read back, whole or not at all, and the same bytes every time."""
+"""Proves that results are read back, written whole or not at all, and always in the same bytes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def contents(folder: Path) -> Mapping[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def test_a_cell_comes_back_with_its_undefined_numbers(tmp_path: Path) -> None:
+def test_a_cell_is_read_back_with_its_undefined_numbers(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_cell(cell(model_scores={"accuracy": 0.1 + 0.2, "r2": -math.inf}))
     found = store.read_cell("cell0")
@@ -107,7 +107,7 @@ def test_a_cell_comes_back_with_its_undefined_numbers(tmp_path: Path) -> None:
     assert json.loads(text, parse_constant=pytest.fail)["history"][1] == {"loss": "nan"}
 
 
-def test_an_explanation_comes_back_bit_by_bit(tmp_path: Path) -> None:
+def test_a_result_is_read_back_bit_by_bit(tmp_path: Path) -> None:
     store = Store(tmp_path)
     values = [0.1 + 0.2, NAN, -1e-300]
     broken = scored("b", [], outcome=Outcome("failed", "ValueError: no", "Traceback ..."))
@@ -140,7 +140,7 @@ def test_a_failed_explanation_keeps_its_samples_and_reason(tmp_path: Path) -> No
     assert found.index.tolist() == [0, 1, 2]
 
 
-def test_only_reproducible_scores_lie_in_the_file_that_repeats(tmp_path: Path) -> None:
+def test_scores_that_are_not_reproducible_have_a_file_of_their_own(tmp_path: Path) -> None:
     """Two runs that differ in speed and machine alone."""
     for run, seconds in (("one", 1.0), ("two", 2.0)):
         slow = scored("seconds", [seconds] * 3, "cost", reproducible=False)
@@ -155,7 +155,7 @@ def test_only_reproducible_scores_lie_in_the_file_that_repeats(tmp_path: Path) -
     assert differing == {"store/cell0/machine.json", "store/cell0/lime-key/costs.parquet"}
 
 
-def test_the_order_of_writing_leaves_no_trace(tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_order_of_writing(tmp_path: Path) -> None:
     a, b = scored("a", [1.0, 2.0, 3.0]), scored("b", [4.0, 5.0, 6.0])
     Store(tmp_path / "one").write("cell0", explanation("lime", a, b))
     for part in (b, a):
@@ -163,7 +163,7 @@ def test_the_order_of_writing_leaves_no_trace(tmp_path: Path) -> None:
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_settings_of_one_metric_live_side_by_side(tmp_path: Path) -> None:
+def test_several_settings_of_one_metric_are_stored_together(tmp_path: Path) -> None:
     """Another study's settings of the same metric never replace or meet this study's."""
     store = Store(tmp_path)
     old = scored("deletion", [1.0, 1.0, 1.0])
@@ -174,7 +174,7 @@ def test_settings_of_one_metric_live_side_by_side(tmp_path: Path) -> None:
     assert store.frame("new")["score"].tolist() == [2.0] * 3
 
 
-def test_a_study_sees_its_own_names(tmp_path: Path) -> None:
+def test_a_study_reads_results_under_its_own_names(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "mine", cell(), [explanation("lime", scored("a", [1.0] * 3))])
     mine = explanation("my_lime", key="lime-key")
@@ -184,7 +184,7 @@ def test_a_study_sees_its_own_names(tmp_path: Path) -> None:
     assert set(store.frame("yours")["explainer"]) == {"my_lime"}
 
 
-def test_enlisting_again_adds(tmp_path: Path) -> None:
+def test_a_second_run_adds_to_the_manifest(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "s", cell(), [explanation("lime", scored("a", [1.0] * 3))], "run lime")
     add_to_study(store, "s", cell(), [explanation("shap", scored("a", [2.0] * 3))], "run shap")
@@ -197,7 +197,7 @@ def test_enlisting_again_adds(tmp_path: Path) -> None:
     assert store.study_manifest("s", "cell0").commands == ("run lime", "run shap")
 
 
-def test_newer_code_takes_the_place_of_older_results_in_a_study(tmp_path: Path) -> None:
+def test_results_of_newer_code_replace_older_ones_in_a_study(tmp_path: Path) -> None:
     store = Store(tmp_path)
     one = explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))
     add_to_study(store, "s", cell(0), [one])
@@ -208,7 +208,7 @@ def test_newer_code_takes_the_place_of_older_results_in_a_study(tmp_path: Path) 
     assert [c.key for c, _ in store.cells("other")] == ["cell0"]
 
 
-def test_the_frame_is_long_and_paired(tmp_path: Path) -> None:
+def test_the_frame_has_a_row_per_sample_that_pairs_explainers(tmp_path: Path) -> None:
     store = Store(tmp_path)
     lime = explanation("lime", scored("a", [1.0, NAN, 3.0]), index=torch.tensor([5, 6, 7]))
     add_to_study(store, "s", cell(), [lime])
@@ -222,7 +222,7 @@ def test_the_frame_is_long_and_paired(tmp_path: Path) -> None:
     assert frame["category"].unique().tolist() == ["fidelity"]
 
 
-def test_outcomes_tell_what_happened_to_everything(tmp_path: Path) -> None:
+def test_the_frame_of_outcomes_has_every_explainer_and_metric(tmp_path: Path) -> None:
     store = Store(tmp_path)
     gone = Outcome("skipped", "needs a gradient")
     good = explanation("lime", scored("a", [1.0, NAN, 3.0]), scored("b", [], outcome=gone))
@@ -235,7 +235,7 @@ def test_outcomes_tell_what_happened_to_everything(tmp_path: Path) -> None:
     assert len(rows) == 4
 
 
-def test_a_cell_in_which_nothing_ran_has_an_outcome(tmp_path: Path) -> None:
+def test_a_cell_without_results_has_a_row_of_its_own(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "s", cell(outcome=Outcome("failed", "no rows")), [])
     [row] = store.outcomes("s").to_dict("records")
@@ -249,7 +249,7 @@ def test_a_cell_in_which_nothing_ran_has_an_outcome(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", ["explanation.json", "attribution.safetensors"])
-def test_a_torn_explanation_is_absent(
+def test_a_damaged_explanation_is_absent(
     tmp_path: Path, torn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(tmp_path)
@@ -261,7 +261,7 @@ def test_a_torn_explanation_is_absent(
     assert store.cells("s")[0][1] == []
 
 
-def test_torn_scores_are_absent_and_can_be_written_again(tmp_path: Path) -> None:
+def test_damaged_scores_are_absent_and_can_be_written_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     sent = explanation("lime", scored("a", [1.0, 2.0, 3.0]))
     store.write("cell0", sent)
@@ -286,7 +286,7 @@ def test_scores_of_other_samples_are_not_read(tmp_path: Path) -> None:
     assert not found.scores
 
 
-def test_what_is_absent_is_none(tmp_path: Path) -> None:
+def test_absent_results_are_none(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.read_cell("nothing") is None
     assert store.read("nothing", "nothing") is None
@@ -296,7 +296,7 @@ def test_what_is_absent_is_none(tmp_path: Path) -> None:
         store.cells("digits")
 
 
-def test_a_misspelt_study_is_told_its_neighbours(tmp_path: Path) -> None:
+def test_a_misspelt_study_is_answered_with_near_misses(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "digits", cell(), [explanation("lime")])
     with pytest.raises(ValueError, match="no study 'digit' in the results; did you mean digits"):
@@ -305,13 +305,13 @@ def test_a_misspelt_study_is_told_its_neighbours(tmp_path: Path) -> None:
         store.add_to_study("../digits", cell(), [], "run", {})
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_raises_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot write results to .*file: Not a directory"):
         Store(tmp_path / "file").write_cell(cell())
 
 
-def test_nothing_is_left_behind_by_a_writer_that_dies(
+def test_a_writer_that_fails_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path)
@@ -323,7 +323,7 @@ def test_nothing_is_left_behind_by_a_writer_that_dies(
     assert contents(tmp_path) == before
 
 
-def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write("cell0", explanation("lime", scored("a", [1.0] * 3)))
     before = contents(tmp_path)
@@ -363,7 +363,7 @@ def test_writers_in_other_processes_do_not_lose_each_others_scores(tmp_path: Pat
     assert set(found.scores) == {"m0", "m1", "m2", "m3"}
 
 
-def test_all_that_an_explainer_says_is_read_back(tmp_path: Path) -> None:
+def test_every_field_of_an_explanation_is_read_back(tmp_path: Path) -> None:
     store, values = Store(tmp_path), torch.arange(6.0).view(3, 2)
     extras = {"counterfactuals": values[:, None], "layers": {"features.0": values, "head": -values}}
     extras |= {"standard_error": values, "degrees_of_freedom": values[:, 0].double()}
@@ -376,7 +376,7 @@ def test_all_that_an_explainer_says_is_read_back(tmp_path: Path) -> None:
     assert torch.equal(found.layers["head"], -values)
 
 
-def test_predictions_come_back_with_the_names_of_classes(tmp_path: Path) -> None:
+def test_predictions_are_read_back_with_class_names(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.read_predictions("cell0") is None
     outputs = torch.tensor([[0.0, math.log(3)], [2.0, 2.0]])
@@ -391,7 +391,7 @@ def test_predictions_come_back_with_the_names_of_classes(tmp_path: Path) -> None
     assert found.probabilities.tolist() == [pytest.approx([0.25, 0.75]), [0.5, 0.5]]
 
 
-def test_what_was_measured_is_kept_beside_what_was_measured_before(tmp_path: Path) -> None:
+def test_measurements_are_added_to_stored_ones(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = {"Curves(step=0.1)": {"removed": torch.tensor([[0.0, 1.0]] * 3)}}
     second = {"Curves(step=0.2)": {"removed": torch.tensor([[0.0, 0.5]] * 3)}}

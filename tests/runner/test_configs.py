@@ -1,4 +1,4 @@
-"""Every option of every group composes, and every component can be called as it is written."""
+"""Proves that every option of every group composes and passes the preflight check."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_key_is_the_name_and_the_only_one(group: str, name: str) -> None:
 
 
 @options_of(SINGLE)
-def test_components_come_out_of_hydra_as_they_are(
+def test_hydra_instantiates_every_component_as_its_class(
     group: str, name: str, everything: DictConfig
 ) -> None:
     """One by one: Hydra would turn a map of dataclasses into configs without methods."""
@@ -99,7 +99,9 @@ def test_components_come_out_of_hydra_as_they_are(
 
 
 @options_of(SINGLE)
-def test_components_say_what_they_are(group: str, name: str, everything: DictConfig) -> None:
+def test_every_component_has_its_class_attributes(
+    group: str, name: str, everything: DictConfig
+) -> None:
     node = everything[group][name]
     target = locate(node._target_)
     wanted = {"explainer": ("kind",), "metric": ("higher_is_better",)}[group]
@@ -116,7 +118,7 @@ def test_a_setting_that_takes_a_mapping_can_be_set(path: Path) -> None:
     assert [key for key, value in content.items() if value == {}] == []
 
 
-def test_two_options_are_never_the_same_thing() -> None:
+def test_no_two_options_have_the_same_content() -> None:
     """Aliases would be two rows with one content in every table."""
     for group in SETS:
         written = {}
@@ -126,7 +128,7 @@ def test_two_options_are_never_the_same_thing() -> None:
 
 
 @pytest.mark.parametrize("group", SETS)
-def test_sets_name_what_exists(group: str) -> None:
+def test_members_of_sets_exist(group: str) -> None:
     for entry in entries(group, [CONF]):
         assert set(entry.members) <= {*options(group, [CONF]), "all"}
 
@@ -145,7 +147,7 @@ def test_sets_merge(group: str, name: str) -> None:
     assert list(one) == list(two)
 
 
-def test_the_two_baselines_are_chosen_apart() -> None:
+def test_the_two_baselines_are_independent() -> None:
     cfg = compose("config", ["baseline@baseline.measure=zero", "baseline@baseline.explain=blur"])
     assert cfg.baseline.measure._target_.endswith("Constant")
     assert cfg.baseline.explain._target_.endswith("Blur")
@@ -153,7 +155,7 @@ def test_the_two_baselines_are_chosen_apart() -> None:
     assert explain.integrated_gradients.baseline == compose("config").baseline.explain
 
 
-def test_every_class_with_a_name_of_its_own_has_a_yaml() -> None:
+def test_every_public_component_has_a_yaml() -> None:
     """A component that cannot be chosen on the command line does not exist for its users."""
     for group, method in (("explainer", "explain"), ("metric", "score")):
         used = {e.target for e in entries(group, [CONF]) if e.target}
@@ -166,7 +168,7 @@ def test_every_class_with_a_name_of_its_own_has_a_yaml() -> None:
                 assert f"{module}.{name}" in used
 
 
-def test_no_yaml_is_left_out_by_git() -> None:
+def test_no_yaml_is_ignored_by_git() -> None:
     """An ignored file would work here and be missing for everybody else."""
     listed = [str(path.relative_to(ROOT)) for path in CONF.rglob("*.yaml")]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Content addresses: what changes them, and what must not."""
+"""Proves what changes a content address, and that every file that can change a number is hashed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pytest
 from xai_bench.runner import provenance
 
 
-def test_the_order_of_keys_does_not_count_but_every_value_does() -> None:
+def test_the_address_depends_on_every_value_and_not_on_the_order_of_keys() -> None:
     assert provenance.digest({"a": 1, "b": 2}) == provenance.digest({"b": 2, "a": 1})
     assert provenance.digest({"a": 1}) != provenance.digest({"a": 2})
 
 
-def test_a_raised_version_is_another_component() -> None:
+def test_a_raised_version_changes_the_address() -> None:
     config = {"_target_": "xai_bench.explainers.controls.Random"}
     assert provenance.component(config, 1) != provenance.component(config, 2)
 
 
-def test_a_users_own_module_counts_with_its_source(
+def test_the_address_of_a_users_component_depends_on_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
@@ -34,7 +34,9 @@ def test_a_users_own_module_counts_with_its_source(
     assert provenance.component(config, 1) != before
 
 
-def test_a_wrapper_counts_with_the_version_of_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_of_a_wrapper_depends_on_the_version_of_its_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = {"_target_": "xai_bench.explainers.wrapped.shap_library.ShapKernel"}
     before = provenance.component(config, 1)
     monkeypatch.setattr(provenance, "installed", lambda name: f"{name} 99")
@@ -74,7 +76,7 @@ def constant_changed(path: Path) -> Iterator[None]:
     path.write_text(before)
 
 
-def test_a_constant_changed_in_any_hashed_file_moves_the_address(package: Path) -> None:
+def test_a_constant_changed_in_any_hashed_file_changes_the_address(package: Path) -> None:
     code_version = provenance.code_version.__wrapped__
     before = code_version(package)
     for path in provenance.sources(package):
@@ -91,7 +93,7 @@ def test_every_file_is_hashed_unless_it_is_listed(package: Path) -> None:
     assert all(name.startswith(provenance.WITHOUT_EFFECT) for name in left_out)
 
 
-def test_what_cannot_matter_is_imported_by_nothing_that_can(package: Path) -> None:
+def test_numeric_rooms_import_no_file_that_is_not_hashed(package: Path) -> None:
     """Else a number could pass through code that no address knows of."""
     hashed = provenance.sources(package)
     left_out = {

@@ -1,4 +1,4 @@
-"""The promise of design: the same numbers, killed or not, in any batch size, in any company.
+"""Scores do not depend on kills, batch sizes, or which other explainers run.
 
 What is compared with comes from a process of its own; the others run in this one, which is faster
 and shows that nothing depends on the process.
@@ -61,11 +61,11 @@ def repeatable(results: Path) -> dict[str, bytes]:
 
 def assert_same_store(results: Path, expected: Path) -> None:
     """Byte for byte; says which files differ, and in which scores."""
-    here, there = repeatable(results), repeatable(expected)
-    assert sorted(here) == sorted(there)
-    apart = [name for name in here if here[name] != there[name]]
-    told = [_scores(root / "store" / name) for name in apart for root in (results, expected)]
-    assert not apart, "\n".join([*apart, *told])
+    own, other = repeatable(results), repeatable(expected)
+    assert sorted(own) == sorted(other)
+    differing = [name for name in own if own[name] != other[name]]
+    details = [_scores(root / "store" / name) for name in differing for root in (results, expected)]
+    assert not differing, "\n".join([*differing, *details])
 
 
 def _scores(path: Path) -> str:
@@ -114,15 +114,15 @@ def test_other_explainers_change_no_score(reference: Path, tmp_path: Path) -> No
     fewer = ["random", "gradient", "lime"]
     run(tmp_path / "results", explainers=fewer)
     both = ["random", "lime"]
-    here, there = samples(tmp_path / "results"), samples(reference)
+    own, other = samples(tmp_path / "results"), samples(reference)
     pd.testing.assert_frame_equal(
-        here[here.explainer.isin(both)].reset_index(drop=True),
-        there[there.explainer.isin(both)].reset_index(drop=True),
+        own[own.explainer.isin(both)].reset_index(drop=True),
+        other[other.explainer.isin(both)].reset_index(drop=True),
         check_exact=True,
     )
 
 
-def test_killed_and_run_again_it_finishes_the_rest(reference: Path, tmp_path: Path) -> None:
+def test_a_killed_run_is_finished_by_the_same_command(reference: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     started = subprocess.Popen(
         process(results), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
@@ -141,7 +141,7 @@ def test_killed_and_run_again_it_finishes_the_rest(reference: Path, tmp_path: Pa
     assert_same_store(results, reference)
 
 
-def test_new_metrics_are_added_to_what_is_there(reference: Path, tmp_path: Path) -> None:
+def test_metrics_added_later_give_the_same_scores(reference: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     run(results, "metric=[infidelity]")
     run(results)

@@ -1,4 +1,4 @@
-"""Settings found on other samples, with as many trials for each explainer, and kept."""
+"""Proves that tuning uses other samples, equal trials and a cache, and is reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from xai_bench.runner import provenance
 from xai_bench.runner.tuning import Trial, TuningJob, best_of, search, spaces, tune_all, validation
 from xai_bench.types import Case, Choice, Explanation, Inputs, Range, Unsupported
 
-TOLD = "tuned on 5 validation samples, 6 trials each, by near"
+REGIME = "tuned on 5 validation samples, 6 trials each, by near"
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Near:
 KINDS = {"scaled": Scaled, "noisy": Noisy, "broken": Broken}
 
 
-class Made:
-    """Makes candidates and counts them."""
+class Maker:
+    """Makes configured explainers and records their configurations."""
 
     def __init__(self) -> None:
         self.configs: list[dict[str, Any]] = []
@@ -70,7 +70,7 @@ class Made:
         return ConfiguredExplainer(name, KINDS[name](**config), key, config, "paper defaults")
 
 
-def tuning_job(folder: Path, make: Made, **changes: Any) -> TuningJob:
+def tuning_job(folder: Path, make: Maker, **changes: Any) -> TuningJob:
     plain = TuningJob(
         cell="cell",
         metric=ConfiguredMetric("near", Near(), "near-key"),
@@ -88,13 +88,13 @@ SHIPPED = {"factor": 1.0, "budget": 4}
 
 
 def shipped(**changes: Any) -> ConfiguredExplainer:
-    return Made()("scaled", {**SHIPPED, **changes})
+    return Maker()("scaled", {**SHIPPED, **changes})
 
 
-def test_the_best_of_equally_many_trials_is_found_and_told(tmp_path: Path) -> None:
-    make = Made()
+def test_the_best_trial_wins_and_all_trials_are_recorded(tmp_path: Path) -> None:
+    make = Maker()
     [found] = tuning_job(tmp_path, make).tune([shipped()])
-    assert found.regime == TOLD
+    assert found.regime == REGIME
     assert found.tuning is not None
     trials = found.tuning["trials"]
     assert len(trials) == found.tuning["n_trials"] == 6
@@ -106,69 +106,69 @@ def test_the_best_of_equally_many_trials_is_found_and_told(tmp_path: Path) -> No
     assert {config["budget"] for config in make.configs} == {4}, "a budget is never tuned"
 
 
-def test_what_was_found_is_kept_by_content(tmp_path: Path) -> None:
-    [first] = tuning_job(tmp_path, Made()).tune([shipped()])
-    again = Made()
+def test_tuning_results_are_cached_by_content_address(tmp_path: Path) -> None:
+    [first] = tuning_job(tmp_path, Maker()).tune([shipped()])
+    again = Maker()
     known = tuning_job(tmp_path, again, context=lambda: pytest.fail("no model is needed"))
     [second] = known.tune([shipped()])
     assert (second.key, second.tuning) == (first.key, first.tuning)
     assert len(again.configs) == 1
     for changes in ({"n_trials": 3}, {"n_samples": 4}, {"cell": "other"}):
-        tuning_job(tmp_path, Made(), **changes).tune([shipped()])
-    tuning_job(tmp_path, Made()).tune([shipped(factor=2.0)])
+        tuning_job(tmp_path, Maker(), **changes).tune([shipped()])
+    tuning_job(tmp_path, Maker()).tune([shipped(factor=2.0)])
     assert len(list(tmp_path.glob("*.json"))) == 5
 
 
-def test_budgets_share_what_is_found_at_the_largest(tmp_path: Path) -> None:
+def test_all_budgets_share_the_settings_tuned_at_the_largest(tmp_path: Path) -> None:
     some = [replace(shipped(budget=b), regime=f"budget {b} rows") for b in (2, 8)]
-    low, high = tuning_job(tmp_path, Made()).tune(some)
+    low, high = tuning_job(tmp_path, Maker()).tune(some)
     assert (low.config["budget"], high.config["budget"]) == (2, 8)
     assert low.config["factor"] == high.config["factor"]
     assert low.tuning == high.tuning
     assert high.tuning is not None
     assert high.tuning["budget"] == 8
-    assert low.regime == f"budget 2 rows, {TOLD}"
+    assert low.regime == f"budget 2 rows, {REGIME}"
 
 
-class Heard:
+class RecordedProgress:
     def __init__(self) -> None:
-        self.said: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
 
     def expect(self, total: int) -> None:
-        self.said.append(("expect", total))
+        self.calls.append(("expect", total))
 
     def tuned(self, name: str, found: Mapping[str, Any]) -> None:
-        self.said.append(("tuned", name))
+        self.calls.append(("tuned", name))
 
     def untuned(self, name: str, reason: str) -> None:
-        self.said.append(("untuned", name, reason))
+        self.calls.append(("untuned", name, reason))
 
 
-def test_who_has_nothing_to_tune_competes_as_it_is_and_says_so(tmp_path: Path) -> None:
-    noisy, heard = Made()("noisy", {"calls": 1}), Heard()
+def test_an_explainer_without_a_search_space_is_left_untuned_with_a_reason(tmp_path: Path) -> None:
+    noisy, progress = Maker()("noisy", {"calls": 1}), RecordedProgress()
     other = replace(noisy, name="again")
-    found = tune_all([[noisy], [shipped()], [other]], tuning_job(tmp_path, Made()), heard)
+    found = tune_all([[noisy], [shipped()], [other]], tuning_job(tmp_path, Maker()), progress)
     assert found[0] is noisy
-    assert found[1].regime == TOLD
-    assert heard.said == [
+    assert found[1].regime == REGIME
+    assert progress.calls == [
         ("expect", 6),
         ("tuned", "scaled"),
         ("untuned", "noisy, again", "no settings to tune"),
     ]
 
 
-def test_what_cannot_run_as_shipped_is_not_tuned(tmp_path: Path) -> None:
+def test_an_explainer_that_fails_as_shipped_is_not_tuned(tmp_path: Path) -> None:
     class Searchable(Broken):
         search = {"calls": Range(1, 9, whole=True)}  # noqa: RUF012
 
-    candidate = ConfiguredExplainer("broken", Searchable(), "k", {"calls": 3})
-    made = tuning_job(tmp_path, Made())
+    explainer = ConfiguredExplainer("broken", Searchable(), "k", {"calls": 3})
+    made = tuning_job(tmp_path, Maker())
     with pytest.raises(Unsupported, match="as shipped it has no near: RuntimeError: this is why"):
-        made.tune([candidate])
+        made.tune([explainer])
     assert list(tmp_path.iterdir()) == []
 
 
-def tried(space: Any, start: Any, n: int = 20, seed: int = 0) -> list[dict[str, Any]]:
+def settings_tried(space: Any, start: Any, n: int = 20, seed: int = 0) -> list[dict[str, Any]]:
     """The settings that are tried for the parabola around 3."""
     found: list[dict[str, Any]] = []
 
@@ -180,24 +180,24 @@ def tried(space: Any, start: Any, n: int = 20, seed: int = 0) -> list[dict[str, 
     return found
 
 
-def test_the_shipped_settings_come_first_and_the_search_repeats() -> None:
+def test_the_shipped_settings_are_tried_first_and_the_search_is_reproducible() -> None:
     space = {"a": Range(0, 10)}
-    found = tried(space, {"a": 9.5})
+    found = settings_tried(space, {"a": 9.5})
     assert found[0] == {"a": 9.5}
     assert len(found) == 20
     assert min(abs(one["a"] - 3) for one in found) < 0.5
-    assert found == tried(space, {"a": 9.5})
-    assert found != tried(space, {"a": 9.5}, seed=1)
+    assert found == settings_tried(space, {"a": 9.5})
+    assert found != settings_tried(space, {"a": 9.5}, seed=1)
 
 
-def test_whole_numbers_choices_and_shipped_settings_outside() -> None:
-    whole = tried({"a": Range(1, 8, whole=True)}, {"a": 12})
+def test_integers_choices_log_scales_and_shipped_settings_outside_the_range() -> None:
+    whole = settings_tried({"a": Range(1, 8, whole=True)}, {"a": 12})
     assert whole[0] == {"a": 12}
     assert all(type(one["a"]) is int and 1 <= one["a"] <= 12 for one in whole)
-    chosen = tried({"a": Choice((1, 2, 3))}, {"a": 2})
+    chosen = settings_tried({"a": Choice((1, 2, 3))}, {"a": 2})
     assert chosen[0] == {"a": 2}
     assert {one["a"] for one in chosen} <= {1, 2, 3}
-    logs = tried({"a": Range(1e-4, 100.0, log=True)}, {"a": 1.0}, n=30)
+    logs = settings_tried({"a": Range(1e-4, 100.0, log=True)}, {"a": 1.0}, n=30)
     assert sum(one["a"] < 0.1 for one in logs) > 3
 
 
@@ -209,7 +209,7 @@ def test_whole_numbers_choices_and_shipped_settings_outside() -> None:
         ([(1.0, 5), (None, 0)], 0),
     ],
 )
-def test_who_leaves_samples_unscored_never_wins(
+def test_a_trial_that_leaves_samples_unscored_never_wins(
     scores: list[tuple[float | None, int]], best: int
 ) -> None:
     assert best_of([Trial({}, value, n) for value, n in scores], True) == best
@@ -218,7 +218,7 @@ def test_who_leaves_samples_unscored_never_wins(
 def test_without_optuna_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(Unsupported, match=r"pip install 'xai-bench\[tune\]'"):
-        tried({"a": Range(0, 1)}, {"a": 0.5})
+        settings_tried({"a": Range(0, 1)}, {"a": 0.5})
 
 
 class ModelVariants:
@@ -228,7 +228,7 @@ class ModelVariants:
         return shared.inputs.with_x(shared.inputs.x + 100), shared.targets, torch.arange(9)
 
 
-def test_trials_see_the_first_validation_rows_under_other_draws() -> None:
+def test_trials_use_the_first_validation_rows_and_other_random_draws() -> None:
     shared: EvaluationContext = context(variants=ModelVariants())
     found = validation(shared, 4)
     assert (found.inputs.x > 50).all()
@@ -239,7 +239,7 @@ def test_trials_see_the_first_validation_rows_under_other_draws() -> None:
 
 
 @pytest.mark.parametrize("name", options("explainer"))
-def test_what_may_be_tuned_exists_and_ships_inside(name: str) -> None:
+def test_every_search_range_contains_the_shipped_setting(name: str) -> None:
     made = component("explainer", name)
     for setting, one in spaces(ConfiguredExplainer(name, made)).items():
         value = getattr(made, setting)
@@ -284,14 +284,14 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_what_was_tuned_is_one_row_over_all_seeds(store: Store) -> None:
+def test_tuned_settings_are_one_row_over_all_seeds(store: Store) -> None:
     [block] = blocks(store, "s")
     assert block.explainers == ("lime",)
     [number] = block.numbers.values()
     assert (number.n_scored, number.explanations) == (6, ("lime-3.0", "lime-4.0"))
 
 
-def test_tuned_and_shipped_settings_are_two_rows_even_where_they_are_the_same(
+def test_tuned_and_shipped_settings_are_two_rows_even_where_they_are_equal(
     store: Store,
 ) -> None:
     for seed, key in ((0, "lime-3.0"), (1, "lime-1.0")):
@@ -308,7 +308,7 @@ def test_tuned_and_shipped_settings_are_two_rows_even_where_they_are_the_same(
     }
 
 
-def test_the_report_tells_what_was_found_and_every_trial(store: Store) -> None:
+def test_the_report_shows_the_chosen_settings_and_every_trial(store: Store) -> None:
     report = write(store, "s")
     text = report.markdown.read_text()
     assert "Settings: tuned on 5 validation samples, 2 trials each, by abpc." in text
@@ -320,7 +320,7 @@ def test_the_report_tells_what_was_found_and_every_trial(store: Store) -> None:
     assert json.loads(table["settings"][1]) == {"width": 3.0}
 
 
-def test_mlflow_is_told_what_was_found() -> None:
+def test_mlflow_shows_the_chosen_settings() -> None:
     run = explanation_run(cell(), found_at(0, 3.0))
     assert run.name == "lime-tuned-digits-cnn-s0"
     assert run.params["explainer.width"] == "3.0"
@@ -331,7 +331,7 @@ def test_mlflow_is_told_what_was_found() -> None:
 
 
 @pytest.mark.slow
-def test_a_rerun_does_not_tune_again(tmp_path: Path) -> None:
+def test_a_second_run_does_not_tune_again(tmp_path: Path) -> None:
     chosen = ["explainer=[occlusion,saliency,random]", "tune=true", "tuning.n_trials=4"]
     chosen += ["tuning.n_samples=5", "tuning.metric=deletion"]
     first = ran(tmp_path, *chosen)
@@ -341,8 +341,8 @@ def test_a_rerun_does_not_tune_again(tmp_path: Path) -> None:
     second = ran(tmp_path, *chosen)
     assert second.count("already in the store") == 3
     assert kept.stat().st_mtime_ns == before
-    told = "tuned on 5 validation samples, 4 trials each, by deletion (occlusion)"
+    caption = "tuned on 5 validation samples, 4 trials each, by deletion (occlusion)"
     text = (tmp_path / "results/reports/s/report.md").read_text()
-    assert told in text
+    assert caption in text
     assert "paper defaults (saliency)" in text
     assert "deletion ↓" in text

@@ -19,7 +19,8 @@ from torch.nn import functional
 from tests.support import toy_worlds
 from tests.support.components import component
 from tests.support.model_bundles import bundle as bundle_of
-from tests.support.model_bundles import ignore, normal, two_classes
+from tests.support.model_bundles import normal, two_classes
+from tests.support.model_variants import variants_of
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant
 from xai_bench.core.seeds import Seeds
@@ -30,12 +31,9 @@ from xai_bench.explainers.controls import InputMagnitude
 from xai_bench.explainers.gradient.methods import Saliency
 from xai_bench.metrics.probes.other_models.retrained import RetrainedLoss
 from xai_bench.models.base import Explained
-from xai_bench.models.cache import trained
 from xai_bench.models.networks import MLP
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.models.training import Training
-from xai_bench.models.variants import TrainedVariants
-from xai_bench.models.views import InputView
 from xai_bench.results import Scores
 from xai_bench.types import Explainer, Explanation, Inputs, Kind, Model, Rng, Unsupported
 
@@ -76,21 +74,9 @@ def one_column() -> Bundle:
 @cache
 def context_of(made: Callable[[], Bundle] = one_column) -> EvaluationContext:
     bundle, folder = made(), Path(mkdtemp())
-    explained = trained(RECIPE, {}, bundle, seed=0, folder=folder, on_epoch=ignore)
-    variants = TrainedVariants(
-        recipe=RECIPE,
-        config={},
-        bundle=bundle,
-        seed=0,
-        folder=folder,
-        view=InputView(),
-        target=PredictedLogit(),
-        predictor=explained.predictor,
-        n_background=64,
-        max_rows=512,
-    )
+    variants = variants_of(folder, bundle, RECIPE, n_background=64, max_rows=512)
     inputs, targets, labels = variants.split("test")
-    model = Explained(explained.predictor, PredictedLogit(), 512)
+    model = Explained(variants.predictor, PredictedLogit(), 512)
     return EvaluationContext(
         model,
         inputs,

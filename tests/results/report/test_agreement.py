@@ -1,4 +1,4 @@
-"""Agreement between explainers: by hand, by chance, and against scipy."""
+"""Proves agreement between explainers on cases by hand, by chance, and against scipy."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def compare(left: list[float], right: list[float], present: Tensor = ALL) -> tup
     return spearman[0, 0, 1].item(), overlap[0, 0, 1].item()
 
 
-def test_by_hand() -> None:
+def test_two_maps_by_hand() -> None:
     assert compare([4, 3, 2, 1], [9, 8, 7, 6]) == (pytest.approx(1), 1)
     assert compare([4, 3, 2, 1], [1, 2, 3, 4]) == (pytest.approx(-1), 0)
     assert compare([4, 3, 2, 1], [9, 6, 7, 8])[0] == pytest.approx(0.2), "1 - 6 * 8 / (4 * 15)"
     assert compare([4, 3, 2, 1], [9, 9, 1, 1])[1] == 0.5, "either of two is the top one"
 
 
-def test_a_map_without_differences_agrees_by_chance() -> None:
+def test_a_constant_map_agrees_by_chance() -> None:
     spearman, overlap = compare([4, 3, 2, 1], [0, 0, 0, 0])
     assert math.isnan(spearman)
     assert overlap == 0.25
 
 
-def test_padding_is_no_unit() -> None:
+def test_padding_is_left_out() -> None:
     """Five units, of which two are padding: the top quarter of three is one."""
     present = torch.tensor([[True, True, True, False, False]])
     spearman, overlap = compare([3, 2, 1, 0, 0], [3, 1, 2, 0, 0], present)
@@ -91,7 +91,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_the_report_tells_who_agrees(store: Store) -> None:
+def test_the_report_shows_both_matrices(store: Store) -> None:
     report = write(store, "s")
     text = report.markdown.read_text()
     assert "agreement between explainers" in text
@@ -108,7 +108,7 @@ def test_the_report_tells_who_agrees(store: Store) -> None:
     assert contents(store.root / "reports")["s/figures/0-agreement.png"].startswith(b"\x89PNG")
 
 
-def test_units_are_compared_not_elements(tmp_path: Path) -> None:
+def test_attributions_are_pooled_to_units(tmp_path: Path) -> None:
     """Within a unit the parts differ; their sums agree."""
     store = Store(tmp_path)
     score = scored("abpc", [1.0, 2.0, 3.0])

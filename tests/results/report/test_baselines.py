@@ -1,4 +1,4 @@
-"""Explainer-baseline x measure-baseline: a planted winner that wins only on the diagonal."""
+"""Proves that a winner under its own baseline only is flagged in the matrix of baselines."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def only(store: Store) -> baselines.Matrix:
 
 
 @pytest.mark.parametrize("higher", [True, False])
-def test_a_winner_by_agreement_is_flagged(tmp_path: Path, higher: bool) -> None:
+def test_a_winner_on_the_diagonal_only_is_flagged(tmp_path: Path, higher: bool) -> None:
     matrix = only(planted(tmp_path, MEANS, higher=higher))
     assert matrix.explain == matrix.measure == ("mean", "zero")
     assert list(matrix.columns) == ["abpc"]
@@ -58,12 +58,12 @@ def test_a_winner_by_agreement_is_flagged(tmp_path: Path, higher: bool) -> None:
 
 
 @pytest.mark.parametrize("place", ["mean zero", "zero mean"])
-def test_one_win_off_the_diagonal_clears_it(tmp_path: Path, place: str) -> None:
+def test_a_win_off_the_diagonal_removes_the_flag(tmp_path: Path, place: str) -> None:
     means = {**MEANS, "shap": {**MEANS["shap"], place: 0.6}}
     assert not only(planted(tmp_path, means)).only_on_diagonal("shap", "abpc")
 
 
-def test_the_diagonal_alone_says_nothing(tmp_path: Path) -> None:
+def test_the_diagonal_alone_flags_nothing(tmp_path: Path) -> None:
     means = {
         name: {place: v for place, v in values.items() if place in ("mean mean", "zero zero")}
         for name, values in MEANS.items()
@@ -98,7 +98,7 @@ def test_a_missing_cell_is_a_dash(tmp_path: Path) -> None:
     assert "| shap, zero | – | **0.900** [1] |" in text
 
 
-def test_cells_that_differ_in_more_share_no_matrix(tmp_path: Path) -> None:
+def test_cells_that_differ_in_more_than_baselines_share_no_matrix(tmp_path: Path) -> None:
     store = Store(tmp_path)
     one = explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))
     add_to_study(store, "s", cell(0), [one])
@@ -108,7 +108,7 @@ def test_cells_that_differ_in_more_share_no_matrix(tmp_path: Path) -> None:
     assert not (report.markdown.parent / "baselines.csv").exists()
 
 
-def test_namesakes_are_told_apart_by_their_settings(tmp_path: Path) -> None:
+def test_baselines_of_one_name_are_labelled_by_their_settings(tmp_path: Path) -> None:
     store = Store(tmp_path)
     one = explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))
     for sigma in (2, 4):

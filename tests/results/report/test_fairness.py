@@ -1,4 +1,4 @@
-"""Gaps between groups, worked out by hand, and the coverage of their intervals."""
+"""Proves gaps between groups on cases by hand, and the coverage of their intervals."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_gap_is_between_the_best_and_the_worst_group(
     assert gap.sizes.tolist() == [12, 12, 3]
 
 
-def test_unscored_samples_count_nowhere(tmp_path: Path) -> None:
+def test_unscored_samples_are_left_out(tmp_path: Path) -> None:
     """Five of twelve are too few to compete."""
     score = scored("abpc", [NAN] * 7 + EVEN[7:])
     gap = only(study(tmp_path, explained("lime", score)))
@@ -70,7 +70,7 @@ def test_unscored_samples_count_nowhere(tmp_path: Path) -> None:
     assert gap.means[0] == 1
 
 
-def test_no_gap_has_no_worst_group(tmp_path: Path) -> None:
+def test_equal_groups_have_no_worst_one(tmp_path: Path) -> None:
     gap = only(study(tmp_path, explained("lime", scored("abpc", [0.25] * 27))))
     assert (gap.gap, gap.best, gap.worst, gap.apart) == (0, -1, -1, False)
 
@@ -85,7 +85,7 @@ def test_more_seeds_of_the_same_samples_are_not_more_samples(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("n_groups", [2, 4])
-def test_equal_groups_are_rarely_told_apart(n_groups: int) -> None:
+def test_equal_groups_rarely_differ_significantly(n_groups: int) -> None:
     """400 worlds, as 400 explainers, of 30 samples per group, in which all groups are alike."""
     scores = Generator(PCG64(1)).normal(size=(400, 30 * n_groups))
     codes = np.repeat(np.arange(n_groups), 30)
@@ -134,7 +134,7 @@ def test_without_groups_there_is_no_section(tmp_path: Path) -> None:
     assert "lime" in shown(terminal(store, "s"))
 
 
-def test_the_names_of_groups_come_back(tmp_path: Path) -> None:
+def test_names_of_groups_are_stored(tmp_path: Path) -> None:
     store = study(tmp_path, explained("lime", scored("abpc", EVEN)))
     found = store.read_cell("cell0")
     assert found is not None

@@ -1,4 +1,4 @@
-"""Means, intervals and ties, against hand-worked cases, SciPy and simulation."""
+"""Proves comparisons: the best, ties and skill, by hand, against SciPy and by simulation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return Generator(PCG64(seed)).normal(size=shape)
 
 
-def test_means_leave_out_what_is_unscored() -> None:
+def test_means_leave_out_unscored_samples() -> None:
     found = compare([[1.0, NAN, 3.0], [NAN, NAN, NAN], [4.0, NAN, NAN]])
     assert found.mean.tolist()[::2] == [2.0, 4.0]
     assert np.isnan(found.mean[1])
@@ -46,7 +46,7 @@ def test_the_interval_of_one_seed_is_students() -> None:
     assert (found.low[0], found.high[0]) == pytest.approx(t.interval(0.95, 199, x.mean(), sem(x)))
 
 
-def test_pairs_tell_apart_what_means_alone_cannot() -> None:
+def test_paired_differences_show_what_means_alone_cannot() -> None:
     """A difference of 0.1 under sample effects a hundred times as large."""
     sample = normal(64) * 10
     found = compare([sample, sample + 0.1 + normal(64, seed=1) * 0.01])
@@ -64,7 +64,7 @@ def test_equal_explainers_are_tied_and_worse_ones_are_not() -> None:
     assert found.tied.tolist() == [False, True, False, False]
 
 
-def test_equal_means_are_all_best_and_a_hair_less_is_not() -> None:
+def test_equal_means_are_all_best_and_a_slightly_smaller_one_is_not() -> None:
     found = compare([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [1.0, 2.0, 2.9999]])
     assert found.best.tolist() == [True, True, False]
     found = compare([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]], higher=False)
@@ -73,7 +73,7 @@ def test_equal_means_are_all_best_and_a_hair_less_is_not() -> None:
 
 
 @pytest.mark.parametrize(("higher", "best"), [(True, 1), (False, 0)])
-def test_the_direction_decides_who_is_best(higher: bool, best: int) -> None:
+def test_the_direction_decides_which_is_best(higher: bool, best: int) -> None:
     found = compare([[1.0, 1.1, 0.9], [2.0, 2.1, 1.9]], higher=higher)
     assert found.best.argmax() == best
 
@@ -97,7 +97,7 @@ def test_the_best_is_compared_where_both_are_scored() -> None:
     assert found.tied.tolist() == [True, False]
 
 
-def test_nobody_is_best_where_nothing_is_scored() -> None:
+def test_none_is_best_where_nothing_is_scored() -> None:
     found = compare([[NAN, NAN], [NAN, NAN]])
     assert not found.best.any()
     assert not found.tied.any()

@@ -1,4 +1,4 @@
-"""Reports: every number leads back to the store, and every gap has a reason."""
+"""Proves that every number of a report follows from the store, and that every gap has a reason."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_numbers_are_means_over_samples_and_seeds(store: Store) -> None:
     assert block.numbers["shap", abpc].difference == pytest.approx(-0.1)
 
 
-def test_the_best_method_is_marked_and_its_equals_too(store: Store) -> None:
+def test_the_best_method_and_its_equals_are_marked(store: Store) -> None:
     [block] = blocks(store, "s_1")
     marks = {
         (name, c.metric): (number.best, number.tied) for (name, c), number in block.numbers.items()
@@ -87,7 +87,7 @@ def test_the_best_method_is_marked_and_its_equals_too(store: Store) -> None:
     assert marks["random", "forward_rows"] == (False, False)
 
 
-def test_controls_come_last_and_give_the_scale(store: Store) -> None:
+def test_controls_are_last_and_define_the_skill(store: Store) -> None:
     [block] = blocks(store, "s_1")
     assert block.explainers == ("gap", "ig", "lime", "old", "shap", "oracle", "random")
     assert block.n_controls == 2
@@ -112,7 +112,7 @@ def test_every_number_of_the_csv_can_be_computed_from_the_store(store: Store) ->
         assert float(row["mean"]) == pytest.approx(mine["score"].mean(), rel=1e-12)
 
 
-def test_the_markdown_tells_all(store: Store) -> None:
+def test_the_markdown_has_scores_notes_and_commands(store: Store) -> None:
     text = write(store, "s_1").paths[0].read_text()
     scores = text.partition("Ranks over metrics")[0]
     rows = {line.split("|")[1].strip(): line for line in scores.splitlines() if line[:1] == "|"}
@@ -159,7 +159,7 @@ def test_wide_tables_are_cut_into_panels(tmp_path: Path) -> None:
     assert re.findall(r"\\begin\{tabular\}\{(\w+)\}", text) == ["lrrrrrr", "lr", "lrrrrrr", "lr"]
 
 
-def test_latex_escapes_what_it_would_read_as_code() -> None:
+def test_latex_escapes_special_characters() -> None:
     assert escape(r"a_b & 50% {x} \y") == r"a\_b \& 50\% \{x\} \textbackslash{}y"
     assert escape("± †") == r"$\pm$ $^\dagger$"
 
@@ -191,7 +191,7 @@ def test_the_same_store_gives_the_same_report(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"config": {"model": {"width": 32}, "seed": 1}}, "model.width=32"),
         ({"fingerprint": "beef"}, "fingerprint=beef"),
@@ -199,8 +199,8 @@ def test_the_same_store_gives_the_same_report(store: Store) -> None:
         ({"view": "channels"}, ""),
     ],
 )
-def test_what_differs_in_more_than_the_seed_never_shares_a_mean(
-    tmp_path: Path, changes: dict[str, object], told: str
+def test_cells_that_differ_in_more_than_the_seed_never_share_a_mean(
+    tmp_path: Path, changes: dict[str, object], expected: str
 ) -> None:
     store = Store(tmp_path)
     first = cell(config={"model": {"width": 16}, "seed": 0})
@@ -210,7 +210,7 @@ def test_what_differs_in_more_than_the_seed_never_shares_a_mean(
         add_to_study(store, "s", one, [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
     found = blocks(store, "s")
     assert [len(block.cells) for block in found] == [1, 1]
-    assert any(told in block.variant for block in found)
+    assert any(expected in block.variant for block in found)
 
 
 def test_settings_of_an_explainer_never_share_a_row(tmp_path: Path) -> None:
@@ -300,8 +300,8 @@ def test_no_width_breaks_a_header_or_a_number(wide: Store) -> None:
 def test_a_narrow_terminal_keeps_a_metric_of_every_kind_and_names_the_rest(wide: Store) -> None:
     narrow, broad = (shown(terminal(wide, "s"), width) for width in (80, 120))
     assert "no room for" not in broad
-    told = " ".join(narrow[narrow.index("no room for") : narrow.index("bold:")].split())
-    assert told == ("no room for faithfulness_correlation, repeatability; the report has them")
+    expected = " ".join(narrow[narrow.index("no room for") : narrow.index("bold:")].split())
+    assert expected == ("no room for faithfulness_correlation, repeatability; the report has them")
 
 
 def test_equal_bests_are_all_bold(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The store as MLflow runs, read back with the client from a real SQLite store."""
+"""Proves what MLflow shows, read back with its client from a real SQLite store."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_there_is_one_flat_run_per_explainer_and_one_of_the_training(recorded: S
     assert found["lime-digits-cnn-s0"].data.tags["training_run"] == training
 
 
-def test_metrics_are_means_of_what_is_scored_and_nothing_else(recorded: Store) -> None:
+def test_metrics_are_means_over_the_scored_samples(recorded: Store) -> None:
     data = runs(recorded)["lime-digits-cnn-s0"].data
     assert data.metrics == {"fidelity/deletion": 1.5, "cost/seconds": 0.5}
     assert data.tags["scored.fidelity/deletion"] == "2 of 3"
@@ -107,7 +107,7 @@ def test_an_interval_is_the_one_in_the_report(tmp_path: Path) -> None:
     assert run.tags["interval.fidelity/abpc"] == f"{number.mean:.6g} ± {half:.3g}"
 
 
-def test_params_say_what_was_run(recorded: Store) -> None:
+def test_params_are_the_chosen_options_and_settings(recorded: Store) -> None:
     data = runs(recorded)["lime-digits-cnn-s0"].data
     assert data.params == {
         "explainer": "lime", "data": "digits", "model": "cnn", "seed": "0", "view": "inputs",
@@ -121,23 +121,23 @@ def test_params_say_what_was_run(recorded: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "status"),
+    ("name", "outcome", "status"),
     [
         ("lime", ("ok", ""), "FINISHED"),
         ("saliency", ("skipped", "needs a gradient"), "FINISHED"),
         ("shap", ("failed", "ValueError: no"), "FAILED"),
     ],
 )
-def test_every_explainer_has_a_stated_outcome(
-    recorded: Store, name: str, told: tuple[str, str], status: str
+def test_every_explainer_has_a_status_and_a_reason(
+    recorded: Store, name: str, outcome: tuple[str, str], status: str
 ) -> None:
     run = runs(recorded)[f"{name}-digits-cnn-s0"]
-    assert (run.data.tags["status"], run.data.tags["status_reason"]) == told
+    assert (run.data.tags["status"], run.data.tags["status_reason"]) == outcome
     assert run.info.status == status
     assert bool(run.data.metrics) == (name == "lime")
 
 
-def test_training_is_a_curve(recorded: Store) -> None:
+def test_training_has_a_value_per_epoch(recorded: Store) -> None:
     client = PLAIN._client(recorded.root)
     run = runs(recorded)["training-digits-cnn-s0"]
     history = client.get_metric_history(run.info.run_id, "training/loss")
@@ -146,7 +146,9 @@ def test_training_is_a_curve(recorded: Store) -> None:
     assert run.data.tags["kind"] == "training"
 
 
-def test_artifacts_hold_all_that_was_found(recorded: Store, tmp_path: Path) -> None:
+def test_artifacts_hold_attributions_scores_and_configuration(
+    recorded: Store, tmp_path: Path
+) -> None:
     folder = artifacts(recorded, "lime-digits-cnn-s0", tmp_path)
     source = recorded.folder("cell0", "lime-key")
     for name in ("attribution.safetensors", "scores.parquet", "costs.parquet"):
@@ -167,7 +169,7 @@ def test_a_failure_leaves_its_traceback(recorded: Store, tmp_path: Path) -> None
     assert not (folder / "attribution.png").exists()
 
 
-def test_the_store_lies_in_the_results_folder_and_lets_readers_in(recorded: Store) -> None:
+def test_the_database_is_in_the_results_folder_and_in_wal_mode(recorded: Store) -> None:
     mode = sqlite3.connect(recorded.root / "mlflow.db").execute("PRAGMA journal_mode").fetchone()
     assert mode == ("wal",)
     uri = runs(recorded)["lime-digits-cnn-s0"].info.artifact_uri
@@ -184,7 +186,7 @@ def test_recording_again_changes_nothing(recorded: Store) -> None:
     assert len(client.get_metric_history(run_id, "fidelity/deletion")) == 1
 
 
-def test_a_later_command_brings_the_same_run_up_to_date(recorded: Store) -> None:
+def test_a_later_command_updates_the_same_run(recorded: Store) -> None:
     store, one = recorded, cell(3)
     sent = explanation("lime", scored("deletion", [1.0, 1.0, 1.0]))
     add_to_study(store, "t", one, [replace(sent, explanation=None, outcome=Outcome("failed", "x"))])
@@ -219,7 +221,7 @@ def test_a_cell_must_be_stored_first(tmp_path: Path) -> None:
         PLAIN.record(Store(tmp_path), "s", "nothing")
 
 
-def test_the_run_of_a_skipped_cell_says_so() -> None:
+def test_the_run_of_a_skipped_cell_has_its_reason() -> None:
     run = training_run(
         cell(outcome=Outcome("skipped", "needs classes"), model_scores={}, history=())
     )
@@ -227,7 +229,7 @@ def test_the_run_of_a_skipped_cell_says_so() -> None:
     assert run.metrics == {}
 
 
-def test_the_digest_knows_what_matters() -> None:
+def test_the_digest_changes_with_every_field() -> None:
     one = explanation("lime", scored("a", [1.0, 2.0, 3.0]))
     same = explanation_run(cell(), one).digest
     assert explanation_run(cell(), replace(one)).digest == same
@@ -253,7 +255,7 @@ def test_layers_have_a_picture_of_their_own(tmp_path: Path) -> None:
     assert not (artifacts(store, "lime-digits-cnn-s0", tmp_path / "x") / "layers.png").exists()
 
 
-def test_a_picture_of_layers_repeats_and_tells_one_layer_from_another() -> None:
+def test_a_picture_of_layers_is_reproducible_and_differs_between_layers() -> None:
     first, second = torch.arange(6.0).view(3, 2), torch.ones(3, 2)
     assert layer_report(layered(a=first)) == layer_report(layered(a=first))
     assert layer_report(layered(a=first)) != layer_report(layered(a=second))
@@ -311,7 +313,7 @@ def test_every_kind_of_input_has_a_picture(tmp_path: Path, name: str) -> None:
     assert picture.startswith(b"\x89PNG")
 
 
-def test_a_picture_needs_no_inputs_and_repeats() -> None:
+def test_a_picture_needs_no_inputs_and_is_reproducible() -> None:
     from xai_bench.results.tracking.heat_maps import heat_map
 
     one = explanation("lime")
@@ -327,7 +329,7 @@ def _record(root: Path, seed: int, both: Any) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_may_start_on_a_fresh_store(tmp_path: Path) -> None:
+def test_two_processes_can_initialise_a_store_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     both = context.Barrier(2)
     workers = [context.Process(target=_record, args=(tmp_path, s, both)) for s in range(2)]
