@@ -4,7 +4,6 @@ network in two dimensions, and agreement with captum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -167,15 +166,6 @@ def test_maps_over_volumes_are_complete(explainer: Any) -> None:
     here = smooth()
     change = output(here, here.inputs.x) - output(here, torch.full_like(here.inputs.x, 0.2))
     near(here.explain(explainer).flatten(1).sum(1), change, 1e-6)
-
-
-@pytest.fixture
-def any_algorithm() -> Iterator[None]:
-    """Captum's unpooling has no deterministic version."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(False)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def test_captum_says_the_same(any_algorithm: None) -> None:

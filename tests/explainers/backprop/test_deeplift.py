@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -137,15 +136,6 @@ def test_agreement_with_captum_on_max_pooling(layers, shape, any_algorithm):
     # Captum 0.9 needs a linear layer between an activation and a pool: where one follows the other,
     # it hands on the ordinary gradient, and its contributions miss the change of the output.
     assert_agreement(build(*layers, shape=shape))
-
-
-@pytest.fixture
-def any_algorithm() -> Iterator[None]:
-    """Captum's unpooling has no deterministic version."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(False)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def assert_agreement(world: toy_worlds.World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -92,17 +91,6 @@ def test_other_nonlinearities_are_refused(explainer: Any, net: nn.Module, senten
 # Finite differences
 
 
-class Function(nn.Module):
-    """`x -> [f(x)]` for a function of rows."""
-
-    def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.f = f
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.f(x)[:, None]
-
-
 def quadratic(x: Tensor) -> Tensor:
     return 3 * x[:, 0] ** 2 - x[:, 0] * x[:, 1] + 2 * x[:, 2]
 
@@ -110,7 +98,7 @@ def quadratic(x: Tensor) -> Tensor:
 def test_differences_are_exact_for_quadratic_models() -> None:
     x = toy_worlds.normal(5, 3)
     world = toy_worlds.world(
-        Function(quadratic), x, torch.arange(3), toy_worlds.normal(8, 3, seed=1)
+        toy_worlds.Function(quadratic), x, torch.arange(3), toy_worlds.normal(8, 3, seed=1)
     )
     expected = torch.stack([6 * x[:, 0] - x[:, 1], -x[:, 0], 2 + 0 * x[:, 0]], dim=1)
     for step in (0.01, 0.1, 3.0):
@@ -121,7 +109,7 @@ def test_differences_are_exact_for_quadratic_models() -> None:
 def test_the_step_has_the_scale_of_the_data() -> None:
     # The central difference of x^3 is 3x^2 + h^2.
     world = toy_worlds.world(
-        Function(lambda x: (x**3).sum(1)), torch.ones(2, 2).double(), torch.arange(2),
+        toy_worlds.Function(lambda x: (x**3).sum(1)), torch.ones(2, 2).double(), torch.arange(2),
         toy_worlds.normal(8, 2) * torch.tensor([1.0, 10.0]),
     )  # fmt: skip
     h = 0.5 * world.inputs.domain.scale

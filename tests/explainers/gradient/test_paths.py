@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.support import toy_worlds
 from xai_bench.core.baselines import Blur, Constant, Marginal
@@ -20,21 +20,13 @@ from xai_bench.explainers.gradient.paths import (
 from xai_bench.types import Unsupported
 
 
-class Function(nn.Module):
-    """`x -> [f(x)]` for a function of rows."""
-
-    def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.f = f
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.f(x)[:, None]
-
-
 def grid(f: Callable[[Tensor], Tensor], shape: tuple[int, ...] = (2, 6, 6)) -> toy_worlds.World:
     units = torch.arange(torch.Size(shape).numel()).view(shape)
     return toy_worlds.world(
-        Function(f), toy_worlds.normal(3, *shape), units, toy_worlds.normal(8, *shape, seed=1)
+        toy_worlds.Function(f),
+        toy_worlds.normal(3, *shape),
+        units,
+        toy_worlds.normal(8, *shape, seed=1),
     )
 
 
@@ -47,7 +39,9 @@ def smooth(x: Tensor) -> Tensor:
 def table(f: Callable[[Tensor], Tensor], x: list[list[float]]) -> toy_worlds.World:
     points = torch.tensor(x).double()
     n = points.shape[1]
-    return toy_worlds.world(Function(f), points, torch.arange(n), toy_worlds.normal(8, n, seed=1))
+    return toy_worlds.world(
+        toy_worlds.Function(f), points, torch.arange(n), toy_worlds.normal(8, n, seed=1)
+    )
 
 
 def outputs(world: toy_worlds.World, x: Tensor) -> Tensor:

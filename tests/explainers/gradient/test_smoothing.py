@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,17 +27,6 @@ from xai_bench.types import Anytime, Explanation, Unsupported
 
 SAMPLING = (SmoothGrad, SmoothGradSquared, VarGrad, ExpectedGradients, DeepLiftShap)
 WEIGHT = [4.0, -3.0, 0.0]
-
-
-class Function(nn.Module):
-    """`x -> [f(x)]` for a function of rows."""
-
-    def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.f = f
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.f(x)[:, None]
 
 
 def repeated(
@@ -120,7 +108,7 @@ def test_the_mean_square_is_at_least_the_square_of_the_mean() -> None:
 
 def test_squares_and_variances_by_hand() -> None:
     # The gradient of x^2 is 2x + 2 s z: second moment 4x^2 + 4s^2, variance 4s^2.
-    world = repeated(Function(lambda x: (x**2).sum(1)), [1.0, -2.0], 400)
+    world = repeated(toy_worlds.Function(lambda x: (x**2).sum(1)), [1.0, -2.0], 400)
     s = 0.5 * world.inputs.domain.scale
     square = world.explain(SmoothGradSquared(50, noise=0.5)).mean(0)
     assert torch.allclose(square, 4 * world.inputs.x[0] ** 2 + 4 * s**2, rtol=0.03)
@@ -134,7 +122,7 @@ def test_squares_and_variances_by_hand() -> None:
 
 
 def test_the_standard_error_by_hand() -> None:
-    world = repeated(Function(lambda x: (x**2).sum(1)), [1.0, -2.0], 400)
+    world = repeated(toy_worlds.Function(lambda x: (x**2).sum(1)), [1.0, -2.0], 400)
     error = answered(world, SmoothGrad(8, noise=0.5)).standard_error
     assert error is not None
     expected = 2 * 0.5 * world.inputs.domain.scale / 8**0.5
@@ -143,7 +131,7 @@ def test_the_standard_error_by_hand() -> None:
 
 def test_the_standard_error_is_that_of_the_units_credit() -> None:
     # Elements of (x0 - x1)^2 / 2 have slopes d and -d: noisy both, but together always 0.
-    module = Function(lambda x: (x[:, 0] - x[:, 1]) ** 2 / 2 + x[:, 2] ** 2)
+    module = toy_worlds.Function(lambda x: (x[:, 0] - x[:, 1]) ** 2 / 2 + x[:, 2] ** 2)
     world = repeated(module, [1.0, -2.0, 1.0], 4, groups=[0, 0, 1])
     error = answered(world, SmoothGrad(25)).standard_error
     assert error is not None
@@ -173,7 +161,7 @@ def coverage(found: Explanation, truth: Tensor) -> float:
 @pytest.mark.parametrize("n_draws", [5, 50])
 def test_the_interval_of_smoothgrad_holds_its_mean_19_times_in_20(n_draws: int) -> None:
     # E cos(2(x + s z)) = cos(2x) exp(-2 s^2), and E (x1 + s z)^2 = x1^2 + s^2.
-    world = repeated(Function(wavy), [0.4, 1.0], 4000)
+    world = repeated(toy_worlds.Function(wavy), [0.4, 1.0], 4000)
     s0, s1 = (0.3 * world.inputs.domain.scale).tolist()
     truth = torch.tensor(
         [2 * math.cos(0.8) * math.exp(-2 * s0**2) + 1 + s1**2, 2 * 0.4 * 1.0]
@@ -199,7 +187,7 @@ def test_the_interval_of_smoothgrad_holds_the_mean_of_a_huge_sample() -> None:
 
 def test_the_interval_of_expected_gradients_holds_its_mean_19_times_in_20() -> None:
     # x0 x1 from a reference r: x0 gets (x0 - r0)(x1 + r1) / 2, averaged over the background.
-    world = repeated(Function(lambda x: x[:, 0] * x[:, 1]), [1.0, 2.0], 2000)
+    world = repeated(toy_worlds.Function(lambda x: x[:, 0] * x[:, 1]), [1.0, 2.0], 2000)
     r = world.inputs.domain.background
     x = world.inputs.x[0]
     truth = (x - r) * (x + r).flip(1) / 2

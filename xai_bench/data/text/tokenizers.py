@@ -107,10 +107,15 @@ class WordTokenizer:
 def own_vocabulary(kept: Iterable[str]) -> Vocabulary:
     """Special tokens first, then the words, without any that is written like a special one."""
     tokens = (*SPECIAL, *(word for word in kept if word not in SPECIAL))
-    padding, unknown, start, end, mask = range(len(SPECIAL))
+    return bert_vocabulary(tokens)
+
+
+def bert_vocabulary(tokens: tuple[str, ...]) -> Vocabulary:
+    """The five special tokens of BERT wherever they stand among `tokens`, used as it uses them."""
+    padding, unknown, start, end, mask = (tokens.index(name) for name in SPECIAL)
     return Vocabulary(
         tokens=tokens,
-        special=frozenset(range(len(SPECIAL))),
+        special=frozenset((padding, unknown, start, end, mask)),
         start=(start,),
         end=(end,),
         prompt_start=(start,),

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from xai_bench.data.text.segmentation import Span, is_ideograph
-from xai_bench.data.text.tokenizers import SPECIAL, Encoded, Vocabulary
+from xai_bench.data.text.tokenizers import SPECIAL, Encoded, Vocabulary, bert_vocabulary
 
 _LONGEST = 100
 """Longer words are unknown, as in the original."""
@@ -44,20 +44,9 @@ class WordPiece:
                 f"{path} has no {missing[0]}; a WordPiece vocabulary has one token a line, with "
                 f"{', '.join(SPECIAL)} among them"
             )
-        padding, unknown, start, end, mask = (tokens.index(name) for name in SPECIAL)
         config = path.with_name("tokenizer_config.json")
         settings = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
-        vocabulary = Vocabulary(
-            tokens=tokens,
-            special=frozenset((padding, unknown, start, end, mask)),
-            start=(start,),
-            end=(end,),
-            prompt_start=(start,),
-            mask=mask,
-            unknown=unknown,
-            padding=padding,
-        )
-        return cls(vocabulary, bool(settings.get("do_lower_case", True)))
+        return cls(bert_vocabulary(tokens), bool(settings.get("do_lower_case", True)))
 
     def __post_init__(self) -> None:
         numbers = {token: number for number, token in enumerate(self.vocabulary.tokens)}

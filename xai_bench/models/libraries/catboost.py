@@ -21,9 +21,9 @@ from xai_bench.models.libraries.table_model import (
     TableTrees,
     loadings,
     not_installed,
+    outputs_of,
     require_identity,
     require_logits,
-    split_in_two,
 )
 from xai_bench.models.tree_nodes import Nodes, stacked
 from xai_bench.types import Column, Unsupported
@@ -70,9 +70,7 @@ class CatBoostModel:
         kind = "RawFormulaVal" if raw else "Exponent"
         found = self.model.predict(self._prepared(table), prediction_type=kind)
         values = np.asarray(found, dtype=np.float64)
-        if len(self.class_names) == 2:
-            return split_in_two(values)
-        return values if values.ndim == 2 else values[:, None]
+        return outputs_of(values, binary=len(self.class_names) == 2)
 
     def trees(self, column: Column) -> TableTrees:
         if self.class_names:

@@ -22,9 +22,9 @@ from xai_bench.models.libraries.table_model import (
     TableTrees,
     loadings,
     not_installed,
+    outputs_of,
     require_identity,
     require_logits,
-    split_in_two,
 )
 from xai_bench.models.tree_nodes import Nodes, stacked
 from xai_bench.types import Column, Unsupported
@@ -82,9 +82,8 @@ class LightGBMModel:
         values = np.asarray(self.booster.predict(table, raw_score=raw), dtype=np.float64)
         # Of a random forest (boosting=rf), what is raw is the sum, and not the mean, of its trees.
         values = values * self._share if raw else values
-        if len(self.class_names) == 2:
-            return split_in_two(self._slope * values)
-        return values if values.ndim == 2 else values[:, None]
+        binary = len(self.class_names) == 2
+        return outputs_of(self._slope * values if binary else values, binary=binary)
 
     def trees(self, column: Column) -> TableTrees:
         if self.class_names:

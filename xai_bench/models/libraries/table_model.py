@@ -88,6 +88,13 @@ def split_in_two(scores: Floats) -> Floats:
     return np.stack([-scores / 2, scores / 2], axis=1)
 
 
+def outputs_of(values: Floats, *, binary: bool) -> Floats:
+    """`[N]` or `[N, C]` to `[N, C]`: a binary score as two logits, a lone output as a column."""
+    if binary:
+        return split_in_two(values)
+    return values if values.ndim == 2 else values[:, None]
+
+
 def log_probabilities(probabilities: Floats, floor: float = FLOOR) -> Floats:
     """`[N, C] -> [N, C]`: their logarithms, mixed with equal shares of `floor`."""
     found: Floats = np.log(floor + (1 - probabilities.shape[1] * floor) * probabilities)
