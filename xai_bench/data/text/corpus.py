@@ -16,8 +16,11 @@ from xai_bench.data.bundle import Bundle, Modality, Split, Texts
 from xai_bench.data.labels import Labels, read_labels
 from xai_bench.data.splits import FRACTIONS, Parts, partition
 from xai_bench.data.text.continuations import answers_to, stacked
+from xai_bench.data.text.gguf_tokenizer import GGUFTokenizer
+from xai_bench.data.text.hf_tokenizer import CACHED, HuggingFaceTokenizer
 from xai_bench.data.text.rows import Reading, Rows, UnitKind, ends_of, framed, rows_of
 from xai_bench.data.text.segmentation import Span
+from xai_bench.data.text.shipped import place_of
 from xai_bench.data.text.tokenizers import Encoded, Tokenizer, Vocabulary, WordTokenizer
 from xai_bench.data.text.wordpiece import WordPiece
 
@@ -135,12 +138,13 @@ _PARTS = ("train", "valid", "test")
 
 
 def read_tokenizer(name: str) -> Tokenizer:
-    """A tokenizer that is there already: WordPiece by its `vocab.txt`, others by transformers."""
-    from xai_bench.data.text.hf_tokenizer import CACHED, HuggingFaceTokenizer
-    from xai_bench.data.text.shipped import place_of
-
+    """A tokenizer that is there: WordPiece by its `vocab.txt`, that of a GGUF file by its header,
+    others by transformers.
+    """
     if not name.startswith(CACHED):
         place = place_of(name)
+        if place.suffix == ".gguf":
+            return GGUFTokenizer.read(place)
         vocabulary = place if place.is_file() else place / "vocab.txt"
         if vocabulary.name.endswith(".txt") and vocabulary.exists():
             return WordPiece.read(vocabulary)

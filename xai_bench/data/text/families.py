@@ -52,7 +52,7 @@ class PromptFamily(PromptOptions):
     family: Family = "name_mover"
     swapped: Swapped = "value"
     n_pairs: int = 4
-    n_rows: int = 1000
+    n_rows: int = 2000
     seed: int = 0
 
     def load(self) -> Bundle:

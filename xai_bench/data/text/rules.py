@@ -40,7 +40,7 @@ class SentimentRules(TokenNetwork):
         found: Tensor = self.table(ids)
         return found
 
-    def floats_per_row(self, width: int) -> int:
+    def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
         return 16 * width
 
     def read(self, embedded: Tensor, tokens: Tensor, context: Mapping[str, Tensor]) -> Tensor:
