@@ -104,7 +104,7 @@ class TokenNetwork(nn.Module):
         """`[B, T, D], [B, T] -> [B, C]`; there may be gaps, see `closed_up`."""
         raise NotImplementedError
 
-    def floats_per_row(self, width: int) -> int:
+    def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
         """About how many numbers are held at once for a row of so many tokens."""
         raise NotImplementedError
 
@@ -115,8 +115,12 @@ class TokenNetwork(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tensor | None = None, **context: Tensor) -> Tensor:
         if tokens is None:
+            if self.training:  # only what is explained needs the width of its own length
+                x = x[:, : int(widths(occupied(x).amax()[None]))]
             tokens, x = x.long(), self.lookup(x.long())
-        tokens = tokens.long()
+        else:
+            tokens = tokens.long()
+            x = x.masked_fill((tokens == DELETED)[..., None], 0)
         if not self.attends and bool((tokens == HIDDEN).any()):
             raise Unsupported(
                 "this model attends to nothing, so no token can be hidden from it; use baseline "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xai_bench.data.bundle import Bundle, Task
 from xai_bench.models.structure import read
-from xai_bench.types import ROW_BLOCK, Column, Inputs, Structure, Unsupported
+from xai_bench.types import ROW_BLOCK, Column, Inputs, Model, Structure, Unsupported
 
 
 class Predictor(Protocol):
@@ -50,6 +50,19 @@ class ReadablePredictor(Protocol):
         ...
 
 
+@runtime_checkable
+class RelaxablePredictor(Protocol):
+    """A predictor that takes token ids, or their embeddings and the ids as context `tokens`."""
+
+    def relaxed(self, inputs: Inputs) -> Inputs:
+        """The same samples as embeddings `x [B, T, D]`."""
+        ...
+
+    def rows_at_once(self, width: int, *, gradient: bool) -> int:
+        """Rows of so many tokens that fit into bounded memory."""
+        ...
+
+
 class Target(Protocol):
     """Which scalar is explained.
 
@@ -69,6 +82,20 @@ class Target(Protocol):
     def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """`[B, C], [B] -> [B]`: the scalar."""
         ...
+
+
+@runtime_checkable
+class PreparingTarget(Protocol):
+    """A target that needs something of the inputs' context."""
+
+    def prepare(self, inputs: Inputs) -> Inputs:
+        """The same samples with it; raises `Unsupported` where it cannot be had."""
+        ...
+
+
+def prepared_for(target: Target, inputs: Inputs) -> Inputs:
+    """The inputs with all that the target needs in their context."""
+    return target.prepare(inputs) if isinstance(target, PreparingTarget) else inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +201,14 @@ class Explained:
             _padded(inputs.x, spare), {k: _padded(v, spare) for k, v in inputs.context.items()}
         )
         return out[:n_samples]
+
+    def relaxed(self, inputs: Inputs) -> tuple[Model, Inputs]:
+        """As in `Relaxable`; `max_rows` is bounded by the memory that a way back takes."""
+        if not isinstance(self.predictor, RelaxablePredictor):
+            raise Unsupported("this model has no word embeddings, so there is nothing between ids")
+        there = self.predictor.relaxed(inputs)
+        most = self.predictor.rows_at_once(inputs.x.shape[1], gradient=True)
+        return replace(self, max_rows=min(self.max_rows, most)), there
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """`[B]`: the explained scalar."""

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from xai_bench.core.spelling import listed, suggest
 from xai_bench.data.bundle import Bundle
-from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
+from xai_bench.models.base import OnEpoch, Predictor, Trained
+from xai_bench.models.text.predictor import predictor_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Checkpoint:
         """Nothing is trained. Raises ValueError for every way in which the pieces do not fit."""
         network = _build(_import(self.factory), self.factory, self.kwargs or {})
         _fill(network, _read(Path(self.weights)), self.weights)
-        predictor = TorchPredictor(network, bundle.n_outputs)
+        predictor = predictor_of(network, bundle.n_outputs)
         _try_one_row(predictor, bundle, self.factory)
         return Trained(predictor)
 
@@ -151,7 +152,7 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
 
 
 @torch.no_grad()
-def _try_one_row(predictor: TorchPredictor, bundle: Bundle, path: str) -> None:
+def _try_one_row(predictor: Predictor, bundle: Bundle, path: str) -> None:
     """Call the module once, so that a mismatch fails before anything is explained."""
     x, context = bundle.test.x[:1], {k: v[:1] for k, v in bundle.test.context.items()}
     try:

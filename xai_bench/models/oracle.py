@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from xai_bench.data.bundle import Bundle
-from xai_bench.models.base import OnEpoch, Predictor, TorchPredictor, Trained
+from xai_bench.models.base import OnEpoch, Predictor, Trained
+from xai_bench.models.text.predictor import predictor_of
 from xai_bench.types import Unsupported
 
 
@@ -31,7 +32,7 @@ class Oracle:
         return _predictor(bundle)
 
 
-def _predictor(bundle: Bundle) -> TorchPredictor:
+def _predictor(bundle: Bundle) -> Predictor:
     if bundle.oracle is None:
         raise Unsupported("oracle needs a synthetic task; this data has no generating function")
-    return TorchPredictor(bundle.oracle, bundle.n_outputs)
+    return predictor_of(bundle.oracle, bundle.n_outputs)

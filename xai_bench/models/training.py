@@ -25,6 +25,7 @@ class Training:
     """Adam with decoupled weight decay; the weights of the lowest validation loss are kept.
 
     Stops after `patience` epochs without a lower one. `max_epochs=0` leaves the network untrained.
+    A network may have a `loss` of its own.
     Loshchilov & Hutter 2019, arXiv:1711.05101.
     """
 
@@ -75,7 +76,8 @@ class Training:
         """One pass over the training rows; the mean loss on the way."""
         total, part = 0.0, bundle.train
         for rows in torch.randperm(len(part), generator=order).split(self.batch_size):
-            loss = _loss(network(part.x[rows]), part.y[rows], bundle.task)
+            outputs = network(part.x[rows], **_context(part, rows))
+            loss = _loss_of(network, outputs, part.y[rows], bundle.task)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -87,9 +89,7 @@ class Training:
 def scores(predictor: Predictor, split: Split, task: Task) -> dict[str, float]:
     """Scores of a model on one part: `{accuracy, cross_entropy}`, or `{r2, mse}` of a regressor."""
     rows = torch.arange(len(split)).split(_CHUNK)
-    outputs = torch.cat(
-        [predictor(split.x[r], {k: v[r] for k, v in split.context.items()}) for r in rows]
-    ).double()
+    outputs = torch.cat([predictor(split.x[r], _context(split, r)) for r in rows]).double()
     loss, score = _loss(outputs, split.y, task).item(), _score(outputs, split.y, task)
     if task == "classification":
         return {"accuracy": score, "cross_entropy": loss}
@@ -97,30 +97,48 @@ def scores(predictor: Predictor, split: Split, task: Task) -> dict[str, float]:
 
 
 def initialise(network: nn.Module, *, seed: int) -> None:
-    """Draw every weight from the distribution that PyTorch uses, by a generator of its own.
+    """Draw every weight from a generator of its own.
 
-    Weights and biases are uniform in `+-1 / sqrt(fan_in)`. Raises ValueError for layers other than
-    linear and convolutional ones.
+    Weights and biases of sums are uniform in `+-1 / sqrt(fan_in)`, as PyTorch has them; embeddings
+    are normal with deviation 0.1; normalisations start at 1 and 0. Raises ValueError for other
+    layers.
     """
     generator = torch.Generator().manual_seed(Seeds(seed).number("training", "initial weights"))
     for name, layer in network.named_modules():
         parameters = list(layer.parameters(recurse=False))
-        if parameters and not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+        if isinstance(layer, nn.LayerNorm | nn.RMSNorm):
+            layer.reset_parameters()
+        elif isinstance(layer, nn.Embedding):
+            nn.init.normal_(layer.weight, 0.0, 0.1, generator=generator)
+        elif parameters and not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
             raise ValueError(
                 f"layer {name!r} is a {type(layer).__name__}, whose weights cannot be initialised; "
-                "only linear and convolutional layers can"
+                "linear layers, convolutions, embeddings and normalisations can"
             )
-        for parameter in parameters:
-            bound = 1 / math.sqrt(parameters[0][0].numel())
-            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+        else:
+            bound = 1 / math.sqrt(parameters[0][0].numel()) if parameters else 0.0
+            for parameter in parameters:
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
 
 @torch.no_grad()
 def _validate(network: nn.Module, bundle: Bundle) -> tuple[float, float]:
     part = bundle.valid
-    outputs = torch.cat([network(x) for x in part.x.split(_CHUNK)])
-    loss = _loss(outputs, part.y, bundle.task).item()
+    batches = torch.arange(len(part)).split(_CHUNK)
+    outputs = torch.cat([network(part.x[rows], **_context(part, rows)) for rows in batches])
+    loss = _loss_of(network, outputs, part.y, bundle.task).item()
     return loss, _score(outputs, part.y, bundle.task)
+
+
+def _context(part: Split, rows: Tensor) -> dict[str, Tensor]:
+    return {name: values[rows] for name, values in part.context.items()}
+
+
+def _loss_of(network: nn.Module, outputs: Tensor, y: Tensor, task: Task) -> Tensor:
+    """What is made small: the network's own loss where it has one."""
+    own = getattr(network, "loss", None)
+    found: Tensor = own(outputs, y) if callable(own) else _loss(outputs, y, task)
+    return found
 
 
 def _loss(outputs: Tensor, y: Tensor, task: Task) -> Tensor:

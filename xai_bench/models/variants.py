@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Split
-from xai_bench.models.base import Explained, Predictor, Recipe, Target
+from xai_bench.models.base import Explained, Predictor, Recipe, Target, prepared_for
 from xai_bench.models.cache import trained
 from xai_bench.models.parallel import train_in_parallel
 from xai_bench.models.views import InputView, View
@@ -134,7 +134,7 @@ class TrainedVariants:
         rows = torch.arange(len(part))
         domain = self.bundle.domain(self.n_background)
         original = Inputs(part.x, part.units, rows, domain, part.context)
-        predictor, inputs = self.view.look(self.predictor, original)
+        predictor, inputs = self.view.look(self.predictor, prepared_for(self.target, original))
         model = Explained(predictor, self.target, self.max_rows)
         outputs = torch.cat([model.outputs(inputs.take(r)) for r in rows.split(self.max_rows)])
         targets = self.target.choose(outputs, part.y, self.bundle.task)
