@@ -41,7 +41,7 @@ LIBRARIES = {
     "lime": ("explainers/wrapped/lime_library.py",),
     "dice_ml": ("explainers/wrapped/dice.py",),
     "optuna": ("runner/tuning.py",),
-    "transformers": ("data/text/hf_tokenizer.py",),
+    "transformers": ("data/text/hf_tokenizer.py", "models/transformers/hf.py"),
     "datasets": ("data/text/hf_data.py",),
     "xgboost": ("models/libraries/xgboost.py",),
     "lightgbm": ("models/libraries/lightgbm.py",),

@@ -14,7 +14,7 @@ from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.context import EvaluationContext
 from xai_bench.explainers.glassbox.glassbox import GlassBox
 from xai_bench.explainers.glassbox.structure import is_glass_box
-from xai_bench.models.base import Explained, Predictor
+from xai_bench.models.base import Explained, Predictor, prepared_for
 from xai_bench.models.cache import trained
 from xai_bench.models.training import scores as quality
 from xai_bench.models.variants import TrainedVariants
@@ -57,6 +57,7 @@ def _context(
     )
     settings = plan.config["evaluation"]
     inputs = bundle.evaluation(settings["n_samples"], settings["n_background"])
+    inputs = prepared_for(target, inputs)
     predictor, inputs = plan.component("view").look(model.predictor, inputs)
     explained = Explained(predictor, target, settings["max_rows"])
     with torch.no_grad():
