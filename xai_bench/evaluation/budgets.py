@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xai_bench.core.cost import Metered, timed
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
+from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.evaluation.failures import attempt
 from xai_bench.evaluation.loop import ExplainerEvaluation, OnStep, checked, cost_of, prepare
 from xai_bench.results import ExplainerResult
@@ -28,6 +29,7 @@ def evaluate_at_budgets(
     then. A budget at which the explainer fails is left out, so that a run of its own states the
     reason. `on_step` is called after every explanation and every scoring.
     """
+    explainers = [at_embeddings(explainer, context.inputs) for explainer in explainers]
     prepared = [_prepared(context, explainer, metrics, on_step) for explainer in explainers]
     evaluations = [evaluation for evaluation in prepared if evaluation is not None]
     for number, rows in enumerate(context.batches()):

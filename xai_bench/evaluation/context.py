@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.tokens import widths
 from xai_bench.types import Explainer, Inputs, Metric, Model, ModelVariants, Rng
 
 
@@ -70,8 +71,17 @@ class EvaluationContext:
     shared: dict[int, dict[Any, Any]] = field(default_factory=dict)
 
     def batches(self) -> tuple[Tensor, ...]:
-        """The row numbers of each batch, long, at most `batch_size` each."""
-        return tuple(torch.arange(len(self.inputs)).split(self.batch_size))
+        """The row numbers of each batch, long, at most `batch_size` each.
+
+        Texts of one width are together, so that a model is called with one shape at a time.
+        """
+        rows, length = torch.arange(len(self.inputs)), self.inputs.context.get("length")
+        if self.inputs.domain.symbols is None or length is None:
+            return tuple(rows.split(self.batch_size))
+        wide = widths(length)
+        return tuple(
+            batch for width in wide.unique() for batch in rows[wide == width].split(self.batch_size)
+        )
 
     def stream(self, *names: str | int, inputs: Inputs) -> Rng:
         """The random stream of a named purpose, one row for each sample of `inputs`."""

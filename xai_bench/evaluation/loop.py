@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.cost import Usage, timed
+from xai_bench.core.tokens import require_numbers
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
+from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.evaluation.failures import attempt
 from xai_bench.results import ExplainerResult, Outcome, Scores
 from xai_bench.types import (
@@ -48,6 +50,7 @@ def evaluate(
     """
     if any(metric.metric.category == "cost" for metric in metrics):
         given = None
+    configured = at_embeddings(configured, context.inputs)
     ready, outcome = attempt(context.strict, lambda: prepare(context, configured, given is None))
     evaluation = ExplainerEvaluation(context, configured, tuple(metrics), on_step, outcome)
     if ready is not None:
@@ -136,7 +139,7 @@ class ExplainerEvaluation:
             category=configured.explainer.category,
             config=configured.config,
             index=self.context.inputs.index,
-            explanation=Explanation.cat(self.explanations) if ok else None,
+            explanation=Explanation.cat(self.explanations).take(self._order()) if ok else None,
             scores={metric.name: self._scores_of(metric) for metric in self.metrics},
             outcome=self.outcome,
             regime=configured.regime,
@@ -144,12 +147,16 @@ class ExplainerEvaluation:
             measured=self._measured() if ok else {},
         )
 
+    def _order(self) -> Tensor:
+        """Where each sample stands in the batches one after the other, long `[N]`."""
+        return torch.cat(self.context.batches()).argsort()
+
     def _measured(self) -> dict[str, dict[str, Tensor]]:
         """What probes recorded of all samples; nothing of a probe that missed a batch."""
         n_batches = len(self.context.batches())
         whole = {probe: parts for probe, parts in self.measured.items() if len(parts) == n_batches}
         return {
-            probe: {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            probe: {n: torch.cat([p[n] for p in parts])[self._order()] for n in parts[0]}
             for probe, parts in whole.items()
         }
 
@@ -210,7 +217,7 @@ class ExplainerEvaluation:
             category=metric.category,
             higher_is_better=metric.higher_is_better,
             reproducible=tags_of(metric).reproducible,
-            values=torch.cat(self.scores[configured.name]) if ok else torch.empty(0),
+            values=torch.cat(self.scores[configured.name])[self._order()] if ok else torch.empty(0),
             outcome=outcome,
         )
 
@@ -237,6 +244,8 @@ def prepare(
 def _fit(context: EvaluationContext, explainer: Explainer, model: Model) -> Explainer:
     if not isinstance(explainer, Fitted):
         return explainer
+    if not tags_of(explainer).fits_tokens:
+        require_numbers(context.inputs.domain, "what is fitted to columns of the background")
     rng = context.seeds.stream("fit", samples=torch.zeros(1, dtype=torch.long))
     return explainer.fit(model, background(context.inputs), rng=rng)
 

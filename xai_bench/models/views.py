@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xai_bench.core.layer_outputs import output_of, with_output
 from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import shared_units
-from xai_bench.models.base import Predictor, TorchPredictor
+from xai_bench.models.base import Predictor, RelaxablePredictor, TorchPredictor
 from xai_bench.types import ROW_BLOCK, Domain, Inputs, Unsupported
 
 
@@ -31,6 +31,20 @@ class InputView:
     def look(self, predictor: Predictor, inputs: Inputs) -> tuple[Predictor, Inputs]:
         """Predictor and inputs, unchanged."""
         return predictor, inputs
+
+
+@dataclass(frozen=True)
+class EmbeddingView:
+    """The word embeddings of a text, in place of the ids of its tokens.
+
+    Every explainer and metric then works between words, too; units stay what they are.
+    """
+
+    def look(self, predictor: Predictor, inputs: Inputs) -> tuple[Predictor, Inputs]:
+        """`x` is `[N, T, D]`. Raises Unsupported where there are no tokens or no embeddings."""
+        if not isinstance(predictor, RelaxablePredictor) or not inputs.domain.discrete:
+            raise Unsupported("view embeddings needs token ids and a model that embeds them")
+        return predictor, predictor.relaxed(inputs)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ class Tags:
         paper: where the formula stands.
         version: raised whenever the same configuration yields other numbers.
         reproducible: False for what a clock or the operating system says.
+        fits_tokens: of an explainer, whether its `fit` makes sense of background rows that are
+            texts, where the same place is another word in every row.
         search: the settings that may be tuned, never the budget.
         library: of a wrapper, the package whose code it calls; its version is part of the content
             address.
@@ -92,6 +94,7 @@ class Tags:
     paper: str = ""
     version: int = 1
     reproducible: bool = True
+    fits_tokens: bool = False
     search: Mapping[str, Range | Choice] = field(default_factory=dict)
     library: str = ""
     breaks_axioms: tuple[str, ...] = ()

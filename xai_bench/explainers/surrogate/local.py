@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
+from xai_bench.core.tokens import require_numbers
 from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending, require_rows
 from xai_bench.explainers.removal.regression import least_squares
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows
@@ -48,6 +49,7 @@ class _LocalSurrogate(BudgetedExplainer):
         """
         require_ascending(budgets)
         require_rows(budgets, 2)
+        require_numbers(inputs.domain, "a surrogate of nearby points")
         known = torch.zeros(len(inputs), 0, dtype=torch.float64)
         for budget in budgets:
             values, attributions = [], []

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
+from xai_bench.core.tokens import require_numbers
 from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending
 from xai_bench.explainers.removal.engine import budget_too_small
 from xai_bench.explainers.removal.regression import regress_on_members
@@ -48,6 +49,7 @@ class TabularLIME(BudgetedExplainer):
         budgets do not ascend.
         """
         require_ascending(budgets)
+        require_numbers(inputs.domain, "lime_quartiles")
         n_samples, n_units = len(inputs), units.width(inputs.units)
         kept = torch.zeros(n_samples, 0, n_units, dtype=torch.bool)
         values = torch.zeros(n_samples, 0, dtype=torch.float64)

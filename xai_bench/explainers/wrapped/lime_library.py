@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
+from xai_bench.core.tokens import require_numbers
 from xai_bench.explainers.stated_rows import in_equal_shares
 from xai_bench.explainers.wrapped.common import Floats, Sample, SampleBySample, not_installed
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
@@ -47,6 +48,7 @@ class LimeTabular(SampleBySample):
         """Raises `Unsupported` for what is no table, or a background of a single row."""
         if inputs.x.dim() != 2 or len(inputs.domain.background) < 2:
             raise Unsupported("lime's tabular explainer takes rows of columns, and a background")
+        require_numbers(inputs.domain, "lime's tabular explainer")
         return super().explain(model, inputs, targets, rng=rng)
 
     def attribution(self, sample: Sample) -> Tensor:

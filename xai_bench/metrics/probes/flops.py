@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from xai_bench.types import Case, Inputs, Unsupported
+from xai_bench.types import Case, Inputs, Relaxable, Unsupported
 
 BLOCK = 16
 """Rows that are counted at once: models fill their batches up to a multiple of this."""
@@ -53,10 +53,13 @@ class RowFlops:
         return Flops(forward.count / BLOCK, gradient / BLOCK)
 
     def _backward(self, case: Case, inputs: Inputs) -> int:
-        """The operations of a backward pass from the target output to x."""
-        counter, x = _Counter(), inputs.x.detach().clone().requires_grad_()
+        """The operations of a backward pass from the target output to x, or to its embeddings."""
+        model, counter = case.model, _Counter()
+        if inputs.domain.discrete and isinstance(model, Relaxable):
+            model, inputs = model.relaxed(inputs)
+        x = inputs.x.detach().clone().requires_grad_()
         with torch.enable_grad():
-            out = case.model.target_output(inputs.with_x(x), case.targets[:1].expand(BLOCK))
+            out = model.target_output(inputs.with_x(x), case.targets[:1].expand(BLOCK))
             # Only the way back is counted here, and only as far as x, not to the weights.
             with counter:
                 torch.autograd.grad(out.sum(), x)
