@@ -10,7 +10,8 @@ import torch
 
 from tests.models.text.test_predictor import SMALL
 from tests.support import components
-from tests.support.components import QUICK, component, each_of, options
+from tests.support.components import component, each_of, options
+from xai_bench.certify.explainer import QUICK
 from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.text.corpus import Example, TextOptions
