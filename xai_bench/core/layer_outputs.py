@@ -15,10 +15,10 @@ def output_of(layer: nn.Module, output: Any) -> Tensor | None:
     """`[B, ...]`: the output itself; of a recurrent or attention layer its sequence `[B, T, H]`,
     samples first whatever `batch_first` says. None where that is no tensor of numbers.
     """
-    found = output[0] if isinstance(layer, SEQUENCES) and isinstance(output, tuple) else output
-    if not isinstance(found, Tensor) or not found.is_floating_point():
+    tensor = output[0] if isinstance(layer, SEQUENCES) and isinstance(output, tuple) else output
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         return None
-    return found.transpose(0, 1) if _steps_first(layer, found) else found
+    return tensor.transpose(0, 1) if _steps_first(layer, tensor) else tensor
 
 
 def with_output(layer: nn.Module, output: Any, value: Tensor) -> Any:

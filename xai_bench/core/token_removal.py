@@ -102,9 +102,9 @@ def _symbols(inputs: Inputs, name: str) -> Symbols:
 
 
 def _stand_in(symbols: Symbols, name: str) -> int:
-    found: int | None = getattr(symbols, name)
-    if found is None:
+    token: int | None = getattr(symbols, name)
+    if token is None:
         have = [n for n in ("mask", "unknown", "padding") if getattr(symbols, n) is not None]
         others = ", ".join([*(f"{n}_token" for n in have), "deletion"])
         raise Unsupported(f"this vocabulary has no {name} token; use baseline {others}")
-    return found
+    return token

@@ -68,8 +68,8 @@ class CatBoostModel:
     def outputs(self, table: Any) -> Floats:
         raw = self.class_names or self.margin or self._loss not in _EXPONENTS
         kind = "RawFormulaVal" if raw else "Exponent"
-        found = self.model.predict(self._prepared(table), prediction_type=kind)
-        values = np.asarray(found, dtype=np.float64)
+        prediction = self.model.predict(self._prepared(table), prediction_type=kind)
+        values = np.asarray(prediction, dtype=np.float64)
         return outputs_of(values, binary=len(self.class_names) == 2)
 
     def trees(self, column: Column) -> TableTrees:
@@ -102,14 +102,14 @@ class CatBoostModel:
         """An array has its categories as whole numbers, which CatBoost does not take as floats."""
         if not self._categorical or not isinstance(table, np.ndarray):
             return table
-        found = table.astype(object)
-        found[:, self._categorical] = table[:, self._categorical].astype(np.int64)
-        return found
+        prepared = table.astype(object)
+        prepared[:, self._categorical] = table[:, self._categorical].astype(np.int64)
+        return prepared
 
     @cached_property
     def _categorical(self) -> list[int]:
-        found: list[int] = self.model.get_cat_feature_indices()
-        return found
+        indices: list[int] = self.model.get_cat_feature_indices()
+        return indices
 
     @cached_property
     def _questions(self) -> _Questions:
@@ -124,13 +124,13 @@ class CatBoostModel:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.json"
             self.model.save_model(str(path), format="json")
-            found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+            dump: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return dump
 
 
 def _symmetric(dump: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    found: Sequence[Mapping[str, Any]] = dump.get("oblivious_trees", ())
-    return found
+    trees: Sequence[Mapping[str, Any]] = dump.get("oblivious_trees", ())
+    return trees
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +150,10 @@ class _Questions:
 
     @classmethod
     def of(cls, dump: Mapping[str, Any]) -> _Questions:
-        told = dump["features_info"]
-        if told.get("text_features") or told.get("embedding_features"):
+        features = dump["features_info"]
+        if features.get("text_features") or features.get("embedding_features"):
             raise Unsupported("TreeSHAP reads no texts or embeddings of CatBoost")
-        numbers = told.get("float_features", ())
+        numbers = features.get("float_features", ())
         asked = [
             (split["split_index"], (number, depth))
             for number, tree in enumerate(_symmetric(dump))
@@ -161,19 +161,19 @@ class _Questions:
             if split["split_type"] != "FloatFeature"
         ]
         return cls(
-            tuple(one["flat_feature_index"] for one in numbers),
-            tuple(one["nan_value_treatment"] == "AsTrue" for one in numbers),
+            tuple(feature["flat_feature_index"] for feature in numbers),
+            tuple(feature["nan_value_treatment"] == "AsTrue" for feature in numbers),
             dict(reversed(asked)),
-            _made(told),
+            _made(features),
         )
 
     def source(self, n_columns: int) -> Bools:
         """`[Q, columns of the table]`."""
         asked = [*((column,) for column in self.numbers), *(self.made[q] for q in self.places)]
-        found = np.zeros((len(asked), n_columns), dtype=np.bool_)
+        source = np.zeros((len(asked), n_columns), dtype=np.bool_)
         for row, columns in enumerate(asked):
-            found[row, list(columns)] = True
-        return found
+            source[row, list(columns)] = True
+        return source
 
     def column(self, split: Mapping[str, Any]) -> tuple[int, float, bool]:
         """What a split asks about, the largest value that goes left, and whether a gap does."""
@@ -256,21 +256,21 @@ def _grown(tree: Mapping[str, Any], loading: Tensor, questions: _Questions) -> N
     )
 
 
-def _made(told: Mapping[str, Any]) -> Mapping[int, tuple[int, ...]]:
+def _made(features: Mapping[str, Any]) -> Mapping[int, tuple[int, ...]]:
     """Question -> the columns it looks at. They are numbered by borders of numbers, then values of
     categories, then borders of what is counted of categories.
     """
     kinds = {"cat_feature_index": "categorical_features", "float_feature_index": "float_features"}
     place = {
-        kind: [one["flat_feature_index"] for one in told.get(name, ())]
+        kind: [feature["flat_feature_index"] for feature in features.get(name, ())]
         for kind, name in kinds.items()
     }
     looked: list[tuple[int, ...]] = []
-    for one in told.get("float_features", ()):
-        looked += [(one["flat_feature_index"],)] * len(one["borders"])
-    for one in told.get("categorical_features", ()):
-        looked += [(one["flat_feature_index"],)] * len(one.get("values", ()))
-    for counted in told.get("ctrs", ()):
+    for feature in features.get("float_features", ()):
+        looked += [(feature["flat_feature_index"],)] * len(feature["borders"])
+    for feature in features.get("categorical_features", ()):
+        looked += [(feature["flat_feature_index"],)] * len(feature.get("values", ()))
+    for counted in features.get("ctrs", ()):
         parts = [
             (kind, part[kind]) for part in counted["elements"] for kind in kinds if kind in part
         ]
@@ -293,21 +293,21 @@ def read(path: Path) -> Any:
     return model
 
 
-def model_of(found: Any, *, margin: bool = False) -> CatBoostModel:
+def model_of(model: Any, *, margin: bool = False) -> CatBoostModel:
     """A model that has been fitted. Raises ValueError where it has not, or has several labels."""
-    if not found.is_fitted():
-        raise ValueError(f"this {type(found).__name__} has not been fitted: call fit first")
-    if _loss_of(found) in _SEPARATE:
+    if not model.is_fitted():
+        raise ValueError(f"this {type(model).__name__} has not been fitted: call fit first")
+    if _loss_of(model) in _SEPARATE:
         raise ValueError(
-            f"the loss {_loss_of(found)} gives each class a probability of its own, which do not "
+            f"the loss {_loss_of(model)} gives each class a probability of its own, which do not "
             "add up to 1; fit the model with loss_function='MultiClass'"
         )
-    return CatBoostModel(found, tuple(value_name(name) for name in found.classes_), margin)
+    return CatBoostModel(model, tuple(value_name(name) for name in model.classes_), margin)
 
 
 def _loss_of(model: Any) -> str:
-    told = model.get_all_params().get("loss_function", "")
-    return str(told).partition(":")[0]
+    loss = model.get_all_params().get("loss_function", "")
+    return str(loss).partition(":")[0]
 
 
 def library() -> Any:

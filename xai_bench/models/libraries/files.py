@@ -72,10 +72,10 @@ class ModelFile(ABC):
 
     def file(self) -> Path:
         """The path, with `~` expanded. Raises ValueError where there is no file."""
-        found = Path(self.path).expanduser()
-        if not found.is_file():
+        path = Path(self.path).expanduser()
+        if not path.is_file():
             raise ValueError(f"model.path {self.path!r} is not a file (looked in {Path.cwd()})")
-        return found
+        return path
 
 
 @dataclass(frozen=True)
@@ -185,13 +185,13 @@ def fitted_to(model: Any, bundle: Bundle, raw: bool, reading: Reading) -> Predic
     if context and not onnx.is_onnx(model):
         raise Unsupported(f"this model takes x alone, and the data come with {listed(context)}")
     encoding = TableEncoding.of_bundle(bundle) if raw else None
-    found = predictor_of(
+    predictor = predictor_of(
         model, part.x[:_N_TRIED], encoding=encoding, reading=reading, context=context
     )
-    _require_task(getattr(found, "class_names", ()), bundle)
+    _require_task(getattr(predictor, "class_names", ()), bundle)
     if bundle.task == "classification" or not raw or bundle.y_element == Element():
-        return found
-    return InScaleOfData(found, bundle.y_element.mean, bundle.y_element.scale)
+        return predictor
+    return InScaleOfData(predictor, bundle.y_element.mean, bundle.y_element.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,8 +212,8 @@ class InScaleOfData:
         return (self.predictor(x, context) - self.mean) / self.scale
 
     def structure(self, column: Column) -> Structure | None:
-        found = self.predictor
-        trees = found.structure(column) if isinstance(found, ReadablePredictor) else None
+        predictor = self.predictor
+        trees = predictor.structure(column) if isinstance(predictor, ReadablePredictor) else None
         if not isinstance(trees, TreeStructure):
             return trees
         start = torch.zeros(1, dtype=torch.float64) if trees.base is None else trees.base

@@ -136,8 +136,8 @@ class LightGBMModel:
 
     @property
     def _slope(self) -> float:
-        told = dict(part.partition(":")[::2] for part in self._objective[1:])
-        return float(told.get("sigmoid", 1.0))
+        settings = dict(part.partition(":")[::2] for part in self._objective[1:])
+        return float(settings.get("sigmoid", 1.0))
 
 
 def _lines(text: str) -> Mapping[str, str]:
@@ -206,18 +206,20 @@ def _sets(
 
 def _columns_with(trees: Sequence[Mapping[str, str]], missing: int) -> list[int]:
     """The columns of numbers whose questions take this for missing; one column is always alike."""
-    found: set[int] = set()
+    columns: set[int] = set()
     for tree in trees:
         kind, column = _numbers(tree, "decision_type", int), _numbers(tree, "split_feature", int)
-        found |= set(column[(kind >> 2 & 3 == missing) & (kind & 1 == 0)].tolist())
-    return sorted(found)
+        columns |= set(column[(kind >> 2 & 3 == missing) & (kind & 1 == 0)].tolist())
+    return sorted(columns)
 
 
 def _with_gaps(table: Floats, columns: Sequence[int]) -> Floats:
     """NaN for every zero of these columns."""
-    found = table.copy()
-    found[:, columns] = np.where(np.abs(found[:, columns]) <= _TINY, np.nan, found[:, columns])
-    return found
+    with_gaps = table.copy()
+    with_gaps[:, columns] = np.where(
+        np.abs(with_gaps[:, columns]) <= _TINY, np.nan, with_gaps[:, columns]
+    )
+    return with_gaps
 
 
 def read(path: Path) -> Any:
@@ -231,16 +233,16 @@ def read(path: Path) -> Any:
         ) from error
 
 
-def model_of(found: Any, *, margin: bool = False) -> LightGBMModel:
+def model_of(model: Any, *, margin: bool = False) -> LightGBMModel:
     """A booster or a wrapper that has been fitted. Raises ValueError where it has not."""
-    if not hasattr(found, "booster_"):
-        if hasattr(found, "fit"):
-            raise ValueError(f"this {type(found).__name__} has not been fitted: call fit first")
-        return LightGBMModel(found, _classes(found), margin)
-    classes = getattr(found, "classes_", None)
-    own = _classes(found.booster_)
+    if not hasattr(model, "booster_"):
+        if hasattr(model, "fit"):
+            raise ValueError(f"this {type(model).__name__} has not been fitted: call fit first")
+        return LightGBMModel(model, _classes(model), margin)
+    classes = getattr(model, "classes_", None)
+    own = _classes(model.booster_)
     names = own if classes is None else tuple(value_name(name) for name in classes)
-    return LightGBMModel(found.booster_, names, margin)
+    return LightGBMModel(model.booster_, names, margin)
 
 
 def _classes(booster: Any) -> tuple[str, ...]:

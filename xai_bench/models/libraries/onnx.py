@@ -79,15 +79,15 @@ class OnnxPredictor:
         return split_in_two(values[:, -1]) if self.reading == "scores" else values
 
 
-def is_onnx(found: Any) -> bool:
+def is_onnx(model: Any) -> bool:
     """A path to an `.onnx` file, an `onnx.ModelProto`, or a session of onnxruntime."""
-    if isinstance(found, str | Path):
-        return Path(found).suffix == ".onnx"
-    return type(found).__name__ in ("ModelProto", "InferenceSession")
+    if isinstance(model, str | Path):
+        return Path(model).suffix == ".onnx"
+    return type(model).__name__ in ("ModelProto", "InferenceSession")
 
 
 def predictor_of(
-    found: Any,
+    model: Any,
     x: Tensor,
     *,
     encoding: TableEncoding | None = None,
@@ -96,7 +96,7 @@ def predictor_of(
     context: Mapping[str, Tensor] | None = None,
 ) -> OnnxPredictor:
     """What `is_onnx`, tried on the rows `x [N, *S]`. Raises ValueError where they do not fit."""
-    session, rows = session_of(found), x[:_N_TRIED]
+    session, rows = session_of(model), x[:_N_TRIED]
     named = {name: value[:_N_TRIED] for name, value in (context or {}).items()}
     x_name = _x_name(session, named, encoding)
     chosen = _output(session, output)
@@ -108,19 +108,19 @@ def predictor_of(
     return OnnxPredictor(session, x_name, chosen, reading, names, encoding, floor)
 
 
-def session_of(found: Any) -> Any:
+def session_of(model: Any) -> Any:
     """A session on one thread, whose sums have the same bits every time; a given one as it is."""
-    if type(found).__name__ == "InferenceSession":
-        return found
-    if isinstance(found, str | Path) and not Path(found).expanduser().is_file():
-        raise ValueError(f"there is no ONNX file {str(found)!r} (looked in {Path.cwd()})")
+    if type(model).__name__ == "InferenceSession":
+        return model
+    if isinstance(model, str | Path) and not Path(model).expanduser().is_file():
+        raise ValueError(f"there is no ONNX file {str(model)!r} (looked in {Path.cwd()})")
     runtime = library()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     source = (
-        str(Path(found).expanduser())
-        if isinstance(found, str | Path)
-        else found.SerializeToString()
+        str(Path(model).expanduser())
+        if isinstance(model, str | Path)
+        else model.SerializeToString()
     )
     try:
         return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -130,7 +130,7 @@ def session_of(found: Any) -> Any:
 
 def _x_name(session: Any, context: Mapping[str, Tensor], encoding: TableEncoding | None) -> str:
     """The one input that the context does not name; none where each column has its own."""
-    names = [one.name for one in session.get_inputs()]
+    names = [argument.name for argument in session.get_inputs()]
     free = [name for name in names if name not in context]
     if len(free) == 1 or "x" in free:
         return free[0] if len(free) == 1 else "x"
@@ -147,12 +147,16 @@ def _output(session: Any, name: str | None) -> str:
     """The output of numbers, or the one that is asked for."""
     outputs = session.get_outputs()
     if name is not None:
-        if name not in [one.name for one in outputs]:
+        if name not in [candidate.name for candidate in outputs]:
             raise ValueError(
                 f"the ONNX model has no output {name!r}; it has {listed(o.name for o in outputs)}"
             )
         return name
-    numbers = [one.name for one in outputs if one.type in _FLOATS or one.type[:3] == "seq"]
+    numbers = [
+        candidate.name
+        for candidate in outputs
+        if candidate.type in _FLOATS or candidate.type[:3] == "seq"
+    ]
     if not numbers:
         raise ValueError(
             f"the ONNX model returns labels only ({listed(o.name for o in outputs)}), which move "
@@ -174,32 +178,37 @@ def _feeds(
     context: Mapping[str, Tensor],
     encoding: TableEncoding | None,
 ) -> dict[str, npt.NDArray[Any]]:
-    inputs = {one.name: one for one in session.get_inputs()}
+    inputs = {argument.name: argument for argument in session.get_inputs()}
     table: Any = None if encoding is None else encoding.decode(x)
     if x_name:
         rows = x.detach().numpy() if table is None else np.asarray(table)
         named = {name: value.detach().numpy() for name, value in context.items() if name in inputs}
         return {name: _fitted(inputs[name], v) for name, v in {x_name: rows, **named}.items()}
-    return {name: _fitted(one, np.asarray(table[name])[:, None]) for name, one in inputs.items()}
+    return {
+        name: _fitted(argument, np.asarray(table[name])[:, None])
+        for name, argument in inputs.items()
+    }
 
 
-def _fitted(one: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _fitted(argument: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Of the type and the shape that an input wants; axes without a number take any size."""
-    kind = _TYPES.get(one.type)
+    kind = _TYPES.get(argument.type)
     if kind is None:
-        raise ValueError(f"input {one.name!r} of the ONNX model takes {one.type}, not numbers")
-    wanted = list(one.shape[1:])
+        raise ValueError(
+            f"input {argument.name!r} of the ONNX model takes {argument.type}, not numbers"
+        )
+    wanted = list(argument.shape[1:])
     if len(wanted) == 1 and values.ndim > 2:
         values = values.reshape(len(values), -1)
-    found = list(values.shape[1:])
-    fits = len(wanted) == len(found) and all(
+    sizes = list(values.shape[1:])
+    fits = len(wanted) == len(sizes) and all(
         not isinstance(size, int) or size in (have, -1)
-        for size, have in zip(wanted, found, strict=True)
+        for size, have in zip(wanted, sizes, strict=True)
     )
     if not fits:
         raise ValueError(
-            f"input {one.name!r} of the ONNX model takes {_shape(one.shape)}, and a batch of x has "
-            f"{_shape(['N', *found])}"
+            f"input {argument.name!r} of the ONNX model takes {_shape(argument.shape)}, and a "
+            f"batch of x has {_shape(['N', *sizes])}"
         )
     if np.issubdtype(kind, np.integer) and values.dtype.kind == "f":
         values = np.rint(values)
@@ -244,7 +253,7 @@ def _matrix(answer: Any) -> Floats:
 
 
 def _reading(session: Any, values: Floats) -> Reading:
-    labelled = any(one.type in _LABELS for one in session.get_outputs())
+    labelled = any(output.type in _LABELS for output in session.get_outputs())
     likely = bool((values >= 0).all() and (values <= 1).all())
     if values.shape[1] == 1:
         if not labelled:

@@ -48,26 +48,26 @@ class PipelineModel:
         return self.final.outputs(self.transformed(table))
 
     def trees(self, column: Column) -> TableTrees | None:
-        found = self.final.trees(column)
-        if found is None:
+        final = self.final.trees(column)
+        if final is None:
             return None
         if not self.n_columns:
             raise Unsupported("TreeSHAP needs a pipeline that knows how many columns it takes")
         n_made = self.final.n_columns
         source = sources_of(self.transformers, self.n_columns, n_made)
-        if found.source is not None:
-            source = (found.source.astype(np.int64) @ source.astype(np.int64)) > 0
+        if final.source is not None:
+            source = (final.source.astype(np.int64) @ source.astype(np.int64)) > 0
 
         def make(table: Any) -> Floats:
             inner = self.transformed(table)
-            return as_numbers(inner) if found.make is None else found.make(inner)
+            return as_numbers(inner) if final.make is None else final.make(inner)
 
-        return TableTrees(found.trees, make, source)
+        return TableTrees(final.trees, make, source)
 
     def transformed(self, table: Any) -> Any:
         """The table as the model at the end takes it."""
-        found = self.transformers.transform(table)
-        return as_numbers(found) if self.final.takes == "numbers" else found
+        made = self.transformers.transform(table)
+        return as_numbers(made) if self.final.takes == "numbers" else made
 
 
 def as_numbers(table: Any) -> Floats:

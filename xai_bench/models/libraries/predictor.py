@@ -98,31 +98,35 @@ class TablePredictor:
         return pd.DataFrame(rows, columns=list(self.model.columns))
 
     def _trees(self, column: Column) -> TreeStructure | None:
-        found = self.model.trees(column)
-        if found is None:
+        table_trees = self.model.trees(column)
+        if table_trees is None:
             return None
-        trees = found.trees
-        if self.encoding is not None or found.make is not None:
-            trees = replace(trees, columns=TreeColumns(self._reader(found), self._source(found)))
+        trees = table_trees.trees
+        if self.encoding is not None or table_trees.make is not None:
+            trees = replace(
+                trees, columns=TreeColumns(self._reader(table_trees), self._source(table_trees))
+            )
         if self.example is not None:
             self._try(trees, column, self.example[:_N_TRIED])
         return trees
 
-    def _reader(self, found: TableTrees) -> Any:
+    def _reader(self, table_trees: TableTrees) -> Any:
         def read(x: Tensor) -> Tensor:
             table = self.table(x)
-            return torch.from_numpy(as_numbers(table) if found.make is None else found.make(table))
+            return torch.from_numpy(
+                as_numbers(table) if table_trees.make is None else table_trees.make(table)
+            )
 
         return read
 
-    def _source(self, found: TableTrees) -> Tensor:
+    def _source(self, table_trees: TableTrees) -> Tensor:
         """`[Q, F]` bool: from the columns of the table to the elements of x."""
         n_columns = self.model.n_columns
         units = torch.arange(n_columns) if self.encoding is None else self.encoding.units
         elements = units == torch.arange(n_columns)[:, None]
-        if found.source is None:
+        if table_trees.source is None:
             return elements
-        return (torch.from_numpy(found.source).double() @ elements.double()) > 0
+        return (torch.from_numpy(table_trees.source).double() @ elements.double()) > 0
 
     def _try(self, trees: TreeStructure, column: Column, x: Tensor) -> None:
         """Raise `Unsupported` where what is read is not what the model says."""
@@ -145,11 +149,11 @@ def require_fit(
     """
     if encoding is not None and encoding.named and names:
         require_same_columns(encoding.names, names, "the model was fitted on")
-    found = n_elements if encoding is None else len(encoding.columns)
-    if n_columns and n_columns != found:
-        told = f": {listed(names)}" if names else ""
+    n_in_x = n_elements if encoding is None else len(encoding.columns)
+    if n_columns and n_columns != n_in_x:
+        named = f": {listed(names)}" if names else ""
         raise ValueError(
-            f"the model was fitted on {n_columns} columns{told}; a row of x has {found}"
+            f"the model was fitted on {n_columns} columns{named}; a row of x has {n_in_x}"
         )
 
 
@@ -157,19 +161,19 @@ def _codes_of(column: Any, model: TableModel, number: int) -> Floats:
     """`[categories + 1]`: the code of each, and NaN for the missing one at the end."""
     if not isinstance(column, CategoryColumn):
         return np.zeros(0)
-    known = model.categories.get(number)
-    if known is None:
-        known = getattr(column.dtype, "categories", None)
-    if known is None:
+    categories = model.categories.get(number)
+    if categories is None:
+        categories = getattr(column.dtype, "categories", None)
+    if categories is None:
         raise ValueError(
             f"column {column.name!r} holds {column.values[0]!r}, and this {model.library} model "
             "takes numbers: give the column the type (pandas category) that it was fitted on"
         )
-    places = {value: float(k) for k, value in enumerate(known)}
+    places = {value: float(k) for k, value in enumerate(categories)}
     strange = [value for value in column.values if value not in places]
     if strange:
         raise ValueError(
             f"column {column.name!r} holds {strange[0]!r}, which the model has not seen in "
-            f"training; it knows {listed(map(str, known))}"
+            f"training; it knows {listed(map(str, categories))}"
         )
     return np.array([*(places[value] for value in column.values), np.nan])

@@ -61,33 +61,33 @@ def predictor_of(
     not fit, has not been fitted, or returns labels only.
     """
     how = reading or Reading()
-    found = _behind(model)
-    if isinstance(found, nn.Module):
-        return TorchPredictor(found, _n_outputs(found, x, context or {}))
-    if all(hasattr(found, name) for name in ("n_outputs", "differentiable", "module")):
-        return cast(Predictor, found)
-    if onnx.is_onnx(found):
+    inner = _behind(model)
+    if isinstance(inner, nn.Module):
+        return TorchPredictor(inner, _n_outputs(inner, x, context or {}))
+    if all(hasattr(inner, name) for name in ("n_outputs", "differentiable", "module")):
+        return cast(Predictor, inner)
+    if onnx.is_onnx(inner):
         return onnx.predictor_of(
-            found, x, encoding=encoding, output=how.output, floor=how.floor, context=context
+            inner, x, encoding=encoding, output=how.output, floor=how.floor, context=context
         )
-    if _library(found) in _BOOSTED or sklearn.is_estimator(found):
-        return _of_table(found, x, encoding, how)
-    if not callable(found):
+    if _library(inner) in _BOOSTED or sklearn.is_estimator(inner):
+        return _of_table(inner, x, encoding, how)
+    if not callable(inner):
         raise ValueError(
-            f"a model predicts; found a {type(found).__name__}; expected a torch module, a "
+            f"a model predicts; found a {type(inner).__name__}; expected a torch module, a "
             "function from x to outputs, a fitted model of scikit-learn, XGBoost, LightGBM or "
             "CatBoost, or an ONNX file"
         )
-    module = Function(found)
+    module = Function(inner)
     return TorchPredictor(module, _n_outputs(module, x, {}))
 
 
 def columns_of(model: Any) -> tuple[str, ...]:
     """The columns that a model of a library was fitted on, by name; empty where it knows none."""
-    found = _behind(model)
-    if make := _BOOSTED.get(_library(found)):
-        return make(found).columns
-    return tuple(str(name) for name in getattr(found, "feature_names_in_", ()))
+    inner = _behind(model)
+    if make := _BOOSTED.get(_library(inner)):
+        return make(inner).columns
+    return tuple(str(name) for name in getattr(inner, "feature_names_in_", ()))
 
 
 def encoding_of(model: Any, table: Any) -> TableEncoding:
@@ -95,11 +95,11 @@ def encoding_of(model: Any, table: Any) -> TableEncoding:
 
     Columns that the model takes for categories are categories, whatever their type.
     """
-    found = _behind(model)
-    if _library(found) == "catboost":
-        names = columns_of(found) or [f"x{k + 1}" for k in range(len(found.feature_names_))]
-        return TableEncoding.of(table, [names[k] for k in found.get_cat_feature_indices()])
-    return TableEncoding.of(table, encoded_columns(found))
+    inner = _behind(model)
+    if _library(inner) == "catboost":
+        names = columns_of(inner) or [f"x{k + 1}" for k in range(len(inner.feature_names_))]
+        return TableEncoding.of(table, [names[k] for k in inner.get_cat_feature_indices()])
+    return TableEncoding.of(table, encoded_columns(inner))
 
 
 class Function(nn.Module):
@@ -132,9 +132,9 @@ def _of_table(
     if encoding is not None and names == tuple(n.replace(" ", "_") for n in encoding.names):
         names = encoding.names  # LightGBM writes its names without spaces
     require_fit(names, getattr(model, "n_features_in_", 0), encoding, n_elements)
-    found = table_model_of(model, _frame_of(rows, names, encoding), reading)
-    require_fit((), found.n_columns, encoding, n_elements)
-    predictor = TablePredictor(found, encoding, rows.detach())
+    table_model = table_model_of(model, _frame_of(rows, names, encoding), reading)
+    require_fit((), table_model.n_columns, encoding, n_elements)
+    predictor = TablePredictor(table_model, encoding, rows.detach())
     predictor.table(rows)
     return predictor
 

@@ -68,7 +68,7 @@ class SklearnModel:
         return trees_of(self.estimator, column, logits=logits, floor=self.floor)
 
 
-def model_of(found: Any, table: Any, *, floor: float = FLOOR) -> SklearnModel:
+def model_of(fitted: Any, table: Any, *, floor: float = FLOOR) -> SklearnModel:
     """Of a fitted estimator; `table` holds rows on which its ways of answering are compared.
 
     Raises ValueError for what is no classifier or regressor, has not been fitted, gives labels
@@ -76,40 +76,40 @@ def model_of(found: Any, table: Any, *, floor: float = FLOOR) -> SklearnModel:
     """
     from sklearn.base import is_classifier, is_regressor
 
-    require_fitted(found)
-    if is_regressor(found):
-        return SklearnModel(_on_one_thread(found), (), "values", floor)
-    if not is_classifier(found):
+    require_fitted(fitted)
+    if is_regressor(fitted):
+        return SklearnModel(_on_one_thread(fitted), (), "values", floor)
+    if not is_classifier(fitted):
         raise ValueError(
-            f"{type(found).__name__} is neither a classifier nor a regressor; end the pipeline "
+            f"{type(fitted).__name__} is neither a classifier nor a regressor; end the pipeline "
             "with one, or give a function from rows to numbers"
         )
-    classes = getattr(found, "classes_", None)
+    classes = getattr(fitted, "classes_", None)
     if classes is None or isinstance(classes, list):
         raise ValueError(
-            f"{type(found).__name__} predicts several labels at once; give the one to explain, "
+            f"{type(fitted).__name__} predicts several labels at once; give the one to explain, "
             "such as an element of estimators_"
         )
     names = tuple(value_name(name) for name in classes)
-    estimator = _on_one_thread(found)
+    estimator = _on_one_thread(fitted)
     return SklearnModel(estimator, names, _reading(estimator, table, len(names)), floor)
 
 
-def is_estimator(found: Any) -> bool:
+def is_estimator(model: Any) -> bool:
     """Whether it keeps to the conventions of scikit-learn."""
-    return all(hasattr(found, name) for name in ("fit", "predict", "get_params"))
+    return all(hasattr(model, name) for name in ("fit", "predict", "get_params"))
 
 
-def require_fitted(found: Any) -> None:
+def require_fitted(estimator: Any) -> None:
     """Raise ValueError where it has not been fitted."""
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
     try:
-        check_is_fitted(found)
+        check_is_fitted(estimator)
     except NotFittedError:
         raise ValueError(
-            f"this {type(found).__name__} has not been fitted: call fit first"
+            f"this {type(estimator).__name__} has not been fitted: call fit first"
         ) from None
 
 
@@ -159,8 +159,8 @@ def _probabilities(estimator: Any, table: Any) -> Floats:
 
 def _softmax(margins: Floats) -> Floats:
     powers = np.exp(margins - margins.max(1, keepdims=True))
-    found: Floats = powers / powers.sum(1, keepdims=True)
-    return found
+    shares: Floats = powers / powers.sum(1, keepdims=True)
+    return shares
 
 
 def _on_one_thread(estimator: Any) -> Any:

@@ -30,8 +30,8 @@ def _encoded(part: Any, n_columns: int) -> set[int]:
         return _encoded(first, n_columns)
     if name == "ColumnTransformer":
         names = list(getattr(part, "feature_names_in_", range(n_columns)))
-        found = ((_places(columns, names), inner) for _, inner, columns in part.transformers_)
-        return {places[k] for places, inner in found for k in _encoded(inner, len(places))}
+        parts = ((_places(columns, names), inner) for _, inner, columns in part.transformers_)
+        return {places[k] for places, inner in parts for k in _encoded(inner, len(places))}
     return set(range(n_columns)) if name in _ENCODERS else set()
 
 
@@ -46,10 +46,10 @@ def sources_of(transformer: Any, n_columns: int, n_made: int) -> Bools:
     Known are those that go column by column: scalers, encoders and imputers, alone or in a
     `ColumnTransformer`. Of all others, every column is taken to be made of every other.
     """
-    found = _sources(transformer, n_columns)
-    if found is None or found.shape != (n_made, n_columns):
+    sources = _sources(transformer, n_columns)
+    if sources is None or sources.shape != (n_made, n_columns):
         return np.ones((n_made, n_columns), dtype=np.bool_)
-    return found
+    return sources
 
 
 def _sources(transformer: Any, n_columns: int) -> Bools | None:
@@ -70,19 +70,19 @@ def _sources(transformer: Any, n_columns: int) -> Bools | None:
 
 
 def _chained(steps: Sequence[Any], n_columns: int) -> Bools | None:
-    found: Bools = np.eye(n_columns, dtype=np.bool_)
+    sources: Bools = np.eye(n_columns, dtype=np.bool_)
     for step in steps:
-        part = _sources(step, len(found))
+        part = _sources(step, len(sources))
         if part is None:
             return None
-        found = (part.astype(np.int64) @ found.astype(np.int64)) > 0
-    return found
+        sources = (part.astype(np.int64) @ sources.astype(np.int64)) > 0
+    return sources
 
 
 def _side_by_side(transformer: Any, n_columns: int) -> Bools | None:
     names = list(getattr(transformer, "feature_names_in_", range(n_columns)))
     n_made = max(places.stop for places in transformer.output_indices_.values())
-    found = np.zeros((n_made, n_columns), dtype=np.bool_)
+    sources = np.zeros((n_made, n_columns), dtype=np.bool_)
     for label, part, columns in transformer.transformers_:
         places = transformer.output_indices_[label]
         if part == "drop" or places.stop == places.start:
@@ -91,8 +91,8 @@ def _side_by_side(transformer: Any, n_columns: int) -> Bools | None:
         inside = _sources(part, len(chosen))
         if inside is None or len(inside) != places.stop - places.start:
             inside = np.ones((places.stop - places.start, len(chosen)), dtype=np.bool_)
-        found[places, chosen] = inside
-    return found
+        sources[places, chosen] = inside
+    return sources
 
 
 def _places(columns: Any, names: Sequence[Any]) -> list[int]:
@@ -101,9 +101,9 @@ def _places(columns: Any, names: Sequence[Any]) -> list[int]:
     if isinstance(columns, slice) and not isinstance(columns.start or columns.stop, str):
         return [int(place) for place in every[columns]]
     listed = [columns] if isinstance(columns, str | int) else list(columns)
-    if listed and all(isinstance(one, bool | np.bool_) for one in listed):
+    if listed and all(isinstance(column, bool | np.bool_) for column in listed):
         return [int(place) for place in every[np.array(listed)]]
-    return [names.index(one) if isinstance(one, str) else int(one) for one in listed]
+    return [names.index(column) if isinstance(column, str) else int(column) for column in listed]
 
 
 def _is_elementwise(transformer: Any, name: str, n_columns: int) -> bool:

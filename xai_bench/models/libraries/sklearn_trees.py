@@ -122,8 +122,8 @@ def _histogram_rounds(estimator: Any) -> TableTrees:
 def _categories_first(is_category: Bools) -> Bools:
     """`[Q, columns]`: the order in which histogram boosting lays its columns."""
     order = np.concatenate([np.flatnonzero(is_category), np.flatnonzero(~is_category)])
-    found: Bools = np.eye(len(order), dtype=np.bool_)[order]
-    return found
+    permutation: Bools = np.eye(len(order), dtype=np.bool_)[order]
+    return permutation
 
 
 def _loading(estimator: Any, n_trees: int) -> torch.Tensor:

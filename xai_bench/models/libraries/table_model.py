@@ -97,8 +97,8 @@ def outputs_of(values: Floats, *, binary: bool) -> Floats:
 
 def log_probabilities(probabilities: Floats, floor: float = FLOOR) -> Floats:
     """`[N, C] -> [N, C]`: their logarithms, mixed with equal shares of `floor`."""
-    found: Floats = np.log(floor + (1 - probabilities.shape[1] * floor) * probabilities)
-    return found
+    mixed: Floats = np.log(floor + (1 - probabilities.shape[1] * floor) * probabilities)
+    return mixed
 
 
 def require_logits(column: Column, library: str) -> None:

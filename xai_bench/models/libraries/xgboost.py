@@ -76,16 +76,16 @@ class XGBoostModel:
     def categories(self) -> Mapping[int, Sequence[Any]]:
         if not hasattr(self.booster, "get_categories"):
             return {}
-        found = self.booster.get_categories(export_to_arrow=True)
-        named = [] if found is None else found.to_arrow()
+        categories = self.booster.get_categories(export_to_arrow=True)
+        named = [] if categories is None else categories.to_arrow()
         return {k: c.to_pylist() for k, (_, c) in enumerate(named) if c is not None}
 
     def outputs(self, table: Floats) -> Floats:
         raw = bool(self.class_names) or self.margin
-        found = self.booster.predict(
+        prediction = self.booster.predict(
             self._matrix(table), output_margin=raw, iteration_range=(0, self.rounds)
         )
-        values = np.asarray(found, dtype=np.float64)
+        values = np.asarray(prediction, dtype=np.float64)
         return outputs_of(values, binary=len(self.class_names) == 2)
 
     def trees(self, column: Column) -> TableTrees:
@@ -123,8 +123,8 @@ class XGBoostModel:
 
     @cached_property
     def _model(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = json.loads(bytes(self.booster.save_raw("json")))["learner"]
-        return found
+        learner: Mapping[str, Any] = json.loads(bytes(self.booster.save_raw("json")))["learner"]
+        return learner
 
     @property
     def _objective(self) -> str:
@@ -132,8 +132,8 @@ class XGBoostModel:
 
     def _base(self) -> Tensor:
         """`[trees of a round]`: the margin that every row starts from."""
-        found = json.loads(self._model["learner_model_param"]["base_score"])
-        score = torch.tensor(found, dtype=torch.float64).float().double().flatten()
+        base_score = json.loads(self._model["learner_model_param"]["base_score"])
+        score = torch.tensor(base_score, dtype=torch.float64).float().double().flatten()
         link = next((n for n, w in _LINKS.items() if self._objective.startswith(w)), "")
         margin = {"logit": score.logit, "log": score.log}.get(link, score.clone)()
         return margin.expand(1 if len(self.class_names) == 2 else self.n_outputs)
@@ -182,27 +182,27 @@ def read(path: Path) -> Any:
     try:
         booster.load_model(path)
     except library().core.XGBoostError as error:
-        told = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"{path} is no model that XGBoost {library().__version__} can read ({told}); write it "
-            "with model.save_model('model.json')"
+            f"{path} is no model that XGBoost {library().__version__} can read ({reason}); "
+            "write it with model.save_model('model.json')"
         ) from error
     return booster
 
 
-def model_of(found: Any, *, margin: bool = False) -> XGBoostModel:
+def model_of(model: Any, *, margin: bool = False) -> XGBoostModel:
     """A booster or a wrapper that has been fitted. Raises ValueError where it has not."""
-    if not hasattr(found, "get_booster"):
-        return XGBoostModel(found, _classes(found), margin=margin)
-    if not found.__sklearn_is_fitted__():
-        raise ValueError(f"this {type(found).__name__} has not been fitted: call fit first")
-    booster = found.get_booster()
-    classes = getattr(found, "classes_", None)
+    if not hasattr(model, "get_booster"):
+        return XGBoostModel(model, _classes(model), margin=margin)
+    if not model.__sklearn_is_fitted__():
+        raise ValueError(f"this {type(model).__name__} has not been fitted: call fit first")
+    booster = model.get_booster()
+    classes = getattr(model, "classes_", None)
     names = _classes(booster) if classes is None else tuple(value_name(name) for name in classes)
     # Only after early stopping is there a best round, and predictions end with it.
-    stopped = getattr(found, "early_stopping_rounds", None) is not None
-    rounds = found.best_iteration + 1 if stopped else 0
-    return XGBoostModel(booster, names, rounds, found.missing, margin)
+    stopped = getattr(model, "early_stopping_rounds", None) is not None
+    rounds = model.best_iteration + 1 if stopped else 0
+    return XGBoostModel(booster, names, rounds, model.missing, margin)
 
 
 def _classes(booster: Any) -> tuple[str, ...]:

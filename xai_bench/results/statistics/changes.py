@@ -73,21 +73,21 @@ def compare(before: DataFrame, after: DataFrame) -> Changes:
     groups = [_fields(frame) for frame in (before, after)]
     shared = [field for field in groups[0] if field in groups[1]]
     level = 1 - (1 - LEVEL) / max(len(shared), 1)
-    found = tuple(_change(f, groups[0][f], groups[1][f], level) for f in shared)
-    return Changes(found, len(groups[0]) - len(shared), len(groups[1]) - len(shared))
+    fields = tuple(_change(f, groups[0][f], groups[1][f], level) for f in shared)
+    return Changes(fields, len(groups[0]) - len(shared), len(groups[1]) - len(shared))
 
 
 def lines(changes: Changes) -> list[str]:
     """What a person reads: each move, and what did not move as a number."""
     moved = [*changes.of("worse"), *changes.of("better")]
-    told = [_line(change) for change in moved]
+    sentences = [_line(change) for change in moved]
     counts = ", ".join(
         f"{len(changes.of(verdict))} {verdict}"
         for verdict in ("worse", "better", "equivalent", "undecided", "unknown")
     )
     lone = f"; only before {changes.only_before}, only after {changes.only_after}"
     total = f"{len(changes.changes)} scores in both: {counts}"
-    return [*told, total + (lone if changes.only_before or changes.only_after else "")]
+    return [*sentences, total + (lone if changes.only_before or changes.only_after else "")]
 
 
 def _line(change: Change) -> str:

@@ -24,12 +24,12 @@ class _Canvas:
     """An axis in inches, y downwards; `side` is the room for names on either side."""
 
     axis: Axes
-    found: Friedman
+    friedman: Friedman
     side: float
 
     @property
     def n(self) -> int:
-        return len(self.found.ranks)
+        return len(self.friedman.ranks)
 
     def x(self, rank: float) -> float:
         return self.side + _WIDE * (rank - 1) / max(self.n - 1, 1)
@@ -42,21 +42,21 @@ class _Canvas:
         self.axis.text(x, y, text, ha=side, va="center", fontsize=8)
 
 
-def critical_differences(found: Friedman, names: Sequence[str]) -> Figure:
+def critical_differences(friedman: Friedman, names: Sequence[str]) -> Figure:
     """A figure with the best rank on the left; `names` are those of the methods, in order."""
     from matplotlib.figure import Figure
 
-    groups = found.groups()
+    groups = friedman.groups()
     side = 0.4 + _LETTER * max(len(f"{name}  0.00") for name in names)
     first = _SCALE + 0.2 + _BAR * len(groups)
     width, height = 2 * side + _WIDE, first + _ROW * ((len(names) + 1) // 2) + 0.1
     figure = Figure(figsize=(width, height))
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axis.set_axis_off()
-    canvas = _Canvas(axis, found, side)
+    canvas = _Canvas(axis, friedman, side)
     _ranks(canvas)
     for level, group in enumerate(groups):
-        ends = [canvas.x(found.ranks[m]) + d for m, d in ((group[0], -0.04), (group[-1], 0.04))]
+        ends = [canvas.x(friedman.ranks[m]) + d for m, d in ((group[0], -0.04), (group[-1], 0.04))]
         canvas.line(ends, [_SCALE + _BAR * (level + 1)] * 2, bar=True)
     _methods(canvas, names, first)
     return figure
@@ -68,22 +68,27 @@ def _ranks(canvas: _Canvas) -> None:
     for rank in range(1, canvas.n + 1):
         canvas.line([canvas.x(rank)] * 2, [_SCALE - 0.05, _SCALE])
         canvas.text(canvas.x(rank), _SCALE - 0.14, str(rank), "center")
-    found = canvas.found
-    longest = min(found.critical_difference, canvas.n - 1.0)
+    friedman = canvas.friedman
+    longest = min(friedman.critical_difference, canvas.n - 1.0)
     canvas.line([canvas.x(1), canvas.x(1 + longest)], [0.36] * 2, bar=True)
-    text = f"critical difference {found.critical_difference:.2f}, {found.n_data_sets} data sets"
+    text = (
+        f"critical difference {friedman.critical_difference:.2f}, {friedman.n_data_sets} data sets"
+    )
     canvas.text(canvas.x(1), 0.2, text, "left")
 
 
 def _methods(canvas: _Canvas, names: Sequence[str], first: float) -> None:
     """The better half on the left from the top, the others on the right."""
-    ranks = canvas.found.ranks
+    ranks = canvas.friedman.ranks
     order = sorted(range(canvas.n), key=lambda method: float(ranks[method]))
     half = (canvas.n + 1) // 2
     for position, method in enumerate(order):
-        left = position < half
-        y = first + _ROW * (position if left else canvas.n - 1 - position)
-        x, edge = canvas.x(ranks[method]), canvas.side - 0.3 if left else canvas.side + _WIDE + 0.3
+        on_left = position < half
+        y = first + _ROW * (position if on_left else canvas.n - 1 - position)
+        x, edge = (
+            canvas.x(ranks[method]),
+            canvas.side - 0.3 if on_left else canvas.side + _WIDE + 0.3,
+        )
         canvas.line([x, x, edge], [_SCALE, y, y])
         text = f"{names[method]}  {ranks[method]:.2f}"
-        canvas.text(edge + (-0.05 if left else 0.05), y, text, "right" if left else "left")
+        canvas.text(edge + (-0.05 if on_left else 0.05), y, text, "right" if on_left else "left")

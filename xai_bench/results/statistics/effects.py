@@ -51,13 +51,13 @@ class Effect:
     n_left_out: int
 
 
-def effect(one: Floats, other: Floats, seeds: Ints, rows: Ints, rope: float) -> Effect:
+def effect(first: Floats, second: Floats, seeds: Ints, rows: Ints, rope: float) -> Effect:
     """`[N]` scores of two methods, higher is better, NaN: unscored; `seeds [N]`, `rows [N]`."""
-    difference = one - other
+    difference = first - second
     pairs = difference[np.isfinite(difference)]
     mean, low, high = (float(v[0]) for v in mean_intervals(difference[None], seeds, rows))
     deviation = float(pairs.std(ddof=1)) if len(pairs) > 1 else 0.0
-    either = np.isfinite(one) | np.isfinite(other)
+    either = np.isfinite(first) | np.isfinite(second)
     wins = np.where(pairs > 0, 1.0, np.where(pairs == 0, 0.5, 0.0))
     return Effect(
         difference=mean,
@@ -93,8 +93,8 @@ def scale(scores: Floats, floor: Floats | None = None, ceiling: Floats | None = 
         span = abs(_mean(ceiling) - _mean(floor))
         if math.isfinite(span) and span > 0:
             return span
-    known = scores[np.isfinite(scores)]
-    return float(known.std()) if len(known) else math.nan
+    scored = scores[np.isfinite(scores)]
+    return float(scored.std()) if len(scored) else math.nan
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,16 @@ class Needed:
     seeds: int | None
 
 
-def needed(one: Floats, other: Floats, seeds: Ints, rows: Ints, smallest: float) -> Needed:
+def needed(first: Floats, second: Floats, seeds: Ints, rows: Ints, smallest: float) -> Needed:
     """For a true difference of `smallest`, from the variances that these scores show."""
-    difference = one - other
+    difference = first - second
     if np.isfinite(difference).sum() < 2 or smallest <= 0:
         return Needed(None, None)
     deviations = (difference - np.nanmean(difference))[None]
-    found = spread(deviations, seeds, rows)
-    parts = (found.seeds, found.rows, found.rest)
+    components = spread(deviations, seeds, rows)
+    parts = (components.seeds, components.rows, components.rest)
     n_seeds, n_rows = len(np.unique(seeds)), len(np.unique(rows))
-    n = float(found.n_scored[0])
+    n = float(components.n_scored[0])
     a, b, e = (float(p.variance[0]) * n for p in parts)
     by_seed, by_row = max(a - e, 0.0) / n_rows, max(b - e, 0.0) / n_seeds
     e = e if n_seeds > 1 else 0.0
@@ -162,5 +162,5 @@ def _smallest(variance: Callable[[int], float], smallest: float) -> int | None:
 
 
 def _mean(scores: Floats) -> float:
-    known = scores[np.isfinite(scores)]
-    return float(known.mean()) if len(known) else math.nan
+    scored = scores[np.isfinite(scores)]
+    return float(scored.mean()) if len(scored) else math.nan

@@ -58,8 +58,8 @@ class Spread:
         tail = (1 - level) / 2
         crossed = self.rest.degrees_of_freedom > 0
         alone = self.seeds.degrees_of_freedom == 0
-        one = np.where(alone, self.rows.wide(tail), self.seeds.wide(tail))
-        half = np.sqrt(np.where(crossed, self._crossed(tail), one))
+        single = np.where(alone, self.rows.wide(tail), self.seeds.wide(tail))
+        half = np.sqrt(np.where(crossed, self._crossed(tail), single))
         half = np.where(self.n_scored == 1, np.inf, half)
         return np.asarray(np.where(self.n_scored == 0, np.nan, half))
 
@@ -102,12 +102,12 @@ def spread(deviations: Floats, seeds: Ints, rows: Ints) -> Spread:
     Any statistic whose error is a mean of per-row influences has its interval from these.
     """
     cube = _cube(deviations, seeds, rows)
-    known = np.isfinite(cube)
-    filled = np.where(known, cube, 0.0)
-    n = known.sum((1, 2))
-    by_seed = _component(filled.sum(2), known.sum(2), n)
-    by_row = _component(filled.sum(1), known.sum(1), n)
-    return Spread(by_seed, by_row, _rest(filled, known, n), n)
+    scored = np.isfinite(cube)
+    filled = np.where(scored, cube, 0.0)
+    n = scored.sum((1, 2))
+    by_seed = _component(filled.sum(2), scored.sum(2), n)
+    by_row = _component(filled.sum(1), scored.sum(1), n)
+    return Spread(by_seed, by_row, _rest(filled, scored, n), n)
 
 
 def ratio(numerator: Any, denominator: Any) -> Floats:
@@ -142,16 +142,16 @@ def _component(sums: Floats, counts: Ints, n: Ints) -> Component:
     return Component(np.where(freedom > 0, squares, 0.0), freedom)
 
 
-def _rest(filled: Floats, known: Flags, n: Ints) -> Component:
+def _rest(filled: Floats, scored: Flags, n: Ints) -> Component:
     """What is left of deviations `[E, S, R]` beside seed and row, in rows that two seeds share."""
-    n_seeds, n_rows = known.sum(2), known.sum(1)
+    n_seeds, n_rows = scored.sum(2), scored.sum(1)
     seed_means = np.nan_to_num(ratio(filled.sum(2), n_seeds))
     row_means = np.nan_to_num(ratio(filled.sum(1), n_rows))
-    shared = known & (n_rows > 1)[:, None]
-    left = np.where(shared, filled - seed_means[:, :, None] - row_means[:, None], 0.0)
+    shared = scored & (n_rows > 1)[:, None]
+    residuals = np.where(shared, filled - seed_means[:, :, None] - row_means[:, None], 0.0)
     freedom = shared.sum((1, 2)) - (n_rows > 1).sum(1) - (n_seeds > 0).sum(1) + 1
     freedom = np.maximum(freedom, 0).astype(float)
-    squares = ratio((left**2).sum((1, 2)), freedom * n)
+    squares = ratio((residuals**2).sum((1, 2)), freedom * n)
     return Component(np.where(freedom > 0, squares, 0.0), freedom)
 
 

@@ -80,22 +80,22 @@ class Results:
     def _parts(self, part: Any, *, attributions: bool) -> Iterator[dict[str, Any]]:
         for study in self.studies:
             for cell, explanations in self.store.cells(study, attributions=attributions):
-                for one in explanations:
-                    yield from part(_shared(study, cell, one), cell, one)
+                for result in explanations:
+                    yield from part(_shared(study, cell, result), cell, result)
 
     def _attributions(
-        self, shared: dict[str, Any], cell: Cell, one: ExplainerResult
+        self, shared: dict[str, Any], cell: Cell, result: ExplainerResult
     ) -> Iterator[dict[str, Any]]:
         inputs = self.store.read_inputs(cell.key)
-        if inputs is None or one.explanation is None:
+        if inputs is None or result.explanation is None:
             return
-        pooled = units.pool(one.explanation.attribution.double(), inputs["units"]).numpy()
+        pooled = units.pool(result.explanation.attribution.double(), inputs["units"]).numpy()
         sample, unit = np.nonzero(units.present(inputs["units"]).numpy())
         names = self.store.unit_names(cell.key)
         named = np.array(names, dtype=object) if len(names) == pooled.shape[1] else None
         yield {
             **shared,
-            "sample": one.index.numpy()[sample],
+            "sample": result.index.numpy()[sample],
             "unit": unit,
             "unit_name": "" if named is None else named[unit],
             "attribution": pooled[sample, unit],
@@ -118,9 +118,11 @@ def load(results: str | Path = "results", study: str | None = None) -> Results:
     return Results(store, (study,))
 
 
-def _scores(shared: dict[str, Any], cell: Cell, one: ExplainerResult) -> Iterator[dict[str, Any]]:
-    for scores in one.scores.values():
-        yield {**shared, **_metric(scores, one.index.numpy())}
+def _scores(
+    shared: dict[str, Any], cell: Cell, result: ExplainerResult
+) -> Iterator[dict[str, Any]]:
+    for scores in result.scores.values():
+        yield {**shared, **_metric(scores, result.index.numpy())}
 
 
 def _metric(scores: Scores, index: Any) -> dict[str, Any]:
@@ -138,23 +140,23 @@ def _metric(scores: Scores, index: Any) -> dict[str, Any]:
     }
 
 
-def _shared(study: str, cell: Cell, one: ExplainerResult) -> dict[str, Any]:
+def _shared(study: str, cell: Cell, result: ExplainerResult) -> dict[str, Any]:
     return {
         "study": study,
         **{name: getattr(cell, name) for name in _CELL},
-        "explainer": one.explainer,
-        "family": one.category,
-        "kind": one.kind,
-        "regime": one.regime,
+        "explainer": result.explainer,
+        "family": result.category,
+        "kind": result.kind,
+        "regime": result.regime,
         "cell": cell.key,
-        "explanation": one.key,
+        "explanation": result.key,
     }
 
 
 def _frame(columns: Mapping[str, str], parts: Iterator[dict[str, Any]]) -> DataFrame:
     import pandas as pd
 
-    found = [pd.DataFrame(part) for part in parts]
-    if not found:
+    frames = [pd.DataFrame(part) for part in parts]
+    if not frames:
         return pd.DataFrame(columns=list(columns))
-    return pd.concat(found, ignore_index=True)[list(columns)]
+    return pd.concat(frames, ignore_index=True)[list(columns)]

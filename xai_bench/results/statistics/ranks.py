@@ -68,9 +68,9 @@ def pareto_front(scores: Floats) -> tuple[int, ...]:
 def skill(scores: Floats, random: Floats, oracle: Floats) -> Floats:
     """`[F, M]`, `[F]`, `[F]` -> (score - random) / (oracle - random); NaN where both are equal."""
     span = oracle - random
-    known = np.isfinite(span) & (span != 0)
-    safe = np.where(known, span, 1.0)[:, None]
-    return np.where(known[:, None], (scores - random[:, None]) / safe, np.nan)
+    usable = np.isfinite(span) & (span != 0)
+    safe = np.where(usable, span, 1.0)[:, None]
+    return np.where(usable[:, None], (scores - random[:, None]) / safe, np.nan)
 
 
 def by_mean_rank(scores: Floats) -> Floats:
@@ -139,9 +139,9 @@ def robustness(scores: Floats, axes: Mapping[str, Sequence[str]]) -> Robustness:
     """
     tried = list(_variations(scores, axes))
     places = np.array([_places(worth) for _, worth in tried])
-    found = tuple(variation for variation, _ in tried)
-    won = np.zeros((len(found), scores.shape[1]))
-    for row, variation in zip(won, found, strict=True):
+    variations = tuple(variation for variation, _ in tried)
+    won = np.zeros((len(variations), scores.shape[1]))
+    for row, variation in zip(won, variations, strict=True):
         row[list(variation.winners)] = 1 / len(variation.winners)
     winners = _winners(by_mean_rank(scores))
     dethroned = smallest_change(scores)
@@ -150,7 +150,7 @@ def robustness(scores: Floats, axes: Mapping[str, Sequence[str]]) -> Robustness:
         share=won.mean(0),
         best_rank=places.min(0),
         worst_rank=places.max(0),
-        variations=found,
+        variations=variations,
         dethroned_by=dethroned or (),
         unbeatable=dethroned is None,
     )
@@ -167,15 +167,15 @@ def smallest_change(scores: Floats) -> tuple[int, ...] | None:
     if len(winners) > 1:
         return ()
     ranks = field_ranks(scores)
-    found: list[tuple[int, ...]] = []
+    changes: list[tuple[int, ...]] = []
     for rival in range(scores.shape[1]):
         gains = ranks[:, rival] - ranks[:, winners[0]]
         if rival == winners[0] or not (gains < 0).any():
             continue
         order = np.argsort(-gains, kind="stable")
-        left = gains.sum() - np.cumsum(gains[order])
-        found.append(tuple(sorted(int(f) for f in order[: int(np.argmax(left < 0)) + 1])))
-    return min(found, key=len) if found else None
+        lead = gains.sum() - np.cumsum(gains[order])
+        changes.append(tuple(sorted(int(f) for f in order[: int(np.argmax(lead < 0)) + 1])))
+    return min(changes, key=len) if changes else None
 
 
 def _variations(
@@ -245,15 +245,15 @@ def _by_integers(wins: Floats) -> tuple[int, ...]:
     rows = lil_array((len(triples), len(pairs)))
     for row, (i, j, k) in enumerate(triples):
         rows[row, pairs[i, j]], rows[row, pairs[j, k]], rows[row, pairs[i, k]] = 1, 1, -1
-    found = milp(
+    solution = milp(
         cost,
         constraints=LinearConstraint(rows.tocsr(), 0, 1),
         integrality=np.ones(len(pairs)),
         bounds=Bounds(0, 1),
     )
-    if found.x is None:
-        raise RuntimeError(f"Kemeny's order of {n} methods was not found: {found.message}")
+    if solution.x is None:
+        raise RuntimeError(f"Kemeny's order of {n} methods was not found: {solution.message}")
     before = np.zeros(n)
     for (i, j), k in pairs.items():
-        before[j if found.x[k] > 0.5 else i] += 1
+        before[j if solution.x[k] > 0.5 else i] += 1
     return tuple(int(m) for m in np.argsort(before, kind="stable"))

@@ -63,8 +63,8 @@ class Recommendation:
         if not self.rival:
             return f"no recommendation: {self.method} is the only method scored on this question"
         if not self.sure:
-            known = f"{self.gap:.2g} ranks ahead, {self.low:.2g} to {self.high:.2g}"
-            why = known if tried > 1 else "one data set says nothing of others"
+            margin = f"{self.gap:.2g} ranks ahead, {self.low:.2g} to {self.high:.2g}"
+            why = margin if tried > 1 else "one data set says nothing of others"
             return f"no recommendation: {self.method} and {self.rival} are not told apart ({why})"
         return (
             f"{self.method}: {self.gap:.2g} ranks ahead of {self.rival} "
@@ -116,9 +116,9 @@ def _chosen(names: list[str], ranks: Floats, dear: tuple[str, ...]) -> Recommend
         return nothing
     mean = ranks.mean(0)
     order = np.argsort(mean, kind="stable")
-    first, told = int(order[0]), dict(zip(names, mean.tolist(), strict=True))
+    first, mean_ranks = int(order[0]), dict(zip(names, mean.tolist(), strict=True))
     if len(names) == 1:
-        return Recommendation(names[0], "", np.nan, np.nan, np.nan, False, (0, 0), told, dear)
+        return Recommendation(names[0], "", np.nan, np.nan, np.nan, False, (0, 0), mean_ranks, dear)
     gaps = (ranks[:, int(order[1])] - ranks[:, first])[None]
     places = np.arange(gaps.shape[1])
     center, low, high = (float(v[0]) for v in mean_intervals(gaps, np.zeros_like(places), places))
@@ -130,7 +130,7 @@ def _chosen(names: list[str], ranks: Floats, dear: tuple[str, ...]) -> Recommend
         high=high,
         sure=len(ranks) > 1 and low > 0,
         held_out=_held_out(ranks),
-        ranks=told,
+        ranks=mean_ranks,
         too_dear=dear,
     )
 

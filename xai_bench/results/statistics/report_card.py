@@ -107,21 +107,21 @@ def _card(
 ) -> Card:
     name, category, cluster = who
     ladder = means.reindex(columns=list(LADDER)).to_numpy(dtype=float)
-    known = np.isfinite(ladder).all(1)
-    ordered = float(_in_order(ladder[known]).mean()) if known.any() else 0.0
+    scored = np.isfinite(ladder).all(1)
+    ordered = float(_in_order(ladder[scored]).mean()) if scored.any() else 0.0
     truth = None if reference is None else _mean_spearman(means, reference)
-    gamed = _gamed_by(means[known], reference, blind)
+    gamed = _gamed_by(means[scored], reference, blind)
     return Card(
         metric=name,
         category=category,
-        grade=grade(ordered, truth, bool(gamed)) if known.any() else "ungraded",
+        grade=grade(ordered, truth, bool(gamed)) if scored.any() else "ungraded",
         ordered=round(ordered, 3),
         power=round(_power(samples), 3),
         truth=None if truth is None else round(truth, 3),
         gamed_by=gamed,
         cluster=cluster,
-        n_fields=int(known.sum()),
-        n_unscored=int((~known).sum()),
+        n_fields=int(scored.sum()),
+        n_unscored=int((~scored).sum()),
     )
 
 
@@ -143,13 +143,13 @@ def _gamed_by(
     means: DataFrame, reference: DataFrame | None, blind: Sequence[str]
 ) -> tuple[str, ...]:
     """Blind controls as good as the oracle in most fields, unless they have the truth, too."""
-    found = []
+    controls = []
     for name in blind:
         if name not in means or not _as_good(means, name):
             continue
         if reference is None or name not in reference or not _as_good(reference, name):
-            found.append(name)
-    return tuple(found)
+            controls.append(name)
+    return tuple(controls)
 
 
 def _as_good(means: DataFrame, name: str) -> bool:
@@ -162,17 +162,17 @@ def _mean_spearman(means: DataFrame, reference: DataFrame) -> float | None:
     """Over the fields that both have; None where no correlation is defined."""
     both = means.index.intersection(reference.index)
     rows = [_spearman(means.loc[f].to_numpy(), reference.loc[f].to_numpy()) for f in both]
-    known = [r for r in rows if np.isfinite(r)]
-    return float(np.mean(known)) if known else None
+    scored = [r for r in rows if np.isfinite(r)]
+    return float(np.mean(scored)) if scored else None
 
 
-def _spearman(one: Floats, other: Floats) -> float:
+def _spearman(first: Floats, second: Floats) -> float:
     from scipy.stats import rankdata
 
-    known = np.isfinite(one) & np.isfinite(other)
-    if known.sum() < 3:
+    scored = np.isfinite(first) & np.isfinite(second)
+    if scored.sum() < 3:
         return np.nan
-    ranks = [rankdata(x[known]) for x in (one, other)]
+    ranks = [rankdata(x[scored]) for x in (first, second)]
     if min(float(r.std()) for r in ranks) == 0:
         return np.nan
     return float(np.corrcoef(*ranks)[0, 1])
@@ -215,8 +215,8 @@ def main(arguments: Sequence[str]) -> None:
     from xai_bench.results.statistics.load import load
 
     folder, study = arguments
-    found = [asdict(card) for card in cards(load(folder, study).scores)]
-    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    grades = [asdict(card) for card in cards(load(folder, study).scores)]
+    sys.stdout.write(json.dumps(grades, indent=1) + "\n")
 
 
 if __name__ == "__main__":

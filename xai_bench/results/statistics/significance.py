@@ -45,16 +45,16 @@ class Friedman:
     def groups(self) -> list[tuple[int, ...]]:
         """Maximal sets of methods, best first, whose ranks lie within the critical difference."""
         order = [int(i) for i in np.argsort(self.ranks, kind="stable")]
-        found: list[tuple[int, ...]] = []
+        groups: list[tuple[int, ...]] = []
         for start, first in enumerate(order):
             near = [
                 i
                 for i in order[start:]
                 if self.ranks[i] - self.ranks[first] <= self.critical_difference
             ]
-            if len(near) > 1 and not any(set(near) <= set(group) for group in found):
-                found.append(tuple(near))
-        return found
+            if len(near) > 1 and not any(set(near) <= set(group) for group in groups):
+                groups.append(tuple(near))
+        return groups
 
 
 def friedman(scores: Floats, level: float = 0.95) -> Friedman:
@@ -87,7 +87,7 @@ def friedman(scores: Floats, level: float = 0.95) -> Friedman:
     )
 
 
-def wilcoxon(one: Floats, other: Floats) -> float:
+def wilcoxon(first: Floats, second: Floats) -> float:
     """The p-value of equal scores `[D]`; 1 where no pair differs.
 
     Differences of 0 are shared between both sides (Pratt 1959); exact for up to 50 pairs without
@@ -95,11 +95,11 @@ def wilcoxon(one: Floats, other: Floats) -> float:
     """
     from scipy.stats import wilcoxon as peer
 
-    difference = one - other
-    known = difference[np.isfinite(difference)]
-    if not known.any():
+    difference = first - second
+    scored = difference[np.isfinite(difference)]
+    if not scored.any():
         return 1.0
-    return float(peer(known, zero_method="pratt").pvalue)
+    return float(peer(scored, zero_method="pratt").pvalue)
 
 
 def holm(p_values: Sequence[float]) -> Floats:
@@ -122,7 +122,7 @@ class Posterior:
 
 
 def signed_rank(
-    one: Floats, other: Floats, rope: float, n_draws: int = N_DRAWS, strength: float = 0.5
+    first: Floats, second: Floats, rope: float, n_draws: int = N_DRAWS, strength: float = 0.5
 ) -> Posterior:
     """Bayesian signed-rank test of scores `[D]` with a region of practical equivalence.
 
@@ -130,7 +130,7 @@ def signed_rank(
     `strength`; a draw says how much weight the Walsh averages, of all pairs of differences, put on
     each of the three regions, and the probability of a region is how often it has most.
     """
-    difference = one - other
+    difference = first - second
     values = np.concatenate([[0.0], difference[np.isfinite(difference)]])
     if len(values) == 1:
         return Posterior(np.nan, np.nan, np.nan)
