@@ -49,8 +49,8 @@ class Sum(nn.Module):
 def satisfies_dummy(maps: Maps) -> bool:
     """A column that the network does not use gets 0."""
     net = network(torch.tensor([1.0, -1.0, 2.0, 0.0]))
-    found = maps(world_of(net, normal(5, 4, seed=1)))
-    return _agree(found[:, 3], torch.zeros(5, dtype=torch.float64))
+    attribution = maps(world_of(net, normal(5, 4, seed=1)))
+    return _agree(attribution[:, 3], torch.zeros(5, dtype=torch.float64))
 
 
 def satisfies_symmetry(maps: Maps) -> bool:
@@ -60,8 +60,8 @@ def satisfies_symmetry(maps: Maps) -> bool:
     into.data[:, 1] = into.data[:, 0]
     x = normal(5, 4, seed=1)
     x[:, 1] = x[:, 0]
-    found = maps(world_of(net, x))
-    return _agree(found[:, 0], found[:, 1])
+    attribution = maps(world_of(net, x))
+    return _agree(attribution[:, 0], attribution[:, 1])
 
 
 def satisfies_linearity(maps: Maps) -> bool:

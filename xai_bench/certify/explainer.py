@@ -245,8 +245,8 @@ def _axioms(name: str, explainer: Explainer) -> Verdict:
     shown = f"breaks {', '.join(sorted(broken))}" if broken else "all satisfied"
     if stated == broken or not hasattr(explainer, "breaks_axioms"):
         return Verdict(shown)
-    said = f"states {', '.join(sorted(stated)) or 'none'} in `breaks_axioms`"
-    return Verdict(shown, f"{name} {shown} and {said}")
+    statement = f"states {', '.join(sorted(stated)) or 'none'} in `breaks_axioms`"
+    return Verdict(shown, f"{name} {shown} and {statement}")
 
 
 def _in_every_world(name: str, check: Callable[[Trial], str], trials: Trials) -> Verdict:

@@ -79,23 +79,23 @@ class TextOptions:
 
     def bundle(self, examples: Mapping[str, Sequence[Example]]) -> Bundle:
         """From examples under `train`, and if there are official parts, `valid` and `test`."""
-        listed = [one for name in _PARTS for one in examples.get(name, ())]
-        kept = [bool(one.text.strip()) and _is_there(one.label) for one in listed]
+        listed = [example for name in _PARTS for example in examples.get(name, ())]
+        kept = [bool(example.text.strip()) and _is_there(example.label) for example in listed]
         if self.missing == "error" and not all(kept):
             row = kept.index(False)
             what = "text" if not listed[row].text.strip() else "label"
             raise ValueError(f"row {row} has no {what}; fill it, or set data.missing=drop")
         sizes = [len(examples.get(name, ())) for name in _PARTS]
         counts = [int(sum(part)) for part in _split_like(kept, sizes)]
-        listed = [one for one, stays in zip(listed, kept, strict=True) if stays]
-        values = np.array([one.label for one in listed])
+        listed = [example for example, stays in zip(listed, kept, strict=True) if stays]
+        values = np.array([example.label for example in listed])
         labels = read_labels(values, "label", "classification")
         parts = _parts(labels.y, counts, self.fractions, self.split_seed)
         return self.encoded(listed, labels, parts)
 
     def encoded(self, examples: Sequence[Example], labels: Labels, parts: Parts) -> Bundle:
         """The bundle of examples whose labels are known and whose parts are chosen."""
-        texts = [one.text for one in examples]
+        texts = [example.text for example in examples]
         tokenizer = self.read_tokenizer([texts[row] for row in parts.train.tolist()])
         rows = read_rows(texts, tokenizer, self.reading)
         evidence = _evidence(examples, rows)
@@ -124,10 +124,10 @@ class TextOptions:
                 f"{', '.join(bundle.class_names)}"
             )
         tail = self.template.partition("{text}")[2] or "a"
-        found = answers_to(tokenizer, tail, [answers[name] for name in bundle.class_names])
+        answer_ids = answers_to(tokenizer, tail, [answers[name] for name in bundle.class_names])
 
         def asked(split: Split) -> Split:
-            alike = stacked([found]).expand(len(split), -1, -1)
+            alike = stacked([answer_ids]).expand(len(split), -1, -1)
             return replace(split, context={**split.context, "answers": alike})
 
         parts = {name: asked(getattr(bundle, name)) for name in _PARTS}
@@ -189,9 +189,9 @@ def _parts(y: Tensor, counts: Sequence[int], fractions: Sequence[float], seed: i
 
 def _evidence(examples: Sequence[Example], rows: Rows) -> Tensor | None:
     """`[N, T]` bool; None where nobody marked anything."""
-    if all(one.evidence is None for one in examples):
+    if all(example.evidence is None for example in examples):
         return None
-    return rows.marked([one.evidence or () for one in examples])
+    return rows.marked([example.evidence or () for example in examples])
 
 
 def _taken(values: Tensor | None, numbers: Tensor) -> Tensor | None:

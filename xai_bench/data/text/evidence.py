@@ -21,19 +21,19 @@ def read_evidence(mark: Any, text: str, row: int) -> tuple[Span, ...] | None:
         return None
     if isinstance(mark, str) and not mark.strip():
         return ()
-    found = _parsed(mark) if isinstance(mark, str) else mark
-    return _quoted(found, text, row) if isinstance(found, str) else _listed(found, text, row)
+    parsed = _parsed(mark) if isinstance(mark, str) else mark
+    return _quoted(parsed, text, row) if isinstance(parsed, str) else _listed(parsed, text, row)
 
 
 def of_words(flags: Sequence[int], text: str) -> tuple[Span, ...]:
     """The characters of the words between spaces that are flagged."""
-    spans = [found.span() for found in _WORD.finditer(text)]
+    spans = [match.span() for match in _WORD.finditer(text)]
     return tuple(span for span, flag in zip(spans, flags, strict=True) if flag)
 
 
 def of_token_ranges(ranges: Sequence[tuple[int, int]], text: str) -> tuple[Span, ...]:
     """The characters from the first to the last word between spaces of each range, end excluded."""
-    spans = [found.span() for found in _WORD.finditer(text)]
+    spans = [match.span() for match in _WORD.finditer(text)]
     return tuple((spans[start][0], spans[end - 1][1]) for start, end in ranges if end > start)
 
 

@@ -161,8 +161,8 @@ def _number(noun: str, many: bool) -> str:
 
 def _places(text: str, words: Sequence[str]) -> tuple[Span, ...]:
     """The characters of every occurrence of the words."""
-    found = (re.finditer(rf"\b{re.escape(word)}\b", text) for word in words)
-    return tuple(one.span() for each in found for one in each)
+    matches = (re.finditer(rf"\b{re.escape(word)}\b", text) for word in words)
+    return tuple(match.span() for same in matches for match in same)
 
 
 def _third_word(text: str) -> Span:

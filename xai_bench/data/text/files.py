@@ -87,8 +87,8 @@ def _frame(path: Path, names: Sequence[str] | None, *, quotes: bool) -> pd.DataF
             na_values=[""],
         )
     except (OSError, ValueError, EOFError, json.JSONDecodeError) as error:
-        told = " ".join(str(error).split()).rstrip(".")
+        reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(
-            f"{path} cannot be read: {told}; expected CSV, TSV or JSONL, a text a row, with a line "
-            "of column names (or data.names)"
+            f"{path} cannot be read: {reason}; expected CSV, TSV or JSONL, a text a row, with a "
+            "line of column names (or data.names)"
         ) from error

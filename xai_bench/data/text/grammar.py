@@ -78,12 +78,12 @@ class SentimentGrammar:
             )
         tokenizer = WordTokenizer(own_vocabulary(WORDS))
         rules = SentimentRules(self._table(tokenizer))
-        found = [
+        parts = [
             self._split(tokenizer, rules, part, share)
             for part, share in zip(("train", "valid", "test"), FRACTIONS, strict=True)
         ]
-        width = max(part.x.shape[1] for part in found)
-        train, valid, test = (_widened(part, width) for part in found)
+        width = max(part.x.shape[1] for part in parts)
+        train, valid, test = (_widened(part, width) for part in parts)
         return Bundle(
             "classification",
             "text",

@@ -48,8 +48,8 @@ class HuggingFaceDataset(TextOptions):
                 "data hf_dataset needs datasets: pip install 'xai-bench[text]'"
             ) from error
         if Path(self.name).expanduser().is_dir():
-            found = datasets.load_from_disk(str(Path(self.name).expanduser()))
-            return found if hasattr(found, "keys") else {"train": found}
+            tables = datasets.load_from_disk(str(Path(self.name).expanduser()))
+            return tables if hasattr(tables, "keys") else {"train": tables}
         if self.revision is None:
             raise ValueError(
                 f"{self.name} is no folder; a data set of the hub needs its commit, "
@@ -61,9 +61,9 @@ class HuggingFaceDataset(TextOptions):
                 self.name, self.config, revision=self.revision, download_config=offline
             )
         except (OSError, ValueError) as error:
-            told = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+            reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
             raise ValueError(
-                f"{self.name} is not in the cache of datasets ({told}); load it there once, or "
+                f"{self.name} is not in the cache of datasets ({reason}); load it there once, or "
                 "give a folder that save_to_disk wrote: nothing is downloaded here"
             ) from error
 

@@ -35,9 +35,9 @@ class HuggingFaceTokenizer:
         return cls(tokenizer, _vocabulary(tokenizer))
 
     def encode(self, text: str) -> Encoded:
-        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        spans = (_without_space(text, int(a), int(b)) for a, b in found["offset_mapping"])
-        return Encoded(tuple(found["input_ids"]), tuple(spans))
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        spans = (_without_space(text, int(a), int(b)) for a, b in encoding["offset_mapping"])
+        return Encoded(tuple(encoding["input_ids"]), tuple(spans))
 
 
 def _loaded(name: str) -> Any:

@@ -66,15 +66,15 @@ class PromptOptions:
         Raises ValueError for a pair that does not align, unless such pairs are dropped.
         """
         tokenizer = self._tokenizer(prompts)
-        read = [_read(tokenizer, one) for one in prompts]
-        faults = [_fault(row, one) for row, one in enumerate(read)]
+        read = [_read(tokenizer, prompt) for prompt in prompts]
+        faults = [_fault(row, prompt) for row, prompt in enumerate(read)]
         if drop_unaligned:
-            read = [one for one, fault in zip(read, faults, strict=True) if not fault]
+            read = [prompt for prompt, fault in zip(read, faults, strict=True) if not fault]
             _tell_dropped(faults)
         fault = next(filter(None, faults), "")
         if fault and not (drop_unaligned and read):
             raise ValueError(fault)
-        has_foil = all(one.prompt.foil is not None for one in read)
+        has_foil = all(prompt.prompt.foil is not None for prompt in read)
         return self._divided(tokenizer, read, has_foil=has_foil)
 
     def _tokenizer(self, prompts: Sequence[Prompt]) -> Tokenizer:
@@ -82,8 +82,8 @@ class PromptOptions:
             return read_tokenizer(self.tokenizer)
         texts = [
             text
-            for one in prompts
-            for text in (one.prompt, one.continuation, one.foil, one.counterfactual)
+            for prompt in prompts
+            for text in (prompt.prompt, prompt.continuation, prompt.foil, prompt.counterfactual)
             if text
         ]
         return WordTokenizer.learned(texts, lowercase=False)
@@ -92,12 +92,12 @@ class PromptOptions:
         rows = self._rows(tokenizer, read)
         context = {
             "length": rows.lengths,
-            "answers": stacked([one.answers[: 1 + has_foil] for one in read]),
+            "answers": stacked([prompt.answers[: 1 + has_foil] for prompt in read]),
             **_counterfactuals(read, rows),
         }
         evidence = None
-        if any(one.prompt.evidence is not None for one in read):
-            evidence = rows.marked([one.prompt.evidence or () for one in read])
+        if any(prompt.prompt.evidence is not None for prompt in read):
+            evidence = rows.marked([prompt.prompt.evidence or () for prompt in read])
         y = torch.zeros(len(read), dtype=torch.long)
         parts = partition(y, self.fractions, self.split_seed)
         train, valid, test = (
@@ -117,16 +117,16 @@ class PromptOptions:
     def _rows(self, tokenizer: Tokenizer, read: Sequence[_Read]) -> Rows:
         reading = Reading(self.units, self.max_tokens)
         ends = ends_of(tokenizer.vocabulary, reading, prompt=True)
-        long = [row for row, one in enumerate(read) if len(one.encoded.ids) > ends.room]
+        long = [row for row, prompt in enumerate(read) if len(prompt.encoded.ids) > ends.room]
         if long:
             raise ValueError(
                 f"{len(long)} prompts, the first of them row {long[0]}, are longer than "
                 f"data.max_tokens={self.max_tokens}; give more, or shorter prompts: their end asks "
                 "the question, so they are not cut"
             )
-        texts = [one.prompt.prompt for one in read]
+        texts = [prompt.prompt.prompt for prompt in read]
         inside = [(0, len(text)) for text in texts]
-        return rows_of(texts, inside, [one.encoded for one in read], ends, reading)
+        return rows_of(texts, inside, [prompt.encoded for prompt in read], ends, reading)
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,10 @@ class PromptFile(PromptOptions):
 
     def load(self) -> Bundle:
         lines = existing_path(self.path).read_text(encoding="utf-8").splitlines()
-        found = [_prompt(self.path, row, line) for row, line in enumerate(lines) if line.strip()]
-        if not found:
+        prompts = [_prompt(self.path, row, line) for row, line in enumerate(lines) if line.strip()]
+        if not prompts:
             raise ValueError(f"{self.path} is empty; expected one JSON object a line")
-        return self.bundle(found)
+        return self.bundle(prompts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +159,22 @@ class _Read:
     counterfactual: Encoded | None
 
 
-def _read(tokenizer: Tokenizer, one: Prompt) -> _Read:
-    candidates = [text for text in (one.continuation, one.foil) if text is not None]
-    other = None if one.counterfactual is None else tokenizer.encode(one.counterfactual)
-    answers = tuple(answers_to(tokenizer, one.prompt, candidates))
-    return _Read(one, tokenizer.encode(one.prompt), answers, other)
+def _read(tokenizer: Tokenizer, prompt: Prompt) -> _Read:
+    candidates = [text for text in (prompt.continuation, prompt.foil) if text is not None]
+    other = None if prompt.counterfactual is None else tokenizer.encode(prompt.counterfactual)
+    answers = tuple(answers_to(tokenizer, prompt.prompt, candidates))
+    return _Read(prompt, tokenizer.encode(prompt.prompt), answers, other)
 
 
-def _fault(row: int, one: _Read) -> str:
+def _fault(row: int, prompt: _Read) -> str:
     """What is wrong with a row; empty where all is well."""
-    if not one.encoded.ids:
+    if not prompt.encoded.ids:
         return f"prompt {row} is empty; expected some text"
-    if len(one.answers) > 1 and one.answers[0] == one.answers[1]:
+    if len(prompt.answers) > 1 and prompt.answers[0] == prompt.answers[1]:
         return f"prompt {row}: its continuation and its foil are the same tokens"
-    if one.counterfactual is None:
+    if prompt.counterfactual is None:
         return ""
-    ours, theirs = one.encoded.ids, one.counterfactual.ids
+    ours, theirs = prompt.encoded.ids, prompt.counterfactual.ids
     if len(ours) != len(theirs):
         return (
             f"prompt {row} has {len(ours)} tokens and its counterfactual {len(theirs)}; expected "
@@ -193,12 +193,12 @@ def _tell_dropped(faults: Sequence[str]) -> None:
 
 def _counterfactuals(read: Sequence[_Read], rows: Rows) -> Mapping[str, Tensor]:
     """`counterfactual [N, T]`: the other prompt's ids; the prompt's own where it has none."""
-    if all(one.counterfactual is None for one in read):
+    if all(prompt.counterfactual is None for prompt in read):
         return {}
     ids = rows.ids.clone()
-    for row, one in enumerate(read):
-        if one.counterfactual is not None:
-            own = torch.tensor(one.counterfactual.ids)
+    for row, prompt in enumerate(read):
+        if prompt.counterfactual is not None:
+            own = torch.tensor(prompt.counterfactual.ids)
             first = int((ids[row] != DELETED).sum()) - len(own)
             ids[row, first : first + len(own)] = own
     return {"counterfactual": ids.float()}
@@ -223,14 +223,14 @@ _FIELDS = ("prompt", "continuation", "foil", "counterfactual", "rationale")
 def _prompt(path: str, row: int, line: str) -> Prompt:
     where = f"line {row + 1} of {Path(path).name}"
     try:
-        found: Any = json.loads(line)
+        fields: Any = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where} is no JSON: {error}") from error
-    if not isinstance(found, dict) or not {"prompt", "continuation"} <= set(found):
+    if not isinstance(fields, dict) or not {"prompt", "continuation"} <= set(fields):
         raise ValueError(f"{where} has no prompt and continuation; expected {', '.join(_FIELDS)}")
-    if unknown := [name for name in found if name not in _FIELDS]:
+    if unknown := [name for name in fields if name not in _FIELDS]:
         raise ValueError(f"{where} has a field {unknown[0]!r}; expected {', '.join(_FIELDS)}")
-    texts: dict[str, Any] = {name: found[name] for name in _FIELDS[:4] if name in found}
+    texts: dict[str, Any] = {name: fields[name] for name in _FIELDS[:4] if name in fields}
     if not all(isinstance(text, str) for text in texts.values()):
         raise ValueError(f"{where} has a field that is no text; expected text in all but rationale")
-    return Prompt(**texts, evidence=read_evidence(found.get("rationale"), found["prompt"], row))
+    return Prompt(**texts, evidence=read_evidence(fields.get("rationale"), fields["prompt"], row))

@@ -31,7 +31,7 @@ class EraserCorpus(TextOptions):
 
     def load(self) -> Bundle:
         files = _files(existing_path(self.path))
-        found = {}
+        parts = {}
         for name, part in _PARTS.items():
             lines = files.get(f"{name}.jsonl", "").splitlines()
             if not lines:
@@ -39,8 +39,8 @@ class EraserCorpus(TextOptions):
                     f"{self.path} has no {name}.jsonl; the ERASER layout is train.jsonl, "
                     "val.jsonl, test.jsonl and docs/"
                 )
-            found[part] = [_annotation(json.loads(line), files) for line in lines if line]
-        return self.bundle(found)
+            parts[part] = [_annotation(json.loads(line), files) for line in lines if line]
+        return self.bundle(parts)
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def _files(path: Path) -> dict[str, str]:
 
 
 def _annotation(row: Mapping[str, Any], files: Mapping[str, str]) -> Example:
-    evidence = [one for group in row["evidences"] for one in group]
-    names = {one["docid"] for one in evidence} or {row["annotation_id"]}
+    evidence = [span for group in row["evidences"] for span in group]
+    names = {span["docid"] for span in evidence} or {row["annotation_id"]}
     name = next(iter(names))
     if len(names) > 1 or f"docs/{name}" not in files:
         raise ValueError(
@@ -89,7 +89,7 @@ def _annotation(row: Mapping[str, Any], files: Mapping[str, str]) -> Example:
             f"{name!r}; expected one that lies in docs/"
         )
     text = files[f"docs/{name}"]
-    spans = of_token_ranges([(one["start_token"], one["end_token"]) for one in evidence], text)
+    spans = of_token_ranges([(span["start_token"], span["end_token"]) for span in evidence], text)
     return Example(text, row["classification"], spans)
 
 
@@ -100,7 +100,8 @@ def _posts(path: Path) -> Iterator[Example]:
         yield from (Example(text, label) for text, label in content)
         return
     for post in content.values():
-        label, votes = Counter(one["label"] for one in post["annotators"]).most_common(1)[0]
+        labels = Counter(annotator["label"] for annotator in post["annotators"])
+        label, votes = labels.most_common(1)[0]
         if 2 * votes > len(post["annotators"]):
             text = " ".join(post["post_tokens"])
             yield Example(text, label, of_words(_majority(post["rationales"], text), text))

@@ -57,13 +57,13 @@ class Rows:
 
     def marked(self, evidence: Sequence[Sequence[Span]]) -> Tensor:
         """`[N, T]` bool: the tokens of units of which some character lies in a marked span."""
-        found = torch.zeros(self.ids.shape, dtype=torch.bool)
+        marked = torch.zeros(self.ids.shape, dtype=torch.bool)
         for row, (spans, offset) in enumerate(zip(evidence, self.offsets, strict=True)):
             for start, end in spans:
                 begins, ends = self.spans[row].unbind(1)
-                found[row] |= (begins < end + offset) & (ends > start + offset) & (begins >= 0)
-        found &= self.units >= 0
-        return _whole_units(found, self.units)
+                marked[row] |= (begins < end + offset) & (ends > start + offset) & (begins >= 0)
+        marked &= self.units >= 0
+        return _whole_units(marked, self.units)
 
 
 def _whole_units(marked: Tensor, units: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def rows_of(
     reading: Reading,
 ) -> Rows:
     """All texts at the width of the longest. What is too long is cut, and told."""
-    n_long = sum(len(one.ids) > ends.room for one in encoded)
+    n_long = sum(len(text.ids) > ends.room for text in encoded)
     if n_long and reading.template:
         raise ValueError(
             f"{n_long} of {len(texts)} texts do not fit into data.max_tokens={reading.max_tokens} "
@@ -130,14 +130,14 @@ def rows_of(
             reading.max_tokens,
         )
     around = len(ends.start) + len(ends.end)
-    lengths = [min(len(one.ids), ends.room) + around for one in encoded]
+    lengths = [min(len(text.ids), ends.room) + around for text in encoded]
     width = int(widths(torch.tensor([max(lengths)])))
     ids = np.full((len(texts), width), DELETED)
     units, spans = np.full_like(ids, -1), np.full((len(texts), width, 2), -1)
-    for row, (one, length) in enumerate(zip(encoded, lengths, strict=True)):
+    for row, (text, length) in enumerate(zip(encoded, lengths, strict=True)):
         first, last = len(ends.start), length - len(ends.end)
-        own = one.spans[: last - first]
-        ids[row, :length] = (*ends.start, *one.ids[: last - first], *ends.end)
+        own = text.spans[: last - first]
+        ids[row, :length] = (*ends.start, *text.ids[: last - first], *ends.end)
         spans[row, first:last] = own
         units[row, first:last] = unit_numbers(texts[row], own, reading.units, inside[row])
     return Rows(

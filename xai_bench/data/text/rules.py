@@ -37,8 +37,8 @@ class SentimentRules(TokenNetwork):
         self.n_symbols = len(table)
 
     def embed(self, ids: Tensor) -> Tensor:
-        found: Tensor = self.table(ids)
-        return found
+        embedded: Tensor = self.table(ids)
+        return embedded
 
     def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
         return 16 * width

@@ -34,13 +34,13 @@ def words(text: str) -> list[Span]:
     punctuation marks and symbols; single ideographs.
     """
     if text.isascii():
-        return [found.span() for found in _PLAIN_WORD.finditer(text)]
+        return [match.span() for match in _PLAIN_WORD.finditer(text)]
     return list(_joined(text, list(_runs(text))))
 
 
 def sentences(text: str) -> list[Span]:
     """Up to a full stop, question or exclamation mark before a space; a Chinese one anywhere."""
-    ends = [found.end() for found in _END.finditer(text)]
+    ends = [match.end() for match in _END.finditer(text)]
     spans = (_trimmed(text, span) for span in pairwise([0, *ends, len(text)]))
     return [span for span in spans if span[0] < span[1]]
 

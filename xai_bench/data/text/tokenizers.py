@@ -100,8 +100,8 @@ class WordTokenizer:
     def encode(self, text: str) -> Encoded:
         spans = words(text)
         unknown = self.vocabulary.unknown or 0
-        found = (text[a:b].lower() if self.lowercase else text[a:b] for a, b in spans)
-        return Encoded(tuple(self.ids.get(word, unknown) for word in found), tuple(spans))
+        pieces = (text[a:b].lower() if self.lowercase else text[a:b] for a, b in spans)
+        return Encoded(tuple(self.ids.get(word, unknown) for word in pieces), tuple(spans))
 
 
 def own_vocabulary(kept: Iterable[str]) -> Vocabulary:

@@ -78,7 +78,7 @@ class WordPiece:
         """Ids and places of the pieces; the whole word is unknown where one cannot be had."""
         if not word:
             return []
-        found, start, letters = [], 0, "".join(letter for letter, _ in word)
+        pieces, start, letters = [], 0, "".join(letter for letter, _ in word)
         unknown = [(self.vocabulary.unknown or 0, _span(word))]
         if len(word) > _LONGEST:
             return unknown
@@ -87,9 +87,9 @@ class WordPiece:
             if end == start:
                 return unknown
             name = letters[start:end] if start == 0 else f"##{letters[start:end]}"
-            found.append((self.ids[name], _span(word[start:end])))
+            pieces.append((self.ids[name], _span(word[start:end])))
             start = end
-        return found
+        return pieces
 
     def _longest(self, letters: str, start: int) -> int:
         """Where the longest piece that begins at `start` ends; `start` if there is none."""
