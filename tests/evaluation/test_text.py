@@ -99,7 +99,16 @@ def test_no_metric_fails(explainer: str, context: EvaluationContext) -> None:
     assert {"deletion", "comprehensiveness", "infidelity", "monotonicity_arya"} <= set(ok)
 
 
-MIXED = ["leave_one_out", "integrated_gradients", "kernel_shap", "saliency", "smoothgrad", "lime"]
+MIXED = [
+    "leave_one_out",
+    "integrated_gradients",
+    "kernel_shap",
+    "saliency",
+    "smoothgrad",
+    "lime",
+    "attention_rollout",
+    "generic_attention",
+]
 JUDGES = ["deletion", "comprehensiveness", "faithfulness_correlation", "mprt_top_down"]
 
 

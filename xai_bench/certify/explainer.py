@@ -148,7 +148,7 @@ def n_references(explainer: Explainer, world: World) -> int:
 def check_black_box(trial: Trial) -> str:
     """Without gradients and structure it works, or says that it needs them."""
     world = trial.world
-    needs = set(tags_of(trial.explainer).needs) & {"gradient", "module", *READABLE}
+    needs = set(tags_of(trial.explainer).needs) & {"gradient", "module", "attention", *READABLE}
     model = BlackBox(world.model)
     try:
         trial.explainer.explain(model, world.inputs, world.targets, rng=world.rng)

@@ -35,6 +35,15 @@ def occupied(tokens: Tensor) -> Tensor:
     return torch.where(tokens == DELETED, 0, places).amax(1)
 
 
+def row_widths(tokens: Tensor, lengths: Tensor | None) -> Tensor:
+    """`[B, T]` and the samples' own `lengths [B]` to `[B]` long: the places that each row goes
+    through a model with; without lengths, all of them.
+    """
+    longest = occupied(tokens)
+    needed = torch.full_like(longest, tokens.shape[1]) if lengths is None else lengths
+    return widths(torch.maximum(needed, longest)).clamp(max=tokens.shape[1])
+
+
 def require_numbers(domain: Domain, what: str) -> None:
     """Raise `Unsupported` where x holds ids, which cannot be averaged, scaled or moved a little."""
     if domain.discrete:
@@ -83,6 +92,18 @@ def closed_up(embedded: Tensor, tokens: Tensor) -> Sequence:
     )
 
 
+class AttentionLayer(nn.Module):
+    """A layer in which tokens gather the values of others, its steps modules that can be hooked.
+
+    Attributes:
+        weights: gives the shares `[B, H, T, T]` of what each place (a row) gathers.
+        value: gives what is gathered `[B, T, ...]`, all heads side by side.
+    """
+
+    weights: nn.Module
+    value: nn.Module
+
+
 class TokenNetwork(nn.Module):
     """A network of tokens, called with ids `x [B, T]`, or with embeddings `x [B, T, D]` and their
     `tokens [B, T]`. A subclass says how tokens are embedded and what is made of them.
@@ -103,6 +124,14 @@ class TokenNetwork(nn.Module):
     def read(self, embedded: Tensor, tokens: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """`[B, T, D], [B, T] -> [B, C]`; there may be gaps, see `closed_up`."""
         raise NotImplementedError
+
+    def reading(self, tokens: Tensor) -> Tensor:
+        """`[B, T]` without gaps to `[B, T]`: the share that the output has of each place of the
+        last layer.
+
+        Raises `Unsupported` where the output is no mean of places.
+        """
+        raise Unsupported("this model does not say which places its output is read from")
 
     def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
         """About how many numbers are held at once for a row of so many tokens."""

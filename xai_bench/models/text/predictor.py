@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.tokens import ZEROED, TokenNetwork, occupied, widths
+from xai_bench.core.tokens import ZEROED, TokenNetwork, row_widths
 from xai_bench.models.base import TorchPredictor
 from xai_bench.types import ROW_BLOCK, Domain, Inputs, Unsupported
 
@@ -120,10 +120,7 @@ class TokenPredictor:
         self, tokens: Tensor, context: Mapping[str, Tensor], *, whole: bool
     ) -> Iterator[tuple[Tensor, int]]:
         """Row numbers and their common width; pieces save nothing where a way back keeps all."""
-        longest = occupied(tokens)
-        length = context.get("length")
-        needed = torch.full_like(longest, tokens.shape[1]) if length is None else length
-        wide = widths(torch.maximum(needed, longest)).clamp(max=tokens.shape[1])
+        wide = row_widths(tokens, context.get("length"))
         for width in wide.unique().tolist():
             rows = (wide == width).nonzero()[:, 0]
             size = self.rows_at_once(width, gradient=False)

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.tokens import Sequence
+from xai_bench.core.tokens import AttentionLayer, Sequence
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -157,7 +157,7 @@ class Block(nn.Module):
         return out
 
 
-class Attention(nn.Module):
+class Attention(AttentionLayer):
     """Every token gathers the values of those whose keys fit its query.
 
     Hooks find `scores [B, H, T, T]` before and `weights [B, H, T, T]` after the softmax, and

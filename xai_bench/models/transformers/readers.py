@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.tokens import DELETED, Sequence, TokenNetwork, closed_up
+from xai_bench.core.tokens import DELETED, HIDDEN, Sequence, TokenNetwork, closed_up
 from xai_bench.models.transformers.explicit import Body, Transformer
 from xai_bench.types import Unsupported
 
@@ -62,6 +62,13 @@ class Classifier(TransformerNetwork):
         out: Tensor = self.head(pooled)
         return out
 
+    def reading(self, tokens: Tensor) -> Tensor:
+        if self.pooling == "mean":
+            visible = ((tokens != DELETED) & (tokens != HIDDEN)).double()
+            return visible / visible.sum(1, keepdim=True).clamp(min=1)
+        last = (tokens != DELETED).sum(1) - 1
+        return one_place(torch.zeros_like(last) if self.pooling == "first" else last, tokens)
+
     def pooled(self, states: Tensor, sequence: Sequence) -> Tensor:
         """`[B, T, D] -> [B, D]`."""
         if self.pooling == "first":
@@ -104,6 +111,10 @@ class LanguageModel(TransformerNetwork):
         weights = context.get("answer_weights")
         present = (answers != DELETED).to(found)
         return (found * (present if weights is None else weights.to(found))).sum(2)
+
+    def reading(self, tokens: Tensor) -> Tensor:
+        """All of the last place, whose state says what follows."""
+        return one_place((tokens != DELETED).sum(1) - 1, tokens)
 
     def token_log_probabilities(self, embedded: Tensor, tokens: Tensor, answers: Tensor) -> Tensor:
         """`[B, T, D], [B, T], [B, C, M] -> [B, C, M]`: of each token of each candidate, given the
@@ -157,6 +168,11 @@ class MaskedLanguageModel(TransformerNetwork):
         states = self.body(Sequence(embedded, tokens))
         out: Tensor = self.unembedding(self.norm(self.activation(self.dense(states))))
         return out
+
+
+def one_place(places: Tensor, tokens: Tensor) -> Tensor:
+    """`[B], [B, T] -> [B, T]`: 1 at one place of each row."""
+    return (torch.arange(tokens.shape[1]) == places[:, None]).double()
 
 
 def at(states: Tensor, places: Tensor) -> Tensor:
