@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.test_cli import Told, _as_it_was, told
+from tests.test_cli import Invoke, _as_it_was, invoke
 from xai_bench.certify import retraining
 from xai_bench.certify.check_result import faults, format_number
 from xai_bench.certify.explainer import contract
@@ -29,7 +29,7 @@ from xai_bench.metrics.randomisation.labels import LabelRandomisation
 from xai_bench.metrics.stability.model_agreement import ModelAgreement
 from xai_bench.types import Case, Explanation, Inputs, KnownScores, Model, Rng
 
-__all__ = ["_as_it_was", "told"]
+__all__ = ["_as_it_was", "invoke"]
 
 
 # Known scores
@@ -235,15 +235,15 @@ def test_a_metric_that_is_not_equal_by_value_should_be_a_frozen_dataclass() -> N
 # The command
 
 
-def test_components_that_keep_their_promises_give_a_table_and_exit_code_0(told: Told) -> None:
-    code, out, err = told("check", "metric=entropy", "explainer=gradient")
+def test_components_that_keep_their_promises_give_a_table_and_exit_code_0(invoke: Invoke) -> None:
+    code, out, err = invoke("check", "metric=entropy", "explainer=gradient")
     assert (code, err) == (0, "")
     assert "same bits in any batch and order           yes" in out
     assert "no trace left behind" in out
 
 
-def test_a_misspelt_name_gives_one_sentence_and_exit_code_2(told: Told) -> None:
-    code, _, err = told("check", "metric=entrpy")
+def test_a_misspelt_name_gives_one_sentence_and_exit_code_2(invoke: Invoke) -> None:
+    code, _, err = invoke("check", "metric=entrpy")
     assert code == 2
     assert "did you mean entropy?" in err
 
@@ -266,7 +266,7 @@ class Largest:
 
 
 def test_a_metric_of_ones_own_gives_a_sentence_per_broken_promise_and_exit_code_1(
-    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_metrics.py").write_text(OWN)
     (tmp_path / "conf" / "metric").mkdir(parents=True)
@@ -274,7 +274,7 @@ def test_a_metric_of_ones_own_gives_a_sentence_per_broken_promise_and_exit_code_
         "largest: {_target_: own_metrics.Largest}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    code, out, err = told(
+    code, out, err = invoke(
         "check", "metric=largest", "allow=[own_metrics]", "--config-dir", str(tmp_path / "conf")
     )
     assert code == 1
