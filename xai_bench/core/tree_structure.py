@@ -22,8 +22,9 @@ def goes_left(trees: TreeStructure, values: Tensor, node: Tensor) -> Tensor:
     if trees.category_set is not None and trees.left_categories is not None:
         row, n_codes = trees.category_set[node], trees.left_categories.shape[1]
         code = values.nan_to_num(nan=-1).clamp(-1, n_codes - 1).long()
-        code = torch.where(code < 0, n_codes - 1, code)
+        code = torch.where(code < 0, n_codes - 1, code)  # the last column: unseen or missing
         left = torch.where(row >= 0, trees.left_categories[row.clamp(min=0), code], left)
+    # Last, for a missing value goes its own way whatever the comparison said of NaN.
     if trees.missing_left is not None:
         left = torch.where(values.isnan(), trees.missing_left[node], left)
     return left

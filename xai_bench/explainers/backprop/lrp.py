@@ -87,6 +87,7 @@ class LRP(OneBackwardPass):
     def _check(self, attribution: Tensor, outputs: Tensor, absorbed: Tensor) -> None:
         parts, outputs = attribution.double().flatten(1), outputs.double()
         gap = (parts.sum(1) + absorbed - outputs).abs()
+        # Relative to all parts, not to the output, which may be 0 where large parts cancel.
         size = parts.abs().sum(1) + absorbed.abs() + outputs.abs()
         n_off = int((gap > self.tolerance * size).sum())
         if n_off:
@@ -156,6 +157,7 @@ class _BackwardRules:
     def _activation(self, layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         """Relevance stays as it is: the slope is output over input."""
         x = args[0].detach()
+        # An input of 0 has no relevance to pass on; the inner `where` keeps 0 / 0 out of the graph.
         slope = torch.where(x == 0, 0, out.detach() / torch.where(x == 0, 1, x))
         replaced: Tensor = out.detach() + slope * (args[0] - x)
         return replaced
@@ -169,6 +171,7 @@ class _BackwardRules:
     def _norm(self, layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         """Merged with the layer before it, where that gave the input; else the epsilon rule."""
         norm, last = rules.affine_of_norm(layer, out.dim()), self.last
+        # The same tensor, not an equal one: only then is nothing between the two layers.
         if last is None or last[0] is not args[0] or not _has_channels(last[1], out):
             return self._replaced(out, rules.epsilon(norm, args[0], self.method.epsilon))
         _, inner, f, a = last

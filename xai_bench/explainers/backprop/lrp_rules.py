@@ -57,6 +57,7 @@ def affine_of_norm(layer: nn.Module, n_axes: int) -> Affine:
     mean, variance = layer.running_mean, layer.running_var
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
         raise Unsupported("LRP needs batch normalisation with running statistics")
+    # weight * (x - mean) / sqrt(variance + eps) + bias, written as scale * x + shift.
     scale = (variance + layer.eps).rsqrt()  # type: ignore[operator]
     shift = -mean * scale
     if layer.affine:
@@ -81,6 +82,7 @@ def epsilon(f: Affine, a: Tensor, size: float) -> Shares:
     """Shares of the output, moved away from 0 by `size`. Bach+ 2015."""
     given = f.apply(a, f.weight)
     out = (given + f.bias).detach()
+    # The sign of 0 counts as positive: `torch.sign` would leave a share of 0 / 0.
     return Shares(given, out + size * torch.where(out < 0, -1.0, 1.0).to(out))
 
 
@@ -121,6 +123,7 @@ def z_box(f: Affine, a: Tensor, carrier: Tensor, box: tuple[Tensor, Tensor]) -> 
 
     `box` holds the least and the largest value of each input.
     """
+    # A sample may lie outside the range of the background; the box is widened to hold it.
     low, high = torch.minimum(box[0], a.detach()), torch.maximum(box[1], a.detach())
     given = (
         f.apply(a.detach() * carrier, f.weight)

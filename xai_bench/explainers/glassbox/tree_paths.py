@@ -72,8 +72,9 @@ def leaf_paths(trees: TreeStructure, layout: Tensor) -> LeafPaths:
     path = _upwards(trees, leaf)
     parent, child = path[:, 1:], path[:, :-1]
     is_node = parent != child
+    # -2 beyond the root: no unit, and not -1, which means an element that is never removed.
     unit = torch.where(is_node, units_of_columns(trees, layout)[trees.element[parent]], -2)
-    first = torch.cat([_first_place(part) for part in unit.split(_BLOCK)])
+    first = torch.cat([_first_place(part) for part in unit.split(_BLOCK)])  # [l, D, D] at a time
     is_first = is_node & (first == torch.arange(first.shape[1]))
     return LeafPaths(
         trees=trees,
@@ -102,7 +103,7 @@ def _first_place(unit: Tensor) -> Tensor:
 def _upwards(trees: TreeStructure, leaf: Tensor) -> Tensor:
     """`[L, D + 1]`: a leaf, its parent and so on; the root again and again at the end."""
     inner = (trees.left != torch.arange(len(trees.left))).nonzero()[:, 0]
-    parent = torch.arange(len(trees.left))
+    parent = torch.arange(len(trees.left))  # a root is its own parent, which ends a path
     parent[trees.left[inner]] = inner
     parent[trees.right[inner]] = inner
     path = [leaf]

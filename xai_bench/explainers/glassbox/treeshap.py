@@ -113,9 +113,11 @@ def path_dependent(paths: LeafPaths, x: Tensor, targets: Tensor, n_units: int) -
     # which m / 2 Gauss nodes integrate exactly.
     n_compared = int((paths.unit < n_units).sum(1).max())
     nodes, weights = np.polynomial.legendre.leggauss(max(math.ceil(n_compared / 2), 1))
+    # One unit more than there are takes what belongs to none: places beyond the root, repeats.
     out = torch.zeros(len(x), n_units + 1, dtype=torch.float64)
     for leaves in torch.arange(n_leaves).split(max(_CELLS // (depth * len(x)), 1)):
         present = paths.follows(x, leaves).double()
+        # An element that is never removed is present in every coalition: it gains nothing.
         absent = torch.where(paths.always[leaves], present, shares[leaves])
         others = torch.zeros_like(present)
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
@@ -153,6 +155,7 @@ def interventional(
         pair, leaf = _leaves_reached(paths, x, absent, root)
         sample = pair // n_references
         ours, theirs = _agreement(paths, x, absent, pair, leaf)
+        # Where neither goes along, no coalition reaches the leaf.
         reached = (ours | theirs).all(1)
         sample, leaf, ours, theirs = (t[reached] for t in (sample, leaf, ours, theirs))
         only_ours, only_theirs = ours & ~theirs, theirs & ~ours
@@ -180,6 +183,7 @@ def _leaves_reached(
         element = trees.element[node]
         ours = goes_left(trees, x[pair // n_references, element], node)
         theirs = goes_left(trees, absent[pair, element], node)
+        # Both children are followed where the two part, for the node's unit may be kept or removed.
         to_left, to_right = ours | theirs, ~(ours & theirs)
         node = torch.cat([trees.left[node[to_left]], trees.right[node[to_right]]])
         pair = torch.cat([pair[to_left], pair[to_right]])

@@ -79,6 +79,7 @@ class GradCAMPlusPlus(_GradientCAM):
         """The sum of ratio times positive gradient over the places of each channel."""
         mass = maps.flatten(2).sum(2).view(_by_channel(maps))
         below = 2 * slopes**2 + mass * slopes**3
+        # No slope, no weight: the ratio is 0 / 0 there.
         ratio = torch.where(below == 0, 0, slopes**2 / torch.where(below == 0, 1, below))
         return (ratio * slopes.relu()).flatten(2).sum(2).view(_by_channel(maps))
 

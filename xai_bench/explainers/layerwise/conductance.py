@@ -108,6 +108,7 @@ class NeuronConductance:
         Raises `Unsupported` for too small a budget, or a neuron that there is not.
         """
         starts = references(self.baseline, inputs, rng=rng)
+        # Two passes over the same points: which neuron conducts most is known after the first.
         n_steps = steps(self.budget, 2 * starts.shape[1])
         flow = _flow(model, inputs, targets, starts, n_steps, self.layer)
         name = self.layer or flow.record.hidden()[-1]
@@ -160,6 +161,7 @@ def _flow(
         )
         attribution = added(attribution, weights, record.gradient * direction)
         for name in record.hidden():
+            # Slope of the output by the neuron, times the neuron's rate of change on the line.
             conducted = record.slopes[name] * record.rates[name]
             before = layers.get(name, conducted.new_zeros(len(inputs), *conducted.shape[1:]))
             layers[name] = added(before, weights, conducted)

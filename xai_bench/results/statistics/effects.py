@@ -79,6 +79,7 @@ def verdict(mean: float, low: float, high: float, rope: float) -> Verdict:
         return "equivalent"
     if low <= 0 <= high:
         return "undecided"
+    # An interval that excludes 0 and reaches out of the region: the mean says which it is.
     if abs(mean) <= rope:
         return "equivalent"
     return "better" if mean > 0 else "worse"
@@ -119,8 +120,9 @@ def needed(first: Floats, second: Floats, seeds: Ints, rows: Ints, smallest: flo
     n_seeds, n_rows = len(np.unique(seeds)), len(np.unique(rows))
     n = float(components.n_scored[0])
     a, b, e = (float(p.variance[0]) * n for p in parts)
+    # Mean squares to variances: MS_A estimates e + n_rows * var(A), and may fall below e by chance.
     by_seed, by_row = max(a - e, 0.0) / n_rows, max(b - e, 0.0) / n_seeds
-    e = e if n_seeds > 1 else 0.0
+    e = e if n_seeds > 1 else 0.0  # with one seed, rows hold it already
     return Needed(
         rows=_smallest(lambda k: by_seed / n_seeds + (by_row + e / n_seeds) / k, smallest),
         seeds=_smallest(lambda k: by_row / n_rows + (by_seed + e / n_rows) / k, smallest)
