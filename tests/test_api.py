@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,10 @@ import xai_bench
 from tests.support import toy_worlds
 from xai_bench import Workbench
 from xai_bench.core.baselines import Constant
+from xai_bench.core.module_state import ModuleState, same
 from xai_bench.explainers.removal.occlusion import LeaveOneOut
+from xai_bench.metrics.fidelity.random_subsets import Infidelity
+from xai_bench.models.targets import FixedOutput, Loss, TrueLabel
 from xai_bench.runner.config.catalogue import components, conf_dir
 
 WEIGHT = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
@@ -56,16 +61,36 @@ def test_explainers_are_compared_on_the_same_draws(bench: Workbench) -> None:
 
 
 def test_a_set_is_replaced_by_its_members(bench: Workbench) -> None:
-    """What cannot work with this model is NaN as part of a set, an error when named by itself."""
     table = bench.compare(["controls"], ["truth", "entropy"])
     assert list(table.index) == ["random", "constant", "input_magnitude", "oracle"]
     assert {"entropy", "auroc"} <= set(table.columns)
     assert table.loc["oracle"].isna().all()
     assert table.loc["random"].notna().to_dict()["entropy"]
+
+
+def test_what_does_not_fit_costs_only_itself_and_has_its_reason(bench: Workbench) -> None:
+    table = bench.compare(["random", "grad_cam", "constant"], ["auroc", "entropy"])
+    assert table["entropy"].notna().to_dict() == {
+        "random": True, "grad_cam": False, "constant": True
+    }  # fmt: skip
+    assert "convolution" in table.attrs["reasons"]["grad_cam"]["entropy"]
+    assert set(table.attrs["reasons"]["random"]) == {"auroc"}
+    scores = bench.judge("random", ["auroc", "entropy"])
+    assert scores["auroc"].isnan().all()
+    assert scores["entropy"].isfinite().all()
+    assert set(scores.reasons) == {"auroc"}
+    mine = bench.score(torch.ones(6, 4), ["gini", "forward_rows", "max_sensitivity"])
+    assert mine["gini"].isfinite().all()
+    assert set(mine.reasons) == {"forward_rows", "max_sensitivity"}
+
+
+def test_a_question_without_any_answer_raises(bench: Workbench) -> None:
     with pytest.raises(xai_bench.Unsupported, match="written down"):
         bench.compare(["oracle"], ["entropy"])
     with pytest.raises(xai_bench.Unsupported, match="auroc"):
         bench.compare(["random"], ["auroc"])
+    with pytest.raises(xai_bench.Unsupported, match="auroc"):
+        bench.judge("random", "auroc")
 
 
 def test_all_is_every_explainer(bench: Workbench) -> None:
@@ -107,3 +132,193 @@ def test_metrics_that_explain_other_inputs_need_an_explainer(bench: Workbench) -
     scores = bench.judge("input_x_gradient", ["repeatability", "forward_rows"])
     assert scores["repeatability"].tolist() == [0.0] * 6
     assert scores["forward_rows"].tolist() == [1.0] * 6
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_map_with_a_gap_is_unscored_and_harms_no_other(bench: Workbench, bad: float) -> None:
+    """Every metric that can score a map at all; the scores of the others stay bit for bit."""
+    right = WEIGHT * bench.context.inputs.x
+    broken = right.clone()
+    broken[2, 1] = bad
+    kept = torch.arange(6) != 2
+    expected, found = bench.score(right, "all"), bench.score(broken, "all")
+    assert found.reasons == expected.reasons
+    assert len(found) > 20
+    for name, values in found.items():
+        assert values[2].isnan(), name
+        assert same(values[kept], expected[name][kept]), name
+
+
+def test_two_metrics_of_one_class_and_a_name_given_twice(bench: Workbench) -> None:
+    exact = WEIGHT * bench.context.inputs.x
+    near, far = Infidelity(Constant(0.0), 9, 0.25), Infidelity(Constant(0.0), 9, 1.0)
+    scores = bench.score(exact, [near, far, "abpc", "abpc", near])
+    assert len(scores) == 3
+    assert list(scores) == ["Infidelity", "Infidelity(fraction=1.0)", "abpc"]
+    assert all(values.shape == (6,) for values in scores.values())
+    table = bench.compare([LeaveOneOut(Constant(0.0)), LeaveOneOut(Constant(1.0))], "abpc")
+    assert list(table.index) == ["LeaveOneOut", "LeaveOneOut(baseline=Constant(value=1.0))"]
+
+
+def test_changed_weights_are_found_out() -> None:
+    net, x = linear(), toy_worlds.normal(6, 4)
+    bench = xai_bench.workbench(net, x, background=toy_worlds.normal(9, 4, seed=1))
+    function = xai_bench.workbench(lambda z: net(z) + 0, x, background=x)
+    exact = bench.explain("input_x_gradient")
+    bench.score(exact, ["infidelity"])
+    with torch.no_grad():
+        net.get_parameter("weight").data.mul_(-1)
+    for stale in (bench, function):
+        for question in (lambda b: b.score(exact, ["infidelity"]), lambda b: b.explain("gradient")):
+            with pytest.raises(ValueError, match="the model has changed since"):
+                question(stale)
+
+
+def test_what_the_caller_does_to_the_tensors_afterwards_changes_nothing(bench: Workbench) -> None:
+    x, background = toy_worlds.normal(6, 4), toy_worlds.normal(9, 4, seed=1)
+    mine = xai_bench.workbench(linear(), x, background=background)
+    before = mine.explain("leave_one_out")
+    x.zero_(), background.zero_()
+    assert torch.equal(mine.explain("leave_one_out"), before)
+
+
+def test_a_network_in_training_goes_on_as_if_nobody_had_looked() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3)).train()
+    x, background = torch.randn(8, 4), torch.randn(20, 4)
+    net(x).sum().backward()
+    state = ModuleState.of(net)
+    for model in (net, lambda z: net(z), net.forward, nn.Sequential(net)):
+        bench = xai_bench.workbench(model, x, background=background)
+        of_layers = ["deeplift", "lrp_epsilon"] if model is net else []
+        names = ["saliency", "kernel_shap", *of_layers]
+        bench.compare(names, ["abpc", "max_sensitivity"])
+        with pytest.raises(xai_bench.Unsupported):
+            bench.explain("grad_cam")
+        assert state.changes() == []
+
+
+def test_handles_of_the_callers_hooks_still_work_after_a_library_was_called() -> None:
+    net, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(5, 4)
+    handle = net[1].register_forward_hook(lambda layer, args, out: None)
+    xai_bench.workbench(net, x, background=x).explain("captum_deeplift")
+    handle.remove()
+    assert not net[1]._forward_hooks
+
+
+@pytest.mark.parametrize("target", [TrueLabel(), Loss(), "true_label"])
+def test_targets_of_true_labels_need_them(target: Any) -> None:
+    net, x = nn.Linear(4, 3), torch.randn(5, 4)
+    with pytest.raises(ValueError, match="needs the true labels"):
+        xai_bench.workbench(net, x, background=x, target=target)
+    labels = torch.tensor([2, 1, 0, 0, 1])
+    bench = xai_bench.workbench(net, x, background=x, target=target, labels=labels)
+    assert bench.context.targets.tolist() == labels.tolist()
+
+
+def test_labels_reach_the_metrics() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 3))
+    x = torch.rand(4, 1, 6, 6)
+    known = net(x).argmax(1)
+    scores = [
+        xai_bench.workbench(net, x, background=x, labels=labels).judge("gradient", "road")["road"]
+        for labels in (known, (known + 1) % 3)
+    ]
+    assert not torch.equal(*scores)
+
+
+def test_one_output_of_all_samples_is_a_target() -> None:
+    net, x = nn.Linear(4, 3), torch.randn(5, 4)
+    bench = xai_bench.workbench(net, x, background=x, target=FixedOutput(2))
+    assert bench.context.targets.tolist() == [2] * 5
+    torch.testing.assert_close(bench.explain("gradient")[0], net.weight[2].double())
+    with pytest.raises(ValueError, match="index 3; the model has outputs 0 to 2"):
+        xai_bench.workbench(net, x, background=x, target=FixedOutput(3))
+
+
+def test_units_are_dense_or_refused() -> None:
+    net, x = nn.Linear(4, 3), torch.randn(5, 4)
+
+    def found(units: Any) -> Tensor:
+        return xai_bench.workbench(net, x, background=x, units=units).context.inputs.units
+
+    assert found(torch.tensor([1, 1, 5, 2]))[0].tolist() == [0, 0, 2, 1]
+    assert found(torch.tensor([0, 0, 1, 1], dtype=torch.int32))[0].tolist() == [0, 0, 1, 1]
+    each = torch.tensor([[3, 3, 4, -1]] * 4 + [[0, 1, 2, 3]])
+    assert found(each)[[0, 4]].tolist() == [[0, 0, 1, -1], [0, 1, 2, 3]]
+    bench = xai_bench.workbench(net, x, background=x, units=torch.tensor([1, 1, 2, 2]))
+    assert bench.score(torch.ones(5, 4), "gini")["gini"].abs().max() < 1e-12
+    for units, sentence in (
+        (torch.tensor([0, 1, 2]), r"units have shape \[3\]; expected that of one sample, \[4\]"),
+        (torch.tensor([0.0, 1, 2, 3]), "units hold torch.float32; expected whole numbers"),
+        (torch.tensor([True] * 4), "units hold torch.bool"),
+        (torch.tensor([0, 1, -2, 3]), "units hold -2"),
+        (torch.tensor([-1] * 4), "padding only"),
+        ([0, 1, 2, 3], "units is a list; expected a torch tensor"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            found(units)
+
+
+X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+WITH_GAP = torch.where(torch.arange(4) == 3, torch.nan, X)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"x": X.numpy()}, "x is a numpy.ndarray; expected a torch tensor"),
+        ({"x": X.long()}, "x holds torch.int64; expected real numbers"),
+        ({"x": X[:0]}, r"x has shape \[0, 4\]; expected"),
+        ({"x": X[0]}, r"x has shape \[4\]; expected"),
+        ({"x": X[:, :0], "background": X[:, :0]}, r"x has shape \[5, 0\]; expected"),
+        ({"background": X[:0]}, r"background has shape \[0, 4\]"),
+        ({"background": X.bool()}, "background holds torch.bool"),
+        ({"labels": torch.zeros(5, 1).long()}, r"labels have shape \[5, 1\]; expected \[5\]"),
+        ({"labels": torch.zeros(9).long()}, r"labels have shape \[9\]; expected \[5\]"),
+        ({"labels": torch.full((5,), 3)}, "labels hold class 3; the model has outputs 0 to 2"),
+        ({"labels": torch.full((5,), -1)}, "labels hold class -1"),
+        ({"labels": torch.zeros(5)}, "labels hold torch.float32; expected classes"),
+        ({"labels": [0] * 5}, "labels is a list"),
+        ({"target": 2}, r"target=2 is no target; choose from .* or one output .* FixedOutput"),
+        ({"target": "predicted_logits"}, "did you mean predicted_logit"),
+        ({"baselines": "mean"}, "baselines='mean'; expected two names"),
+        ({"baselines": ("mean", "margin")}, "no baseline 'margin'; did you mean marginal"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(arguments: dict[str, Any], sentence: str) -> None:
+    given = {"x": X, "background": X, **arguments}
+    with pytest.raises(ValueError, match=sentence):
+        xai_bench.workbench(nn.Linear(4, 3), given.pop("x"), **given)
+
+
+def test_questions_that_do_not_fit_are_named(bench: Workbench) -> None:
+    exact = torch.ones(6, 4)
+    with pytest.raises(ValueError, match="no kind 'contributions'; did you mean contribution"):
+        bench.score(exact, ["gini"], kind="contributions")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"attribution is a numpy.ndarray"):
+        bench.score(exact.numpy(), ["gini"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"unknown setting 'kernel_shap.nsamples'"):
+        bench.explain("kernel_shap", {"nsamples": 100})
+    with pytest.raises(ValueError, match=r"kernel_shap.budget='many' is not a whole number"):
+        bench.explain("kernel_shap", {"budget": "many"})
+    with pytest.raises(ValueError, match="LeaveOneOut'> is no explainer; choose from"):
+        bench.explain(LeaveOneOut)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="3 is no metric; choose from"):
+        bench.judge("gradient", ["gini", 3])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="no metric is named; choose from"):
+        bench.score(exact, [])
+    assert list(bench.score(exact, "abpc")) == ["abpc"]
+
+
+@pytest.mark.parametrize(("name", "where"), [("background", "the background"), ("x", "x")])
+def test_a_gap_in_the_data_is_blamed_on_the_data(name: str, where: str) -> None:
+    given = {"x": X, "background": X, name: WITH_GAP}
+    net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+    bench = xai_bench.workbench(net, given.pop("x"), **given)
+    with pytest.raises(ValueError, match=f"{where} holds NaN in row 0, column 3"):
+        bench.explain("kernel_shap")
+
+
+def test_the_door_is_listed() -> None:
+    assert {"workbench", "Workbench", "load", "Unsupported"} <= set(dir(xai_bench))

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["Unsupported", "Workbench", "load", "workbench"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Import torch and the rest only when somebody asks for them: `--help` answers at once."""
     if name == "Unsupported":

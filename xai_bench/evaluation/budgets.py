@@ -89,8 +89,9 @@ def _next(
     inputs: Inputs,
     evaluation: ExplainerEvaluation,
 ) -> tuple[Explanation, Cost]:
-    explanation = next(steps, None)
-    usage = metered.usage.so_far()
+    with evaluation.guard.watched(evaluation.who):
+        explanation = next(steps, None)
+        usage = metered.usage.so_far()
     name = evaluation.configured.name
     if explanation is None:
         raise ValueError(f"explainer '{name}' gave fewer explanations than there are budgets")

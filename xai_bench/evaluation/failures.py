@@ -15,16 +15,21 @@ T = TypeVar("T")
 def attempt(strict: bool, work: Callable[[], T]) -> tuple[T | None, Outcome]:
     """The result of `work` with an `ok` outcome, or None with the outcome its failure becomes.
 
-    `Unsupported` becomes `skipped`, any other exception `failed`; under `strict` that is raised.
+    `Unsupported` becomes `skipped`, any other exception `failed`; under `strict` that is raised. A
+    component that calls `exit` has failed, too: nobody but the user ends a run.
     """
     try:
         return work(), Outcome()
     except Unsupported as reason:
         return None, Outcome("skipped", str(reason))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if strict and isinstance(error, SystemExit):
+            raise RuntimeError(f"exit({error.code!r}) was called") from error
         if strict:
             raise
         sentence = " ".join(str(error).split()) or "no message"
-        if not isinstance(error, ValueError):
+        if isinstance(error, SystemExit):
+            sentence = f"exit({error.code!r}) was called"
+        elif not isinstance(error, ValueError):
             sentence = f"{type(error).__name__}: {sentence}"
         return None, Outcome("failed", sentence, traceback.format_exc())

@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xai_bench.core.caller_tensors import first_nan
 from xai_bench.core.cost import Usage, timed
 from xai_bench.core.tokens import require_numbers
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.evaluation.failures import attempt
+from xai_bench.evaluation.guard import Guard, of_case, of_inputs
+from xai_bench.evaluation.memory import ProbeMemory
 from xai_bench.results import ExplainerResult, Outcome, Scores
 from xai_bench.types import (
     Case,
@@ -46,11 +49,15 @@ def evaluate(
 
     An explanation `given` for all samples is scored as it is, without explaining anew, except where
     a metric asks for the cost of explaining. `on_step` is called after every finished piece of
-    work, `len(context.batches()) * (1 + len(metrics))` in all.
+    work, `len(context.batches()) * (1 + len(metrics))` in all. A sample whose given attributions
+    are not all finite is unscored by every metric. Raises ValueError for two metrics of one name.
     """
+    _require_distinct_names(metrics)
     if any(metric.metric.category == "cost" for metric in metrics):
         given = None
     configured = at_embeddings(configured, context.inputs)
+    finite = None if given is None else _finite(given, context.inputs)
+    given = given if finite is None else _with_zeros(given, finite)
     ready, outcome = attempt(context.strict, lambda: prepare(context, configured, given is None))
     evaluation = ExplainerEvaluation(context, configured, tuple(metrics), on_step, outcome)
     if ready is not None:
@@ -59,7 +66,7 @@ def evaluate(
             evaluation.run_batch(number, rows, None if given is None else given.take(rows))
             if evaluation.outcome.status != "ok":
                 break
-    return evaluation.result()
+    return _scored_only(evaluation.result(), finite)
 
 
 @dataclass(eq=False)
@@ -70,6 +77,7 @@ class ExplainerEvaluation:
         failures: metric name -> the outcome that ended its scoring.
         measured: probe -> what it recorded of every batch.
         memory: what metrics keep of this explainer over all batches.
+        guard: finds out who writes into the model or the domain, which all share.
         fitted: the explainer fitted to other models than the one explained.
     """
 
@@ -86,6 +94,15 @@ class ExplainerEvaluation:
     measured: dict[str, list[Mapping[str, Tensor]]] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
     fitted: dict[Model, Explainer] = field(default_factory=dict)
+    guard: Guard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guard = shared_guard(self.context)
+
+    @property
+    def who(self) -> str:
+        """The explainer in a message."""
+        return f"explainer '{self.configured.name}'"
 
     def run_batch(self, number: int, rows: Tensor, given: Explanation | None) -> None:
         """Explain one batch, unless its explanation is given, and score it."""
@@ -117,11 +134,14 @@ class ExplainerEvaluation:
             labels=None if context.labels is None else context.labels[rows],
             groups={name: codes[rows] for name, codes in context.groups.items()},
             variants=context.variants,
-            shared=context.shared.setdefault(number, {}),
+            shared=context.shared.setdefault(number, ProbeMemory()),
+            own=ProbeMemory(),
             cell=self.memory,
         )
+        memories = [each for each in (case.shared, case.own) if isinstance(each, ProbeMemory)]
+        guard = Guard.of(of_case(case), memories=memories)
         for metric in self.metrics:
-            self._score(metric, case)
+            self._score(metric, case, guard)
             self.on_step(1)
         for probe, result in case.own.items():
             # A name with a memory address in it would differ from run to run.
@@ -166,7 +186,10 @@ class ExplainerEvaluation:
         if given is not None:
             return given, cost_of(Usage(), inputs, Usage())
         rng = self.context.stream("explain", inputs=inputs)
-        with timed(self.context.model) as metered:
+        batch = Guard.of({**of_inputs(inputs), "targets": targets})
+        watched = self.guard.watched(self.who), batch.watched(self.who)
+        # The clock stops before the guards look at what was changed.
+        with watched[0], watched[1], timed(self.context.model) as metered:
             explanation = self.explainer.explain(metered, inputs, targets, rng=rng)
         cost = cost_of(metered.usage, inputs, self.fit)
         return checked(explanation, inputs, self.configured.name), cost
@@ -187,7 +210,10 @@ class ExplainerEvaluation:
         for rows in torch.arange(len(inputs)).split(self.context.batch_size):
             part = inputs.take(rows)
             rng = self.context.stream(*names, inputs=part)
-            explained = explainer.explain(model or self.context.model, part, targets[rows], rng=rng)
+            with self.guard.watched(self.who):
+                explained = explainer.explain(
+                    model or self.context.model, part, targets[rows], rng=rng
+                )
             parts.append(checked(explained, part, self.configured.name).attribution)
         return torch.cat(parts)
 
@@ -198,10 +224,16 @@ class ExplainerEvaluation:
             self.fitted[model] = _fit(context, self.configured.explainer, model)
         return self.fitted[model]
 
-    def _score(self, metric: ConfiguredMetric, case: Case) -> None:
+    def _score(self, metric: ConfiguredMetric, case: Case, guard: Guard) -> None:
         if metric.name in self.failures:
             return
-        values, outcome = attempt(self.context.strict, lambda: _values(metric, case))
+
+        def scored() -> Tensor:
+            who = f"metric '{metric.name}'"
+            with self.guard.watched(who), guard.watched(who):
+                return _values(metric, case)
+
+        values, outcome = attempt(self.context.strict, scored)
         if values is None:
             self.failures[metric.name] = outcome
         else:
@@ -230,15 +262,52 @@ def prepare(
     With `warm_up` one sample is explained first, so that lazy imports and caches are not timed.
     """
     explainer, usage = configured.explainer, Usage()
-    if isinstance(explainer, Fitted):
-        with timed(context.model) as metered:
-            explainer = _fit(context, explainer, metered)
-        usage = metered.usage
-    if warm_up:
-        first = context.inputs.take(torch.arange(1))
-        rng = context.stream("explain", inputs=first)
-        explainer.explain(context.model, first, context.targets[:1], rng=rng)
+    with shared_guard(context).watched(f"explainer '{configured.name}'"):
+        if isinstance(explainer, Fitted):
+            with timed(context.model) as metered:
+                explainer = _fit(context, explainer, metered)
+            usage = metered.usage
+        if warm_up:
+            first = context.inputs.take(torch.arange(1))
+            rng = context.stream("explain", inputs=first)
+            explainer.explain(context.model, first, context.targets[:1], rng=rng)
     return explainer, usage
+
+
+def shared_guard(context: EvaluationContext) -> Guard:
+    """Watches what all batches share: the model, the units and the domain."""
+    return Guard.of(of_inputs(context.inputs.take(torch.arange(1))), context.model)
+
+
+def _require_distinct_names(metrics: Sequence[ConfiguredMetric]) -> None:
+    names = [metric.name for metric in metrics]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two metrics are named {twice[0]!r}; give each a name of its own")
+
+
+def _finite(given: Explanation, inputs: Inputs) -> Tensor:
+    """`[N]` bool: the samples all of whose attributions are finite, but for padding."""
+    return (given.attribution.isfinite() | (inputs.units < 0)).flatten(1).all(1)
+
+
+def _with_zeros(given: Explanation | None, finite: Tensor) -> Explanation | None:
+    """The given explanation with attributions of 0 where they are not scored."""
+    if given is None or given.attribution.isfinite().all():
+        return given
+    kept = finite.view(-1, *[1] * (given.attribution.dim() - 1)) & given.attribution.isfinite()
+    return replace(given, attribution=torch.where(kept, given.attribution, 0))
+
+
+def _scored_only(result: ExplainerResult, finite: Tensor | None) -> ExplainerResult:
+    """NaN in place of the scores of samples whose attributions were not finite."""
+    if finite is None or finite.all():
+        return result
+    scores = {
+        name: replace(s, values=torch.where(finite, s.values, torch.nan))
+        for name, s in result.scores.items()
+        if s.outcome.status == "ok"
+    }
+    return replace(result, scores={**result.scores, **scores})
 
 
 def _fit(context: EvaluationContext, explainer: Explainer, model: Model) -> Explainer:
@@ -276,8 +345,10 @@ def checked(explanation: Explanation, inputs: Inputs, name: str) -> Explanation:
         )
     bad = int((~attribution.isfinite()).flatten(1).any(1).sum())
     if bad:
+        cause = first_nan("the background", inputs.domain.background) or first_nan("x", inputs.x)
         raise ValueError(
             f"explainer '{name}' returned NaN or infinity for {bad} of {len(attribution)} samples"
+            f"{f'; {cause}' if cause else ''}"
         )
     return replace(explanation, attribution=attribution.detach().double())
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.module_state import freeze
 from xai_bench.data.bundle import Bundle, Task
 from xai_bench.models.structure import read
 from xai_bench.types import ROW_BLOCK, Column, Inputs, Model, Structure, Unsupported
@@ -67,7 +68,8 @@ class Target(Protocol):
     """Which scalar is explained.
 
     One that is a column of the outputs, or of their softmax, says so in the class attribute
-    `column_of`: the structure of a model is that of such a scalar only.
+    `column_of`: the structure of a model is that of such a scalar only. One that cannot be chosen
+    without true labels says `needs_labels = True`.
     """
 
     @property
@@ -144,11 +146,10 @@ class TorchPredictor:
     differentiable: bool = True
 
     def __post_init__(self) -> None:
-        self.module.eval().requires_grad_(requires_grad=False)
+        freeze(self.module)
 
     def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
-        out: Tensor = self.module(x, **context)
-        return out[:, None] if out.dim() == 1 else out
+        return rows_of(self.module(x, **context))
 
     def structure(self, column: Column) -> Structure | None:
         """The structure of a linear or additive module; None for any other.
@@ -230,7 +231,34 @@ class Explained:
         return self.predictor.structure(column)
 
 
+def rows_of(output: Any) -> Tensor:
+    """What a module gave, as `[B, C]`: a tensor, or an output object with `.logits`.
+
+    Raises ValueError for anything else, such as a tuple, a dict, or a tensor of another rank.
+    """
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise ValueError(
+            f"the model gives {_described(output)}; expected a tensor [N, C] or an object with "
+            ".logits: wrap it in a function that returns the tensor"
+        )
+    if logits.dim() not in (1, 2):
+        raise ValueError(
+            f"the model gives outputs of shape {list(logits.shape)}; expected [N, C], one row of "
+            "numbers for each sample: wrap it in a function that picks or pools the others"
+        )
+    return logits[:, None] if logits.dim() == 1 else logits
+
+
+def _described(output: Any) -> str:
+    kind = type(output).__name__
+    if isinstance(output, Mapping):
+        return f"a {kind} with {', '.join(map(repr, output))}"
+    return f"a {kind} of {len(output)}" if isinstance(output, list | tuple) else f"a {kind}"
+
+
 def _padded(rows: Tensor, spare: int) -> Tensor:
+    """A copy, filled up with the last row: a model may write into what it is given."""
     if spare == 0:
-        return rows
+        return rows.clone()
     return torch.cat([rows, rows[-1:].detach().expand(spare, *rows.shape[1:])])

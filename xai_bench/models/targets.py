@@ -50,8 +50,26 @@ class PredictedProbability(OutputColumn):
 
 
 @dataclass(frozen=True)
+class FixedOutput(OutputColumn):
+    """One output, the same for every sample: a class, or one value of a regressor of several."""
+
+    index: int = 0
+
+    def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+        """`[B]`: the index. Raises ValueError where the model has no such output."""
+        if not 0 <= self.index < outputs.shape[1]:
+            raise ValueError(
+                f"target fixed_output has index {self.index}; the model has outputs 0 to "
+                f"{outputs.shape[1] - 1}"
+            )
+        return torch.full((len(outputs),), self.index, dtype=torch.long)
+
+
+@dataclass(frozen=True)
 class TrueLabel(OutputColumn):
     """The logit of the true class, whatever the model predicts."""
+
+    needs_labels: ClassVar[bool] = True
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         """The true classes `[B]`. Raises `Unsupported` for a regression."""
@@ -74,6 +92,7 @@ class Loss:
     """The loss of one sample: cross-entropy of the true class, or the squared error."""
 
     follows_output: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
 
     def choose(self, outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
         """The labels `[B]`; values in the type of the outputs, which tells them from classes."""

@@ -16,7 +16,9 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parent.parent
 WITHOUT_EFFECT = (
     "certify",
+    "models/caller.py",
     "results/report",
+    "results/sample_scores.py",
     "results/statistics",
     "results/tracking",
     "runner/config",

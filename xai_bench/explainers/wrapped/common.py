@@ -240,7 +240,9 @@ def undisturbed(module: nn.Module | None, seed: int = 0) -> Iterator[None]:
     which torch calls not deterministic; with one thread it is, so this is only warned of.
     """
     layers = [] if module is None else list(module.modules())
-    before = [{key: _copied(value) for key, value in vars(layer).items()} for layer in layers]
+    before = [
+        [(key, value, _copied(value)) for key, value in vars(layer).items()] for layer in layers
+    ]
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
     mode = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode(min(mode, 1))  # 1: warn
@@ -255,8 +257,7 @@ def undisturbed(module: nn.Module | None, seed: int = 0) -> Iterator[None]:
         np.random.set_state(arrays)  # noqa: NPY002
         torch.set_deterministic_debug_mode(mode)
         for layer, kept in zip(layers, before, strict=True):
-            vars(layer).clear()
-            vars(layer).update(kept)
+            _put_back(layer, kept)
 
 
 @contextmanager
@@ -265,6 +266,16 @@ def _silence() -> Iterator[None]:
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
+
+
+def _put_back(layer: nn.Module, kept: list[tuple[str, Any, Any]]) -> None:
+    """The same attributes as before, and in the same dictionaries: handles of hooks know theirs."""
+    vars(layer).clear()
+    for key, value, copied in kept:
+        if isinstance(value, dict):
+            value.clear()
+            value.update(copied)
+        vars(layer)[key] = value
 
 
 def _copied(value: Any) -> Any:

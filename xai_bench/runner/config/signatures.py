@@ -109,8 +109,17 @@ def accepts(hint: Any, value: object) -> bool:
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(target, eval_str=True).parameters
-    except NameError:  # a type that is imported for type checkers only
-        return inspect.signature(target).parameters
+    except NameError:  # a type of a field that is inherited, or imported for type checkers only
+        hints, parameters = _hints(target), inspect.signature(target).parameters
+        return {n: p.replace(annotation=hints.get(n, p.annotation)) for n, p in parameters.items()}
+
+
+def _hints(target: Any) -> Mapping[str, Any]:
+    """The types of all fields, each read in the module that declares it; empty where one fails."""
+    try:
+        return typing.get_type_hints(target)
+    except NameError:
+        return {}
 
 
 def _word(hint: Any) -> str:

@@ -1,0 +1,108 @@
+"""Nobody's neighbours are harmed: what components share is watched, and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xai_bench.core.module_state import ModuleState, same
+from xai_bench.core.spelling import listed
+from xai_bench.evaluation.memory import ProbeMemory
+from xai_bench.types import Case, Inputs, Model
+
+
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """What several components read: each tensor beside a copy, and the state of the module."""
+
+    tensors: Sequence[tuple[str, Tensor, Tensor]]
+    module: ModuleState | None = None
+    memories: Sequence[ProbeMemory] = ()
+
+    @classmethod
+    def of(
+        cls,
+        named: Mapping[str, Tensor | None],
+        model: Model | None = None,
+        memories: Sequence[ProbeMemory] = (),
+    ) -> Guard:
+        """Watch the tensors that are there, the weights and hooks of a model, and memories."""
+        parts = {name: _own_memory(t) for name, t in named.items() if t is not None}
+        module = None if model is None or model.module is None else ModuleState.of(model.module)
+        return cls([(n, t, t.detach().clone()) for n, t in parts.items()], module, memories)
+
+    @contextmanager
+    def watched(self, who: str) -> Iterator[None]:
+        """Raises ValueError where `who` wrote into what is watched; it is put back in any case."""
+        try:
+            yield
+        finally:
+            changed = self._put_back()
+        if changed:
+            raise ValueError(
+                f"{who} changed {listed(changed, 3)}, which others read; "
+                "it has been put back: work on a copy, such as x.clone()"
+            )
+
+    def _put_back(self) -> list[str]:
+        """What had been changed."""
+        changed = [] if self.module is None else self.module.changes(buffers=False)
+        if self.module is not None and self.module.changes():
+            self.module.restore()
+        for name, tensor, values in self.tensors:
+            if tensor.is_leaf and tensor.requires_grad and not values.requires_grad:
+                tensor.requires_grad_(False)  # harmless once it is taken off again
+            if not same(tensor.detach(), values):
+                with torch.no_grad():
+                    tensor.copy_(values)
+                changed.append(name)
+        return changed + [name for memory in self.memories for name in memory.drop_altered()]
+
+
+def of_inputs(inputs: Inputs) -> dict[str, Tensor | None]:
+    """Name -> tensor of all that a batch and its domain hold."""
+    domain = inputs.domain
+    return {
+        "inputs.x": inputs.x,
+        "inputs.units": inputs.units,
+        "inputs.index": inputs.index,
+        **{f"inputs.context[{name!r}]": value for name, value in inputs.context.items()},
+        "domain.background": domain.background,
+        "domain.scale": domain.scale,
+        "domain.labels": domain.labels,
+        "domain.sensitive": domain.sensitive,
+        **_fields("domain.actionability", domain.actionability),
+        **_fields("domain.symbols", domain.symbols),
+        **{f"domain.context[{name!r}]": value for name, value in domain.context.items()},
+    }
+
+
+def of_case(case: Case) -> dict[str, Tensor | None]:
+    """Name -> tensor of all that a case holds."""
+    return {
+        **of_inputs(case.inputs),
+        "targets": case.targets,
+        **case.explanation.tensors(),
+        "truth": case.truth,
+        "rationale": case.rationale,
+        "labels": case.labels,
+        **{f"groups[{name!r}]": codes for name, codes in case.groups.items()},
+    }
+
+
+def _fields(name: str, value: Any) -> dict[str, Tensor | None]:
+    """The tensors among the fields of a dataclass, or of nothing."""
+    named = [] if value is None else [(f.name, getattr(value, f.name)) for f in fields(value)]
+    return {f"{name}.{field}": v for field, v in named if isinstance(v, Tensor)}
+
+
+def _own_memory(tensor: Tensor) -> Tensor:
+    """The part of a broadcast view that has memory of its own; any other tensor itself."""
+    if 0 not in tensor.stride():
+        return tensor
+    return tensor[tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride())]

@@ -1,0 +1,187 @@
+"""Whether a model answers each sample on its own: a few rows alone, in company, and twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai_bench.core.layer_outputs import output_of
+from xai_bench.core.module_state import same
+from xai_bench.models.base import Predictor
+from xai_bench.types import ROW_BLOCK, Inputs
+
+N_ALONE = 3
+"""Rows that are also asked alone."""
+
+
+CALLERS_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    TypeError,
+)
+"""What a model may raise at rows that do not suit it; a ValueError speaks for itself."""
+
+
+@torch.no_grad()
+def require_independent_rows(predictor: Predictor, inputs: Inputs) -> None:
+    """Ask for a few samples in company, again, in another order, and each alone.
+
+    Raises ValueError where the model cannot take such rows, gives no row of numbers for each, gives
+    other answers when asked again, or where the answer for one depends on the others; it names the
+    layer where there is one. Costs about six blocks of `ROW_BLOCK` rows.
+    """
+    rows = _Rows.of(inputs)
+    asked = partial(_asked, predictor)
+    together = asked(rows)
+    again = asked(rows)
+    if _apart(together, again, _rounding(together.dtype)):
+        place = _place(predictor, rows, rows)
+        raise ValueError(
+            f"the model answers differently when asked the same twice{place}; explanations need "
+            "the same answer: F.dropout needs training=self.training, random numbers a fixed seed"
+        )
+    company = torch.finfo(together.dtype).eps ** 0.5
+    for number in range(min(N_ALONE, len(inputs))):
+        alone = rows.take(torch.full((ROW_BLOCK,), number))
+        if _apart(together[number], asked(alone)[number], company):
+            raise ValueError(_seen(number, predictor, rows, alone))
+    back = torch.arange(ROW_BLOCK).flip(0)
+    if _apart(together, asked(rows.take(back))[back], company):
+        raise ValueError(_seen(0, predictor, rows, rows.take(back)))
+
+
+def differentiable(predictor: Predictor, inputs: Inputs) -> bool:
+    """Whether gradients flow from the outputs to x; tried on a few rows."""
+    rows = _Rows.of(inputs)
+    with torch.enable_grad():
+        x = rows.x.clone().requires_grad_()
+        try:
+            return predictor(x.clone(), rows.context).requires_grad
+        except RuntimeError:  # such as `x.numpy()`, which torch refuses where x has a gradient
+            return False
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    x: Tensor
+    context: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> _Rows:
+        """The first samples and, as their company, background rows: `ROW_BLOCK` in all."""
+        domain = inputs.domain
+        half, parts = ROW_BLOCK // 2, [(inputs.x, inputs.context)]
+        if set(domain.context) == set(inputs.context):
+            parts.append((domain.background.to(inputs.x), domain.context))
+        x = torch.cat([values[:half] for values, _ in parts])
+        context = {k: torch.cat([of[k][:half] for _, of in parts]) for k in inputs.context}
+        return cls(x, context).take(torch.arange(ROW_BLOCK) % len(x))
+
+    def take(self, rows: Tensor) -> _Rows:
+        return _Rows(self.x[rows], {name: value[rows] for name, value in self.context.items()})
+
+
+def _asked(predictor: Predictor, rows: _Rows) -> Tensor:
+    """`[ROW_BLOCK, C]`, or one sentence of what is wrong with what came back."""
+    try:
+        out = predictor(rows.x.clone(), {k: v.clone() for k, v in rows.context.items()})
+    except CALLERS_ERRORS as error:
+        raise ValueError(_refused(predictor, rows.x, error)) from error
+    if not out.is_floating_point():
+        raise ValueError(
+            f"the model gives {out.dtype}; expected real numbers, such as logits, not classes"
+        )
+    if out.dim() != 2 or len(out) != len(rows.x) or not out.shape[1]:
+        raise ValueError(
+            f"the model gives outputs of shape {list(out.shape)} for {len(rows.x)} samples; "
+            f"expected [{len(rows.x)}, C], one row for each"
+        )
+    return out.detach()
+
+
+def _refused(predictor: Predictor, x: Tensor, error: Exception) -> str:
+    what = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+    sentence = f"the model cannot take x of shape {list(x.shape)} in {x.dtype}: {what}"
+    weights = None if predictor.module is None else next(predictor.module.parameters(), None)
+    if weights is not None and weights.is_floating_point() and weights.dtype != x.dtype:
+        sentence += f"; its weights are {weights.dtype}: convert x, or the model, to the same type"
+    return sentence
+
+
+def _apart(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    """Whether outputs differ by more than the tolerance, relative to the largest; NaN is NaN."""
+    if one.shape != other.shape:
+        return True
+    known = one.isfinite() & other.isfinite()
+    if not torch.equal(one.nan_to_num()[~known], other.nan_to_num()[~known]):
+        return True
+    size = torch.where(known, one, 0).abs().max()
+    return bool((torch.where(known, one - other, 0).abs() > tolerance * size).any())
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    """What the same call may differ by; in half precision it would hide random numbers."""
+    return min(64 * torch.finfo(dtype).eps, 0.01)
+
+
+def _seen(number: int, predictor: Predictor, rows: _Rows, others: _Rows) -> str:
+    return (
+        f"what the model answers for sample {number} depends on the other samples of the batch"
+        f"{_place(predictor, rows, others, number)}; explanations need each sample on its own: "
+        "BatchNorm needs running statistics, attention and recurrent layers batch_first=True"
+    )
+
+
+def _place(predictor: Predictor, rows: _Rows, others: _Rows, number: int = 0) -> str:
+    """` (layer ...)` where the first difference arises, as far as it can be seen."""
+    module = predictor.module
+    if module is None:
+        return ""
+    steps = zip(*(_trace(module, part, number) for part in (rows, others)), strict=False)
+    for (layer, before, after), (_, other_before, other_after) in steps:
+        if before is not None and other_before is not None and not _close(before, other_before):
+            return f" (in the code before {layer})"
+        if after is not None and other_after is not None and not _close(after, other_after):
+            return f" ({layer})"
+    return ""
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return same(one, other) or not _apart(one, other, torch.finfo(one.dtype).eps ** 0.5)
+
+
+_Step = tuple[str, Tensor | None, Tensor | None]
+
+
+def _trace(module: nn.Module, rows: _Rows, number: int) -> list[_Step]:
+    """Each layer in the order in which it ends: its name, and the row of what it took and gave."""
+    steps: list[_Step] = []
+
+    def keep(name: str, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        label = f"layer {name!r}, {type(layer).__name__}"
+        taken = _row(args[0] if args else None, number)
+        steps.append((label, taken, _row(output_of(layer, output), number)))
+
+    named = [(name, layer) for name, layer in module.named_modules() if name]
+    handles = [layer.register_forward_hook(partial(keep, name)) for name, layer in named]
+    try:
+        module(rows.x.clone(), **rows.context)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return steps
+
+
+def _row(value: object, number: int) -> Tensor | None:
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() == 0:
+        return None
+    return (value[number] if len(value) == ROW_BLOCK else value).detach().clone()
