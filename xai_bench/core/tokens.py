@@ -96,12 +96,30 @@ class AttentionLayer(nn.Module):
     """A layer in which tokens gather the values of others, its steps modules that can be hooked.
 
     Attributes:
-        weights: gives the shares `[B, H, T, T]` of what each place (a row) gathers.
         value: gives what is gathered `[B, T, ...]`, all heads side by side.
+        scores: passes on the products `[B, H, T, T]` of queries and keys.
+        weights: gives the shares `[B, H, T, T]` of what each place (a row) gathers.
+        heads: passes on the products of weights and values.
     """
 
-    weights: nn.Module
     value: nn.Module
+    scores: nn.Module
+    weights: nn.Module
+    heads: nn.Module
+
+
+class HiddenLayer(nn.Module):
+    """A hidden layer of every token by itself, its steps modules that can be hooked.
+
+    Attributes:
+        gated: whether the activation is multiplied with a second projection.
+        activation: the nonlinearity.
+        hidden: passes on what it gives, or the product.
+    """
+
+    gated: bool
+    activation: nn.Module
+    hidden: nn.Module
 
 
 class TokenNetwork(nn.Module):

@@ -23,14 +23,15 @@ class Planted(AttentionLayer):
 
     def __init__(self, shares: Tensor) -> None:
         super().__init__()
-        self.register_buffer("scores", shares.log())
-        self.weights, self.value = nn.Softmax(-1), nn.Identity()
+        self.register_buffer("given", shares.log())
+        self.value, self.weights = nn.Identity(), nn.Softmax(-1)
+        self.scores, self.heads = nn.Identity(), nn.Identity()
 
     def forward(self, stream: Tensor) -> Tensor:
         width = stream.shape[1]
-        scores: Any = self.scores
-        weights = self.weights(scores[:, :width, :width].expand(len(stream), -1, -1, -1))
-        gathered: Tensor = (weights @ self.value(stream)[:, None]).sum(1)
+        given: Any = self.given
+        scores = self.scores(given[:, :width, :width].expand(len(stream), -1, -1, -1))
+        gathered: Tensor = self.heads(self.weights(scores) @ self.value(stream)[:, None]).sum(1)
         return gathered
 
 

@@ -85,7 +85,7 @@ def test_generic_attention_by_the_whole_matrix() -> None:
     explainee, inputs, targets = planted(shares())
     network: Any = explainee.module
     head, found = network.head.weight, explained(GenericAttention(), explainee, inputs, targets)
-    first = [layer.weights(layer.scores) for layer in network.layers]
+    first = [layer.weights(layer.given) for layer in network.layers]
     for row in range(3):
         weights = [part.clone().requires_grad_() for part in first]
         stream = network.embed(inputs.x[row].long())

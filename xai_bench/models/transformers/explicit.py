@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.tokens import AttentionLayer, Sequence
+from xai_bench.core.tokens import AttentionLayer, HiddenLayer, Sequence
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -198,7 +198,7 @@ class Attention(AttentionLayer):
         return vectors.view(*vectors.shape[:2], n_heads, size).transpose(1, 2)
 
 
-class MLP(nn.Module):
+class MLP(HiddenLayer):
     """A hidden layer, gated or not; hooks find `hidden [B, T, mlp_size]` before `down`."""
 
     def __init__(self, architecture: Architecture) -> None:

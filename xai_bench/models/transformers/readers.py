@@ -51,6 +51,7 @@ class Classifier(TransformerNetwork):
         self.pooling = pooling
         if pooler:
             self.pooler = nn.Linear(body.size, body.size)
+            self.pooler_activation = nn.Tanh()
         self.has_pooler = pooler
         self.head = nn.Linear(body.size, n_outputs, bias=bias)
 
@@ -58,7 +59,7 @@ class Classifier(TransformerNetwork):
         sequence = closed_up(embedded, tokens)
         pooled = self.pooled(self.body(sequence), sequence)
         if self.has_pooler:
-            pooled = torch.tanh(self.pooler(pooled))
+            pooled = self.pooler_activation(self.pooler(pooled))
         out: Tensor = self.head(pooled)
         return out
 
