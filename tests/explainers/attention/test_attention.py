@@ -23,12 +23,13 @@ from xai_bench.explainers.attention.methods import (
     LastLayerAttention,
     MeanAttention,
 )
+from xai_bench.explainers.attention.value_zeroing import ValueZeroing
 from xai_bench.models.base import Explained
 from xai_bench.types import Inputs, Unsupported
 
 BLIND = [LastLayerAttention(), MeanAttention(), AttentionRollout(), AttentionFlow()]
 GRADIENT = [AttentionGradient(), GenericAttention()]
-ALL = [*BLIND, *GRADIENT]
+ALL = [*BLIND, *GRADIENT, ValueZeroing()]
 by_class = pytest.mark.parametrize("explainer", ALL, ids=lambda e: type(e).__name__)
 
 
