@@ -227,6 +227,8 @@ def _inputs(x: object, background: object, units: object) -> Inputs:
     if units is None:
         units = torch.arange(samples[0].numel()).view(samples.shape[1:])
     rows = rows.detach().to(samples, copy=True)
+    if len(rows) == 1:
+        log.warning("the background is one row: how far elements spread is taken to be 1")
     for problem in (first_nan("x", samples), first_nan("the background", rows)):
         if problem:
             log.warning("%s: what is computed from it is NaN, or refused", problem)

@@ -32,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # Modules in the current folder can be named, as with `python -m`; last, so they hide nothing.
     sys.path.append(str(Path.cwd()))
+    if arguments is None and command == "run" and not {"--help", "-h"} & set(rest):
+        from xai_bench.runner.supervision import go_on_in_child
+
+        go_on_in_child()
     try:
         if command in ("--help", "-h", "help"):
             sys.stdout.write(USAGE)

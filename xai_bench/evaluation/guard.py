@@ -51,8 +51,9 @@ class Guard:
 
     def _put_back(self) -> list[str]:
         """What had been changed."""
-        changed = [] if self.module is None else self.module.changes(buffers=False)
+        changed = []
         if self.module is not None and self.module.changes():
+            changed = self.module.changes(buffers=False)
             self.module.restore()
         for name, tensor, values in self.tensors:
             if tensor.is_leaf and tensor.requires_grad and not values.requires_grad:

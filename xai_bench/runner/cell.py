@@ -14,8 +14,9 @@ from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.context import EvaluationContext
 from xai_bench.explainers.glassbox.glassbox import GlassBox
 from xai_bench.explainers.glassbox.structure import is_glass_box
-from xai_bench.models.base import Explained, Predictor, prepared_for
+from xai_bench.models.base import Explained, Predictor, TorchPredictor, prepared_for
 from xai_bench.models.cache import trained
+from xai_bench.models.row_check import require_independent_rows
 from xai_bench.models.training import scores as quality
 from xai_bench.models.variants import TrainedVariants
 from xai_bench.results import Cell, Outcome
@@ -59,6 +60,8 @@ def _context(
     inputs = bundle.evaluation(settings["n_samples"], settings["n_background"])
     inputs = prepared_for(target, inputs)
     predictor, inputs = plan.component("view").look(model.predictor, inputs)
+    if isinstance(model.predictor, TorchPredictor):  # others answer row by row by their making
+        require_independent_rows(predictor, inputs)
     explained = Explained(predictor, target, settings["max_rows"])
     with torch.no_grad():
         outputs = explained.outputs(inputs)

@@ -11,7 +11,7 @@ from xai_bench.results.store.store import Store
 def finish(results: Path, study: str, statuses: Sequence[str]) -> int:
     """Write the report, print its table and the paths of everything.
 
-    Returns the exit code: 0, or 1 if a cell failed or none ran.
+    Returns the exit code: 0, or 1 if a cell failed, none ran, or nothing at all was scored.
     """
     from rich.console import Console
 
@@ -37,7 +37,13 @@ def finish(results: Path, study: str, statuses: Sequence[str]) -> int:
         console.print(
             f"{failed} of {len(statuses)} runs failed; the reasons are above", style="red"
         )
-    return 1 if failed or not statuses else 0
+    scored = any(status == "ok" for status in statuses)
+    if statuses and not failed and not scored:
+        console.print(
+            "nothing could be scored: the reasons are above, those of metrics in the report",
+            style="red",
+        )
+    return 0 if scored and not failed else 1
 
 
 def _short(place: Path | str) -> str:

@@ -261,9 +261,19 @@ def record(plan: Plan, store: Store, cell: Cell, results: Sequence[ExplainerResu
 
 
 def status_of(cell: Cell, results: Sequence[ExplainerResult]) -> Status:
-    """`failed` where anything failed, else the status of the cell."""
+    """`failed` where anything failed; `skipped` where nothing was scored, or the cell was."""
     outcomes = [result.outcome for result in results]
     outcomes += [s.outcome for result in results for s in result.scores.values()]
     if any(outcome.status == "failed" for outcome in outcomes):
         return "failed"
+    if cell.outcome.status == "ok" and not any(map(_has_result, results)):
+        return "skipped"
     return cell.outcome.status
+
+
+def _has_result(result: ExplainerResult) -> bool:
+    """Whether there is a score, or an explanation where no metric was asked for."""
+    ok = [scores for scores in result.scores.values() if scores.outcome.status == "ok"]
+    if not result.scores:
+        return result.outcome.status == "ok"
+    return any(bool(scores.values.isfinite().any()) for scores in ok)

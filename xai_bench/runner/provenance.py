@@ -25,6 +25,7 @@ WITHOUT_EFFECT = (
     "runner/exit_summary.py",
     "runner/launch.py",
     "runner/progress.py",
+    "runner/supervision.py",
     "__main__.py",
     "api.py",
     "cli.py",

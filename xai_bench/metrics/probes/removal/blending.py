@@ -48,7 +48,9 @@ class Faded:
             raise Unsupported("a unit cannot be blended with what depends on other units")
         size = units.pool(case.attribution.double(), inputs.units).abs()
         weight = units.min_max(size, inputs.units)
-        mask = units.lookup(weight[:, None], inputs.units)[:, 0]
+        # No model is asked at NaN: a map of one magnitude, which has no order, takes nothing away.
+        shown = torch.where(weight.isnan(), 1, weight)
+        mask = units.lookup(shown[:, None], inputs.units)[:, 0]
         # Padding belongs to no unit and is kept as it is.
         mask = torch.where(inputs.units < 0, 1, mask).to(inputs.x)
         references = self.baseline.references(inputs, rng=case.rng.child("masked"))

@@ -1,0 +1,56 @@
+"""No metric and no explainer asks a model at NaN: many estimators refuse it with an error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support import toy_worlds
+from tests.support.components import component, options
+from xai_bench.models.base import TorchPredictor
+from xai_bench.types import Unsupported
+
+
+class Strict(nn.Module):
+    """A network that refuses NaN, as a support vector machine does."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.isnan().any():
+            raise ValueError("Input X contains NaN")
+        out: Tensor = self.network(x)
+        return out
+
+
+def strict_world() -> toy_worlds.World:
+    world = toy_worlds.tabular()
+    module = world.model.module
+    assert module is not None
+    predictor = TorchPredictor(Strict(module), world.model.n_outputs)
+    return replace(world, model=replace(world.model, predictor=predictor))
+
+
+MAPS = {
+    "all the same": lambda x: torch.ones_like(x),
+    "nothing": lambda x: torch.zeros_like(x),
+    "one unit": lambda x: torch.zeros_like(x).index_fill(1, torch.tensor([0]), 1.0),
+    "all negative": lambda x: -torch.ones_like(x),
+}
+
+
+@pytest.mark.parametrize("name", options("metric"))
+def test_degenerate_maps_never_reach_a_model_as_nan(name: str) -> None:
+    world, metric = strict_world(), component("metric", name)
+    explainer = component("explainer", "gradient")
+    for make in MAPS.values():
+        try:
+            scores = metric.score(world.case(make(world.inputs.x), explainer=explainer))
+        except Unsupported:
+            continue
+        assert scores.shape == (len(world.inputs),)
