@@ -147,6 +147,18 @@ class CoalitionGame:
         """Rows that one coalition takes per sample."""
         return self.stand_ins.n_references
 
+    def null_units(self) -> Tensor:
+        """`[B, U]` bool: units all of whose elements equal those of every reference.
+
+        A coalition is worth the same with them and without. None are, where what replaces a unit
+        depends on what else is kept.
+        """
+        if self.stand_ins.imputer is not None:
+            return torch.zeros_like(units.present(self.inputs.units))
+        differs = (self.inputs.x[:, None] != self.stand_ins.references).any(1)
+        null: Tensor = units.pool(differs.double(), self.inputs.units) == 0
+        return null
+
     def values(self, kept: Tensor | PermutedDesign) -> Tensor:
         """`kept [B, K, U]` bool `-> [B, K]` float64, the mean over references.
 

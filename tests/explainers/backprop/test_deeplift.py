@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tests.support import toy_worlds
 from xai_bench.core.baselines import Constant, Marginal, Mean
-from xai_bench.explainers.backprop.deeplift import DeepLIFT
+from xai_bench.explainers.backprop.deeplift import DeepLIFT, DeepLiftShap
 from xai_bench.models.base import Explained
 from xai_bench.models.targets import PredictedProbability
 from xai_bench.types import Unsupported
@@ -184,34 +186,100 @@ def test_a_layer_may_be_used_twice():
     assert build(Twice()).explain(DeepLIFT(Mean())).isfinite().all()
 
 
-class Functional(nn.Module):
-    def __init__(self) -> None:
+class Called(nn.Module):
+    """Two linear layers, with functions between them in place of layers."""
+
+    def __init__(self, *functions: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 2)
+        self.first, self.second, self.functions = nn.Linear(4, 8), nn.Linear(8, 3), functions
+        self.layers = nn.ModuleList(f for f in functions if isinstance(f, nn.Module))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.second(self.first(x).relu())
+        h = self.first(x)
+        for function in self.functions:
+            h = function(h)
+        out: Tensor = self.second(h)
         return out
 
 
-def test_nonlinearities_that_are_not_layers_are_refused():
-    with pytest.raises(Unsupported, match="nonlinearities"):
-        build(Functional()).explain(DeepLIFT(Mean()))
+class Writes(nn.Module):
+    """Calls a function that overwrites its argument, and goes on with the argument."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, h: Tensor) -> Tensor:
+        self.function(h)
+        return h
+
+
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        (nn.ReLU(), torch.relu), (nn.ReLU(), functional.relu), (nn.ReLU(), Tensor.relu),
+        (nn.ReLU(), Writes(functional.relu_)), (nn.ReLU(), Writes(Tensor.relu_)),
+        (nn.ReLU(), Writes(nn.ReLU(inplace=True))), (nn.ReLU(), lambda h: h.clamp(min=0)),
+        (nn.Hardtanh(-1, 2), lambda h: torch.clamp(h, -1, 2)), (nn.Tanh(), torch.tanh),
+        (nn.Sigmoid(), Tensor.sigmoid), (nn.GELU(), functional.gelu), (nn.SiLU(), functional.silu),
+        (nn.LeakyReLU(0.3), lambda h: functional.leaky_relu(h, 0.3)), (nn.ELU(), functional.elu),
+        (nn.Softplus(beta=2), lambda h: functional.softplus(h, beta=2)),
+        (nn.Sequential(nn.Unflatten(1, (2, 4)), nn.MaxPool1d(3, 1, 1), nn.Flatten()),
+         lambda h: functional.max_pool1d(h.unflatten(1, (2, 4)), 3, 1, padding=1).flatten(1)),
+    ],
+)  # fmt: skip
+def test_functions_follow_the_rule_of_their_layer(layer, function):
+    world, other = build(Called(layer)), build(Called(function))
+    for explainer in (DeepLIFT(Mean()), DeepLiftShap(budget=12)):
+        assert torch.equal(world.explain(explainer), other.explain(explainer))
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (torch.exp, r"exp \(test_deeplift.py, line \d+\)"),
+        (lambda h: h * h, "mul"),
+        (lambda h: h / h.abs().sum(1, keepdim=True), "abs .*div"),
+        (lambda h: h * (h > 0), "mul"),
+        (lambda h: torch.where(h > 0, h, 0.0), "where .* use nn.ReLU"),
+        (lambda h: torch.maximum(h, torch.zeros_like(h)), "maximum .* use nn.ReLU"),
+        (lambda h: h.softmax(1), "softmax"),
+        (lambda h: functional.layer_norm(h, (8,)), "nativelayernorm"),
+        (lambda h: functional.batch_norm(h, None, None, training=True), "nativebatchnorm"),
+        (lambda h: h @ h.T @ h, "mm"),
+    ],
+)  # fmt: skip
+def test_what_has_no_rule_is_refused_by_name_however_well_it_adds_up(function, sentence):
+    with pytest.raises(Unsupported, match=f"DeepLIFT has no rule for {sentence}"):
+        build(Called(function)).explain(DeepLIFT(Mean(), tolerance=1e9))
+
+
+def test_residuals_and_layers_that_are_used_twice_have_a_rule():
+    act = nn.ReLU()
+    world = build(
+        Called(act, lambda h: act(h - 1) + 2 * h, lambda h: functional.pad(h, (1, 0))[:, 1:])
+    )
+    change = [
+        world.model.target_output(world.inputs.with_x(x), world.targets)
+        for x in (world.inputs.x, world.inputs.domain.background.mean(0).expand(5, 4))
+    ]
+    found = world.explain(DeepLIFT(Mean())).sum(1)
+    assert torch.allclose(found, change[0] - change[1], atol=1e-9)
 
 
 def test_probabilities_are_refused():
     world = toy_worlds.tabular()
     model = Explained(world.model.predictor, PredictedProbability())
-    with pytest.raises(Unsupported, match="nonlinearities"):
+    with pytest.raises(Unsupported, match="no rule for softmax"):
         toy_worlds.World(model, world.inputs, world.targets).explain(DeepLIFT(Mean()))
 
 
 def test_hooks_are_removed_after_a_failure():
-    world = build(Functional(), nn.ReLU(inplace=True))
+    world = build(Called(torch.exp), nn.ReLU(inplace=True))
     with pytest.raises(Unsupported):
         world.explain(DeepLIFT(Mean()))
     assert world.model.module[1].inplace
-    assert not world.model.module[1]._forward_hooks
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in world.model.module.modules())
 
 
 def test_a_sample_equal_to_its_reference_gets_zeros():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tests.support import toy_worlds
 from xai_bench.explainers.backprop.lrp import LRP
@@ -297,13 +298,39 @@ class Functional(nn.Module):
         return out
 
 
+@pytest.mark.parametrize(("name", "sentence"), [("square", "pow"), ("exp", "exp"), ("abs", "abs")])
+def test_functions_without_a_rule_are_refused(name: str, sentence: str) -> None:
+    with pytest.raises(Unsupported, match=f"LRP has no rule for {sentence} .test_lrp.py, line"):
+        build(Functional(name)).explain(LRP(tolerance=1e9))
+
+
 @pytest.mark.parametrize(
-    ("name", "sentence"),
-    [("tanh", "Tanh"), ("relu", "Relu"), ("sigmoid", "Sigmoid"), ("square", "not conserved")],
+    ("name", "layer"), [("tanh", nn.Tanh()), ("relu", nn.ReLU()), ("sigmoid", nn.Sigmoid())]
 )
-def test_nonlinearities_that_are_not_layers_are_refused(name: str, sentence: str) -> None:
-    with pytest.raises(Unsupported, match=sentence):
-        build(Functional(name)).explain(LRP())
+def test_functions_follow_the_rule_of_their_layer(name: str, layer: nn.Module) -> None:
+    found, net = build(Functional(name)), Functional(name)
+    same = build(nn.Sequential(net.first, layer, net.second))
+    same.model.module.load_state_dict(  # type: ignore[union-attr]
+        {
+            k.replace("0.first", "0.0").replace("0.second", "0.2"): v
+            for k, v in found.model.module.state_dict().items()  # type: ignore[union-attr]
+        }
+    )
+    for method in (LRP(), LRP(dense="gamma"), LRP(dense="z_plus")):
+        assert torch.equal(found.explain(method), same.explain(method))
+
+
+def test_a_linear_function_that_is_no_layer_is_refused() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.linear(self.first(x), torch.eye(2).double())
+
+    with pytest.raises(Unsupported, match="linear is called as a function"):
+        build(Net()).explain(LRP(dense="gamma"))
 
 
 @pytest.mark.parametrize("layer", [nn.LayerNorm(4), nn.Softmax(1), nn.MultiheadAttention(4, 1)])
@@ -319,7 +346,7 @@ def test_layers_without_a_rule_are_refused(layer: nn.Module) -> None:
 def test_probabilities_are_refused() -> None:
     world = toy_worlds.tabular()
     model = Explained(world.model.predictor, PredictedProbability())
-    with pytest.raises(Unsupported, match="not conserved"):
+    with pytest.raises(Unsupported, match="no rule for softmax"):
         toy_worlds.World(model, world.inputs, world.targets).explain(LRP())
 
 
@@ -331,7 +358,7 @@ def test_a_rule_for_the_first_layer_needs_to_see_the_input() -> None:
 
 
 def test_nothing_is_left_behind_after_a_failure() -> None:
-    world = build(nn.Linear(4, 4), nn.ReLU(inplace=True), Functional("tanh"))
+    world = build(nn.Linear(4, 4), nn.ReLU(inplace=True), Functional("exp"))
     before = [dict(m.__dict__) for m in (world.model.module or nn.Identity()).modules()]
     with pytest.raises(Unsupported):
         world.explain(LRP())

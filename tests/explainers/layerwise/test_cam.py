@@ -17,7 +17,9 @@ from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
 from xai_bench.explainers.gradient.engine import gradient
 from xai_bench.explainers.layerwise.cam import GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM
+from xai_bench.explainers.layerwise.conductance import LayerConductance
 from xai_bench.explainers.layerwise.fullgrad import INPUT, FullGrad
+from xai_bench.explainers.layerwise.layers import LayerActivation, LayerIntegratedGradients
 from xai_bench.models.base import Explained
 from xai_bench.models.targets import PredictedProbability
 from xai_bench.types import Explainer, Unsupported
@@ -326,11 +328,73 @@ class Shared(nn.Module):
         return self.act(self.two(self.act(self.one(x)))).sum((1, 2))[:, None]
 
 
-def test_a_layer_that_is_called_twice_is_refused_by_name_and_passed_over_otherwise() -> None:
-    world = toy_worlds.world(seeded(Shared()), X, torch.arange(2)[None], X)
+def test_a_layer_that_is_called_twice_is_a_layer_for_each_call() -> None:
+    shared = seeded(Shared())
+    apart = nn.Sequential(shared.one, nn.ReLU(), shared.two, nn.ReLU(), Total())
+    x = toy_worlds.normal(3, 1, 5)
+    world, same = (toy_worlds.world(n, x, torch.arange(5)[None], x) for n in (shared, apart))
     with pytest.raises(Unsupported, match="layer 'act' is called 2 times"):
         world.explain(GradCAM("act"))
-    assert torch.equal(world.explain(GradCAM()), world.explain(GradCAM("two")))
+    for method in (GradCAM, LayerCAM):
+        assert torch.equal(world.explain(method()), same.explain(method()))
+        assert torch.equal(world.explain(method("act (call 1)")), same.explain(method("1")))
+
+
+class Total(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum((1, 2))[:, None]
+
+
+class Written(nn.Module):
+    """A network of two convolutions, in one of several ways of writing."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1)
+        self.head, self.act, self.other = nn.Linear(4 * 12, 2), nn.ReLU(), nn.ReLU()
+        self.pool, self.way = nn.MaxPool2d(2), way
+        if way == "padded":
+            self.one.padding = self.two.padding = (0, 0)
+        if way == "in place":
+            self.act.inplace = self.other.inplace = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        pad = self.way == "padded"
+        h = self.one(functional.pad(x, (1, 1, 1, 1)) if pad else x)
+        if self.way in ("function", "padded"):
+            h = functional.max_pool2d(functional.relu(h), 2)
+            h = self.two(functional.pad(h, (1, 1, 1, 1)) if pad else h).relu()
+        elif self.way == "shared":
+            h = self.act(self.two(self.pool(self.act(h))))
+        elif self.way == "ignored":
+            h.relu_()
+            h = self.two(functional.max_pool2d(h, 2))
+            functional.relu(h, inplace=True)
+        else:
+            h = self.other(self.two(self.pool(self.act(h))))
+        out: Tensor = self.head(h.flatten(1))
+        return out
+
+
+def written(way: str) -> toy_worlds.World:
+    net = seeded(Written(way))
+    if way == "weight norm":
+        nn.utils.parametrizations.weight_norm(net.two)
+    x = toy_worlds.normal(3, 1, 8, 6)
+    return toy_worlds.world(net, x, torch.arange(48).view(1, 8, 6), toy_worlds.normal(5, 1, 8, 6))
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [*(cam() for cam in CAMS), ScoreCAM(Constant(0.0)), FullGrad(), LayerActivation(),
+     LayerIntegratedGradients(Constant(0.0), budget=42), LayerConductance(Constant(0.0))],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "way", ["function", "padded", "shared", "in place", "ignored", "weight norm"]
+)
+def test_all_ways_of_writing_a_network_have_the_same_maps(way: str, explainer: Explainer) -> None:
+    expected = written("layers").explain(explainer)
+    torch.testing.assert_close(written(way).explain(explainer), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_layer_may_hold_others() -> None:

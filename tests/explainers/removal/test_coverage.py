@@ -97,11 +97,34 @@ def test_95_percent_intervals_cover_95_percent(estimator, name, record_property)
         assert 0.93 <= coverage <= 0.97, (budget, coverage)
 
 
+@pytest.mark.parametrize(
+    ("estimator", "budgets"),
+    [(KernelSHAP, (28, 34, 40, 48, 64, 96)), (Banzhaf, (48, 56, 72, 96))],
+)
+@pytest.mark.parametrize("name", list(TASKS))
+def test_intervals_are_not_too_narrow_near_the_smallest_budget(estimator, name, budgets):
+    """Where an error is stated; where it is not, the degrees of freedom are 0."""
+    world, shapley, banzhaf = task(name)
+    exact = (banzhaf if estimator is Banzhaf else shapley)[:40]
+    few = toy_worlds.World(world.model, world.inputs.take(torch.arange(40)), world.targets[:40])
+    found = torch.stack([inside(estimator(ZERO), few, exact, budgets, s) for s in range(6)])
+    for budget, held in zip(budgets, found.unbind(1), strict=True):
+        stated = ~held.isnan()
+        assert not stated.any() or held[stated].mean() >= 0.93, budget
+    assert (~found[:, -3:].isnan()).all()
+
+
 def inside(explainer, world, exact, budgets, seed) -> Tensor:
-    """`[budgets, B, U]`: 1 where the interval holds the exact value; a design for each seed."""
+    """`[budgets, B, U]`: 1 where the interval holds the exact value, NaN where there is none; a
+    design for each seed.
+    """
     rng = Seeds(seed).stream("explain", samples=world.inputs.index)
     found = explainer.anytime(world.model, world.inputs, world.targets, budgets, rng=rng)
-    within = [(a.attribution - exact).abs() <= wide(a) * a.standard_error for a in found]
+    within = [
+        torch.where(a.standard_error.isnan(), torch.nan, (a.attribution - exact).abs() <= half)
+        for a in found
+        for half in [wide(a) * a.standard_error]
+    ]
     return torch.stack(within).double()
 
 
@@ -159,7 +182,7 @@ def test_nothing_is_left_to_err_where_all_coalitions_are_asked(estimator):
 
 def test_too_few_draws_tell_no_error():
     world = toy_worlds.linear([1.0] * 14, n=2)
-    for explainer in (PermutationShapley(ZERO, 28), KernelSHAP(ZERO, 28), Banzhaf(ZERO, 28)):
+    for explainer in (PermutationShapley(ZERO, 28), KernelSHAP(ZERO, 28), KernelSHAP(ZERO, 30)):
         answer = explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
         assert answer.attribution.isfinite().all()
         assert answer.standard_error.isnan().all()

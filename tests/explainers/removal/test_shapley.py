@@ -18,9 +18,11 @@ from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.removal.banzhaf import Banzhaf
 from xai_bench.explainers.removal.engine import CoalitionSampler
+from xai_bench.explainers.removal.interactions import ExactInteractions, ShapleyInteractions
 from xai_bench.explainers.removal.occlusion import LeaveOneOut, Occlusion, PatchOcclusion
 from xai_bench.explainers.removal.shapley import ExactShapley, KernelSHAP, PermutationShapley
-from xai_bench.explainers.surrogate.lime import LIME
+from xai_bench.explainers.removal.sobol import Sobol
+from xai_bench.explainers.surrogate.lime import LIME, LassoLIME
 from xai_bench.types import Rows, Unsupported
 
 torch.set_num_threads(1)
@@ -260,12 +262,15 @@ def test_one_design_for_all_is_as_good_as_one_each(estimator):
 def test_kernel_shap_draws_sizes_by_the_shapley_kernel():
     kept = KernelSHAP(ZERO).design(13, 32_002, rng=toy_worlds.linear([1.0] * 13).rng.shared())
     assert kept.shape == (32_002, 13)
-    assert torch.equal(kept[2::2], ~kept[3::2])
-    sizes = torch.arange(1, 13).double()
+    singles, drawn = kept[2:28], kept[28:]
+    assert singles.sum(1).sort().values.tolist() == [1] * 13 + [12] * 13
+    assert len(singles.unique(dim=0)) == 26, "each unit alone, and all others"
+    assert torch.equal(drawn[::2], ~drawn[1::2])
+    sizes = torch.arange(2, 12).double()
     expected = 1 / (sizes * (13 - sizes))
-    found = kept[2:].sum(1).bincount(minlength=13)[1:].double()
+    found = drawn.sum(1).bincount(minlength=13)[2:12].double()
     assert torch.allclose(found / found.sum(), expected / expected.sum(), atol=0.01)
-    assert torch.allclose(kept.double().mean(0), torch.full((13,), 0.5).double(), atol=0.02)
+    assert torch.allclose(drawn.double().mean(0), torch.full((13,), 0.5).double(), atol=0.02)
 
 
 def test_kernel_shap_shares_equally_what_its_coalitions_leave_open():
@@ -383,9 +388,72 @@ def test_lime_keeps_every_unit_with_chance_one_half():
     assert torch.allclose(kept[1:].double().mean(0), torch.full((4,), 0.5).double(), atol=0.03)
 
 
+SAMPLERS = [PermutationShapley, KernelSHAP, Banzhaf, ShapleyInteractions, Sobol, LIME, LassoLIME]
+
+
+@pytest.mark.parametrize("n_units", [2, 3, 5, 12, 13, 60])
+@pytest.mark.parametrize("estimator", [KernelSHAP, Banzhaf, PermutationShapley])
+def test_an_additive_model_is_explained_exactly_at_the_smallest_budget(estimator, n_units):
+    weight = toy_worlds.normal(n_units, seed=3)
+    world = toy_worlds.linear(weight.tolist(), toy_worlds.normal(3, n_units))
+    least = estimator(ZERO).least(n_units)
+    for budget in {least, least + 1, least + 2, least + 4, 3 * n_units, 8 * n_units}:
+        if budget >= least:
+            found = world.explain(estimator(ZERO, budget))
+            assert torch.allclose(found, weight * world.inputs.x, atol=1e-9), budget
+
+
+@pytest.mark.parametrize("n_units", [6, 40])
+@pytest.mark.parametrize("estimator", SAMPLERS)
+def test_the_smallest_budget_is_better_than_saying_nothing(estimator, n_units):
+    w, v = toy_worlds.normal(n_units, 16, seed=5) / n_units**0.5, toy_worlds.normal(16, seed=6)
+    world = world_of(lambda x: (x @ w).relu() @ v, toy_worlds.normal(8, n_units, seed=7).tolist())
+    shapley = (PermutationShapley, KernelSHAP, ShapleyInteractions)
+    reference = PermutationShapley if estimator in shapley else estimator
+    right = world.explain(reference(ZERO, 4000))
+    found = world.explain(estimator(ZERO, estimator(ZERO).least(n_units)))
+    assert (found - right).norm() < right.norm()
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [
+        ExactShapley(ZERO),
+        LeaveOneOut(ZERO),
+        Occlusion(ZERO),
+        ExactInteractions(ZERO),
+        *(e(ZERO, 120) for e in SAMPLERS),
+    ],
+)
+def test_units_that_equal_every_reference_get_zero(explainer):
+    """Some in one sample, none in the next, all in the last; what adds up still does."""
+    x = toy_worlds.normal(3, 9, seed=1)
+    x[0, [1, 4, 8]] = 0
+    x[2] = 0
+    world = world_of(lambda x: (x[:, :5].sum(1)).tanh() * x[:, 5:].sum(1) + x[:, 0], x.tolist())
+    answer = explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
+    assert (answer.attribution[x == 0] == 0).all()
+    assert (answer.attribution[x != 0] != 0).any()
+    if answer.standard_error is not None:
+        assert (answer.standard_error[x == 0] == 0).all()
+    if explainer.null_units == "shared":
+        change = world.model.target_output(world.inputs, world.targets)
+        assert torch.allclose(answer.attribution.sum(1), change, atol=1e-9)
+    if answer.interactions is not None:
+        assert (answer.interactions[0, [1, 4, 8]] == 0).all()
+        assert torch.allclose(answer.interactions.sum(2), answer.attribution, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("explainer", "least"),
-    [(KernelSHAP(ZERO, 20), 200), (PermutationShapley(ZERO, 199), 200), (LIME(ZERO, 100), 101)],
+    [
+        (KernelSHAP(ZERO, 199), 200),
+        (PermutationShapley(ZERO, 199), 200),
+        (Banzhaf(ZERO, 399), 400),
+        (ShapleyInteractions(ZERO, 401), 402),
+        (Sobol(ZERO, 815), 816),
+        (LIME(ZERO, 100), 101),
+    ],
 )
 def test_too_small_a_budget_is_told(explainer, least):
     world = toy_worlds.linear([1.0] * 100, n=2)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from tests.support import toy_worlds
@@ -64,12 +65,39 @@ def test_soft_removal_of_two_units_is_deterministic() -> None:
 
 
 def test_soft_removal_of_a_linear_model_has_its_expectation() -> None:
-    """Chances 1, 2/3, 1/3 and 0 of dropping 4, 3, 2 and 1; the same of keeping them."""
-    mean = 4 + 3 * 2 / 3 + 2 / 3
-    spread = 3 * sqrt((9 + 4) * 2 / 9 / 4000)
-    scores = score(soft.SoftComprehensiveness(ZERO, 4000), WEIGHT)
-    assert scores == pytest.approx(mean, abs=spread)
-    assert score(soft.SoftSufficiency(ZERO, 4000), WEIGHT) == pytest.approx(10 - scores)
+    """Scaled to 1, 2/3, 1/3 and 0, whose mean is 1/2: the chances of dropping 4, 3, 2 and 1 at a
+    share of 1/2, and of keeping them. At a share of 7/18, their squares are: 1, 4/9, 1/9 and 0.
+    """
+    for share, chances in ((1 / 2, (2 / 3, 1 / 3)), (7 / 18, (4 / 9, 1 / 9))):
+        mean = 4 + 3 * chances[0] + 2 * chances[1]
+        spread = 3 * sqrt((9 + 4) * 2 / 9 / 4000)
+        scores = score(soft.SoftComprehensiveness(ZERO, 4000, share), WEIGHT)
+        assert scores == pytest.approx(mean, abs=spread)
+        assert score(soft.SoftSufficiency(ZERO, 4000, share), WEIGHT) == pytest.approx(10 - scores)
+
+
+@pytest.mark.parametrize("kind", [soft.SoftComprehensiveness, soft.SoftSufficiency])
+@pytest.mark.parametrize("power", [0.25, 0.5, 2.0, 4.0])
+def test_a_power_of_the_map_has_the_same_score(kind: Any, power: float) -> None:
+    scaled = torch.tensor([1.0, 0.7, 0.4, 0.9, 0.2, 0.05, 0.0, 0.6]).double()
+    scores = [score(kind(ZERO, 50), m.tolist(), WEIGHT * 2) for m in (scaled, scaled**power)]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("scaled", "share", "expected"),
+    [
+        ([1.0, 0.5, 0.0, 0.0], 3 / 8, [1.0, 0.5, 0.0, 0.0]),
+        ([1.0, 0.5, 0.0, 0.0], 5 / 16, [1.0, 0.25, 0.0, 0.0]),
+        ([1.0, 0.5, 0.0, 0.0], 0.9, [1.0, 1.0, 0.0, 0.0]),
+        ([1.0, 0.5, 0.0, 0.0], 0.1, [1.0, 0.0, 0.0, 0.0]),
+    ],
+)
+def test_the_mean_chance_is_the_share_or_the_nearest(
+    scaled: list[float], share: float, expected: list[float]
+) -> None:
+    found = soft.with_mean(torch.tensor([scaled]).double(), torch.tensor([4]), share)
+    torch.testing.assert_close(found, torch.tensor([expected]).double(), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", [soft.SoftComprehensiveness, soft.SoftSufficiency])
@@ -82,12 +110,14 @@ def test_a_reference_implementation_of_soft_removal_agrees() -> None:
     world = toy_worlds.text()
     attribution = torch.where(world.inputs.units < 0, 0, toy_worlds.normal(4, 6, 4, seed=3).abs())
     case = world.case(attribution)
-    scores = soft.SoftComprehensiveness(ZERO, 5).score(case)
+    scores = soft.SoftComprehensiveness(ZERO, 5, share=0.4).score(case)
     pooled = units.pool(attribution, world.inputs.units)
     draws = case.rng.child("soft").uniform(5, 6)
     for row, n_units in enumerate([6, 3, 4, 5]):
         a = pooled[row, :n_units].tolist()
-        chance = [(value - min(a)) / (max(a) - min(a)) for value in a]
+        scaled = [(value - min(a)) / (max(a) - min(a)) for value in a]
+        power = brentq(lambda p, s=scaled: sum(v**p for v in s) / len(s) - 0.4, 1e-3, 50)
+        chance = [value**power for value in scaled]
         part, target = world.inputs.take(torch.tensor([row])), world.targets[row : row + 1]
         at_x = world.model.target_output(part, target).item()
         drops = []

@@ -19,8 +19,11 @@ from xai_bench.explainers.backprop.layer_types import (
     module_of,
     require_no_products,
 )
+from xai_bench.explainers.backprop.linear_graph import require_linear
 from xai_bench.explainers.estimates import BudgetedExplainer, require_rows, running_means
+from xai_bench.explainers.function_calls import FunctionCalls
 from xai_bench.explainers.gradient.engine import value_and_gradient
+from xai_bench.explainers.precision import allowed_gap, cancelled, precision_hint
 from xai_bench.explainers.stated_rows import in_equal_shares
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 
@@ -30,14 +33,17 @@ class DeepLIFT:
     """The rescale rule: in the backward pass, the slope of a nonlinearity is replaced by the ratio
     of its output difference to its input difference between sample and reference.
 
-    Attributions must add up to the difference of the outputs. `Unsupported` is raised where they
-    miss it by more than `tolerance`, relative to their size. Shrikumar+ 2017.
+    `Unsupported` is raised where network or target hold a function that is not linear and has no
+    rule, and where attributions miss the difference of the outputs by more than `tolerance`,
+    relative to their size. Functions such as `relu(x)` follow the rule of their layer.
+    Shrikumar+ 2017.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Shrikumar+ 2017, arXiv:1704.02685"
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     tolerance: float = 1e-3
@@ -47,8 +53,8 @@ class DeepLIFT:
         module = module_of(model.module, "DeepLIFT")
         require_no_products(module, "DeepLIFT")
         starts = references(self.baseline, inputs, rng=rng).unbind(1)
-        with rescaled(module):
-            parts = [_against(s, model, inputs, targets, self.tolerance) for s in starts]
+        with rescaled(module) as calls:
+            parts = [_against(s, model, inputs, targets, self.tolerance, calls) for s in starts]
         return Explanation(sum(parts[1:], start=parts[0]) / len(parts))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
@@ -68,6 +74,7 @@ class DeepLiftShap(BudgetedExplainer):
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Lundberg & Lee 2017, arXiv:1705.07874"
+    version: ClassVar[int] = 2
     breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # rows in which columns differ
 
     budget: int = 200
@@ -91,9 +98,9 @@ class DeepLiftShap(BudgetedExplainer):
             for k in numbers:
                 start = torch.where(inputs.units < 0, inputs.x, background[row[:, k]])
                 # Not around the `yield`: the caller must find the module as it left it.
-                with rescaled(module):
-                    contributions = _against(start, model, inputs, targets, self.tolerance)
-                yield contributions
+                with rescaled(module) as calls:
+                    parts = _against(start, model, inputs, targets, self.tolerance, calls)
+                yield parts
 
         return running_means(draws, inputs, [budget // 2 for budget in budgets])
 
@@ -104,14 +111,25 @@ class DeepLiftShap(BudgetedExplainer):
 
 
 def _against(
-    start: Tensor, model: Model, inputs: Inputs, targets: Tensor, tolerance: float
+    start: Tensor,
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    tolerance: float,
+    calls: FunctionCalls,
 ) -> Tensor:
     """`start [B, *S] -> [B, *S]`: contributions to the change of output from one reference."""
+
+    def checked(pairs: Inputs, of: Tensor) -> Tensor:
+        out = model.target_output(pairs, of)
+        require_linear("DeepLIFT", out, pairs.x, calls.places, paired=True)
+        return out
+
     parts = []
     for rows in torch.arange(len(inputs)).split(max(model.max_rows // 2, 1)):
         part, ends = inputs.take(rows), torch.stack([inputs.x[rows], start[rows]], dim=1)
         outputs, multipliers = value_and_gradient(
-            model, part.stacked(ends), targets[rows].repeat_interleave(2)
+            model, part.stacked(ends), targets[rows].repeat_interleave(2), checked
         )
         attribution = multipliers[::2] * (part.x - start[rows])
         _check(attribution, outputs.view(-1, 2), tolerance)
@@ -122,24 +140,26 @@ def _against(
 def _check(attribution: Tensor, outputs: Tensor, tolerance: float) -> None:
     """Raise `Unsupported` where `[b, *S]` misses the change of the outputs `[b, 2]`."""
     parts, change = attribution.double().flatten(1), (outputs[:, 0] - outputs[:, 1]).double()
-    rounding = 100 * torch.finfo(outputs.dtype).eps * outputs.double().abs().sum(1)
+    rounding = cancelled(outputs.dtype) * outputs.double().abs().sum(1)
     gap = (parts.sum(1) - change).abs()
-    n_off = int((gap > tolerance * (parts.abs().sum(1) + change.abs()) + rounding).sum())
+    allowed = allowed_gap(tolerance, outputs.dtype) * (parts.abs().sum(1) + change.abs())
+    n_off = int((gap > allowed + rounding).sum())
     if n_off:
         raise Unsupported(
             f"DeepLIFT's contributions miss the change of the output in {n_off} of {len(gap)} "
             "samples: the network or the target has nonlinearities that it has no rule for"
+            f"{precision_hint(outputs.dtype)}"
         )
 
 
 @contextmanager
-def rescaled(module: nn.Module) -> Iterator[None]:
+def rescaled(module: nn.Module) -> Iterator[FunctionCalls]:
     """Backward passes inside the block follow the rescale rule; rows `2i` and `2i + 1` are a pair.
 
     Rows that only fill up a batch are copies of each other, and keep their ordinary slopes.
     """
-    with hooked(module, {ELEMENTWISE: _rescale, MAX_POOLS: _rescale_pool}):
-        yield
+    with hooked(module, {ELEMENTWISE: _rescale, MAX_POOLS: _rescale_pool}) as calls:
+        yield calls
 
 
 def _rescale(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:

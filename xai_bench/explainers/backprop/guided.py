@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from xai_bench.explainers.backprop.layer_types import functions, hooked, module_of
+from xai_bench.explainers.backprop.layer_types import hooked, module_of
+from xai_bench.explainers.backprop.linear_graph import MAXIMA, SELECTIONS, without_a_rule
 from xai_bench.explainers.gradient.engine import gradient
 from xai_bench.explainers.layerwise.cam import GradCAM
 from xai_bench.explainers.stated_rows import OneBackwardPass
@@ -93,7 +94,7 @@ def _rectified(model: Model, inputs: Inputs, targets: Tensor, gate: Gate) -> Ten
         return linear
 
     def inspect(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
-        others = functions(out)
+        others = without_a_rule(out, args[0], MAXIMA | set(SELECTIONS))
         if n_layers == 0 or others:
             has = f"{', '.join(others)} beside them" if others and n_layers else "none"
             raise Unsupported(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
+from xai_bench.explainers.function_calls import FunctionCalls, function_calls, is_pytorchs
 from xai_bench.types import Unsupported
 
 ELEMENTWISE = (
@@ -31,22 +32,16 @@ SHAPES = (
 GATED = (nn.RNNBase, nn.MultiheadAttention)
 """Recurrent and attention layers, which multiply what they are given by parts of itself."""
 
-NONLINEAR = (
-    "Relu", "LeakyRelu", "Prelu", "Elu", "Celu", "Gelu", "Silu", "Mish", "Sigmoid", "LogSigmoid",
-    "Tanh", "Softplus", "Hardtanh", "Hardsigmoid", "Hardswish", "Softmax", "LogSoftmax", "Exp",
-    "Threshold",
-)  # fmt: skip
-"""Nonlinear functions, as autograd names the nodes of its graph."""
-
 Hook = Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]
 """A forward hook: a layer, its arguments and its output, to another output or None."""
 
 
 @contextmanager
-def hooked(module: nn.Module, hooks: Mapping[tuple[type, ...], Hook]) -> Iterator[None]:
+def hooked(module: nn.Module, hooks: Mapping[tuple[type, ...], Hook]) -> Iterator[FunctionCalls]:
     """Each layer runs the hook of its types, after its forward pass, while in the block.
 
-    No layer overwrites its input meanwhile: a hook would read the wrong one.
+    Functions that stand for a layer, such as `relu(x)`, run the hook of that layer. What overwrites
+    its input does so with what the hook gives, after the hook has read it.
     """
     layers = list(module.modules())
     handles = [
@@ -56,10 +51,16 @@ def hooked(module: nn.Module, hooks: Mapping[tuple[type, ...], Hook]) -> Iterato
         if isinstance(layer, types)
     ]
     in_place = [layer for layer in layers if getattr(layer, "inplace", False)]
+    handles += [layer.register_forward_hook(_write_back) for layer in in_place]
+
+    def on_call(name: str, layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
+        return next((f(layer, args, out) for t, f in hooks.items() if isinstance(layer, t)), None)
+
     try:
         for layer in in_place:
             layer.inplace = False  # type: ignore[assignment]
-        yield
+        with function_calls(module, on_call, is_pytorchs) as calls:
+            yield calls
     finally:
         for layer in in_place:
             layer.inplace = True  # type: ignore[assignment]
@@ -67,17 +68,12 @@ def hooked(module: nn.Module, hooks: Mapping[tuple[type, ...], Hook]) -> Iterato
             handle.remove()
 
 
-def functions(out: Tensor, names: Collection[str] = NONLINEAR) -> list[str]:
-    """The names of those of these functions that autograd passes through on its way from `out`."""
-    visited, waiting = set(), [out.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in visited:
-            visited.add(node)
-            waiting += [before for before, _ in node.next_functions]
-    # Nodes are called ReluBackward0 and the like.
-    functions = {node.name().removesuffix("0").removesuffix("Backward") for node in visited}
-    return sorted(functions & set(names))
+def _write_back(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
+    """Write the output into the input, which the network may go on with."""
+    x: Tensor = args[0]
+    if out is x or (x.is_leaf and x.requires_grad):
+        return None
+    return x.copy_(out)
 
 
 def require_no_products(module: nn.Module, method: str) -> None:

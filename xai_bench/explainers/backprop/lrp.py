@@ -20,17 +20,21 @@ from xai_bench.explainers.backprop.layer_types import (
     NORMS,
     SHAPES,
     Hook,
-    functions,
     hooked,
     module_of,
     require_no_products,
 )
+from xai_bench.explainers.backprop.linear_graph import MAXIMA, SELECTIONS, require_linear
 from xai_bench.explainers.backprop.lrp_rules import Affine, Rule, Shares
-from xai_bench.explainers.gradient.engine import value_and_gradient
+from xai_bench.explainers.function_calls import FunctionCalls
+from xai_bench.explainers.gradient.engine import Scalar, value_and_gradient
+from xai_bench.explainers.precision import allowed_gap, precision_hint
 from xai_bench.explainers.stated_rows import OneBackwardPass
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
 
 First = Literal["same", "flat", "z_box"]
+# A maximum gives all relevance to the largest, a selection to what it takes; rules clamp.
+_WITH_RULES = MAXIMA | set(SELECTIONS) | {"Clamp", "ClampMin", "ClampMax"}
 SUPPORTED = {*AVERAGE_POOLS, *ELEMENTWISE, *LINEAR, *MAX_POOLS, *NORMS, *SHAPES, nn.Sequential}
 
 
@@ -78,22 +82,24 @@ class LRP(OneBackwardPass):
         # Padding gets relevance, too, and counts in the check below; it is set to 0 afterwards.
         unpadded = replace(inputs, units=inputs.units.clamp(min=0))
         with backward.installed(module):
-            outputs, slopes = value_and_gradient(model, unpadded, targets)
+            outputs, slopes = value_and_gradient(model, unpadded, targets, backward.checked(model))
         x = inputs.x.detach()
         attribution = slopes * (x if self.first == "same" else _apart_from_zero(x))
         self._check(attribution, outputs, backward.absorbed[: len(inputs)])
         return attribution
 
     def _check(self, attribution: Tensor, outputs: Tensor, absorbed: Tensor) -> None:
+        dtype = outputs.dtype
         parts, outputs = attribution.double().flatten(1), outputs.double()
         gap = (parts.sum(1) + absorbed - outputs).abs()
         # Relative to all parts, not to the output, which may be 0 where large parts cancel.
         size = parts.abs().sum(1) + absorbed.abs() + outputs.abs()
-        n_off = int((gap > self.tolerance * size).sum())
+        n_off = int((gap > allowed_gap(self.tolerance, dtype) * size).sum())
         if n_off:
             raise Unsupported(
                 f"LRP's relevance is not conserved in {n_off} of {len(gap)} samples: the network "
                 "or the target has nonlinearities or products that it has no rule for"
+                f"{precision_hint(dtype)}"
             )
 
 
@@ -122,6 +128,7 @@ class _BackwardRules:
         absorbed: `[N]`, relevance of biases and of epsilon.
         x, first: the input of the network, and that of its first linear layer.
         last: the linear layer that ran last: its output, itself, its map and its input.
+        calls: the functions that are called outside of layers.
     """
 
     method: LRP
@@ -130,6 +137,7 @@ class _BackwardRules:
     x: Tensor | None = None
     first: Tensor | None = None
     last: tuple[Tensor, nn.Module, Affine, Tensor] | None = None
+    calls: FunctionCalls = field(init=False)
 
     @contextmanager
     def installed(self, module: nn.Module) -> Iterator[None]:
@@ -140,19 +148,27 @@ class _BackwardRules:
         }
         with ExitStack() as stack:
             stack.enter_context(module.register_forward_pre_hook(self._start))
-            stack.enter_context(hooked(module, hooks))
-            stack.enter_context(module.register_forward_hook(self._inspect))
+            self.calls = stack.enter_context(hooked(module, hooks))
             yield
+
+    def checked(self, model: Model) -> Scalar:
+        """The target output; raises `Unsupported` where a function on the way has no rule."""
+
+        def scalar(inputs: Inputs, targets: Tensor) -> Tensor:
+            out = model.target_output(inputs, targets)
+            require_linear("LRP", out, inputs.x, self.calls.places, allowed=_WITH_RULES)
+            for name, place in self.calls.weighted.items():
+                raise Unsupported(
+                    f"LRP has rules for layers, and {name} is called as a function"
+                    f"{f' ({place})' if place else ''}: use a layer, such as nn.Linear or nn.Conv2d"
+                )
+            return out
+
+        return scalar
 
     def _start(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self.x, self.first = args[0].detach(), None
         self.absorbed = torch.zeros(len(args[0]), dtype=torch.float64)
-
-    def _inspect(self, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
-        if names := functions(out):
-            raise Unsupported(
-                f"LRP cannot hook nonlinearities that are not layers; found {', '.join(names)}"
-            )
 
     def _activation(self, layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         """Relevance stays as it is: the slope is output over input."""

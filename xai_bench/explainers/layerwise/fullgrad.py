@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from xai_bench.explainers.layerwise.recording import ForwardRecord, differentiable, observe
+from xai_bench.explainers.layerwise.recording import ForwardRecord, observe
 from xai_bench.explainers.layerwise.spatial import enlarged, over_channels, spatial_layer
+from xai_bench.explainers.precision import allowed_gap, cancelled, precision_hint
 from xai_bench.explainers.stated_rows import OneBackwardPass
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
 
@@ -39,10 +40,9 @@ class FullGrad(OneBackwardPass):
 
         Raises `Unsupported` where the terms do not add up, or no layer lies over x.
         """
-        module = differentiable(model)
         record = observe(model, inputs, targets)
         spatial_layer(record, inputs, None)
-        terms = {INPUT: inputs.x.detach() * record.gradient, **_bias_terms(record, module)}
+        terms = {INPUT: inputs.x.detach() * record.gradient, **_bias_terms(record)}
         self._check(terms, record.outputs)
         heat = _heat(terms[INPUT], inputs)
         for name in _over_x(record, inputs):
@@ -54,20 +54,20 @@ class FullGrad(OneBackwardPass):
         parts = torch.cat([term.flatten(1) for term in terms.values()], dim=1).double()
         gap = (parts.sum(1) - outputs).abs()
         # Terms that cancel leave the rounding of their size behind.
-        rounding = 100 * torch.finfo(outputs.dtype).eps * parts.abs().sum(1)
-        n_off = int((gap > self.tolerance * (parts.abs().sum(1) + outputs.abs()) + rounding).sum())
+        rounding = cancelled(outputs.dtype) * parts.abs().sum(1)
+        allowed = allowed_gap(self.tolerance, outputs.dtype) * (parts.abs().sum(1) + outputs.abs())
+        n_off = int((gap > allowed + rounding).sum())
         if n_off:
             raise Unsupported(
                 f"FullGrad's terms miss the output in {n_off} of {len(gap)} samples: it needs a "
                 "network of ReLUs whose biases belong to layers, and a logit as target"
+                f"{precision_hint(outputs.dtype)}"
             )
 
 
-def _bias_terms(record: ForwardRecord, module: nn.Module) -> dict[str, Tensor]:
+def _bias_terms(record: ForwardRecord) -> dict[str, Tensor]:
     """Layer -> `[B, *L]`, bias times gradient, where there is a bias."""
-    biases = {
-        name: _bias(module.get_submodule(name), record.layers[name]) for name in record.layers
-    }
+    biases = {name: _bias(record.modules[name], record.layers[name]) for name in record.layers}
     return {name: bias * record.slopes[name] for name, bias in biases.items() if bias is not None}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,7 +11,9 @@ from torch import Tensor, nn
 
 from xai_bench.core.layer_outputs import output_of, with_output
 from xai_bench.core.model_outputs import filled_up, row_batches
-from xai_bench.explainers.layerwise.recording import differentiable, recorded
+from xai_bench.explainers.function_calls import function_calls
+from xai_bench.explainers.layerwise.recording import differentiable
+from xai_bench.explainers.layerwise.tape import is_function, leaf_layers, recorded, split_call
 from xai_bench.types import Inputs, Model
 
 
@@ -17,10 +21,9 @@ def slopes_at(model: Model, inputs: Inputs, targets: Tensor, layer: str, values:
     """`values [B, *L] -> [B, *L]`: the gradient of the target output at the layer, whose output is
     replaced by the values; at most `max_rows` rows at a time.
     """
-    part = differentiable(model, layer).get_submodule(layer)
     batches = row_batches(model, len(inputs))
     return torch.cat(
-        [_slope_at(model, inputs.take(r), targets[r], part, values[r]) for r in batches]
+        [_slope_at(model, inputs.take(r), targets[r], layer, values[r]) for r in batches]
     )
 
 
@@ -38,7 +41,7 @@ def slopes_through(
             x = inputs.x[rows].detach().clone().requires_grad_()
             with torch.enable_grad():
                 outputs = model.target_output(inputs.take(rows).with_x(x), targets[rows])
-            (output,) = tape.calls[layer]
+            output = tape.layers()[layer]
             (slope,) = torch.autograd.grad(
                 outputs, output, torch.ones_like(outputs), retain_graph=True
             )
@@ -48,17 +51,41 @@ def slopes_through(
     return torch.where(inputs.units < 0, 0, torch.cat(parts))
 
 
-def _slope_at(
-    model: Model, inputs: Inputs, targets: Tensor, part: nn.Module, values: Tensor
-) -> Tensor:
+def _slope_at(model: Model, inputs: Inputs, targets: Tensor, layer: str, values: Tensor) -> Tensor:
     given = values.detach().clone().requires_grad_()
 
-    def replace(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        n_rows = len(output_of(layer, output))  # type: ignore[arg-type]
+    def replace(part: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        n_rows = len(output_of(part, output))  # type: ignore[arg-type]
         # A copy, for the next layer may overwrite what it is given.
-        return with_output(layer, output, filled_up(given, n_rows).clone())
+        handed_on = with_output(part, output, filled_up(given, n_rows).clone())
+        if getattr(part, "inplace", False):  # the network may go on with the argument
+            return args[0].copy_(handed_on)
+        return handed_on
 
-    with torch.enable_grad(), part.register_forward_hook(replace):
+    with torch.enable_grad(), replaced_call(differentiable(model, layer), layer, replace):
         outputs = model.target_output(inputs, targets)
     (slopes,) = torch.autograd.grad(outputs, given, torch.ones_like(outputs))
     return slopes
+
+
+@contextmanager
+def replaced_call(module: nn.Module, layer: str, replace: Callable[..., Any]) -> Iterator[None]:
+    """Inside the block, the layer's call of this name has the output that `replace` gives."""
+    name, wanted = split_call(layer)
+    n_calls = 0
+
+    def count(part: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        return replace(part, args, output) if n_calls == wanted else None
+
+    def on_call(function: str, *call: Any) -> Any:
+        return count(*call) if name == f"{function}()" else None
+
+    if not is_function(layer):
+        with module.get_submodule(name).register_forward_hook(count):
+            yield
+        return
+    whole = leaf_layers(module).values()
+    with function_calls(module, on_call, set(whole).__contains__):
+        yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,22 +11,27 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from xai_bench.core.layer_outputs import SEQUENCES, output_of, with_output
+from xai_bench.core.layer_outputs import SEQUENCES
 from xai_bench.core.model_outputs import row_batches
 from xai_bench.core.spelling import suggest
 from xai_bench.explainers.gradient.engine import require_gradient, require_path
+from xai_bench.explainers.layerwise.tape import (
+    CONVOLUTION,
+    Tape,
+    is_function,
+    recorded,
+    split_call,
+)
 from xai_bench.types import Inputs, Model, Unsupported
-
-_RESHAPING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
-_CONVOLUTION = nn.modules.conv._ConvNd
 
 
 @dataclass(frozen=True, eq=False)
 class ForwardRecord:
     """One pass through a network, layer by layer in the order of their calls.
 
-    Only layers that are called once are recorded, and of those that hold others only the one that
-    was named.
+    Functions that stand for a layer, such as `relu(x)`, are layers: `relu()`. A layer that is
+    called several times is one for each call: `act (call 2)`. Of layers that hold others only the
+    one that was named is recorded.
 
     Attributes:
         outputs: `[B]`, the target output.
@@ -36,8 +41,10 @@ class ForwardRecord:
         rates: name -> `[B, *L]`, the derivative of the layer's output along the direction.
         last: the layers whose output is the network's, but for the one that was named.
         convolutions: the names of the convolutions, in the order of their calls.
-        axes: the shape, such as `[H, W]`, of the input of the first of them.
+        axes: the shape, such as `[H, W]`, of the input of the first of them; that of x where it is
+            x with a margin.
         sequences: the names of the recurrent and attention layers, in the order of their calls.
+        modules: name -> the layer; of a function one that does the same.
     """
 
     outputs: Tensor
@@ -49,6 +56,7 @@ class ForwardRecord:
     convolutions: tuple[str, ...]
     axes: tuple[int, ...]
     sequences: tuple[str, ...] = ()
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def hidden(self) -> list[str]:
         """The layers between x and the output that do more than pass on or reshape.
@@ -108,7 +116,7 @@ def network(model: Model, layer: str | None = None) -> nn.Module:
     if model.module is None:
         raise Unsupported("layers are recorded in a torch module, and this model has none")
     names = [name for name, _ in model.module.named_modules() if name]
-    if layer is not None and layer not in names:
+    if layer is not None and split_call(layer)[0] not in names and not is_function(layer):
         raise Unsupported(f"the network has no layer {layer!r}; {suggest(layer, names)}")
     return model.module
 
@@ -117,99 +125,6 @@ def differentiable(model: Model, layer: str | None = None) -> nn.Module:
     """The same, of a model that has gradients; raises `Unsupported` where it has none."""
     require_gradient(model)
     return network(model, layer)
-
-
-@dataclass(eq=False)
-class Tape:
-    """What the hooks of `recorded` write down during one pass.
-
-    Attributes:
-        calls: name -> the outputs of the layer, one per call.
-        passed_on: the output of the last layer, as the next one gets it; the first one of several.
-        owners: the layers whose output that is: a layer, and those that hold it or only pass it on.
-        last: the owners of the network's output.
-        n_rows: rows of the network's output, those that fill up a batch among them.
-        axes: name -> the shape behind the channels of what a convolution is given.
-    """
-
-    module: nn.Module
-    calls: dict[str, list[Tensor]] = field(default_factory=dict)
-    passed_on: Tensor | None = None
-    owners: frozenset[str] = frozenset()
-    last: frozenset[str] = frozenset()
-    n_rows: int = 0
-    axes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def clear(self) -> None:
-        """Forget the calls before another pass."""
-        self.calls.clear()
-        self.axes.clear()
-        self.passed_on = None
-
-    def layers(self) -> dict[str, Tensor]:
-        """Of the layers called once, the outputs with a row per sample; rows of filling last."""
-        return {
-            name: outputs[0]
-            for name, outputs in self.calls.items()
-            if len(outputs) == 1 and outputs[0].dim() > 1 and len(outputs[0]) == self.n_rows
-        }
-
-    def recorder(self, name: str) -> Callable[..., Any]:
-        """A forward hook that writes down the output of the layer of this name."""
-
-        def record(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            value = output_of(layer, output)
-            if value is None:
-                return None
-            if isinstance(layer, _CONVOLUTION):
-                self.axes[name] = tuple(args[0].shape[2:])
-            self.calls.setdefault(name, []).append(value)
-            self.owners = self.owners if _first(output) is self.passed_on else frozenset()
-            self.owners |= {name}
-            # A copy, for the next layer may overwrite what it is given.
-            handed_on = with_output(layer, output, value.clone())
-            self.passed_on = _first(handed_on)
-            return handed_on
-
-        return record
-
-    def close(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """A forward hook of the whole network, which runs last."""
-        self.n_rows = len(output)
-        self.last = self.owners if output is self.passed_on else frozenset()
-        self.passed_on = None
-
-
-@contextmanager
-def recorded(module: nn.Module, layer: str | None) -> Iterator[Tape]:
-    """Calls inside the block are written on the tape; after it, the hooks are gone.
-
-    Recorded are layers that hold no others and do more than reshape, and the one named `layer`.
-    """
-    tape = Tape(module)
-    parts = {
-        name: part
-        for name, part in module.named_modules()
-        if name and (name == layer or _is_leaf(part))
-    }
-    handles = [part.register_forward_hook(tape.recorder(name)) for name, part in parts.items()]
-    handles.append(module.register_forward_hook(tape.close))
-    try:
-        yield tape
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _is_leaf(part: nn.Module) -> bool:
-    """Whether it holds no other layer that is called as one, and does more than reshape."""
-    holds = bool(list(part.children())) and not isinstance(part, SEQUENCES)
-    return not (holds or isinstance(part, _RESHAPING))
-
-
-def _first(output: Any) -> Any:
-    """The first of several outputs, or the only one."""
-    return output[0] if isinstance(output, tuple) and output else output
 
 
 _Part = tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
@@ -288,15 +203,16 @@ def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> ForwardRec
         for several in maps
     )
     if layer is not None and layer not in layers:
-        n_calls = len(tape.calls.get(layer, []))
+        n_calls = tape.n_calls(layer)
         raise Unsupported(
             f"layer {layer!r} is called {n_calls} times; layer-wise explanation needs one call"
             if n_calls != 1
             else f"layer {layer!r} gives no rows of numbers that depend on x"
         )
+    calls = tape.named()
     convolutions, sequences = (
-        [name for name in layers if isinstance(tape.module.get_submodule(name), kinds)]
-        for kinds in (_CONVOLUTION, SEQUENCES)
+        [name for name in layers if isinstance(calls[name].layer, kinds)]
+        for kinds in (CONVOLUTION, SEQUENCES)
     )
     return ForwardRecord(
         outputs=torch.cat(outputs),
@@ -304,8 +220,9 @@ def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> ForwardRec
         layers=layers,
         slopes=slopes,
         rates=rates,
-        last=tape.last - {layer},
+        last=tape.last_names() - {layer},
         convolutions=tuple(convolutions),
-        axes=tape.axes[convolutions[0]] if convolutions else (),
+        axes=calls[convolutions[0]].axes if convolutions else (),
         sequences=tuple(sequences),
+        modules={name: calls[name].layer for name in layers},
     )

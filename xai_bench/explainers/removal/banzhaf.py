@@ -27,7 +27,13 @@ class Banzhaf(PairedSampler):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Banzhaf 1965; Liu+ 2024, arXiv:2410.08336"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+
+    def least(self, n_units: int) -> int:
+        """Two pairs for each coefficient, or all there are: with fewer the regression is nearly
+        singular, and its errors exceed the values.
+        """
+        return min(4 * n_units, 1 << n_units)
 
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
         """`kept [K, u]`: pairs of complements."""
@@ -36,5 +42,6 @@ class Banzhaf(PairedSampler):
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         """The regression of the values, in which every coalition weighs the same."""
-        weights = paired_sampling.equal_weights(kept.shape[1])
-        return paired_sampling.closest_linear_game(kept, values, weights, None)
+        halves = kept[::2]
+        weights = paired_sampling.uniform_weights(halves)
+        return paired_sampling.closest_linear_game(halves, values, weights, None)

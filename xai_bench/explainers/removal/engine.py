@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -40,6 +40,13 @@ class UnitAttributions:
     degrees_of_freedom: float | None = None
 
 
+NullUnits = Literal["zero", "shared", "solved"]
+"""What a unit gets whose elements equal those of every reference, so that it cannot matter: 0;
+0, and what it was given is shared equally by the others, where attributions add up; or what the
+method's own formula gives.
+"""
+
+
 class Solver(Protocol):
     """A method that turns values of coalitions into attributions.
 
@@ -49,6 +56,11 @@ class Solver(Protocol):
     @property
     def baseline(self) -> Baseline:
         """What an absent unit is replaced by."""
+        ...
+
+    @property
+    def null_units(self) -> NullUnits:
+        """What a unit gets that is the same present or absent."""
         ...
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
@@ -67,6 +79,8 @@ class CoalitionDesign(Solver, Protocol):
 @dataclass(frozen=True)
 class FixedCoalitions(ABC):
     """Base of explainers whose coalitions are fixed; a subclass states them and the solution."""
+
+    null_units: ClassVar[NullUnits] = "zero"
 
     baseline: Baseline
 
@@ -134,6 +148,8 @@ class CoalitionSampler(BudgetedExplainer):
     its own in a design: any permutation of the units must be as likely.
     """
 
+    null_units: ClassVar[NullUnits] = "zero"
+
     baseline: Baseline
     budget: int = 512
 
@@ -192,12 +208,16 @@ def explain_by_design(
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Samples with the same number of units; `rows [b]` is where they stand in the batch."""
+    """Samples with the same number of units; `rows [b]` is where they stand in the batch.
+
+    `is_null [b, u]` marks units that are the same present or absent.
+    """
 
     game: CoalitionGame
     rows: Tensor
     n_units: int
     rng: Rng
+    is_null: Tensor
 
 
 class _EvaluatedDesign:
@@ -218,7 +238,10 @@ class _EvaluatedDesign:
         kept = shared if self.columns is None else PermutedDesign(fresh, self.columns)
         self.values = torch.cat([self.values, self.group.game.values(kept)], dim=1)
         solved = solver.solve(self.design[:n_coalitions], self.values)
-        return self.group.rows, solved if self.columns is None else _by_unit(solved, self.columns)
+        solved = solved if self.columns is None else _by_unit(solved, self.columns)
+        if solver.null_units != "solved" and self.group.is_null.any():
+            solved = _without_null(solved, self.group.is_null, solver.null_units == "shared")
+        return self.group.rows, solved
 
 
 def _drawn(sampler: CoalitionSampler, group: _Group, n_coalitions: int) -> _EvaluatedDesign:
@@ -241,6 +264,29 @@ def _by_unit(attributions: UnitAttributions, columns: Tensor) -> UnitAttribution
     return replace(attributions, values=values, errors=errors, interactions=interactions)
 
 
+def _without_null(
+    attributions: UnitAttributions, is_null: Tensor, shared: bool
+) -> UnitAttributions:
+    """With 0 for the units that cannot matter, `is_null [b, u]`.
+
+    Where the others share what those were given, attributions add up to what they did: the nearest
+    ones that do, which are never farther from the truth.
+    """
+    values = torch.where(is_null, 0, attributions.values)
+    if shared:
+        surplus = torch.where(is_null, attributions.values, 0).sum(1, keepdim=True)
+        share = surplus / (~is_null).sum(1, keepdim=True).clamp(min=1)
+        values = torch.where(is_null, 0, values + share)
+    errors, interactions = attributions.errors, attributions.interactions
+    if errors is not None:
+        errors = torch.where(is_null, 0, errors)
+    if interactions is not None:
+        pairs = torch.where(is_null[:, :, None] | is_null[:, None], 0, interactions)
+        pairs.diagonal(dim1=1, dim2=2).zero_()
+        interactions = pairs + (values - pairs.sum(2)).diag_embed()
+    return replace(attributions, values=values, errors=errors, interactions=interactions)
+
+
 def _groups(
     baseline: Baseline, model: Model, inputs: Inputs, targets: Tensor, rng: Rng
 ) -> list[_Group]:
@@ -253,7 +299,7 @@ def _groups(
         # The whole batch keeps its shared layout of units, which a copy would lose.
         part = inputs if len(rows) == len(inputs) else inputs.take(rows)
         game = CoalitionGame(model, part, targets[rows], baseline, rng=row_rng)
-        groups.append(_Group(game, rows, n, row_rng))
+        groups.append(_Group(game, rows, n, row_rng, game.null_units()[:, :n]))
     return groups
 
 

@@ -14,6 +14,7 @@ from xai_bench.explainers.removal import paired_sampling
 from xai_bench.explainers.removal.engine import (
     AllCoalitions,
     CoalitionSampler,
+    NullUnits,
     UnitAttributions,
     full_and_empty,
 )
@@ -33,6 +34,7 @@ class ExactInteractions(AllCoalitions):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Grabisch & Roubens 1999; Lundberg+ 2020, arXiv:1905.04610"
+    null_units: ClassVar[NullUnits] = "shared"
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         """The values of all coalitions, `[b, 2^u]`, to Shapley values and their split."""
@@ -53,15 +55,16 @@ class ShapleyInteractions(CoalitionSampler):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Fumagalli+ 2023, arXiv:2303.01179"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    null_units: ClassVar[NullUnits] = "shared"
     # A drawn value goes to all units that are kept.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     budget: int = 2048
 
     def least(self, n_units: int) -> int:
-        """The two ends and two pairs, from which a standard error can be told."""
-        return 6 if n_units > 1 else 2
+        """The two ends and two pairs per unit: means over fewer are off by more than their size."""
+        return 4 * n_units + 2 if n_units > 1 else 2
 
     def n_coalitions(self, n_units: int, most: int) -> int:
         """All that are allowed, in pairs; the two ends of a single unit."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xai_bench.explainers.removal.engine import (
     FixedCoalitions,
+    NullUnits,
     UnitAttributions,
     explain_by_design,
 )
@@ -55,13 +56,14 @@ class Occlusion(FixedCoalitions):
     """The drop of the output when a sliding window of consecutive units is removed.
 
     A window's drop is shared evenly by its units; a unit gets the mean over the windows that cover
-    it. The last window ends at the last unit. Zeiler & Fergus 2014, who give every unit the whole
-    drop: the same up to the factor `window`.
+    it. The last window ends at the last unit. A unit that equals every reference gets 0. Zeiler &
+    Fergus 2014, who give every unit the whole drop: the same up to the factor `window`.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
+    version: ClassVar[int] = 2
     search: ClassVar[Mapping[str, Range]] = {"window": Range(1, 8, whole=True)}
     # A window holds neighbours, and ends at the edge.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
@@ -92,14 +94,16 @@ class PatchOcclusion:
     """The drop of the output when a square patch of an image, in all channels, is removed.
 
     A patch's drop is shared evenly by its pixels; a pixel gets the mean over the patches that
-    cover it, shared by its channels. The last patches of a row or column end at the edge. Zeiler &
-    Fergus 2014, who give every pixel the whole drop: the same up to the factor `patch^2`.
+    cover it, shared by its channels. The last patches of a row or column end at the edge. A pixel
+    that equals every reference in all channels gets 0. Zeiler & Fergus 2014, who give every pixel
+    the whole drop: the same up to the factor `patch^2`.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ("image",)
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
+    version: ClassVar[int] = 2
     search: ClassVar[Mapping[str, Range]] = {"patch": Range(1, 8, whole=True)}
 
     baseline: Baseline
@@ -128,6 +132,8 @@ class PatchOcclusion:
 @dataclass(frozen=True)
 class _Patches:
     """All pixels, then all but those of each patch."""
+
+    null_units: ClassVar[NullUnits] = "zero"
 
     baseline: Baseline
     height: int

@@ -1,5 +1,8 @@
 """Coalitions drawn with their complements, and the linear game closest to what they are worth.
 
+By the Shapley kernel, the pairs of one unit against all others come first, one for each unit: they
+alone tell the units apart, so that no budget meets a regression that is nearly singular.
+
 Of a few units, pairs are drawn without replacement: a plan that goes on long enough lists all of
 them, and the result becomes exact with no coalition evaluated twice. Of many units, where a list
 would be too long and the same pair hardly comes twice, they are drawn with replacement.
@@ -56,20 +59,36 @@ def with_complements(halves: Tensor) -> Tensor:
     return torch.stack([halves, ~halves], dim=1).flatten(0, 1)
 
 
+def single_pairs(n_units: int) -> Tensor:
+    """`[n, u]` bool: each unit alone; of two units one, for the other is its complement."""
+    return torch.eye(n_units, dtype=torch.bool)[: n_units if n_units > 2 else n_units - 1]
+
+
 def draw_by_kernel(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
-    """`[n_pairs, u]` bool: one coalition of each pair, drawn by the Shapley kernel."""
+    """`[n_pairs, u]` bool: each unit alone, then one coalition of each pair that is drawn from the
+    others by the Shapley kernel.
+    """
+    singles = single_pairs(n_units)[:n_pairs]
+    n_drawn = n_pairs - len(singles)
     if n_units <= MAX_LISTED:
-        return _draw_from_list(shapley_kernel(n_units), n_pairs, rng)
-    return draw_by_kernel_with_replacement(n_units, n_pairs, rng=rng)
+        drawn = _draw_from_list(_inner(shapley_kernel(n_units)), n_drawn, rng)
+    else:
+        drawn = draw_by_kernel_with_replacement(n_units, n_drawn, smallest=2, rng=rng)
+    return torch.cat([singles, drawn])
 
 
-def draw_by_kernel_with_replacement(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
-    """`[n_pairs, u]` bool: the same with replacement, however few units there are."""
-    sizes = torch.arange(1, n_units, dtype=torch.float64)
+def draw_by_kernel_with_replacement(
+    n_units: int, n_pairs: int, *, smallest: int = 1, rng: Rng
+) -> Tensor:
+    """`[n_pairs, u]` bool: drawn by the Shapley kernel with replacement, however few units there
+    are; both coalitions of a pair have `smallest` units at least.
+    """
+    sizes = torch.arange(smallest, n_units - smallest + 1, dtype=torch.float64)
     # All coalitions of a size together: their number cancels the binomial of the kernel.
     below = (1 / (sizes * (n_units - sizes))).cumsum(0)
-    size = 1 + torch.searchsorted(below[:-1] / below[-1], rng.child("sizes").uniform(n_pairs)[0])
-    return rng.child("members").uniform(n_pairs, n_units)[0].argsort(1) < size[:, None]
+    place = torch.searchsorted(below[:-1] / below[-1], rng.child("sizes").uniform(n_pairs)[0])
+    members = rng.child("members").uniform(n_pairs, n_units)[0]
+    return members.argsort(1) < (smallest + place)[:, None]
 
 
 def draw_uniformly(n_units: int, n_pairs: int, *, rng: Rng) -> Tensor:
@@ -84,33 +103,83 @@ def fair_coins(n_units: int, n_draws: int, *, rng: Rng) -> Tensor:
     return rng.uniform(n_draws, n_units)[0] < 0.5
 
 
-def closest_linear_game(
-    kept: Tensor, values: Tensor, weights: Tensor, total: Tensor | None
-) -> UnitAttributions:
-    """The coefficients of the linear game closest to the pairs `kept [2 n, u], values [b, 2 n]`.
+@dataclass(frozen=True, slots=True, eq=False)
+class PairWeights:
+    """How much each of some pairs counts, so that together they stand for all there are.
 
-    Each pair counts by the `weights [u + 1]` of its size. With a `total [b, 1]` to be shared,
-    coefficients are what they are above equal shares, and add up to 0.
+    Attributes:
+        weight: `[n]`.
+        spare: `[n]`, the share of a pair's variance that counts: 0 for pairs that every draw of so
+            many holds, 1 where pairs are drawn with replacement.
+        complete: whether these are all pairs, and nothing is left to chance.
     """
-    n_units, halves = len(weights) - 1, kept[::2]
+
+    weight: Tensor
+    spare: Tensor
+    complete: bool
+
+
+def kernel_weights(halves: Tensor) -> PairWeights:
+    """Of the pairs `halves [n, u]` of `draw_by_kernel`."""
+    n_units, size = halves.shape[1], halves.sum(1)
+    kernel, is_single = shapley_kernel(n_units), torch.arange(len(halves)) < n_units
+    if n_units <= MAX_LISTED:
+        return _listed_weights(kernel, _inner(kernel), halves, is_single)
+    inner = torch.arange(2, n_units - 1, dtype=torch.float64)
+    # All pairs of a size together weigh 1 / (2 s (u - s)).
+    whole = (1 / (2 * inner * (n_units - inner))).sum()
+    weight = torch.where(is_single, kernel[size], whole / max(len(halves) - n_units, 1))
+    return PairWeights(weight, (~is_single).double(), complete=False)
+
+
+def uniform_weights(halves: Tensor) -> PairWeights:
+    """Of the pairs `halves [n, u]` of `draw_uniformly`."""
+    every, none = equal_weights(halves.shape[1]), torch.zeros(len(halves), dtype=torch.bool)
+    if halves.shape[1] <= MAX_LISTED:
+        return _listed_weights(every, every, halves, none)
+    return PairWeights(every.new_ones(len(halves)), every.new_ones(len(halves)), complete=False)
+
+
+def closest_linear_game(
+    halves: Tensor, values: Tensor, weights: PairWeights, total: Tensor | None
+) -> UnitAttributions:
+    """The coefficients of the linear game closest to pairs of coalitions.
+
+    `halves [n, u]` bool is the first coalition of each pair; `values [b, 2 n]` are those of each
+    followed by its complement's. With a `total [b, 1]` to be shared, coefficients are what they
+    are above equal shares, and add up to 0.
+    """
     # The difference of a pair has no intercept: a unit is in one of the two, +1 or -1.
     side, change = 2 * halves.double() - 1, values[:, ::2] - values[:, 1::2]
     if total is not None:
         change = change - total * side.mean(1)
         side = side - side.mean(1, keepdim=True)
-    share, row_weight = torch.zeros_like(weights), torch.ones_like(weights)
-    if n_units <= MAX_LISTED:
-        # Drawn without replacement, heavy pairs are nearly sure: their weight makes up for it
-        # (Horvitz & Thompson 1952).
-        share = share_drawn(weights, len(halves))
-        row_weight = weights / share.clamp(min=1e-300)
-    size = halves.sum(1)
-    n_free = n_units - (total is not None)
-    fit = Regression(side, row_weight[size], spare=1 - share[size], n_free=n_free)
+    n_free = side.shape[1] - (total is not None)
+    fit = Regression(side, weights.weight, spare=weights.spare, n_free=n_free)
     coefficients = fit.attributions(change)
-    if (share[weights > 0] == 1).all():  # every pair: nothing is left to chance
-        return UnitAttributions(coefficients.values, torch.zeros_like(coefficients.values))
+    if weights.complete:
+        exact = torch.zeros_like(coefficients.values)
+        return UnitAttributions(coefficients.values, exact, degrees_of_freedom=math.inf)
     return coefficients
+
+
+def _inner(weights: Tensor) -> Tensor:
+    """`[u + 1]`: the weights without those of one unit, and of all but one."""
+    size = torch.arange(len(weights))
+    return torch.where((size > 1) & (size < len(weights) - 2), weights, 0)
+
+
+def _listed_weights(weights: Tensor, drawn: Tensor, halves: Tensor, certain: Tensor) -> PairWeights:
+    """Of pairs that are `certain [n]`, or drawn without replacement by the weights `drawn`.
+
+    Heavy pairs are nearly sure to be drawn: their weight makes up for it (Horvitz & Thompson 1952).
+    """
+    n_drawn, size = int((~certain).sum()), halves.sum(1)
+    share = share_drawn(drawn, n_drawn)[size]
+    share = torch.where(certain, 1, share)
+    n_all = (1 << (halves.shape[1] - 1)) - int(weights[0] == 0)
+    weight = weights[size] / share.clamp(min=1e-300)
+    return PairWeights(weight, 1 - share, complete=len(halves) >= n_all)
 
 
 def share_drawn(weights: Tensor, n_pairs: int) -> Tensor:
@@ -120,7 +189,7 @@ def share_drawn(weights: Tensor, n_pairs: int) -> Tensor:
     (Rosen 1997), which is found by bisection.
     """
     n_units = len(weights) - 1
-    number = torch.tensor([math.comb(n_units, size) / 2 for size in range(n_units + 1)])
+    number = weights.new_tensor([math.comb(n_units, size) / 2 for size in range(n_units + 1)])
     if n_pairs >= number[weights > 0].sum():
         return (weights > 0).double()
     rate = weights / weights.max()

@@ -12,6 +12,8 @@ from xai_bench.explainers.removal.row_products import row_matmul
 _SINGULAR = 1e-9
 """Below this share of the largest, a pivot or an eigenvalue says that the design does not cover a
 direction."""
+_LEAST_DEGREES_OF_FREEDOM = 1.0
+"""With fewer, errors are NaN: an interval would be wider than anything that is measured."""
 _MAX_SWEEPS = 1000
 _SWEEPS_PER_CHECK = 4
 """Sweeps of the lasso between two checks of whether its signs are right."""
@@ -22,12 +24,14 @@ class Regression:
 
     Errors are those of independent rows of any variance (White 1980), each residual divided by one
     less the mean leverage, as the jackknife divides by one less its own (MacKinnon & White 1985).
+    Their degrees of freedom are what the leverages of these rows leave of their number.
     Directions that the design does not cover get coefficient 0 (the solution of smallest norm).
 
     Args:
         ridge: the penalty added to the diagonal of the normal equations.
         spare: `[K]`, the share of a row's variance that counts, where a finite number of rows was
-            drawn without replacement; 1 by default.
+            drawn without replacement; 1 by default. Rows of 0 are not drawn: they have no part in
+            the errors and their degrees of freedom.
         n_free: how many directions there are to cover, by default `u`; errors are NaN where the
             design covers fewer.
     """
@@ -48,19 +52,24 @@ class Regression:
         covered = size > _SINGULAR * size[-1:].clamp(min=1e-300)
         inverse = (direction * torch.where(covered, 1 / size, 0)) @ direction.mT
         self.solution = weighted @ inverse
-        self.degrees_of_freedom = len(design) - float((inverse * gram).sum())
+        spare = torch.ones_like(weight) if spare is None else spare
+        leverage, is_drawn = (self.solution * design).sum(1), spare > 0
+        self.n_drawn = int(is_drawn.sum())
+        self.degrees_of_freedom = float(torch.where(is_drawn, 1 - leverage, 0).sum())
         enough = int(covered.sum()) >= (len(gram) if n_free is None else n_free)
-        self.has_errors = self.degrees_of_freedom > 0.5 and enough
-        self.spread = self.solution.square() * (1 if spare is None else spare[:, None])
+        self.has_errors = self.degrees_of_freedom > _LEAST_DEGREES_OF_FREEDOM and enough
+        self.spread = self.solution.square() * spare[:, None]
 
     def attributions(self, response: Tensor) -> UnitAttributions:
         """`response [b, K]` to coefficients and their errors, `[b, u]`."""
         values = row_matmul(response, self.solution)
         if not self.has_errors:
-            return UnitAttributions(values, torch.full_like(values, torch.nan))
+            unknown = torch.full_like(values, torch.nan)
+            return UnitAttributions(values, unknown, degrees_of_freedom=0.0)
         residual = response - row_matmul(values, self.design.mT)
         errors = row_matmul(residual.square(), self.spread).clamp(min=0).sqrt()
-        return UnitAttributions(values, errors * (len(self.design) / self.degrees_of_freedom))
+        errors = errors * (self.n_drawn / self.degrees_of_freedom)
+        return UnitAttributions(values, errors, degrees_of_freedom=self.degrees_of_freedom)
 
 
 def regress_on_members(

@@ -14,7 +14,7 @@ from xai_bench.core import coalitions
 from xai_bench.core.baselines import references
 from xai_bench.core.spatial import require_spatial
 from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending
-from xai_bench.explainers.removal.engine import CoalitionSampler, UnitAttributions
+from xai_bench.explainers.removal.engine import CoalitionSampler, NullUnits, UnitAttributions
 from xai_bench.explainers.removal.row_products import row_matmul
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows
 
@@ -125,6 +125,8 @@ class UnitRISE(CoalitionSampler):
     version: ClassVar[int] = 2
     # A drawn value goes to all units that are kept.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
+    # A mean output, also of a unit that changes nothing: 0 would place it anywhere in the ranking.
+    null_units: ClassVar[NullUnits] = "solved"
 
     budget: int = 4000
     keep: float = 0.5

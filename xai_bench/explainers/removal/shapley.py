@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from xai_bench.explainers.removal import paired_sampling
 from xai_bench.explainers.removal.engine import (
     AllCoalitions,
     CoalitionSampler,
+    NullUnits,
     UnitAttributions,
     full_and_empty,
 )
@@ -93,28 +94,59 @@ class PermutationShapley(CoalitionSampler):
 class KernelSHAP(PairedSampler):
     """Shapley values as the additive game closest to the model's, by constrained least squares.
 
-    Coalitions are drawn with their complements, sizes by the Shapley kernel. `budget` bounds the
+    Coalitions come with their complements: each unit alone, then others that are drawn, sizes by
+    the Shapley kernel. So an additive model is explained exactly at any budget. `budget` bounds the
     model rows per sample, the empty and the full coalition among them; a coalition costs a row per
     reference. Up to 12 units, no pair is drawn twice: a budget that covers all `2^U` coalitions
     gives exact values and errors of 0. What the coalitions leave open is shared equally. Standard
-    errors take the pairs for independent draws, whatever their variance. Covert & Lee 2021.
+    errors take the drawn pairs for independent, whatever their variance; they are NaN while those
+    leave less than one degree of freedom. Covert & Lee 2021; Lundberg & Lee 2017.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
+    null_units: ClassVar[NullUnits] = "shared"
 
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:
-        """`kept [K, u]`: the ends, which are the constraint, then the pairs."""
-        halves = paired_sampling.draw_by_kernel(n_units, n_coalitions // 2 - 1, rng=rng)
-        return torch.cat([full_and_empty(n_units), paired_sampling.with_complements(halves)])
+        """`kept [K, u]`: the ends, which are the constraint, then the pairs in `_row_order`."""
+        n_pairs = max(n_coalitions // 2 - 1, len(paired_sampling.single_pairs(n_units)))
+        halves = paired_sampling.draw_by_kernel(n_units, n_pairs, rng=rng)
+        pairs = torch.cat([full_and_empty(n_units), paired_sampling.with_complements(halves)])
+        return pairs[_row_order(n_units, len(pairs))][:n_coalitions]
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         """Equal shares of the whole change, and a correction that is orthogonal to equal shares."""
         n_units = kept.shape[1]
-        whole = values[:, :1] - values[:, 1:2]
-        correction = paired_sampling.closest_linear_game(
-            kept[2:], values[:, 2:], paired_sampling.shapley_kernel(n_units), whole
-        )
-        return UnitAttributions(whole / n_units + correction.values, correction.errors)
+        if n_units > 2 and len(kept) == 2 * n_units:
+            kept, values = _with_last_complements(kept, values)
+        pairs = _row_order(n_units, len(kept))  # its own inverse
+        whole, halves = values[:, :1] - values[:, 1:2], kept[pairs][2::2]
+        weights = paired_sampling.kernel_weights(halves)
+        change = values[:, pairs][:, 2:]
+        correction = paired_sampling.closest_linear_game(halves, change, weights, whole)
+        return replace(correction, values=whole / n_units + correction.values)
+
+
+def _row_order(n_units: int, n_rows: int) -> Tensor:
+    """`[K]`: the rows of pairs in the order of their evaluation: of the last two units alone, both
+    come before their complements, so that `2 u` rows hold each unit alone.
+    """
+    order = torch.arange(n_rows)
+    place = 2 * n_units - 2
+    if n_units > 2 and n_rows >= place + 4:
+        order[place : place + 4] = torch.tensor([place, place + 2, place + 1, place + 3])
+    return order
+
+
+def _with_last_complements(kept: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """`2 u` rows and values, with the two complements that they lack.
+
+    Those are worth what they are in the game of each unit alone plus the mean of what the other
+    complements are worth beyond that: nothing where the game is additive.
+    """
+    full, empty, alone = values[:, :1], values[:, 1:2], values[:, -2:]
+    beyond = values[:, 2:-2:2] + values[:, 3:-2:2] - full - empty
+    lacking = full + empty - alone + beyond.mean(1, keepdim=True)
+    return torch.cat([kept, ~kept[-2:]]), torch.cat([values, lacking], dim=1)

@@ -26,15 +26,15 @@ class Sobol(CoalitionSampler):
     kind: ClassVar[Kind] = "relevance"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Fel+ 2021, arXiv:2111.04138"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     # Designs are drawn; variances do not add up.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
     budget: int = 4000
 
     def least(self, n_units: int) -> int:
-        """Two designs, for a standard error."""
-        return 2 * (n_units + 2)
+        """Eight designs: a variance from fewer is off by more than its size."""
+        return 8 * (n_units + 2)
 
     def n_coalitions(self, n_units: int, most: int) -> int:
         """Whole designs."""
@@ -60,4 +60,5 @@ class Sobol(CoalitionSampler):
         index = lost.mean(1, keepdim=True) / scale
         influence = (lost - index * spread) / scale
         n_designs = influence.shape[1]
-        return UnitAttributions(index[:, 0], influence.std(1, correction=1) / n_designs**0.5)
+        error = influence.std(1, correction=1) / n_designs**0.5
+        return UnitAttributions(index[:, 0], error, degrees_of_freedom=n_designs - 1)

@@ -38,7 +38,7 @@ class Curves:
 
     def area(self, curve: Tensor) -> Tensor:
         """`[B, P] -> [B]`: area by trapezoids over the fraction of units removed."""
-        return torch.trapezoid(curve, self.removed / self.n_units[:, None], dim=1)
+        return torch.trapezoid(curve, self.removed.double() / self.n_units[:, None], dim=1)
 
     def at(self, curve: Tensor, removed: Tensor) -> Tensor:
         """`[B, P], [B, M] -> [B, M]`: the curve at numbers of units that are on the grid."""
