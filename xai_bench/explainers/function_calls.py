@@ -103,8 +103,8 @@ def _clamp(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Mo
     return nn.Hardtanh(float(low), float(high)) if low < high else None
 
 
-class FunctionCalls(TorchFunctionMode):
-    """While it is on, `on_call` sees every call of a function that could have been a layer.
+class FunctionCalls:
+    """Hands every call of a function that could have been a layer to `on_call`.
 
     Only where `depth` is 0: inside the network, and outside the layers that are seen as a whole.
     Functions that write into their argument do so with the output that `on_call` gives.
@@ -115,21 +115,16 @@ class FunctionCalls(TorchFunctionMode):
     """
 
     def __init__(self, on_call: OnCall) -> None:
-        super().__init__()
         self.on_call = on_call
         self.depth = 1
         self.places: dict[str, str] = {}
         self.weighted: dict[str, str] = {}
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+    def call(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """The output of the function, or what `on_call` puts in its place."""
-        given = dict(kwargs or {})
+        given = dict(kwargs)
         layer = None if self.depth else layer_of(func, args, given)
         if not self.depth and getattr(func, "__name__", "") in WEIGHTED:
             self.weighted.setdefault(func.__name__.strip("_"), _place())
@@ -139,8 +134,7 @@ class FunctionCalls(TorchFunctionMode):
         writes = func.__name__.endswith("_") or bool(given.get("inplace"))
         source = x.clone() if writes else x
         given.pop("inplace", None)
-        plain = getattr(torch.Tensor, func.__name__.removesuffix("_"), func) if writes else func
-        out = self._noted(layer(source) if writes else plain(source, *args[1:], **given))
+        out = self._noted(layer(source) if writes else func(source, *args[1:], **given))
         replaced = self.on_call(func.__name__.removesuffix("_"), layer, (source,), out)
         out = out if replaced is None else replaced
         return x.copy_(out) if writes else out
@@ -153,6 +147,23 @@ class FunctionCalls(TorchFunctionMode):
         return out
 
 
+class _Mode(TorchFunctionMode):
+    """While it is on, functions of PyTorch are called by way of `calls`."""
+
+    def __init__(self, calls: FunctionCalls) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return self.calls.call(func, args, kwargs or {})
+
+
 @contextmanager
 def function_calls(
     module: nn.Module, on_call: OnCall, is_whole: Callable[[nn.Module], bool]
@@ -161,11 +172,11 @@ def function_calls(
 
     Enter this after all other hooks are in place: those of a layer belong to it.
     """
-    mode = FunctionCalls(on_call)
+    calls = FunctionCalls(on_call)
 
     def deeper(by: int) -> Callable[..., None]:
         def hook(*_: Any) -> None:
-            mode.depth += by
+            calls.depth += by
 
         return hook
 
@@ -176,8 +187,8 @@ def function_calls(
             handles.append(part.register_forward_pre_hook(deeper(inwards)))
             handles.append(part.register_forward_hook(deeper(-inwards), always_call=True))
     try:
-        with mode:
-            yield mode
+        with _Mode(calls):
+            yield calls
     finally:
         for handle in handles:
             handle.remove()

@@ -189,7 +189,7 @@ def test_quartile_lime_keeps_a_category_whole():
 @pytest.mark.parametrize("explainer", ANYTIME, ids=ids)
 def test_answers_at_several_budgets_from_one_run(explainer):
     world = toy_worlds.image() if isinstance(explainer, RISE) else smooth_world(6)
-    budgets = (40, 64, 200)
+    budgets = (64, 90, 200)
     metered = Metered(world.model)
     run = explainer.anytime(metered, world.inputs, world.targets, budgets, rng=world.rng)
     for budget, found in zip(budgets, run, strict=True):
