@@ -117,6 +117,23 @@ def test_a_metric_that_writes_is_named_and_changes_no_number(name: str) -> None:
         assert torch.equal(found[metric], values)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: torch.set_grad_enabled(False),
+        lambda: torch.set_default_dtype(torch.float16),
+        lambda: torch.set_num_threads(2),
+    ],
+)
+def test_settings_of_torch_end_with_the_component(setting: Callable[[], object]) -> None:
+    _, bench = world()
+    before = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    bench.explain(Writing(lambda *_: setting()))
+    bench.judge("gradient", WritingMetric(lambda case: setting()))
+    after = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    assert after == before
+
+
 class Counting(nn.Module):
     """A module that counts its calls."""
 

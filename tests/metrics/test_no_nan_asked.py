@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import toy_worlds
-from tests.support.components import component, options
+from tests.support.components import component, each_of, options, ready
 from xai_bench.models.base import TorchPredictor
 from xai_bench.types import Unsupported
 
@@ -34,6 +34,18 @@ def strict_world() -> toy_worlds.World:
     assert module is not None
     predictor = TorchPredictor(Strict(module), world.model.n_outputs)
     return replace(world, model=replace(world.model, predictor=predictor))
+
+
+@each_of(options("explainer"))
+def test_no_explainer_asks_a_model_at_nan(name: str) -> None:
+    world = strict_world()
+    try:
+        explained = ready(name, world).explain(
+            world.model, world.inputs, world.targets, rng=world.rng
+        )
+    except Unsupported as reason:
+        pytest.skip(str(reason))
+    assert explained.attribution.isfinite().all()
 
 
 MAPS = {

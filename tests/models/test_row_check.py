@@ -99,6 +99,21 @@ def test_a_model_with_independent_rows_is_accepted(model: Any) -> None:
     assert bench.explain("gradient").isfinite().all()
 
 
+def test_a_forward_that_writes_into_its_argument_changes_no_number() -> None:
+    def writing(z: Tensor) -> Tensor:
+        return z.mul_(2).relu_().sum(1, keepdim=True) * torch.tensor([1.0, -1.0])
+
+    def reading(z: Tensor) -> Tensor:
+        return (z * 2).relu().sum(1, keepdim=True) * torch.tensor([1.0, -1.0])
+
+    x, background = X.repeat(4, 1)[:16].clone(), BACKGROUND.clone()
+    benches = [xai_bench.workbench(model, x, background=background) for model in (writing, reading)]
+    tables = [bench.compare(["gradient", "kernel_shap"], ["abpc", "gini"]) for bench in benches]
+    assert tables[0].equals(tables[1])
+    assert torch.equal(x, X.repeat(4, 1)[:16])
+    assert torch.equal(background, BACKGROUND)
+
+
 def test_a_single_sample_is_tried_in_the_company_of_the_background() -> None:
     with pytest.raises(ValueError, match="depends on the other samples"):
         xai_bench.workbench(lambda z: z - z.mean(0), X[:1], background=BACKGROUND)

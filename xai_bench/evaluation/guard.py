@@ -38,11 +38,15 @@ class Guard:
 
     @contextmanager
     def watched(self, who: str) -> Iterator[None]:
-        """Raises ValueError where `who` wrote into what is watched; it is put back in any case."""
-        try:
-            yield
-        finally:
-            changed = self._put_back()
+        """Raises ValueError where `who` wrote into what is watched; it is put back in any case.
+
+        So are the settings of torch, which nobody can see in a number.
+        """
+        with settings_as_before():
+            try:
+                yield
+            finally:
+                changed = self._put_back()
         if changed:
             raise ValueError(
                 f"{who} changed {listed(changed, 3)}, which others read; "
@@ -63,6 +67,20 @@ class Guard:
                     tensor.copy_(values)
                 changed.append(name)
         return changed + [name for memory in self.memories for name in memory.drop_altered()]
+
+
+@contextmanager
+def settings_as_before() -> Iterator[None]:
+    """Gradient mode, default type and threads of torch are after the block what they were."""
+    gradients, threads = torch.is_grad_enabled(), torch.get_num_threads()
+    dtype = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def of_inputs(inputs: Inputs) -> dict[str, Tensor | None]:
