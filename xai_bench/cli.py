@@ -16,6 +16,7 @@ USAGE = """\
 xai-bench: how good are explanations of machine-learning models?
 
   xai-bench run        train, explain and score (`xai-bench run --help`)
+  xai-bench inspect    what was understood of your data, before any work
   xai-bench list       all explainers, metrics, data, models and other options
   xai-bench check      test a metric or an explainer on small problems with known answers
   xai-bench report     tables and figures of the stored results
@@ -68,6 +69,25 @@ def run(arguments: Sequence[str]) -> None:
     from xai_bench.runner import launch
 
     launch.run(arguments)
+
+
+def inspect(arguments: Sequence[str]) -> None:
+    """Read the data of a configuration and print what was understood; nothing is trained."""
+    parser = _Parser("inspect", "What was understood of your data, before any work.")
+    parser.add_argument("overrides", nargs="*", help="as for run: data=custom data.path=...")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--config-dir", metavar="DIR", help="your own folder of groups")
+    options = parser.parse_intermixed_args(list(arguments))
+    _folders(options.config_dir)
+    from xai_bench.runner import inspection
+
+    found = inspection.inspect(options.overrides, options.config_dir)
+    if options.json:
+        sys.stdout.write(inspection.as_json(found) + "\n")
+        return
+    from rich.console import Console
+
+    inspection.show(found, Console(soft_wrap=False))
 
 
 def show_list(arguments: Sequence[str]) -> None:
@@ -208,6 +228,7 @@ def _scores(place: str, results: str) -> Any:
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "run": run,
+    "inspect": inspect,
     "list": show_list,
     "check": check,
     "report": report,

@@ -46,7 +46,18 @@ def test_columns_without_rules_have_the_constraints_of_their_values(tmp_path: Pa
     torch.testing.assert_close(
         bounds, torch.stack([x[:, 3].min(), x[:, 3].max()]), atol=1e-5, rtol=0
     )
-    assert rules.lowest[[0, 1, 4]].tolist() == [-torch.inf] * 3
+    assert rules.lowest[[1, 2]].tolist() == [-torch.inf] * 2
+    for place in (0, 4):
+        observed = torch.stack([x[:, place].min(), x[:, place].max()])
+        bounds = torch.stack([rules.lowest[place], rules.highest[place]])
+        torch.testing.assert_close(bounds, observed, atol=1e-5, rtol=0)
+
+
+def test_ranges_may_be_wider_than_what_was_observed(tmp_path: Path) -> None:
+    rules = rules_of(table(tmp_path, ranges={"age": [0, 120], "income": [None, None]}))
+    years = (torch.stack([rules.lowest[0], rules.highest[0]]) - rules.origin[0]) / rules.step[0]
+    torch.testing.assert_close(years, torch.tensor([0.0, 120.0]).double())
+    assert (rules.lowest[4], rules.highest[4]) == (-torch.inf, torch.inf)
 
 
 def test_a_config_adds_its_rules(tmp_path: Path) -> None:

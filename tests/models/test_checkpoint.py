@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.support.model_bundles import bundle, ignore, normal, two_classes
+from xai_bench.data.bundle import Bundle
 from xai_bench.models.cache import key
 from xai_bench.models.checkpoint import Checkpoint
+from xai_bench.models.usefulness import fault
+from xai_bench.types import Element
 
 SOURCE = """
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 not_a_function = 3
 
@@ -70,7 +74,7 @@ def save(module: nn.Module, name: str = "w.safetensors") -> str:
 
 
 def get(home: str, factory: str = "build", weights: str = "w.safetensors", **kwargs: Any) -> Any:
-    recipe = Checkpoint(f"{home}:{factory}", weights, kwargs)
+    recipe = Checkpoint(f"{home}:{factory}", weights, kwargs, allow_poor=True)
     return recipe.train(two_classes(), seed=0, on_epoch=ignore).predictor
 
 
@@ -183,3 +187,66 @@ def test_the_import_path_is_restored_after_a_failure(home: str) -> None:
     with pytest.raises(ValueError, match="cannot be imported"):
         get("absent_nets")
     assert sys.path == before
+
+
+def linear_bundle(n: int = 200, *, mean: float = 0.0, scale: float = 1.0) -> Bundle:
+    """Two columns of which `2 a - b` is the target; x is `(value - mean) / scale`."""
+    values = normal(n, 2) * 10 + 100
+    data = bundle((values - mean) / scale, values @ torch.tensor([2.0, -1.0]))
+    named = {"unit_names": ("a", "b"), "elements": (Element(mean, scale),) * 2}
+    return replace(data, **named)
+
+
+@pytest.fixture
+def raw_columns(home: str) -> Checkpoint:
+    """A network that knows the target from columns as they are in the file."""
+    own = nn.Linear(2, 1)
+    with torch.no_grad():
+        own.weight.copy_(torch.tensor([[2.0, -1.0]]))
+        own.bias.zero_()
+    with Path(f"{home}.py").open("a") as file:
+        file.write("\n\ndef line():\n    return nn.Linear(2, 1)\n")
+    return Checkpoint(f"{home}:line", save(own))
+
+
+def test_a_model_that_was_trained_on_other_rows_is_refused(raw_columns: Checkpoint) -> None:
+    """A network fed standardised rows, which never saw them, is worse than the mean."""
+    raw_columns.load(linear_bundle(), Path())
+    scaled = linear_bundle(mean=100.0, scale=10.0)
+    with pytest.raises(ValueError, match=r"no better than a constant.*r2 is -") as caught:
+        raw_columns.load(scaled, Path())
+    message = str(caught.value)
+    assert "a [(value - 100) / 10], b [(value - 100) / 10]" in message
+    assert "data.scale=none" in message
+    replace(raw_columns, allow_poor=True).load(scaled, Path())
+
+
+def test_the_log_states_what_a_checkpoint_is_fed(
+    raw_columns: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        raw_columns.load(linear_bundle(), Path())
+    assert "is fed x [B, 2] float32: a [as in the file], b [as in the file]" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("logits", "refused"),
+    [
+        pytest.param(lambda x, y: torch.stack([1 - y, y], 1), False, id="knows"),
+        pytest.param(lambda x, y: torch.stack([0 * y + 1, 0 * y], 1), True, id="constant"),
+        pytest.param(lambda x, y: torch.stack([y, 1 - y], 1), True, id="reversed"),
+        # Names the rare class never, but ranks its rows first: of use.
+        pytest.param(lambda x, y: torch.stack([0 * y + 5, y], 1), False, id="ranks"),
+    ],
+)
+def test_a_classifier_must_beat_the_most_frequent_class(
+    logits: Callable[[Tensor, Tensor], Tensor], refused: bool
+) -> None:
+    y = (torch.arange(500) % 5 == 0).long()
+    data = bundle(y.float()[:, None].repeat(1, 2), y, n_classes=2)
+
+    class Model:
+        def __call__(self, x: Tensor, context: object) -> Tensor:
+            return logits(x, x[:, 0])
+
+    assert bool(fault(Model(), data)) == refused

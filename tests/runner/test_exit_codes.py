@@ -103,7 +103,9 @@ def test_a_checkpoint_without_independent_rows_is_refused(
     assert isinstance(module, nn.Module)
     torch.save(module.state_dict(), tmp_path / "weights.pt")
     model = ("model=checkpoint", f"model.factory=own_nets:{name}", "model.weights=weights.pt")
-    words = (*model, "allow=[own_nets]", "explainer=[saliency]", "metric=[abpc]")
+    # It was never trained; what counts here is how it treats its rows.
+    untrained = ("model.allow_poor=true", "allow=[own_nets]")
+    words = (*model, *untrained, "explainer=[saliency]", "metric=[abpc]")
     finished = command_line.run(tmp_path, *SMALL, *words)
     assert finished.code == 1
     assert sentence in " ".join(finished.text.split())

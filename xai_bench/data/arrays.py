@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from torch import Tensor
 
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path
-from xai_bench.data.images.images import patches
-from xai_bench.data.labels import AskedTask, read_labels
+from xai_bench.data.images.images import cubes, patches
+from xai_bench.data.labels import AskedTask, read_labels, require_exact
+from xai_bench.data.layouts import LAYOUTS, channels_first, layout_of
+from xai_bench.data.npz import load_npz
 from xai_bench.data.splits import FRACTIONS, Parts, divide, moments, partition, standardise
+from xai_bench.data.tables.settings import Scale, is_raw
 from xai_bench.types import Element
-
-MODALITIES: Mapping[int, Modality] = {2: "tabular", 3: "series", 4: "image"}
-"""By the number of axes of x, samples included."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,17 @@ class CustomArrays:
     """Your own arrays: an NPZ file with `x` and `y`, and if you like `units`, `x_test`, `y_test`.
 
     `x [N, columns]` is a table and is standardised; `[N, channels, steps]` are series, standardised
-    per channel; `[N, channels, height, width]` are images: bytes are scaled to 0..1, other numbers
-    are left as they are. Scaling is learned on the training part; the target of a regression is
-    standardised too. `units [*S]` says what is removed as one; without it these are columns,
-    segments of `patch` steps in one channel, or square patches. `masks` says where the evidence
-    lies, non-zero inside: of the shape of x, or of x without its channels; with an official test
-    part, `masks_test` too.
+    per channel; `[N, height, width]`, `[N, channels, height, width]` and volumes `[N, channels,
+    depth, height, width]` are images: unsigned whole numbers are scaled to 0..1, others are left as
+    they are. Channels may be last, too. A shape that has several readings is refused; `layout` then
+    says which axis is which (`NF`, `NCT`, `NTC`, `NHW`, `NCHW`, `NHWC`, `NCDHW`, `NDHWC`).
+    Scaling is learned on the training part; the target of a regression is standardised too.
+    `scale=none` leaves all numbers as they are in the file.
+
+    `units [*S]` says what is removed as one; without it these are columns, segments of `patch`
+    steps in one channel, square patches or cubes. `masks` says where the evidence lies, non-zero
+    inside: of the shape of x, or of x without its channels; with an official test part,
+    `masks_test` too.
     """
 
     path: str
@@ -43,30 +47,35 @@ class CustomArrays:
     channels_last: bool = False
     fractions: Sequence[float] = FRACTIONS
     split_seed: int = 0
+    layout: str = "auto"
+    scale: Scale = "standard"
+    name: str = ""
 
     def load(self) -> Bundle:
         """Read, split and scale. Raises ValueError with one sentence for a user's mistake."""
         arrays = read_arrays(existing_path(self.path))
         x, y, n_test = _joined(arrays)
-        modality = MODALITIES[x.ndim]
-        if self.channels_last and x.ndim > 2:
-            x = np.moveaxis(x, -1, 1)
-        labels = read_labels(y, "y", self.task)
+        raw = is_raw(self.scale)
+        layout = layout_of(x, self.layout, channels_last=self.channels_last)
+        modality, x = LAYOUTS[layout], channels_first(x, layout)
+        if modality != "image":
+            require_exact(x.astype(np.float64).ravel(), "x")
+        labels = replace(read_labels(y, "y", self.task), raw=raw)
         parts = partition(labels.y, self.fractions, self.split_seed, n_test)
         units, names = self._units(arrays, x.shape[1:])
         return Bundle(
             labels.task,
             modality,
             *divide(
-                _scaled(x, parts),
+                _scaled(x, parts, modality, raw=raw),
                 labels.scaled(parts),
                 units,
                 parts,
-                rationale=self._rationale(arrays, x.shape),
+                rationale=self._rationale(arrays, x.shape, layout),
             ),
             unit_names=names,
             class_names=labels.class_names,
-            elements=_elements(x, parts),
+            elements=_elements(x, parts, raw=raw),
             y_element=labels.element(parts),
         )
 
@@ -75,23 +84,32 @@ class CustomArrays:
     ) -> tuple[Tensor, tuple[str, ...]]:
         if "units" not in arrays:
             return default_units(shape, self.patch)
-        units = torch.from_numpy(arrays["units"].astype(np.int64))
-        if tuple(units.shape) != shape:
+        ids = arrays["units"]
+        if ids.shape != shape:
             raise ValueError(
-                f"units in {self.path} have shape {list(units.shape)}; expected the shape of one "
+                f"units in {self.path} have shape {list(ids.shape)}; expected the shape of one "
                 f"sample, {list(shape)}, channels first"
             )
-        return units, tuple(f"unit {k}" for k in range(int(units.max()) + 1))
+        if ids.dtype.kind not in "iuf" or not (ids == np.floor(ids)).all():
+            raise ValueError(f"units in {self.path} hold {ids.dtype}; expected whole numbers")
+        units = torch.from_numpy(ids.astype(np.int64))
+        n_units = int(units.max()) + 1
+        if n_units < 1 or n_units > units.numel():
+            raise ValueError(
+                f"units in {self.path} go up to {n_units - 1}; expected ids from 0 on without "
+                "gaps, -1 for what is never removed"
+            )
+        return units, tuple(f"unit {k}" for k in range(n_units))
 
     def _rationale(
-        self, arrays: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]
+        self, arrays: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...], layout: str
     ) -> Tensor | None:
         """`[N, *S]` bool or None; a mask without channels is that of every channel."""
         if "masks" not in arrays:
             return None
         parts = [arrays[name] for name in ("masks", "masks_test") if name in arrays]
         masks = torch.from_numpy(np.concatenate(parts) != 0)
-        if masks.dim() == len(shape) and self.channels_last and len(shape) > 2:
+        if masks.dim() == len(shape) and layout.endswith("C"):
             masks = masks.movedim(-1, 1)
         if masks.dim() == len(shape) - 1 and len(shape) > 2:
             masks = masks[:, None].expand(-1, shape[1], *masks.shape[1:])
@@ -109,7 +127,13 @@ def default_units(shape: tuple[int, ...], patch: int) -> tuple[Tensor, tuple[str
         return torch.arange(shape[0]), tuple(f"x{k + 1}" for k in range(shape[0]))
     if len(shape) == 3:
         return patches(shape, patch)
+    if len(shape) == 4:
+        return cubes(shape, patch)
     channels, steps = shape
+    if not 1 <= patch <= steps:
+        raise ValueError(
+            f"data.patch must lie in 1..{steps} for series of {steps} steps; found {patch}"
+        )
     n_segments = -(-steps // patch)
     units = torch.arange(channels)[:, None] * n_segments + torch.arange(steps) // patch
     return units, tuple(f"c{c}s{s}" for c in range(channels) for s in range(n_segments))
@@ -117,11 +141,7 @@ def default_units(shape: tuple[int, ...], patch: int) -> tuple[Tensor, tuple[str
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of an NPZ file, which must hold `x` and `y`; never unpickles."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not an NPZ file of plain arrays: {error}") from error
+    arrays = load_npz(path)
     expected = {"x", "y"} if "x_test" not in arrays else {"x", "y", "x_test", "y_test"}
     if expected - set(arrays):
         raise ValueError(
@@ -137,19 +157,7 @@ def _joined(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, Any, int]:
     if "x_test" in arrays:
         pairs.append((arrays["x_test"], arrays["y_test"]))
     for x, y in pairs:
-        if x.ndim not in MODALITIES or x.dtype.kind not in "biuf" or y.shape != x.shape[:1]:
-            raise ValueError(
-                f"found x of shape {list(x.shape)} ({x.dtype}) and y of shape {list(y.shape)}; "
-                "expected numbers [N, columns], [N, channels, steps] or "
-                "[N, channels, height, width], and y [N]"
-            )
-        # Before scaling, which would spread one bad value over its whole column.
-        bad = np.argwhere(~np.isfinite(x))
-        if len(bad):
-            raise ValueError(
-                f"x has {len(bad)} values that are NaN or infinite, the first at "
-                f"{bad[0].tolist()}; expected finite numbers: fill them or leave out those samples"
-            )
+        _require_samples(x, y)
     if len({x.shape[1:] for x, _ in pairs}) > 1:
         raise ValueError("samples in x and x_test have different shapes; expected the same")
     n_test = len(pairs[1][0]) if len(pairs) > 1 else 0
@@ -157,21 +165,48 @@ def _joined(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, Any, int]:
     return x, y, n_test
 
 
-def _elements(x: npt.NDArray[Any], parts: Parts) -> tuple[Element, ...]:
+def _require_samples(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+    """Raise ValueError unless x holds finite numbers and y one label per sample."""
+    if x.ndim < 2 or 0 in x.shape or not _is_real(x) or y.shape != x.shape[:1]:
+        raise ValueError(
+            f"found x of shape {list(x.shape)} ({x.dtype}) and y of shape {list(y.shape)}; "
+            "expected numbers of at most 64 bits, [N, columns], [N, channels, steps], [N, height, "
+            "width] or [N, channels, height, width], no axis empty, and y [N]"
+        )
+    if not (_is_real(y) or y.dtype.kind in "US"):
+        raise ValueError(f"y holds {y.dtype}; expected numbers of at most 64 bits, or texts")
+    # Before scaling, which would spread one bad value over its whole column.
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        raise ValueError(
+            f"x has {len(bad)} values that are NaN or infinite, the first at "
+            f"{bad[0].tolist()}; expected finite numbers: fill them or leave out those samples"
+        )
+
+
+def _is_real(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind in "biuf" and array.dtype.itemsize <= 8
+
+
+def _elements(x: npt.NDArray[Any], parts: Parts, *, raw: bool) -> tuple[Element, ...]:
     """What the columns of a table say in the words of the file."""
     if x.ndim > 2:
         return ()
+    if raw:
+        return tuple(Element() for _ in range(x.shape[1]))
     named = zip(*moments(torch.from_numpy(x.astype(np.float64)), parts.train), strict=True)
     return tuple(Element(mean.item(), scale.item()) for mean, scale in named)
 
 
-def _scaled(x: npt.NDArray[Any], parts: Parts) -> Tensor:
+def _scaled(x: npt.NDArray[Any], parts: Parts, modality: Modality, *, raw: bool) -> Tensor:
     """`[N, *S] -> [N, *S]` float32."""
-    if x.ndim == 4:
+    if modality == "image":
         pixels = torch.from_numpy(np.ascontiguousarray(x)).float()
-        return pixels / 255 if x.dtype == np.uint8 else pixels
+        return pixels / np.iinfo(x.dtype).max if x.dtype.kind == "u" and not raw else pixels
     values = torch.from_numpy(x.astype(np.float64))
-    if x.ndim == 2:
+    if raw:
+        return values.float()
+    if modality == "tabular":
         return standardise(values, parts.train)
     # All steps of a channel are on one scale, or their shape over time would be lost.
     rows = values[parts.train]

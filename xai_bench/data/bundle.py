@@ -93,6 +93,9 @@ class Bundle:
         elements: name, mean and scale of each element of a table's row, as in its file; else empty.
         y_element: mean and scale of `y` as in the file, for regression.
         symbols: the vocabulary whose ids x holds, for text.
+        notes: what a user should know of the data, a sentence each, such as columns that look like
+            identifiers.
+        n_missing: column -> missing values in the file, where it has any names.
     """
 
     task: Task
@@ -111,6 +114,8 @@ class Bundle:
     elements: tuple[Element, ...] = ()
     y_element: Element = field(default_factory=Element)
     symbols: Symbols | None = None
+    notes: tuple[str, ...] = ()
+    n_missing: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):

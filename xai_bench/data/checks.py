@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from xai_bench.core.spelling import suggest
+
+FOLDER = "XAI_BENCH_DATA"
+"""The environment variable for the folder of the data whose options are shipped."""
 
 
 def existing_path(path: str | Path) -> Path:
@@ -13,6 +17,13 @@ def existing_path(path: str | Path) -> Path:
     expanded = Path(path).expanduser()
     if expanded.exists():
         return expanded
+    shipped = Path(os.environ.get(FOLDER, "data"))
+    if expanded.is_relative_to(shipped):
+        raise ValueError(
+            f"there is no file {str(expanded)!r}: its data are not part of the package; "
+            f"docs/data.md says where they come from, and {FOLDER}=FOLDER where they lie (now "
+            f"{str(shipped)!r})"
+        )
     folder = expanded.parent
     siblings = [sibling.name for sibling in folder.iterdir()] if folder.is_dir() else []
     place = f"in {folder}; {suggest(expanded.name, siblings)}"

@@ -9,26 +9,28 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from xai_bench.data.arrays import CustomArrays
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path
 from xai_bench.data.images.images import image_bundle
+from xai_bench.data.images.pictures import read_picture
 from xai_bench.data.labels import AskedTask, read_labels
 from xai_bench.data.splits import FRACTIONS, partition
 from xai_bench.data.tables.files import CustomTable
 from xai_bench.data.tables.settings import FileSettings
 
+MAX_SIZE = 4096
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
 class Custom(FileSettings):
-    """Your own data, by its path: a CSV or Parquet table, NPZ arrays, or a folder of images.
+    """Your own data, by its path: a table in any usual format, NPZ arrays, or a folder of images.
 
     It has the settings most data need; `custom_table`, `custom_arrays` and `custom_images` have
-    them all. `target` names the column of a table; `patch` is for images, `size` for folders.
+    them all. `target` names the column of a table; `patch` is for images, `size` for folders,
+    `layout` for arrays. `name` is what results call the data.
     """
 
     path: str
@@ -37,6 +39,8 @@ class Custom(FileSettings):
     test_path: str | None = None
     patch: int = 4
     size: int = 32
+    layout: str = "auto"
+    name: str = ""
 
     def load(self) -> Bundle:
         """Read, split and scale. Raises ValueError with one sentence for a user's mistake."""
@@ -47,8 +51,10 @@ class Custom(FileSettings):
         path, split = existing_path(self.path), (self.fractions, self.split_seed)
         if path.is_dir():
             return CustomImages(self.path, self.size, self.patch, "rgb", *split)
-        if path.suffix == ".npz":
-            return CustomArrays(self.path, self.task, self.patch, False, *split)
+        if path.suffix.lower() == ".npz":
+            return CustomArrays(
+                self.path, self.task, self.patch, False, *split, self.layout, self.scale
+            )
         if self.target is None:
             raise ValueError(f"{path} is read as a table: name its target column (data.target=...)")
         return CustomTable(
@@ -60,8 +66,9 @@ class Custom(FileSettings):
 class CustomImages:
     """Your own images: a folder with one sub-folder per class, named as the class.
 
-    Images are resized to `size` x `size` and scaled to 0..1; `colour` is rgb or grey. Units are
-    square patches of `patch` pixels.
+    Images are turned as their orientation mark says, laid on white where they are transparent,
+    resized to `size` x `size` and scaled to 0..1, of 8 or 16 bits; floats must lie in 0..1.
+    `colour` is rgb or grey. Units are square patches of `patch` pixels.
     """
 
     modality: ClassVar[Modality] = "image"
@@ -71,32 +78,21 @@ class CustomImages:
     colour: str = "rgb"
     fractions: Sequence[float] = FRACTIONS
     split_seed: int = 0
+    name: str = ""
 
     def load(self) -> Bundle:
         """Read and resize all images. Raises ValueError for files that are none."""
         if self.colour not in ("rgb", "grey"):
             raise ValueError(f"data.colour must be rgb or grey; found {self.colour!r}")
+        if not 1 <= self.size <= MAX_SIZE:
+            raise ValueError(f"data.size must lie in 1..{MAX_SIZE} pixels; found {self.size}")
         files = _image_files(existing_path(self.path))
-        x = torch.stack([self._read(path) for path in files])
+        x = torch.stack([read_picture(p, self.size, grey=self.colour == "grey") for p in files])
         classes = np.array([path.parent.name for path in files])
         labels = read_labels(classes, str(self.path), "classification")
         return image_bundle(
             x, labels, partition(labels.y, self.fractions, self.split_seed), self.patch
         )
-
-    def _read(self, path: Path) -> Tensor:
-        """`[channels, size, size]` float32 in 0..1."""
-        from PIL import Image
-
-        try:
-            with Image.open(path) as image:
-                small = image.convert("RGB" if self.colour == "rgb" else "L").resize(
-                    (self.size, self.size), Image.Resampling.BILINEAR
-                )
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as an image: {error}") from error
-        pixels = torch.from_numpy(np.array(small)).float() / 255
-        return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -18,22 +18,33 @@ AskedTask = Literal["auto", "classification", "regression"]
 MAX_CODES = 20
 """`auto` takes whole numbers with more different values than this for a regression target."""
 
+LARGEST = 1e150
+"""The square of more, times a count of rows, is infinite."""
+EXACT = 2.0**53
+"""Whole numbers beyond this have no float64 of their own."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """`y [N]`: long class indices into `class_names`, or float64 values as in the file."""
+    """`y [N]`: long class indices into `class_names`, or float64 values as in the file.
+
+    `raw` values are not standardised.
+    """
 
     task: Task
     y: Tensor
     class_names: tuple[str, ...] = ()
+    raw: bool = False
 
     def scaled(self, parts: Parts) -> Tensor:
-        """`[N]`: classes unchanged; values standardised on the training rows."""
+        """`[N]`: classes unchanged; values standardised on the training rows, float32."""
+        if self.raw and self.task == "regression":
+            return self.y.float()
         return self.y if self.task == "classification" else standardise(self.y, parts.train)
 
     def element(self, parts: Parts) -> Element:
         """What one of the `scaled` values says in the words of the file."""
-        if self.task == "classification":
+        if self.task == "classification" or self.raw:
             return Element()
         mean, scale = moments(self.y, parts.train)
         return Element(mean.item(), scale.item())
@@ -64,7 +75,28 @@ def read_labels(values: npt.NDArray[Any], name: str, task: AskedTask = "auto") -
             f"the target {name!r} holds text such as {str(distinct[0])!r}, which regression cannot "
             "use; set data.task=classification or choose a number column"
         )
+    require_exact(values, name)
     return Labels("regression", torch.from_numpy(values.astype(np.float64)))
+
+
+def require_exact(values: npt.NDArray[Any], name: str) -> None:
+    """Raise ValueError for numbers `[N]` that float64 does not hold, or whose square it does not.
+
+    NaN is allowed.
+    """
+    if len(values) == 0 or values.dtype.kind == "b":
+        return
+    largest = float(np.nanmax(np.abs(values.astype(np.float64)), initial=0))
+    if largest > LARGEST:
+        raise ValueError(
+            f"{name!r} holds numbers as large as {largest:.3g}, whose variance is beyond float64; "
+            "use another unit"
+        )
+    if values.dtype.kind in "iu" and largest > EXACT:
+        raise ValueError(
+            f"{name!r} holds whole numbers as large as {largest:.0f}, which float64 cannot tell "
+            "apart; they look like an identifier: leave it out"
+        )
 
 
 def value_name(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import logging
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +20,12 @@ from torch import Tensor, nn
 
 from xai_bench.core.spelling import listed, suggest
 from xai_bench.data.bundle import Bundle
+from xai_bench.data.description import fed
 from xai_bench.models.base import OnEpoch, Predictor, Trained
 from xai_bench.models.text.predictor import predictor_of
+from xai_bench.models.usefulness import fault
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class Checkpoint:
             importable.
         weights: a state dict, as `.safetensors`, `.pt` or `.pth`.
         kwargs: arguments of the factory.
+        allow_poor: whether to go on with a model that is no better than a constant on this data.
+
+    The module is fed x as the data give it, which the log states: numbers of a table are
+    standardised, unless `data.scale=none`, and categories are one-hot.
     """
 
     differentiable: ClassVar[bool] = True
@@ -39,6 +48,7 @@ class Checkpoint:
     factory: str
     weights: str
     kwargs: Mapping[str, Any] | None = None
+    allow_poor: bool = False
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
         """Nothing is trained. Raises ValueError for every way in which the pieces do not fit."""
@@ -46,7 +56,20 @@ class Checkpoint:
         _fill(network, _read(Path(self.weights)), self.weights)
         predictor = predictor_of(network, bundle.n_outputs)
         _try_one_row(predictor, bundle, self.factory)
+        log.info("the module of %s is fed %s", self.factory, fed(bundle))
+        self._require_useful(predictor, bundle)
         return Trained(predictor)
+
+    def _require_useful(self, predictor: Predictor, bundle: Bundle) -> None:
+        """Raise ValueError where explanations would be those of a model fed with strange rows."""
+        problem = "" if self.allow_poor else fault(predictor, bundle)
+        if problem:
+            raw = "; data.scale=none gives numbers as in the file" if bundle.elements else ""
+            raise ValueError(
+                f"the module of {self.factory} is no better than a constant on the test part: "
+                f"{problem}. It is fed {fed(bundle)}. Was it trained on rows like that{raw}? "
+                "model.allow_poor=true goes on with it as it is"
+            )
 
     def save(self, predictor: Predictor, folder: Path) -> None:
         """Write nothing: the weights stay in the user's file."""
@@ -160,7 +183,7 @@ def _try_one_row(predictor: Predictor, bundle: Bundle, path: str) -> None:
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise ValueError(
             f"the module of {path} cannot take a row of shape {list(x.shape[1:])} with context "
-            f"{sorted(context)}: {error}"
+            f"{sorted(context)}: {' '.join(str(error).split())}. It is fed {fed(bundle)}"
         ) from error
     shape = list(outputs.shape)
     if shape != [1, bundle.n_outputs]:

@@ -38,7 +38,10 @@ class Plan:
         """`names` left out, Hydra is asked which options were chosen."""
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         plain = cast(dict[str, Any], config)
-        return cls(plain, chosen(), sources()) if names is None else cls(plain, names)
+        own = names_of_data(plain["data"])
+        if names is not None:
+            return cls(plain, {**names, **own})
+        return cls(plain, {**chosen(), **own}, sources())
 
     @property
     def title(self) -> str:
@@ -139,6 +142,12 @@ class Plan:
             config=self.identity,
             fingerprint=fingerprint,
         )
+
+
+def names_of_data(node: Mapping[str, Any]) -> dict[str, str]:
+    """What results call a user's own data, `{data: name}`; empty where the option has the name."""
+    name = node.get("name") if "path" in node else None
+    return {"data": str(name)} if name else {}
 
 
 def sources() -> tuple[Path, ...]:

@@ -23,6 +23,7 @@ WITHOUT_EFFECT = (
     "results/tracking",
     "runner/config",
     "runner/exit_summary.py",
+    "runner/inspection.py",
     "runner/launch.py",
     "runner/progress.py",
     "runner/supervision.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path
 from xai_bench.data.labels import Labels
+from xai_bench.data.sizes import require_size, unpacked_gzip
 from xai_bench.data.splits import FRACTIONS, Parts, divide, partition
 
 
@@ -108,15 +108,33 @@ def patches(shape: tuple[int, ...], patch: int) -> tuple[Tensor, tuple[str, ...]
     return units.expand(channels, height, width), names
 
 
+def cubes(shape: tuple[int, ...], edge: int) -> tuple[Tensor, tuple[str, ...]]:
+    """`(channels, depth, height, width)` to the unit of each voxel, and the names of the units.
+
+    All channels of a cube are one unit; those at the far borders are smaller where `edge` does not
+    divide a side. Raises ValueError for a cube larger than the volume.
+    """
+    channels, depth, height, width = shape
+    layers, names = patches((1, height, width), min(edge, max(height, width)))
+    if not 1 <= edge <= max(shape[1:]):
+        raise ValueError(
+            f"data.patch must lie in 1..{max(shape[1:])} for volumes of {depth} x {height} x "
+            f"{width} voxels; found {edge}"
+        )
+    layer = torch.arange(depth) // edge
+    units = layer[:, None, None] * len(names) + layers[0]
+    all_names = tuple(f"d{d}{name}" for d in range(-(-depth // edge)) for name in names)
+    return units.expand(channels, depth, height, width), all_names
+
+
 def read_idx(path: Path) -> Tensor:
     """The tensor of unsigned bytes in an IDX file (LeCun & Cortes 1998), plain or gzipped.
 
     Raises ValueError for a file that is broken or of another type.
     """
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole gzip file ({error}); get it again") from error
+    if path.suffix == ".gz":
+        require_size(path, unpacked_gzip(path))
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     # The head: two zero bytes, 8 for unsigned bytes, the number of axes, then each length.
     n_axes = data[3] if len(data) > 4 and data[:3] == b"\x00\x00\x08" else 0
     shape = np.frombuffer(data, ">u4", count=n_axes, offset=4 if n_axes else 0)

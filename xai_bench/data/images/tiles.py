@@ -14,6 +14,7 @@ from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path
 from xai_bench.data.images.images import patches
+from xai_bench.data.npz import load_npz
 from xai_bench.data.splits import FRACTIONS, Parts, boundaries, divide
 
 
@@ -35,8 +36,10 @@ class PhotoTiles:
 
     def load(self) -> Bundle:
         """Read, scale and split by photo. Raises ValueError where there is no such file."""
-        with np.load(existing_path(self.path), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("images", "labels", "masks", "source")}
+        arrays = load_npz(existing_path(self.path))
+        absent = {"images", "labels", "masks", "source"} - set(arrays)
+        if absent:
+            raise ValueError(f"{self.path} holds {sorted(arrays)}; it lacks {sorted(absent)}")
         x = torch.from_numpy(arrays["images"]).movedim(-1, 1).float() / 255
         masks = torch.from_numpy(arrays["masks"] != 0)[:, None].expand(x.shape)
         y = torch.from_numpy(arrays["labels"].astype(np.int64))

@@ -203,7 +203,7 @@ def _axis(known: Floats, *, whole: bool) -> Axis:
     if len(known) == 2:
         low, high = known.tolist()
         return Axis(lowest=low, highest=high, origin=low, step=high - low)
-    return Axis(step=float(whole))
+    return Axis(step=float(whole), observed=(float(known[0]), float(known[-1])))
 
 
 def _numbers(values: pd.Series[Any], unit: str) -> Floats:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_bench.data.labels import value_name
+from xai_bench.data.labels import require_exact, value_name
 from xai_bench.data.splits import moments, standardise
+from xai_bench.data.tables.texts import is_text, require_clear
 from xai_bench.types import Element
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Axis:
         lowest, highest: bounds that follow from the values, such as those of two values.
         origin, step: values are `origin + k * step`; a step of 0 allows any.
         labels: the categories, one per element.
+        observed: the least and the largest value that was seen: bounds unless the user gives some.
     """
 
     n_elements: int = 1
@@ -48,6 +50,7 @@ class Axis:
     origin: float = 0.0
     step: float = 0.0
     labels: tuple[str, ...] = ()
+    observed: tuple[float, float] = (-inf, inf)
 
     def elements(self) -> tuple[Element, ...]:
         """Each element of x in the units and labels of the file."""
@@ -79,13 +82,19 @@ class Column(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Numbers:
-    """`values [N]` float64, NaN where missing; standardised, gaps filled with the training mean."""
+    """`values [N]` float64, NaN where missing; standardised, gaps filled with the training mean.
+
+    `raw` values are not standardised.
+    """
 
     name: str
     values: Tensor
+    raw: bool = False
 
     def encoded(self, train: Tensor) -> Tensor:
-        """`[N, 1]` float32, standardised on the training rows."""
+        """`[N, 1]` float32, standardised on the training rows unless raw."""
+        if self.raw:
+            return self._filled(train).float()[:, None]
         return standardise(self._filled(train), train)[:, None]
 
     def groups(self, train: Tensor) -> tuple[Tensor, tuple[str, ...]]:
@@ -100,14 +109,19 @@ class Numbers:
         return (values > middle).long(), (f"up to {name}", f"above {name}")
 
     def axis(self, train: Tensor) -> Axis:
-        """A column of two values has no others; one of whole numbers has steps of 1."""
-        mean, scale = (float(m) for m in moments(self._filled(train), train))
+        """A column of two values has no others; one of whole numbers has steps of 1.
+
+        Values beyond those of the training rows are none that anybody has seen.
+        """
+        filled = self._filled(train)
+        mean, scale = (0.0, 1.0) if self.raw else map(float, moments(filled, train))
         values = self.values[train]
         values = values[~values.isnan()]
         low, high = values.min().item(), values.max().item()
         if len(values.unique()) == 2:
             return Axis(1, False, mean, scale, low, high, low, high - low)
-        return Axis(1, False, mean, scale, step=float(bool((values == values.floor()).all())))
+        step = float(bool((values == values.floor()).all()))
+        return Axis(1, False, mean, scale, step=step, observed=(low, high))
 
     def _filled(self, train: Tensor) -> Tensor:
         mean = self.values[train].nanmean()
@@ -168,21 +182,24 @@ def elements(axes: Mapping[str, Axis]) -> tuple[Element, ...]:
     return tuple(element for axis in axes.values() for element in axis.elements())
 
 
-def read_column(column: pd.Series[Any], *, category: bool, number: bool) -> Column:
-    """The column as the user declared it; undeclared, text is a category.
+def read_column(
+    column: pd.Series[Any], *, category: bool, number: bool, raw: bool = False
+) -> Column:
+    """The column as the user declared it; undeclared, text is a category. `raw` numbers stay.
 
-    Raises ValueError for dates, for text with very many values, and for text among numbers.
+    Raises ValueError for dates, numbers in disguise, text with very many values, text among
+    numbers, and numbers that float64 does not hold.
     """
     import pandas as pd
 
     name = str(column.name)
-    if pd.api.types.is_datetime64_any_dtype(column):
-        raise ValueError(f"column {name!r} holds dates; drop it (data.drop=[{name}])")
     if not category:
+        _require_no_time(column)
         values = _numbers(column, declared=number)
         if values is not None:
-            return Numbers(name, values)
-    codes, categories = pd.factorize(column, sort=True)
+            return Numbers(name, values, raw)
+        require_clear(column)
+    codes, categories = pd.factorize(_comparable(column), sort=True)
     if len(categories) > MAX_CATEGORIES and not category:
         raise ValueError(
             f"column {name!r} has {len(categories)} different texts, such as "
@@ -194,16 +211,42 @@ def read_column(column: pd.Series[Any], *, category: bool, number: bool) -> Colu
     return Categories(name, torch.from_numpy(codes.astype(np.int64)), labels)
 
 
+def _comparable(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Values of several types, which have no order, as texts."""
+    import pandas as pd
+
+    mixed = is_text(column) and pd.api.types.infer_dtype(column, skipna=True).startswith("mixed")
+    return column.map(value_name, na_action="ignore") if mixed else column
+
+
+def _require_no_time(column: pd.Series[Any]) -> None:
+    """Raise ValueError for dates and lengths of time that were not named in `data.dates`."""
+    import pandas as pd
+
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind.startswith(("date", "time", "period")):
+        raise ValueError(
+            f"column {column.name!r} holds {'lengths of time' if 'delta' in kind else 'dates'}; "
+            f"name it in data.dates=[{column.name}], which makes it days since 1970, or drop it "
+            f"(data.drop=[{column.name}])"
+        )
+
+
 def _numbers(column: pd.Series[Any], *, declared: bool) -> Tensor | None:
     """`[N]` float64, or None if the column is text. Stray text among numbers raises."""
     import pandas as pd
 
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
-    parsed = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    if pd.api.types.is_complex_dtype(column):
+        raise ValueError(f"column {column.name!r} holds complex numbers; expected real ones")
+    numbers = pd.to_numeric(column, errors="coerce")
+    parsed = numbers.to_numpy(np.float64, na_value=np.nan)
     strays = np.flatnonzero((np.isnan(parsed) & column.notna().to_numpy()) | np.isinf(parsed))
     present = int(column.notna().sum())
     if len(strays) == 0:
+        whole = pd.api.types.is_integer_dtype(numbers)
+        require_exact(numbers.dropna().to_numpy(np.int64) if whole else parsed, str(column.name))
         return torch.from_numpy(parsed.copy())
     is_text = not pd.api.types.is_numeric_dtype(column)
     if is_text and not declared and len(strays) >= STRAY * present:

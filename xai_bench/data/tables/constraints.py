@@ -21,7 +21,10 @@ FINEST = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Columns that never change, change in one direction only, or have bounds."""
+    """Columns that never change, change in one direction only, or have bounds.
+
+    Numbers without bounds stay within what was observed; `{column: [null, null]}` opens both ends.
+    """
 
     immutable: Sequence[str] = ()
     increasing: Sequence[str] = ()
@@ -54,10 +57,8 @@ class Rules:
         )
 
     def _bounded(self, name: str, axis: Axis) -> Axis:
-        if name not in (self.ranges or {}):
-            return axis
-        low, high = (self.ranges or {})[name]
-        low, high = -inf if low is None else low, inf if high is None else high
+        ends = (self.ranges or {}).get(name, axis.observed)
+        low, high = -inf if ends[0] is None else ends[0], inf if ends[1] is None else ends[1]
         return replace(axis, lowest=max(low, axis.lowest), highest=min(high, axis.highest))
 
     def _check(self, axes: Mapping[str, Axis]) -> None:

@@ -1,9 +1,10 @@
-"""Your own table: CSV or Parquet, with categories, gaps and sensitive columns."""
+"""Your own table: a file of any usual format, with categories, gaps and sensitive columns."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -11,31 +12,35 @@ from torch import Tensor
 
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path, require_columns
-from xai_bench.data.labels import AskedTask, read_labels
+from xai_bench.data.labels import AskedTask, Labels, read_labels
 from xai_bench.data.splits import divide, partition
 from xai_bench.data.tables.columns import Column, axes, elements, read_column
-from xai_bench.data.tables.frames import filtered, read_frame, recoded
+from xai_bench.data.tables.formats import read_frame
+from xai_bench.data.tables.frames import filtered, recoded
+from xai_bench.data.tables.remarks import remarks
 from xai_bench.data.tables.settings import FileSettings
+from xai_bench.data.tables.texts import days, is_text, require_clear, trimmed, typed
 
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class CustomTable(FileSettings):
-    """Your own table: a CSV or Parquet file and the name of its target column.
+    """Your own table and the name of its target column: CSV, Parquet, Feather, Arrow or Excel.
 
     Numbers are standardised on the training part, and so is the target of a regression. Text
     columns, and those in `categorical`, become one-hot; all parts of a column are one unit.
 
     Attributes:
         task: `auto` takes text and up to 20 different whole numbers for classes.
+        name: what results call the data; empty for the name of the option.
         features: the only columns used as features; None uses all but the target and `drop`.
-        numeric: columns that are numbers, or the file is refused.
         where: keep only these rows, as a pandas query over any columns of the file.
         recode: column -> {value: other value}, applied before anything is read from it.
         names: column names of a file without a header.
-        na_values: further marks for a missing value, such as `?`.
         test_path: a file with the official test part.
     """
 
@@ -44,13 +49,11 @@ class CustomTable(FileSettings):
     target: str
     task: AskedTask = "auto"
     features: Sequence[str] | None = None
-    numeric: Sequence[str] = ()
     where: str = ""
     recode: Mapping[str, Mapping[Any, Any]] | None = None
     names: Sequence[str] | None = None
-    na_values: Sequence[str] = ()
-    separator: str = ","
     test_path: str | None = None
+    name: str = ""
 
     def load(self) -> Bundle:
         """Read, split and scale. Raises ValueError with one sentence for a user's mistake."""
@@ -59,14 +62,20 @@ class CustomTable(FileSettings):
         frame = self._read(self.path)
         n_first = len(frame)
         if self.test_path:
-            frame = pd.concat([frame, self._read(self.test_path)], ignore_index=True)
-        return self.bundle(frame, n_first)
+            test = self._read(self.test_path)
+            require_columns(frame.columns, test.columns, "data.test_path: column")
+            frame = pd.concat([frame, test[frame.columns]], ignore_index=True)
+        bundle = self.bundle(frame, n_first)
+        for note in bundle.notes:
+            log.warning("%s", note)
+        return bundle
 
     def bundle(self, frame: pd.DataFrame, n_first: int) -> Bundle:
         """The data of a frame with rows 0, 1, ...; from `n_first` on, an official test part."""
         self._check_names(frame)
-        frame = self._without_gaps(recoded(filtered(frame, self.where), self.recode or {}))
-        labels = read_labels(frame[self.target].to_numpy(), self.target, self.task)
+        rows = filtered(self._typed(frame), self.where)
+        frame = self._without_gaps(recoded(rows, self.recode or {}))
+        labels = self._labels(frame[self.target])
         n_test = int((frame.index >= n_first).sum())
         parts = partition(labels.y, self.fractions, self.split_seed, n_test)
         names = self._features(frame)
@@ -74,6 +83,7 @@ class CustomTable(FileSettings):
         x, units = _encoded(columns, parts.train)
         groups = {n: self._column(frame, n).groups(parts.train) for n in self.sensitive}
         column_axes = axes(columns, parts.train)
+        notes = remarks(columns, frame, self.target, labels, parts.train)
         codes = {name: group_codes for name, (group_codes, _) in groups.items()}
         return Bundle(
             labels.task,
@@ -86,16 +96,35 @@ class CustomTable(FileSettings):
             actionability=self.rules.actionability(column_axes),
             elements=elements(column_axes),
             y_element=labels.element(parts),
+            notes=notes,
+            n_missing={name: int(rows[name].isna().sum()) for name in names},
         )
 
     def _read(self, path: str) -> pd.DataFrame:
-        return read_frame(existing_path(path), self.names, self.na_values, self.separator)
+        return read_frame(existing_path(path), self.text_format(self.names))
+
+    def _typed(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Without the ignored columns; texts that are numbers, and named dates, as numbers."""
+        frame = frame.drop(columns=list(self.ignore))
+        frame = frame.assign(**{name: trimmed(frame[name]) for name in frame.columns})
+        dates = {name: days(frame[name], self.date_format) for name in self.dates}
+        texts = [n for n in frame.columns if n not in {*self.categorical, *self.dates}]
+        form = self.text_format()
+        return frame.assign(**{name: typed(frame[name], form) for name in texts}, **dates)
+
+    def _labels(self, column: pd.Series[Any]) -> Labels:
+        if self.task != "classification" and is_text(column):
+            require_clear(column)
+        return replace(read_labels(column.to_numpy(), self.target, self.task), raw=self.raw)
 
     def _check_names(self, frame: pd.DataFrame) -> None:
         columns = list(frame.columns)
         require_columns([self.target], columns, "the target column")
-        for setting in ("features", "drop", "categorical", "numeric", "sensitive", "recode"):
-            require_columns(getattr(self, setting) or (), columns, f"data.{setting}:")
+        require_columns(self.ignore, columns, "data.ignore:")
+        used = [name for name in columns if name not in self.ignore]
+        require_columns([self.target], used, "after data.ignore, the target column")
+        for setting in _COLUMNS:
+            require_columns(getattr(self, setting) or (), used, f"data.{setting}:")
         if self.missing not in ("mean", "drop", "error"):
             raise ValueError(f"data.missing must be mean, drop or error; found {self.missing!r}")
 
@@ -108,7 +137,10 @@ class CustomTable(FileSettings):
 
     def _column(self, frame: pd.DataFrame, name: str) -> Column:
         return read_column(
-            frame[name], category=name in self.categorical, number=name in self.numeric
+            frame[name],
+            category=name in self.categorical,
+            number=name in self.numeric,
+            raw=self.raw,
         )
 
     def _without_gaps(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -128,6 +160,10 @@ class CustomTable(FileSettings):
                 f"set data.missing={'drop' if name == self.target else 'mean or data.missing=drop'}"
             )
         return frame
+
+
+_COLUMNS = ("features", "drop", "categorical", "numeric", "dates", "sensitive", "recode")
+"""Settings that hold names of columns."""
 
 
 def _sensitive(names: Sequence[str], sensitive: Sequence[str], units: Tensor) -> Tensor | None:

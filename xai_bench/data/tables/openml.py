@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.tables.files import CustomTable
-from xai_bench.data.tables.frames import read_frame
+from xai_bench.data.tables.formats import TextFormat, read_frame
 from xai_bench.data.tables.settings import FileSettings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class OpenMl(FileSettings):
         """Read the downloaded table. Raises ValueError where it is absent and not to be fetched."""
         if not self.file.exists():
             self._fetch()
-        frame = read_frame(self.file, None, (), ",")
+        frame = read_frame(self.file, TextFormat(na_values=self.na_values))
         # OpenML's own target is kept in the last column.
         target = self.target or str(frame.columns[-1])
         table = CustomTable(str(self.file), target, **self.file_settings())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +21,8 @@ NAMES = ("breast_cancer", "wine", "iris", "diabetes")
 class SklearnTable(TableSettings):
     """A table that ships with scikit-learn: breast_cancer, wine, iris or diabetes.
 
-    Columns are standardised on the training part; so is the target of a regression (diabetes).
+    Columns are standardised on the training part; so is the target of a regression (diabetes);
+    `scale=none` leaves both as they are.
     `immutable`, `increasing`, `decreasing` and `ranges` are as in `custom_table`.
     """
 
@@ -37,16 +38,17 @@ class SklearnTable(TableSettings):
                 f"there is no scikit-learn table {self.name!r}; {suggest(self.name, NAMES)}"
             )
         bunch = getattr(datasets, f"load_{self.name}")()
-        x, labels = torch.from_numpy(bunch.data), _labels(bunch)
+        x, labels = torch.from_numpy(bunch.data), replace(_labels(bunch), raw=self.raw)
         parts = partition(labels.y, self.fractions, self.split_seed)
         units = torch.arange(x.shape[1])
+        scaled = x.float() if self.raw else standardise(x, parts.train)
         names = tuple(str(name) for name in bunch.feature_names)
-        columns = [Numbers(n, values.double()) for n, values in zip(names, x.T, strict=True)]
+        columns = [Numbers(n, v.double(), self.raw) for n, v in zip(names, x.T, strict=True)]
         column_axes = axes(columns, parts.train)
         return Bundle(
             labels.task,
             self.modality,
-            *divide(standardise(x, parts.train), labels.scaled(parts), units, parts),
+            *divide(scaled, labels.scaled(parts), units, parts),
             unit_names=names,
             class_names=labels.class_names,
             actionability=self.rules.actionability(column_axes),

@@ -67,7 +67,9 @@ def _change(x: Tensor, point: Tensor, of_unit: Tensor, elements: Sequence[Elemen
         return f"{x[of_unit].item():.2f} → {point[of_unit].item():.2f}"
     element = elements[places[0]]
     before, after = (element.mean + element.scale * row[of_unit].item() for row in (x, point))
-    return f"{_number(before)} → {_number(after)}"
+    # Single precision leaves of 0 what is far below a standard deviation.
+    least = 1e-5 * abs(element.scale)
+    return " → ".join(_number(0 if abs(v) < least else v) for v in (before, after))
 
 
 def _number(value: float) -> str:

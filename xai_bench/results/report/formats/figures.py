@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from xai_bench.results.report.formats.glyphs import legible
 from xai_bench.results.report.summary import Block, Column, Number
 from xai_bench.results.report.table import header
 
@@ -62,6 +63,7 @@ def png(figure: Figure) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
+    legible(figure)
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=110, metadata={"Software": None})
     return sink.getvalue()
