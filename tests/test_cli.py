@@ -325,6 +325,7 @@ def test_a_run_ends_with_the_exit_code_of_its_status(
         assert jobs.configs[0].results == str(tmp_path / "results")
 
 
+@pytest.mark.slow
 def test_a_sweep_does_all_jobs_though_one_has_a_bug(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -338,6 +339,7 @@ def test_a_sweep_does_all_jobs_though_one_has_a_bug(
     assert "RuntimeError: a bug" in err
 
 
+@pytest.mark.slow
 def test_an_experiment_can_define_a_sweep(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -363,6 +365,7 @@ def test_a_bug_shows_its_traceback_and_is_logged(
     assert "RuntimeError: a bug" in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_bug_in_the_exit_summary_is_not_swallowed(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +376,7 @@ def test_a_bug_in_the_exit_summary_is_not_swallowed(
         invoke("run", *SMALL)
 
 
+@pytest.mark.slow
 def test_a_users_own_component_runs_from_a_folder_of_theirs(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -400,6 +404,7 @@ def few_options(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_all_is_every_component_of_our_folders_and_of_yours(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ def test_every_command_exists() -> None:
     assert commands == set(cli.COMMANDS)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("arguments", RUNS, ids=shlex.join)
 def test_every_run_passes_the_preflight(arguments: list[str]) -> None:
     """Composed and checked; your own folder and package are those of docs/how-to, run there."""

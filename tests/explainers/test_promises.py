@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 
 from tests.support import paths, toy_worlds
-from tests.support.components import each_of, library, options
+from tests.support.components import all_of, library, options, representatives
 from xai_bench.certify.explainer import BlackBox, missing_needs
 from xai_bench.certify.metric_under_test import case_of
 from xai_bench.core import units
@@ -41,7 +42,7 @@ from xai_bench.types import AXIOMS, EXPLAINER_NEEDS, Fitted, Rows, Unsupported, 
 torch.set_num_threads(1)
 CONF = paths.CONF / "explainer"
 NAMES = options("explainer")
-explainers = each_of(NAMES)
+explainers = all_of("explainer")
 N_REFERENCES = 3
 SMALLER = {"n_samples": 12, "n_orders": 16, "budget": 40 * N_REFERENCES}
 """At most so many: what is promised holds at any size."""
@@ -49,8 +50,14 @@ MAX_ROWS = 1000
 """Beyond so many rows per sample, a method that tries everything is tried in smaller worlds."""
 
 
+@cache
+def written(name: str) -> dict[str, Any]:
+    """What the YAML of an explainer says."""
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text())[name]
+
+
 def build(name: str) -> Any:
-    node = yaml.safe_load((CONF / f"{name}.yaml").read_text())[name]
+    node = dict(written(name))
     make = get_class(node.pop("_target_"))
     if "baseline" in node:
         node["baseline"] = Marginal(N_REFERENCES)
@@ -67,9 +74,13 @@ def missing(name: str, where: str) -> set[str]:
 
 def is_large(name: str, where: str) -> bool:
     """Whether it takes too many rows for a test, as it states them."""
-    n_units = units.width(toy_worlds.WORLDS[where]().inputs.units)
-    stated = stated_rows(build(name), n_units)
+    stated = stated_rows(build(name), n_units(where))
     return stated is not None and stated.forward > MAX_ROWS
+
+
+@cache
+def n_units(where: str) -> int:
+    return units.width(toy_worlds.WORLDS[where]().inputs.units)
 
 
 def stated_rows(explainer: Any, n_units: int) -> Rows | None:
@@ -77,10 +88,27 @@ def stated_rows(explainer: Any, n_units: int) -> Rows | None:
     return explainer.rows(n_units, N_REFERENCES) if hasattr(explainer, "rows") else None
 
 
+@cache
 def home(name: str) -> str | None:
     """The first world that an explainer can work in."""
     able = [w for w in toy_worlds.WORLDS if not missing(name, w) and not is_large(name, w)]
     return able[0] if able else None
+
+
+def in_every_world() -> pytest.MarkDecorator:
+    """Ours all at home, representatives everywhere; every pair with the exhaustive tests.
+
+    Of the libraries, which are slow, representatives at home.
+    """
+
+    def marks(name: str, where: str) -> list[pytest.MarkDecorator]:
+        at_home = where == (home(name) or "tabular")
+        reasons = (name in representatives("explainer")) + at_home + (not library(name))
+        return [[pytest.mark.exhaustive], [pytest.mark.exhaustive], [pytest.mark.slow], []][reasons]
+
+    pairs = [(name, where) for where in toy_worlds.WORLDS for name in NAMES]
+    cases = [pytest.param(*pair, marks=marks(*pair)) for pair in pairs]
+    return pytest.mark.parametrize(("name", "world_name"), cases)
 
 
 def ready(name: str, world: toy_worlds.World) -> Any:
@@ -116,8 +144,7 @@ def no_trace(world: toy_worlds.World) -> Iterator[None]:
     assert all(p.grad is None and not p.requires_grad for p in module.parameters())
 
 
-@pytest.mark.parametrize("world_name", list(toy_worlds.WORLDS))
-@explainers
+@in_every_world()
 def test_an_explainer_keeps_its_promises_wherever_its_needs_are_met(name, world_name):
     """All at once, for explaining takes long: shape, cost, side effects, independence of batches.
 
@@ -181,17 +208,17 @@ def test_a_small_memory_changes_no_bit(name):
     assert torch.equal(small.explain(ready(name, small)), world.explain(ready(name, world)))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_tags_are_of_the_vocabulary_and_equal_settings_are_equal(name):
-    explainer = build(name)
-    tags = tags_of(explainer)
-    assert explainer.kind in ("sensitivity", "contribution", "relevance", "ranking")
-    assert set(tags.needs) <= set(EXPLAINER_NEEDS)
-    assert set(tags.breaks_axioms) <= set(AXIOMS)
-    assert isinstance(tags.paper, str)
-    assert isinstance(tags.version, int)
-    assert isinstance(stated_rows(explainer, 4), Rows | None)
-    assert hash(explainer) == hash(build(name))
+def test_tags_are_of_the_vocabulary_and_equal_settings_are_equal():
+    for name in NAMES:
+        explainer = build(name)
+        tags = tags_of(explainer)
+        assert explainer.kind in ("sensitivity", "contribution", "relevance", "ranking"), name
+        assert set(tags.needs) <= set(EXPLAINER_NEEDS), name
+        assert set(tags.breaks_axioms) <= set(AXIOMS), name
+        assert isinstance(tags.paper, str), name
+        assert isinstance(tags.version, int), name
+        assert isinstance(stated_rows(explainer, 4), Rows | None), name
+        assert hash(explainer) == hash(build(name)), name
 
 
 def test_random_units_are_equally_often_first():
@@ -215,11 +242,6 @@ def test_controls():
     assert torch.equal(world.explain(Oracle()), 2 * world.inputs.x)
     with pytest.raises(Unsupported, match="written down"):
         toy_worlds.text().explain(Oracle())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_file_name_is_the_name(name):
-    assert list(yaml.safe_load((CONF / f"{name}.yaml").read_text())) == [name]
 
 
 @pytest.fixture

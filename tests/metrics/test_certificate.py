@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tests.support import toy_worlds
-from tests.support.components import component, options
+from tests.support.components import all_of, component, options
 from xai_bench.certify.check_result import faults
 from xai_bench.certify.linear import (
     N_STANDARD_ERRORS,
@@ -33,8 +33,11 @@ NAMES = options("metric")
 RANKED = [n for n in NAMES if component("metric", n).category in ("fidelity", "truth")]
 """Metrics that call one map better than another, so that random maps have a chance level."""
 
-metrics = pytest.mark.parametrize("name", NAMES)
-worlds = pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
+metrics = all_of("metric")
+tabular, *others = toy_worlds.WORLDS
+worlds = pytest.mark.parametrize(
+    "where", [tabular, *(pytest.param(other, marks=pytest.mark.slow) for other in others)]
+)
 
 
 @cache
@@ -63,6 +66,7 @@ def is_keyed_by_unit(name: str) -> bool:
     return not tags_of(metric).permutation_invariant and hasattr(metric, "n_draws")
 
 
+@pytest.mark.slow
 @metrics
 def test_a_certificate_has_no_fault_and_invariances_hold_where_stated_only(name: str) -> None:
     results = certificate(name, component("metric", name))
@@ -75,12 +79,11 @@ def test_a_certificate_has_no_fault_and_invariances_hold_where_stated_only(name:
     assert observed in ("yes" if tags.permutation_invariant else "no", tags.permutation_invariant)
 
 
-@pytest.mark.parametrize("name", RANKED)
-def test_a_metric_says_which_of_its_scores_mathematics_knows(name: str) -> None:
-    metric = type(component("metric", name))
-    assert hasattr(metric, "known_scores") or hasattr(metric, "known_scores_retrained"), (
-        "state what the metric scores on eight units, or KnownScores() and why nothing is known"
-    )
+def test_a_metric_says_which_of_its_scores_mathematics_knows() -> None:
+    """What it scores on eight units, or `KnownScores()` and why nothing is known."""
+    classes = {name: type(component("metric", name)) for name in RANKED}
+    stated = ("known_scores", "known_scores_retrained")
+    assert [n for n, made in classes.items() if not any(hasattr(made, s) for s in stated)] == []
 
 
 @pytest.mark.parametrize("name", [n for n in RANKED if chance_of(n) is not None])
@@ -151,13 +154,17 @@ def first_world_scored(metric: MetricUnderTest) -> Case:
     pytest.fail(f"{metric.name} declines every toy world")
 
 
+KINDS: tuple[Kind, ...] = ("sensitivity", "contribution", "relevance", "ranking")
+
+
 @metrics
-@pytest.mark.parametrize("kind", ["sensitivity", "contribution", "relevance", "ranking"])
-def test_a_kind_is_scored_in_float64_or_declined_by_name(name: str, kind: Kind) -> None:
+def test_every_kind_is_scored_in_float64_or_declined_by_name(name: str) -> None:
     """Contributions are always scored: the controls and the exact answers are of that kind."""
     metric = under_test(name).small
-    scores = score_or_reason(metric, replace(first_world_scored(metric), kind=kind))
-    if isinstance(scores, str):
-        assert kind in scores
-    else:
-        assert scores.dtype == torch.float64
+    case = first_world_scored(metric)
+    for kind in KINDS:
+        scores = score_or_reason(metric, replace(case, kind=kind))
+        if isinstance(scores, str):
+            assert kind in scores
+        else:
+            assert scores.dtype == torch.float64, kind

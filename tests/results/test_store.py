@@ -353,14 +353,14 @@ def _write_one(root: Path, name: str) -> None:
 @pytest.mark.slow
 def test_writers_in_other_processes_do_not_lose_each_others_scores(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_write_one, args=(tmp_path, f"m{i}")) for i in range(4)]
+    writers = [context.Process(target=_write_one, args=(tmp_path, f"m{i}")) for i in range(2)]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
     found = Store(tmp_path).read("cell0", "lime-key")
     assert found is not None
-    assert set(found.scores) == {"m0", "m1", "m2", "m3"}
+    assert set(found.scores) == {"m0", "m1"}
 
 
 def test_every_field_of_an_explanation_is_read_back(tmp_path: Path) -> None:

@@ -238,13 +238,14 @@ def test_trials_use_the_first_validation_rows_and_other_random_draws() -> None:
         validation(context(), 4)
 
 
-@pytest.mark.parametrize("name", options("explainer"))
-def test_every_search_range_contains_the_shipped_setting(name: str) -> None:
-    made = component("explainer", name)
-    for setting, one in spaces(ConfiguredExplainer(name, made)).items():
-        value = getattr(made, setting)
-        inside = value in one.options if isinstance(one, Choice) else one.low <= value <= one.high
-        assert inside, setting
+def test_every_search_range_contains_the_shipped_setting() -> None:
+    for name in options("explainer"):
+        made = component("explainer", name)
+        for setting, space in spaces(ConfiguredExplainer(name, made)).items():
+            value = getattr(made, setting)
+            choice = isinstance(space, Choice)
+            inside = value in space.options if choice else space.low <= value <= space.high
+            assert inside, f"{name}.{setting}"
 
 
 def test_some_explainers_can_be_tuned() -> None:

@@ -67,6 +67,27 @@ def each_of(names: list[str]) -> pytest.MarkDecorator:
 
 
 @cache
+def representatives(group: str) -> frozenset[str]:
+    """The first component of every module and base class: the others share most of its code."""
+    first: dict[object, str] = {}
+    for name in options(group):
+        made = type(component(group, name))
+        first.setdefault((made.__module__, made.__bases__), name)
+    return frozenset(first.values())
+
+
+def all_of(group: str) -> pytest.MarkDecorator:
+    """Every component by name; all but the representatives with the exhaustive tests."""
+    slow = {n for n in options(group) if group == "explainer" and library(n)}
+    marks = {
+        name: [pytest.mark.slow] * (name in slow)
+        + [pytest.mark.exhaustive] * (name not in representatives(group))
+        for name in options(group)
+    }
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=m) for n, m in marks.items()])
+
+
+@cache
 def _content(path: Path) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(path.read_text(encoding="utf-8"), loader)

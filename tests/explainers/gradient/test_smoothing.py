@@ -44,6 +44,7 @@ def answered(world: toy_worlds.World, explainer: Any) -> Explanation:
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", SAMPLING)
 @pytest.mark.parametrize("where", ["tabular", "text"])
 @pytest.mark.parametrize("max_rows", [3, 64])

@@ -155,6 +155,7 @@ def test_their_trees_are_read_in_the_scale_of_the_data(library: str, tmp_path: P
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "final", [LogisticRegression(), GradientBoostingClassifier(n_estimators=5)], ids=str
 )

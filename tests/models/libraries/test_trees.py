@@ -100,6 +100,7 @@ def test_what_is_read_is_what_the_library_says(name: str, task: str) -> None:
     near(evaluate(trees, here.inputs.x), here.model.outputs(here.inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["three", "value"])
 @models
 def test_interventional_values_are_those_of_all_coalitions(name: str, task: str) -> None:
@@ -141,6 +142,7 @@ BY_PATH = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", BY_PATH)
 def test_path_dependent_values_are_what_shap_says(name: str, task: str) -> None:

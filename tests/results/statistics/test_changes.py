@@ -67,6 +67,7 @@ def test_clocks_and_lone_fields_are_left_out() -> None:
     assert (len(found.changes), found.only_before, found.only_after) == (1, 0, 1)
 
 
+@pytest.mark.exhaustive
 def test_a_change_by_chance_is_rare_among_many() -> None:
     """50 worlds of 20 fields without a change: a verdict in at most one in ten."""
     rng = Generator(PCG64(3))

@@ -71,6 +71,7 @@ def artifacts(recorded: Store, name: str, tmp_path: Path) -> Path:
     return Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_there_is_one_flat_run_per_explainer_and_one_of_the_training(recorded: Store) -> None:
     found = runs(recorded)
     assert set(found) == {
@@ -82,6 +83,7 @@ def test_there_is_one_flat_run_per_explainer_and_one_of_the_training(recorded: S
     assert found["lime-digits-cnn-s0"].data.tags["training_run"] == training
 
 
+@pytest.mark.slow
 def test_metrics_are_means_over_the_scored_samples(recorded: Store) -> None:
     data = runs(recorded)["lime-digits-cnn-s0"].data
     assert data.metrics == {"fidelity/deletion": 1.5, "cost/seconds": 0.5}
@@ -107,6 +109,7 @@ def test_an_interval_is_the_one_in_the_report(tmp_path: Path) -> None:
     assert run.tags["interval.fidelity/abpc"] == f"{number.mean:.6g} ± {half:.3g}"
 
 
+@pytest.mark.slow
 def test_params_are_the_chosen_options_and_settings(recorded: Store) -> None:
     data = runs(recorded)["lime-digits-cnn-s0"].data
     assert data.params == {
@@ -120,6 +123,7 @@ def test_params_are_the_chosen_options_and_settings(recorded: Store) -> None:
     assert (tags["fingerprint"], tags["git_commit"]) == ("f00d", "abc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "outcome", "status"),
     [
@@ -137,6 +141,7 @@ def test_every_explainer_has_a_status_and_a_reason(
     assert bool(run.data.metrics) == (name == "lime")
 
 
+@pytest.mark.slow
 def test_training_has_a_value_per_epoch(recorded: Store) -> None:
     client = PLAIN._client(recorded.root)
     run = runs(recorded)["training-digits-cnn-s0"]
@@ -146,6 +151,7 @@ def test_training_has_a_value_per_epoch(recorded: Store) -> None:
     assert run.data.tags["kind"] == "training"
 
 
+@pytest.mark.slow
 def test_artifacts_hold_attributions_scores_and_configuration(
     recorded: Store, tmp_path: Path
 ) -> None:
@@ -163,12 +169,14 @@ def test_artifacts_hold_attributions_scores_and_configuration(
     assert (folder / "attribution.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_its_traceback(recorded: Store, tmp_path: Path) -> None:
     folder = artifacts(recorded, "shap-digits-cnn-s0", tmp_path)
     assert (folder / "traceback.txt").read_text() == "Trace"
     assert not (folder / "attribution.png").exists()
 
 
+@pytest.mark.slow
 def test_the_database_is_in_the_results_folder_and_in_wal_mode(recorded: Store) -> None:
     mode = sqlite3.connect(recorded.root / "mlflow.db").execute("PRAGMA journal_mode").fetchone()
     assert mode == ("wal",)
@@ -176,6 +184,7 @@ def test_the_database_is_in_the_results_folder_and_in_wal_mode(recorded: Store) 
     assert uri.startswith((recorded.root.resolve() / "mlartifacts").as_uri())
 
 
+@pytest.mark.slow
 def test_recording_again_changes_nothing(recorded: Store) -> None:
     client = PLAIN._client(recorded.root)
     before = {name: run.to_dictionary() for name, run in runs(recorded).items()}
@@ -186,6 +195,7 @@ def test_recording_again_changes_nothing(recorded: Store) -> None:
     assert len(client.get_metric_history(run_id, "fidelity/deletion")) == 1
 
 
+@pytest.mark.slow
 def test_a_later_command_updates_the_same_run(recorded: Store) -> None:
     store, one = recorded, cell(3)
     sent = explanation("lime", scored("deletion", [1.0, 1.0, 1.0]))
@@ -204,6 +214,7 @@ def test_a_later_command_updates_the_same_run(recorded: Store) -> None:
     assert len(client.get_metric_history(second.info.run_id, "fidelity/deletion")) == 1
 
 
+@pytest.mark.slow
 def test_the_link_and_the_command_open_the_comparison(recorded: Store) -> None:
     experiment = runs(recorded)["lime-digits-cnn-s0"].info.experiment_id
     assert PLAIN.deep_link(recorded.root, "s", 5001) == (
@@ -262,12 +273,13 @@ def test_a_picture_of_layers_is_reproducible_and_differs_between_layers() -> Non
     assert layer_report(explanation("lime")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (3, 1), (3, 300), (2, 3, 9), (1, 3, 4, 5), (2, 1, 2, 2)])
 def test_every_shape_of_layer_has_a_picture(shape: tuple[int, ...]) -> None:
     assert layer_report(layered(first=torch.zeros(shape), second=torch.ones(shape))) is not None
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_picture_of_many_layers_fits_a_screen() -> None:
     layers = {f"layer{k}": torch.zeros(2, 3, 9) for k in range(30)}
     picture = layer_report(layered(**layers))
@@ -328,7 +340,7 @@ def _record(root: Path, seed: int, both: Any) -> None:
     PLAIN.record(store, "s", f"cell{seed}")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_can_initialise_a_store_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     both = context.Barrier(2)
