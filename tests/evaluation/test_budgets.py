@@ -268,7 +268,7 @@ def test_one_run_fills_the_store_as_a_sweep_does(reference: Path, tmp_path: Path
     assert (figures / "anytime-0-digits-linear.png").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_run_computes_nothing_twice(reference: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     process = [sys.executable, "-m", "xai_bench", *arguments(results, *BUDGETS)]

@@ -65,7 +65,7 @@ def test_a_constant_regression_target_is_learnt_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("recipe", "name", "floor"),
     [
-        pytest.param(CNN(), "digits", 0.97, marks=pytest.mark.slow),
+        pytest.param(CNN(), "digits", 0.97, marks=pytest.mark.exhaustive),
         pytest.param(MLP(), "breast_cancer", 0.95),
     ],
 )

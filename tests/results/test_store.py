@@ -350,7 +350,7 @@ def _write_one(root: Path, name: str) -> None:
     Store(root).write("cell0", explanation("lime", scored(name, [1.0, 2.0, 3.0])))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_writers_in_other_processes_do_not_lose_each_others_scores(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write_one, args=(tmp_path, f"m{i}")) for i in range(2)]

@@ -141,6 +141,7 @@ def test_a_killed_run_is_finished_by_the_same_command(reference: Path, tmp_path:
     assert_same_store(results, reference)
 
 
+@pytest.mark.exhaustive
 def test_metrics_added_later_give_the_same_scores(reference: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     run(results, "metric=[infidelity]")

@@ -199,7 +199,7 @@ def test_answers_at_several_budgets_from_one_run(explainer):
         assert torch.equal(found.standard_error, alone.standard_error)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "explainer",
     [LIME(ZERO, 200), UnitRISE(ZERO, 200), Sobol(ZERO, 240), ShapleyInteractions(ZERO, 200)],

@@ -295,7 +295,7 @@ def test_layers_are_left_out_evenly() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_study_shows_one_explanation_per_layer(tmp_path: Path) -> None:
     """From the command line to the artifact: the conductances of every layer add up alike."""
     chosen = ["data=breast_cancer", "model=mlp", "explainer=[layerwise]", "metric=entropy"]
