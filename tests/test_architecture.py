@@ -181,6 +181,7 @@ def test_the_command_line_starts_light(name: str) -> None:
     assert tops <= {*sys.stdlib_module_names, "xai_bench"}
 
 
+@pytest.mark.slow
 def test_a_run_does_not_import_the_compiler_of_torch() -> None:
     """`torch.use_deterministic_algorithms` does, which takes two seconds of every start."""
     code = (

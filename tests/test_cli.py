@@ -82,6 +82,7 @@ def own_folder(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -314,6 +315,7 @@ class Jobs:
         return int("failed" in statuses)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_exit_code_of_its_status(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -28,7 +28,10 @@ from xai_bench.types import Baseline, Imputer, Inputs, Unsupported
 CONF = paths.CONF / "baseline"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 baselines = pytest.mark.parametrize("name", NAMES)
-worlds = pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
+tabular, *others = toy_worlds.WORLDS
+worlds = pytest.mark.parametrize(
+    "where", [tabular, *(pytest.param(other, marks=pytest.mark.slow) for other in others)]
+)
 
 
 def baseline(name: str) -> Any:

@@ -96,6 +96,7 @@ def test_a_mistake_raises_one_sentence(
         table(tmp_path, **fields)
 
 
+@pytest.mark.slow
 def test_tables_of_scikit_learn_have_rules_too() -> None:
     rules = rules_of(SklearnTable("diabetes", immutable=["sex"], increasing=["age"]).load())
     assert rules.fixed.nonzero().flatten().tolist() == [1]

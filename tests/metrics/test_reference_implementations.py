@@ -270,6 +270,7 @@ REFERENCES: list[tuple[object, Callable[[Sample], float], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
 @pytest.mark.parametrize(
     ("metric", "reference", "stream"), REFERENCES, ids=[r.__name__ for _, r, _ in REFERENCES]
@@ -283,6 +284,7 @@ def test_a_metric_agrees_with_its_reference_implementation(
     torch.testing.assert_close(metric.score(case), expected, rtol=1e-6, atol=1e-9, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
 def test_infidelity_of_gradients_agrees_with_its_reference_implementation(where: str) -> None:
     world = toy_worlds.WORLDS[where]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,9 @@ from xai_bench.runner.config.signatures import locate
 from xai_bench.types import tags_of
 
 CONF = conf_dir()
+ENTRIES = {group: entries(group, [CONF]) for group in GROUPS}
 SINGLE = [
-    (entry.group, entry.name)
-    for group in SETS
-    for entry in entries(group, [CONF])
-    if not entry.members
+    (entry.group, entry.name) for group in SETS for entry in ENTRIES[group] if not entry.members
 ]
 
 OTHERS = [
@@ -38,9 +36,25 @@ OTHERS = [
 ]
 
 
-def options_of(cases: list[tuple[str, str]]) -> pytest.MarkDecorator:
-    ids = ["-".join(case) for case in cases]
-    return pytest.mark.parametrize(("group", "name"), cases, ids=ids)
+def options_of(
+    cases: list[tuple[str, str]], quick: Collection[tuple[str, str]] = SINGLE
+) -> pytest.MarkDecorator:
+    """Cases by group and name; all but the quick ones with the exhaustive tests."""
+    marks = [() if case in quick else (pytest.mark.exhaustive,) for case in cases]
+    params = [
+        pytest.param(*case, marks=mark, id="-".join(case))
+        for case, mark in zip(cases, marks, strict=True)
+    ]
+    return pytest.mark.parametrize(("group", "name"), params)
+
+
+def first_of_each_module() -> set[tuple[str, str]]:
+    """A component of every module, and a set and a study: composing takes a while."""
+    first: dict[tuple[str, str], tuple[str, str]] = {}
+    for group, name in OTHERS:
+        [entry] = [entry for entry in ENTRIES[group] if entry.name == name]
+        first.setdefault((group, entry.target.rpartition(".")[0]), (group, name))
+    return set(first.values())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,7 +91,7 @@ def test_all_explainers_and_metrics_pass_the_preflight(everything: DictConfig) -
     assert problems(everything) == []
 
 
-@options_of(OTHERS)
+@options_of(OTHERS, first_of_each_module())
 def test_every_option_composes_and_passes_the_preflight(group: str, name: str) -> None:
     assert problems(small(group, name)) == []
 
@@ -136,12 +150,14 @@ def test_members_of_sets_exist(group: str) -> None:
         assert set(entry.members) <= {*options(group, [CONF]), "all"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("group", SETS)
 def test_members_of_a_set_are_what_hydra_composes(group: str) -> None:
     for name in [entry.name for entry in entries(group, [CONF]) if entry.members]:
         assert members(group, name, [CONF]) == list(compose("config", [f"{group}={name}"])[group])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["all", "default"])
 @pytest.mark.parametrize("group", SETS)
 def test_sets_merge(group: str, name: str) -> None:

@@ -76,6 +76,7 @@ def constant_changed(path: Path) -> Iterator[None]:
     path.write_text(before)
 
 
+@pytest.mark.slow
 def test_a_constant_changed_in_any_hashed_file_changes_the_address(package: Path) -> None:
     code_version = provenance.code_version.__wrapped__
     before = code_version(package)

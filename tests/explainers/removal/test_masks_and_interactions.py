@@ -100,6 +100,7 @@ def test_sobol_of_a_linear_model():
     assert ((found.attribution - expected).abs() <= 4 * found.standard_error + 1e-12).all()
 
 
+@pytest.mark.slow
 def test_sobol_of_a_product():
     # m1 m2, uniform: V = 1/9 - 1/16 = 7/144; V1 = Var(m1)/4 = 1/48, so the total index is
     # 1 - V2/V = 1 - (3/144) / (7/144) = 4/7 for both: more than all together, for they share.
@@ -130,6 +131,7 @@ def test_lasso_lime_is_the_lasso_of_scikit_learn(alpha):
     assert (ours.standard_error[ours.attribution != 0] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.5])
 @pytest.mark.parametrize("noise", [0.1, 0.3])
 def test_a_lasso_of_columns_that_go_together_is_a_minimum(alpha, noise):
@@ -186,6 +188,7 @@ def test_quartile_lime_keeps_a_category_whole():
     assert torch.equal(_kept(world.inputs, points)[..., 3], alike)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("explainer", ANYTIME, ids=ids)
 def test_answers_at_several_budgets_from_one_run(explainer):
     world = toy_worlds.image() if isinstance(explainer, RISE) else smooth_world(6)

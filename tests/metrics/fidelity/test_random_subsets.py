@@ -43,6 +43,7 @@ def test_scaled_infidelity_ignores_a_factor(factor: float) -> None:
     )
 
 
+@pytest.mark.slow
 def test_scaled_infidelity_uses_the_best_factor() -> None:
     attribution = [1.0, 3.0, -2.0, 0.5]
     best = score(metrics.InfidelityScaled(ZERO), attribution)

@@ -105,6 +105,7 @@ def against_zero(metric: Any) -> Any:
 # Removing and keeping
 
 
+@pytest.mark.slow
 def test_without_the_informative_column_nothing_can_be_learned() -> None:
     """10, 30 and 50 % of four columns are 1, 2 and 2: column 0 goes, or stays, in all three."""
     right = scores_of(Ranked((0, 1, 2, 3)), "roar", "kar")
@@ -115,6 +116,7 @@ def test_without_the_informative_column_nothing_can_be_learned() -> None:
     assert wrong["kar"].values.mean().item() == pytest.approx(math.log(2), abs=0.06)
 
 
+@pytest.mark.slow
 def test_the_right_column_beats_a_random_one_beats_the_wrong_one() -> None:
     results = [
         scores_of(explainer, "roar", "kar")
@@ -218,12 +220,14 @@ def test_an_imputer_is_given_what_is_kept() -> None:
 # Other seeds, other labels
 
 
+@pytest.mark.slow
 def test_a_map_that_ignores_the_model_agrees_with_every_model() -> None:
     by_metric = scores_of(InputMagnitude(), "label_randomisation", "model_agreement")
     for scores in by_metric.values():
         torch.testing.assert_close(scores.values, torch.ones_like(scores.values))
 
 
+@pytest.mark.slow
 def test_models_of_one_clear_task_agree_and_shuffled_labels_do_not() -> None:
     gradient = component("explainer", "gradient")
     by_metric = scores_of(
@@ -259,6 +263,7 @@ def test_similarities_are_those_of_scipy() -> None:
 # Form
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_the_same_in_every_batch(name: str) -> None:
     context = replace(context_of(), shared={})

@@ -115,6 +115,7 @@ def in_file_order(data: Bundle, table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[near]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["two", "three", "value"])
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
 def test_boosted_models_answer_on_the_file_s_own_columns(

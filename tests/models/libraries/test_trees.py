@@ -91,6 +91,7 @@ def near(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 @models
 def test_what_is_read_is_what_the_library_says(name: str, task: str) -> None:
@@ -179,6 +180,7 @@ SKLEARN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", SKLEARN)
 def test_trees_of_scikit_learn_are_read(name: str, task: str) -> None:

@@ -150,6 +150,7 @@ def test_the_latex_is_well_formed(store: Store) -> None:
     assert r"100 \% of the\_model" in text
 
 
+@pytest.mark.slow
 def test_wide_tables_are_cut_into_panels(tmp_path: Path) -> None:
     store = Store(tmp_path)
     many = [scored(f"m{i}", [1.0, 2.0, 3.0], category) for category in ("a", "b") for i in range(7)]
@@ -273,6 +274,7 @@ def wide(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 @pytest.mark.parametrize("full", [False, True])
 def test_the_terminal_table_is_never_cut(wide: Store, full: bool, width: int) -> None:
@@ -288,6 +290,7 @@ def test_the_terminal_table_is_never_cut(wide: Store, full: bool, width: int) ->
     assert sum(len(row) - 1 for row in rows) == 16 if full else len(rows) == 1
 
 
+@pytest.mark.slow
 def test_no_width_breaks_a_header_or_a_number(wide: Store) -> None:
     """An arrow stands by its name, and a name on one line."""
     table = terminal(wide, "s")

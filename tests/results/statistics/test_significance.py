@@ -102,6 +102,7 @@ def test_equal_methods_are_one_group() -> None:
     assert found.groups() == [(0, 1, 2)]
 
 
+@pytest.mark.slow
 def test_one_difference_is_told_apart_rarely_by_chance() -> None:
     """400 worlds of 15 data sets without a difference: Nemenyi finds one in about 5 %."""
     worlds = Generator(PCG64(1)).normal(size=(400, 15, 4))
