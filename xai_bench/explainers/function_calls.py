@@ -71,6 +71,8 @@ def layer_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
     name = getattr(func, "__name__", "").removesuffix("_")
     if not args or not isinstance(args[0], Tensor) or "out" in kwargs:
         return None
+    if not args[0].is_floating_point():  # places and masks are no activations
+        return None
     if name in ("clamp", "clamp_min", "clamp_max", "clip"):
         return _clamp(name, args, kwargs)
     if name == "prelu" and len(args) == 2:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core.tokens import AttentionLayer, HiddenLayer
-from xai_bench.explainers.backprop.layer_types import ELEMENTWISE, functions, hooked, module_of
+from xai_bench.explainers.backprop.layer_types import ELEMENTWISE, hooked, module_of
+from xai_bench.explainers.function_calls import node_name
 from xai_bench.explainers.gradient.engine import value_and_gradient
 from xai_bench.explainers.stated_rows import OneBackwardPass
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Unsupported
@@ -137,12 +138,27 @@ def _divided(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
     return out.detach() + (x - x.detach()) / size * weight
 
 
-_SMOOTH = ("Softmax", "LogSoftmax", "Exp")
-"""What may stand between layers: weights of attention, and a target that is no logit."""
+_NONLINEAR = {
+    "Relu", "LeakyRelu", "PreluKernel", "Elu", "Celu", "Gelu", "Silu", "Mish", "Sigmoid",
+    "LogSigmoid", "Tanh", "Softplus", "Hardtanh", "Hardsigmoid", "Hardswish", "Threshold",
+}  # fmt: skip
+"""Nonlinear functions, as autograd names the nodes of its graph. Softmax, its logarithm and the
+exponential may stand between layers: weights of attention, and a target that is no logit."""
 
 
 def _require_layers(module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
-    if names := [name for name in functions(out) if name not in _SMOOTH]:
+    if names := sorted(_functions(out) & _NONLINEAR):
         raise Unsupported(
             f"LRP cannot hook nonlinearities that are not layers; found {', '.join(names)}"
         )
+
+
+def _functions(out: Tensor) -> set[str]:
+    """The functions that autograd passes through on its way from `out`."""
+    visited, waiting = set(), [out.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in visited:
+            visited.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return {node_name(node) for node in visited}
