@@ -23,7 +23,7 @@ EXPLAINER_NEEDS: Mapping[str, str] = {
     "image": "inputs [channels, height, width], whose units are the same in all channels",
     "space": "inputs [channels, time] or [channels, height, width]",
     "attention": "a transformer that is written out here, whose attention can be looked at",
-    "tokens": "inputs [token, feature], in which a unit is a token",
+    "tokens": "token ids, or inputs [token, feature] in which a unit is a token",
     "ordered": "units whose values have an order: numbers and categories",
     "shared_units": "units that are the same in every sample",
     "no_context": "a model that is given x alone",

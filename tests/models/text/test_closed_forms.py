@@ -19,7 +19,8 @@ from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.explainers.gradient.integrated import IntegratedGradients
 from xai_bench.explainers.gradient.methods import Gradient, InputXGradient, Saliency
 from xai_bench.explainers.removal.occlusion import LeaveOneOut
-from xai_bench.explainers.removal.shapley import ExactShapley
+from xai_bench.explainers.removal.shapley import ExactShapley, KernelSHAP
+from xai_bench.explainers.wrapped.lime_library import LimeText
 from xai_bench.models.base import Explained
 from xai_bench.models.oracle import Oracle
 from xai_bench.models.targets import TrueLabel
@@ -70,6 +71,7 @@ MASK, ZERO = TokenRemoval("mask"), TokenRemoval("zero_embedding")
     [
         pytest.param(LeaveOneOut(MASK), "mask", id="leave_one_out"),
         pytest.param(ExactShapley(MASK), "mask", id="exact_shapley"),
+        pytest.param(KernelSHAP(MASK, budget=64), "mask", id="kernel_shap"),
         pytest.param(IntegratedGradients(MASK, budget=2), "mask", id="integrated_gradients"),
         pytest.param(LeaveOneOut(ZERO), "zero", id="leave_one_out_zero"),
         pytest.param(IntegratedGradients(ZERO, budget=1), "zero", id="integrated_gradients_zero"),
@@ -90,6 +92,21 @@ def test_a_bag_of_words_gives_each_word_its_own_score(
     found = explained(explainer, model, inputs, targets)
     assert torch.allclose(found, expected, atol=1e-6)
     assert (found[inputs.units < 0] == 0).all()  # special tokens and padding
+
+
+@pytest.mark.slow
+def test_lime_of_the_library_orders_the_words_of_a_bag() -> None:
+    """Its ridge penalty shrinks the scores, and keeps their order."""
+    pytest.importorskip("lime")
+    inputs = corpus()
+    model, targets = bag(inputs, "sum"), torch.ones(4, dtype=torch.long)
+    assert inputs.domain.symbols is not None
+    score = score_of_words(model, 1) - score_of_words(model, 1)[inputs.domain.symbols.mask]
+    found = explained(LimeText(MASK, budget=400), model, inputs, targets)
+    for row, real in enumerate(inputs.units >= 0):
+        expected = score[inputs.x[row, real].long()]
+        assert torch.equal(found[row, real].argsort(), expected.argsort()), row
+    assert (found[inputs.units < 0] == 0).all()
 
 
 def test_a_sensitivity_becomes_the_length_of_the_slope() -> None:

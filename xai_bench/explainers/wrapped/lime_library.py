@@ -181,8 +181,9 @@ class LimeText(SampleBySample):
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """Raises `Unsupported` for what is no sequence of tokens."""
         layout = inputs.units
-        if layout.dim() != 3 or not bool((layout == layout[..., :1]).all()):
-            raise Unsupported("lime's text explainer takes tokens: inputs [token, feature]")
+        by_token = layout.dim() == 3 and bool((layout == layout[..., :1]).all())
+        if not inputs.domain.discrete and not by_token:
+            raise Unsupported("lime's text explainer takes token ids, or inputs [token, feature]")
         return super().explain(model, inputs, targets, rng=rng)
 
     def attribution(self, sample: Sample) -> Tensor:

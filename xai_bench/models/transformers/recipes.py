@@ -58,9 +58,9 @@ def _answer_width(bundle: Bundle) -> int:
 
 @dataclass(frozen=True)
 class TextTransformer(SmallTransformer):
-    """A small encoder whose first token, [CLS], is read."""
+    """A small encoder; the mean of its last layer is read, or its first token, [CLS]."""
 
-    pooling: Pooling = "first"
+    pooling: Pooling = "mean"
 
     def network(self, bundle: Bundle) -> TokenNetwork:
         body = Transformer(self.architecture(bundle, "text_transformer"))
