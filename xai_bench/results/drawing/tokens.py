@@ -1,0 +1,123 @@
+"""Coloured tokens, all methods below each other, in either writing direction."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xai_bench.results.drawing import grid
+from xai_bench.results.drawing.sheets import scale
+from xai_bench.results.drawing.style import NEGATIVE, SIGNED, drawable, shortened, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+
+_WIDTH, _MARGIN = 7.5, 0.15
+_LINE, _GAP, _PAD = 0.25, 0.04, 0.05
+_HEAD, _FOOT = 0.45, 0.6
+_FAINT, _DARK = 0.1, 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class TokenSheet:
+    """Signed scores of tokens as colours. `values [M, T]`; NaN is uncoloured.
+
+    Red raises the output, blue lowers it; what lowers it is underlined, too.
+    """
+
+    headline: str
+    tokens: tuple[str, ...]
+    methods: tuple[str, ...]
+    values: Floats
+
+    def draw(self) -> Figure:
+        with style([self.headline, *self.methods, *self.tokens]):
+            places, n_lines = _places([drawable(token) or " " for token in self.tokens])
+            block = _LINE * (n_lines + 1) + 0.08
+            height = _HEAD + block * len(self.methods) + _FOOT
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=(_WIDTH, height))
+            for i, (name, scores) in enumerate(zip(self.methods, self.values, strict=True)):
+                top = height - _HEAD - i * block
+                title = shortened(name, 60).replace("_", " ")
+                x = _MARGIN / _WIDTH
+                figure.text(x, (top - _LINE / 2) / height, title, va="center", weight="bold")
+                for place, share in zip(places, scores / grid.bound(scores), strict=True):
+                    _token(figure, place, top - _LINE, float(share))
+            scale(figure, figure.add_axes((0.2, 0.4 / height, 0.6, 0.08 / height)))
+            text = grid.wrapped(drawable(self.headline), _WIDTH - 0.4, 9)
+            figure.suptitle(text, fontsize=9, weight="bold", y=1 - 0.1 / height, va="top")
+            return figure
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A token, its line from 0, and where on it in inches."""
+
+    token: str
+    line: int
+    left: float
+    width: float
+
+
+def right_to_left(tokens: Sequence[str]) -> bool:
+    """Whether more of the letters are written from right to left than from left to right."""
+    kinds = [unicodedata.bidirectional(letter) for token in tokens for letter in token]
+    return sum(kind in ("R", "AL") for kind in kinds) > kinds.count("L")
+
+
+def _places(tokens: Sequence[str]) -> tuple[list[_Place], int]:
+    """Where each token goes, and the number of lines."""
+    widths = [width + 2 * _PAD for width in _widths(tokens)]
+    line, left, found = 0, _MARGIN, []
+    for token, width in zip(tokens, widths, strict=True):
+        if left + width > _WIDTH - _MARGIN and left > _MARGIN:
+            line, left = line + 1, _MARGIN
+        found.append(_Place(token, line, left, width))
+        left += width + _GAP
+    if right_to_left(tokens):
+        found = [_Place(p.token, p.line, _WIDTH - p.left - p.width, p.width) for p in found]
+    return found, line + 1
+
+
+def _widths(tokens: Sequence[str]) -> list[float]:
+    """Inches, as drawn."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(dpi=100)
+    renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    known: dict[str, float] = {}
+    for token in dict.fromkeys(tokens):
+        text = figure.text(0, 0, token)
+        known[token] = text.get_window_extent(renderer).width / figure.dpi
+    return [known[token] for token in tokens]
+
+
+def _token(figure: Figure, place: _Place, top: float, share: float) -> None:
+    """One token on its colour, in a block of lines from `top` inches downwards."""
+    from matplotlib import colormaps
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+
+    _, height = figure.get_size_inches()
+    share = share if np.isfinite(share) else 0.0
+    x, width = place.left / _WIDTH, place.width / _WIDTH
+    bottom = (top - (place.line + 1) * _LINE + 0.03) / height
+    tall = (_LINE - 0.05) / height
+    color: Any = colormaps[SIGNED](0.5 + share / 2)
+    figure.add_artist(Rectangle((x, bottom), width, tall, facecolor=color, edgecolor="none"))
+    ink = "white" if abs(share) > _DARK else "black"
+    style: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
+    figure.text(x + width / 2, bottom + tall * 0.52, place.token, style)
+    if share < -_FAINT:
+        line = Line2D((x, x + width), (bottom, bottom), color=NEGATIVE, linewidth=1.4)
+        figure.add_artist(line)

@@ -1,0 +1,105 @@
+"""Figures as files, drawn anew only where what they show has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from xai_bench.results.drawing.style import saved, settled, style
+from xai_bench.results.store import files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KEYS = "keys.json"
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+class Picture(Protocol):
+    """A frozen dataclass of plain values, arrays and strings, that can be drawn."""
+
+    def draw(self) -> Figure: ...
+
+
+def write(folder: Path, pictures: Mapping[str, Picture], kinds: Sequence[str]) -> list[Path]:
+    """Write every picture in every kind of file to `folder`; the paths, in order.
+
+    `keys.json` there holds a hash of what each picture shows: a file whose picture has the same is
+    left alone. Files of pictures that are no longer there are removed.
+    """
+    known = files.loads(folder / KEYS) or {}
+    keys = {name: content_key(picture) for name, picture in pictures.items()}
+    paths = []
+    for name, picture in pictures.items():
+        wanted = [folder / f"{name}.{kind}" for kind in kinds]
+        paths += wanted
+        missing = [path for path in wanted if known.get(name) != keys[name] or not path.exists()]
+        for path, content in zip(missing, _drawn(picture, missing), strict=True):
+            files.write(path, content)
+    for name in known.keys() - keys.keys():
+        for path in folder.glob(f"{name}.*"):
+            path.unlink()
+    if keys != known:
+        files.write(folder / KEYS, files.dumps(keys))
+    return paths
+
+
+def content_key(picture: Picture) -> str:
+    """A hash of all that a picture shows and of the code that draws it."""
+    digest = hashlib.sha256(_code().encode())
+    for part in _parts(picture):
+        digest.update(part)
+        digest.update(b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _drawn(picture: Picture, paths: Sequence[Path]) -> Iterator[bytes]:
+    """The bytes of each file, of one figure."""
+    if not paths:
+        return
+    figure = picture.draw()
+    with style():
+        settled(figure)
+        for path in paths:
+            yield saved(figure, path.suffix[1:])
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    """The bytes of a nested value, each with its kind."""
+    if is_dataclass(value) and not isinstance(value, type):
+        yield type(value).__qualname__.encode()
+        for one in fields(value):
+            yield from _parts(getattr(value, one.name))
+    elif isinstance(value, np.ndarray):
+        yield f"{value.dtype}{value.shape}".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _parts(key)
+            yield from _parts(inner)
+    elif isinstance(value, tuple | list):
+        yield str(len(value)).encode()
+        for inner in value:
+            yield from _parts(inner)
+    else:
+        yield repr(value).encode()
+
+
+@cache
+def _code() -> str:
+    """A hash of the files that draw, and of the library's version."""
+    from importlib.metadata import version
+
+    folders = (_PACKAGE / "drawing", _PACKAGE / "report" / "figures")
+    sources = sorted(path for folder in folders for path in folder.glob("*.py"))
+    digest = hashlib.sha256(version("matplotlib").encode())
+    for path in sources:
+        digest.update(path.read_bytes())
+    return json.dumps(digest.hexdigest())
