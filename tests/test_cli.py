@@ -310,7 +310,7 @@ class Jobs:
             raise RuntimeError("a bug")
         return deed
 
-    def finish(self, results: Path, study: str, statuses: list[str]) -> int:
+    def finish(self, results: Path, study: str, statuses: list[str], _settings: object) -> int:
         self.ended.append((results, study, sorted(statuses)))
         return int("failed" in statuses)
 
@@ -486,7 +486,9 @@ def test_a_real_run_its_report_and_its_link(
     assert code == 0, err
     assert "Traceback" not in err
     code, out, _ = invoke("report")
-    assert (code, out) == (0, f"default: {tmp_path / 'results' / 'reports' / 'default'}\n")
+    folder = tmp_path / "results" / "reports" / "default"
+    assert (code, out.splitlines()[0]) == (0, f"default: {folder}")
+    assert (folder / "report.html").is_file()
     assert list((tmp_path / "results" / "reports" / "default").iterdir())
     started: list[list[str]] = []
     monkeypatch.setattr(cli, "_execute", lambda command, _: started.append(list(command)))

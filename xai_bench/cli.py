@@ -18,6 +18,7 @@ xai-bench: how good are explanations of machine-learning models?
   xai-bench run        train, explain and score (`xai-bench run --help`)
   xai-bench inspect    what was understood of your data, before any work
   xai-bench list       all explainers, metrics, data, models and other options
+  xai-bench show       one of them: its settings, its paper, what to type
   xai-bench check      test a metric or an explainer on small problems with known answers
   xai-bench report     tables and figures of the stored results
   xai-bench compare    scores that changed between two studies; exit code 1 where one got worse
@@ -110,6 +111,17 @@ def show_list(arguments: Sequence[str]) -> None:
     listing.show(groups, folders, Console(soft_wrap=False))
 
 
+def show(arguments: Sequence[str]) -> None:
+    """Print what there is to know of one component."""
+    parser = _Parser("show", "One component: its settings, its paper, what to type.")
+    parser.add_argument("name", help="as in `xai-bench list`")
+    parser.add_argument("--config-dir", metavar="DIR", help="your own folder of groups")
+    options = parser.parse_intermixed_args(list(arguments))
+    from xai_bench.runner.config import component_page
+
+    sys.stdout.write(component_page.text(options.name, _folders(options.config_dir)) + "\n")
+
+
 def check(arguments: Sequence[str]) -> None:
     """Certify metrics and explainers on problems with known answers; exit code 1 for a fault."""
     parser = _Parser("check", "Test metrics and explainers on small problems with known answers.")
@@ -158,16 +170,17 @@ def ui(arguments: Sequence[str]) -> None:
 
 
 def report(arguments: Sequence[str]) -> None:
-    """Write the tables and figures of one study, or of all."""
-    parser = _Parser("report", "Tables and figures of the stored results.")
+    """Write the tables and figures of one study, or of all, and print the verdict."""
+    parser = _Parser("report", "Verdict, tables and figures of the stored results.")
+    parser.add_argument("settings", nargs="*", help="such as report.metrics=[abpc,seconds]")
     _add_results(parser)
-    root, studies = _studies(parser.parse_args(arguments))
-    from xai_bench.results.report.writer import write
-    from xai_bench.results.store.store import Store
+    options = parser.parse_args(arguments)
+    root, studies = _studies(options)
+    from xai_bench.runner import report as written
 
+    chosen = written.options_of(options.settings)
     for study in studies:
-        write(Store(root), study, root / "reports" / study)
-        sys.stdout.write(f"{study}: {root / 'reports' / study}\n")
+        written.show(root, study, chosen)
 
 
 def compare(arguments: Sequence[str]) -> None:
@@ -230,6 +243,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "run": run,
     "inspect": inspect,
     "list": show_list,
+    "show": show,
     "check": check,
     "report": report,
     "compare": compare,

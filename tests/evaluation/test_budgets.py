@@ -192,7 +192,7 @@ def test_curves_have_the_counted_rows_on_their_axis(store: Store) -> None:
 def test_the_report_has_a_picture_a_table_and_a_csv(store: Store) -> None:
     report = write(store, "s")
     text = report.markdown.read_text()
-    assert "## digits, cnn: scores by budget" in text
+    assert "digits, cnn: scores by budget" in text
     assert "| lime | 62 |" in text
     assert "| shap | 64 |" in text
     folder = report.markdown.parent

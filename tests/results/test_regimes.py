@@ -134,7 +134,7 @@ def test_the_report_names_the_regimes_in_caption_and_csv(tmp_path: Path) -> None
     report = write(store, "s")
     expected = "Settings: budget 9, 100 and 1000 rows (lime); paper defaults (saliency)."
     assert expected in report.markdown.read_text()
-    assert expected in report.paths[1].read_text()
+    assert expected in (report.folder / "tables/main.html").read_text()
     table = pd.read_csv(report.markdown.parent / "report.csv")
     assert dict(zip(table["explainer"], table["regime"], strict=True))["lime (budget=9)"] == (
         "budget 9 rows"

@@ -1,37 +1,35 @@
-"""The summary when all jobs are done: the table, the paths of everything, the exit code."""
+"""The summary when all jobs are done: the table, the verdict, the paths, the exit code."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from xai_bench.results.report.options import ReportOptions
 from xai_bench.results.store.store import Store
+from xai_bench.runner import report
 
 
-def finish(results: Path, study: str, statuses: Sequence[str]) -> int:
-    """Write the report, print its table and the paths of everything.
+def finish(
+    results: Path, study: str, statuses: Sequence[str], settings: Mapping[str, Any] | None = None
+) -> int:
+    """Write the report; print its main table, the verdict and the paths of everything.
 
-    Returns the exit code: 0, or 1 if a cell failed, none ran, or nothing at all was scored.
+    `settings` are those of the report in the configuration. Returns the exit code: 0, or 1 if a
+    cell failed, none ran, or nothing at all was scored.
     """
     from rich.console import Console
 
-    from xai_bench.results.report.formats.console import terminal
-    from xai_bench.results.report.writer import write
+    from xai_bench.results.report.formats.console import terminal, verdict
 
     console = Console()
-    store = Store(results)
-    if study in store.studies():
-        console.print(terminal(store, study))
-        report = write(store, study, results / "reports" / study)
-        places: dict[str, Path | str] = {
-            "results": results / "store",
-            "report": report.markdown,
-        }
-        if (results / "mlflow.db").exists():
-            places["MLflow"] = results / "mlflow.db"
-            places["look at it"] = f"xai-bench ui --study {study} --results {_short(results)}"
-        for name, place in places.items():
-            console.print(f"[bold]{name:>10}[/]  {_short(place)}", highlight=False, soft_wrap=True)
+    if study in Store(results).studies():
+        options = ReportOptions.of(settings or {})
+        written = report.write(results, study, options)
+        console.print(terminal(written.study.blocks, metrics=options.metrics))
+        report.show_places(console, results, study, written)
+        console.print(verdict(written.study.verdicts))
     failed = sum(status == "failed" for status in statuses)
     if failed:
         console.print(
@@ -44,10 +42,3 @@ def finish(results: Path, study: str, statuses: Sequence[str]) -> int:
             style="red",
         )
     return 0 if scored and not failed else 1
-
-
-def _short(place: Path | str) -> str:
-    """The path relative to the current folder, where it lies below."""
-    if isinstance(place, Path) and place.is_relative_to(Path.cwd()):
-        return str(place.relative_to(Path.cwd()))
-    return str(place)

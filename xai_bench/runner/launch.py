@@ -12,7 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from xai_bench.runner.config.catalogue import ALL, SETS
 from xai_bench.runner.config.compose import Command, configurations, parse
@@ -90,7 +90,9 @@ def _finish(end: JobsFinished) -> int:
     from xai_bench.runner import exit_summary
 
     statuses = [file.read_text(encoding="utf-8").strip() for file in end.folder.glob("**/status")]
-    return exit_summary.finish(Path(end.config.results).absolute(), end.config.study, statuses)
+    settings: Any = OmegaConf.to_container(end.config.report, resolve=True)
+    results = Path(end.config.results).absolute()
+    return exit_summary.finish(results, end.config.study, statuses, settings)
 
 
 def _check(command: Command) -> None:

@@ -21,7 +21,8 @@ from xai_bench.core import actionability, counterfactuals, model_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.tables.files import CustomTable
 from xai_bench.results import ExplainerResult
-from xai_bench.results.tracking.counterfactual_table import _number, counterfactual_table
+from xai_bench.results.drawing.changes import number
+from xai_bench.results.tracking.counterfactual_table import counterfactual_table
 from xai_bench.types import Actionability, Explanation, Fitted, Unsupported
 
 EXPLAINERS = [
@@ -497,7 +498,7 @@ def test_counterfactuals_are_written_in_the_units_of_the_file() -> None:
      (99999.9996, "100000"), (226802.0, "226802"), (-1234567.8, "-1234568")],
 )  # fmt: skip
 def test_a_large_number_has_no_exponent(value: float, told: str) -> None:
-    assert _number(value) == told
+    assert number(value) == told
 
 
 def test_one_counterfactual_is_not_diverse() -> None:

@@ -99,13 +99,13 @@ def test_the_report_shows_both_matrices(store: Store) -> None:
     assert "| explainer | Spearman<br>lime | Spearman<br>shap | Spearman<br>swap |" in text
     assert "| lime |  | 1 | -1 |" in text
     assert "| lime |  | 1 | 0 |" in text
-    assert "figures/0-agreement.png" in text
+    assert "figures/agreement-0.png" in text
     table = pd.read_csv(report.markdown.parent / "agreement.csv")
     assert table["other"].tolist() == ["shap", "swap", "swap"]
     assert table["spearman"].tolist() == pytest.approx([1, -1, -1])
     assert table["overlap"].tolist() == [1, 0, 0]
     assert table["n_samples"].tolist() == [6, 6, 6]
-    assert contents(store.root / "reports")["s/figures/0-agreement.png"].startswith(b"\x89PNG")
+    assert contents(store.root / "reports")["s/figures/agreement-0.png"].startswith(b"\x89PNG")
 
 
 def test_attributions_are_pooled_to_units(tmp_path: Path) -> None:

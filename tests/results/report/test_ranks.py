@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.results.test_store import add_to_study, cell, explanation, scored
-from xai_bench.results.report.sections import ranks
+from xai_bench.results.report.sections import critical_differences, ranks
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
@@ -49,7 +49,7 @@ def test_the_report_has_the_table_the_csv_and_the_diagram(tmp_path: Path) -> Non
     text = report.markdown.read_text()
     assert "Ranks over metrics and data sets" in text
     folder = report.markdown.parent
-    assert (folder / "figures/critical-differences.png").exists()
+    assert (folder / "figures/ranks-faithful.png").exists()
     table = pd.read_csv(folder / "ranks.csv")
     mine = table[table["category"] == "all"].set_index("explainer")
     assert mine["mean_rank"].to_dict() == {"ig": 1, "lime": 2, "rise": 3}
@@ -59,8 +59,8 @@ def test_the_report_has_the_table_the_csv_and_the_diagram(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("n", "drawn"), [(1, False), (2, False), (3, True)])
 def test_a_diagram_needs_three_data_sets(tmp_path: Path, n: int, drawn: bool) -> None:
-    found = ranks.section("s", blocks(study(tmp_path, n), "s"))
-    assert bool(found.figures) == drawn
+    found = critical_differences.section(blocks(study(tmp_path, n), "s"))
+    assert ("ranks-faithful" in found.figures) == drawn
 
 
 def test_a_tie_is_told_as_a_tie(tmp_path: Path) -> None:

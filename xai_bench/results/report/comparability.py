@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from xai_bench.results.settings import flattened
 from xai_bench.results.values import Cell, ExplainerResult
 
 NAMES = ("data", "model", "view", "target", "baseline_explain", "baseline_measure")
+_NUMBERED = {"fingerprint": "data", "code_version": "code"}
 _CODE = ("code_version", "torch", "numpy", "scipy", "scikit-learn", "pandas")
 
 Listing = list[tuple[Cell, list[ExplainerResult]]]
@@ -65,12 +67,13 @@ def _labelled(listing: Listing) -> Listing:
     distinct = {_row_key(result): result for _, results in listing for result in results}
     names = [name for name, _ in distinct]
     settings = variants(names, [shown_settings(result) for result in distinct.values()])
-    labels = {
-        (name, key): name if names.count(name) == 1 else f"{name} ({variant or key[:4]})"
-        for (name, key), variant in zip(distinct, settings, strict=True)
-    }
+    labels = [
+        f"{name} ({variant})" if variant and names.count(name) > 1 else name
+        for name, variant in zip(names, settings, strict=True)
+    ]
+    label_of = dict(zip(distinct, numbered(labels), strict=True))
     return [
-        (cell, [replace(result, explainer=labels[_row_key(result)]) for result in results])
+        (cell, [replace(result, explainer=label_of[_row_key(result)]) for result in results])
         for cell, results in listing
     ]
 
@@ -85,11 +88,32 @@ def shown_settings(result: ExplainerResult) -> dict[str, Any]:
 
 
 def variants(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each name and its settings, those in which it differs from others of the same name."""
+    """For each name and its settings, those in which it differs from others of the same name.
+
+    Hashes are numbered and the folders of a path left out.
+    """
     flat = [flattened(config) for config in settings]
     labels = []
     for name, own in zip(names, flat, strict=True):
         namesakes = [other for other, n in zip(flat, names, strict=True) if n == name]
-        differing = [k for k in own if any(other.get(k) != own[k] for other in namesakes)]
-        labels.append(", ".join(f"{key}={own[key]}" for key in differing))
+        values = {key: [other.get(key) for other in namesakes] for key in own}
+        differing = [key for key in own if any(value != own[key] for value in values[key])]
+        labels.append(", ".join(_setting(key, own[key], values[key]) for key in differing))
     return labels
+
+
+def numbered(labels: Sequence[str]) -> list[str]:
+    """Labels made distinct: `lime (1)`, `lime (2)`."""
+    return [
+        label if labels.count(label) == 1 else f"{label} ({labels[: i + 1].count(label)})"
+        for i, label in enumerate(labels)
+    ]
+
+
+def _setting(key: str, value: Any, others: Sequence[Any]) -> str:
+    """`model.width=32`; of a fingerprint or a hash, which of the `others` it is."""
+    text = str(value)
+    if key in _NUMBERED or re.fullmatch(r"[0-9a-f]{12,}", text):
+        distinct = list(dict.fromkeys(str(other) for other in others))
+        return f"{_NUMBERED.get(key, key)} {distinct.index(text) + 1}"
+    return f"{key}={text.rpartition('/')[2] if isinstance(value, str) else text}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -176,16 +175,10 @@ def _block(listing: Listing, variant: str) -> Block:
 def _columns(results: Sequence[ExplainerResult]) -> tuple[Column, ...]:
     """One column per metric, and per setting of it where cells have several."""
     distinct = {(s.metric, s.key): s for result in results for s in result.scores.values()}
-    names = Counter(metric for metric, _ in distinct)
+    labels = comparability.numbered([metric for metric, _ in distinct])
     columns = [
-        Column(
-            metric=metric,
-            key=key,
-            label=metric if names[metric] == 1 else f"{metric} ({key[:4]})",
-            category=scores.category,
-            higher_is_better=scores.higher_is_better,
-        )
-        for (metric, key), scores in distinct.items()
+        Column(metric, key, label, scores.category, scores.higher_is_better)
+        for ((metric, key), scores), label in zip(distinct.items(), labels, strict=True)
     ]
     return tuple(sorted(columns, key=_column_order))
 

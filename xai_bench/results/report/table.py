@@ -14,6 +14,8 @@ from xai_bench.results.report.summary import Block, Column, Number
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from xai_bench.results.report.figures.export import Picture
+
 LEGEND = (
     "Mean ± half the width of its 95 % interval (over samples and seeds). "
     "Bold: the best method, or all that share its mean; †: not significantly different from "
@@ -60,19 +62,19 @@ class Panel:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a report.
+    """Something to read, before anyone decides how.
 
     Attributes:
-        unscored: metrics that all explainers skip, with the reason.
-        folded: a table of details, which Markdown folds away and LaTeX leaves out.
-        figure: the path of a picture of the same, for Markdown.
+        panels: its columns, in parts that stand below each other.
+        notes: reasons, cited by number from 1.
+        folded: a detail: Markdown hides it behind its title, LaTeX leaves it out.
+        figure: the name of a picture of the same.
     """
 
     title: str
     caption: str
     panels: tuple[Panel, ...]
     notes: tuple[str, ...] = ()
-    unscored: tuple[tuple[str, str], ...] = ()
     legend: str = LEGEND
     folded: bool = False
     figure: str = ""
@@ -80,24 +82,41 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One part of a report: tables for a number of columns side by side, CSV files and pictures."""
+    """One part of a report.
+
+    Attributes:
+        tables: the tables with at most so many columns side by side.
+        frames: file name -> the same as CSV.
+        figures: name without ending -> picture.
+    """
 
     tables: Callable[[int], list[Table]]
     frames: Mapping[str, DataFrame] = field(default_factory=dict)
-    figures: Mapping[str, bytes] = field(default_factory=dict)
+    figures: Mapping[str, Picture] = field(default_factory=dict)
 
 
-def table(block: Block, n_columns: int) -> Table:
-    """All scores of a block, in panels of whole categories, up to `n_columns` metrics wide."""
-    notes = list(dict.fromkeys(r for c in block.scored for n in block.of(c) for r in n.reasons))
+def table(block: Block, columns: Sequence[Column], n_columns: int) -> Table:
+    """Some metrics of a block, in panels of whole categories, up to `n_columns` metrics wide."""
+    rows = shown(block, columns)
+    numbers = [block.numbers[name, column] for column in columns for name in rows]
+    notes = list(dict.fromkeys(reason for number in numbers for reason in number.reasons))
     outcomes = {cell.outcome.reason: None for cell in block.cells if cell.outcome.status != "ok"}
     return Table(
         title=title(block),
-        caption=_caption(block),
-        panels=tuple(_panel(block, part, notes) for part in parts(block.scored, n_columns)),
+        caption=caption(block),
+        panels=tuple(_panel(block, part, rows, notes) for part in parts(columns, n_columns)),
         notes=(*notes, *outcomes),
-        unscored=tuple(block.unscored.items()),
     )
+
+
+def shown(block: Block, columns: Sequence[Column]) -> list[str]:
+    """The explainers with a score or a failure in any of these metrics."""
+    told = ("ok", "failed")
+    return [
+        name
+        for name in block.explainers
+        if any(block.numbers[name, column].status in told for column in columns)
+    ]
 
 
 def header(column: Column) -> str:
@@ -136,12 +155,14 @@ def entry(number: Number, notes: Sequence[str]) -> Entry:
     return Entry(text, number.best, number.tied, cited)
 
 
-def _panel(block: Block, columns: tuple[Column, ...], notes: Sequence[str]) -> Panel:
-    rows = tuple(
+def _panel(
+    block: Block, columns: tuple[Column, ...], rows: Sequence[str], notes: Sequence[str]
+) -> Panel:
+    entries = tuple(
         (name, tuple(entry(block.numbers[name, column], notes) for column in columns))
-        for name in block.explainers
+        for name in rows
     )
-    return Panel(heads(columns), rows, block.n_controls)
+    return Panel(heads(columns), entries, sum(name not in block.methods for name in rows))
 
 
 def heads(columns: Sequence[Column]) -> tuple[Head, ...]:
@@ -172,7 +193,7 @@ def title(block: Block, *, variant: bool = True) -> str:
     return f"{names['data']}, {names['model']}{settings}"
 
 
-def _caption(block: Block) -> str:
+def caption(block: Block) -> str:
     names = block.names
     seeds = ", ".join(str(cell.seed) for cell in block.cells)
     regimes: dict[str, list[str]] = {}
@@ -180,8 +201,7 @@ def _caption(block: Block) -> str:
         regimes.setdefault(base(name), []).extend(block.regimes[name])
     n_samples = max((n.n_samples for n in block.numbers.values()), default=0) // len(block.cells)
     return (
-        f"Model {names['model']}{_quality(block)} on {names['data']} "
-        f"(fingerprint {block.cells[0].fingerprint or 'unknown'}), explained as "
+        f"Model {names['model']}{_quality(block)} on {names['data']}, explained as "
         f"{names['target']} on {names['view']}. Absent units are {names['baseline_explain']} for "
         f"explainers and {names['baseline_measure']} for metrics. {n_samples} samples, "
         f"{'seed' if len(block.cells) == 1 else 'seeds'} {seeds}. {_one_seed(block)}"

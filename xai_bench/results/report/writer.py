@@ -1,96 +1,153 @@
-"""The report of a study: Markdown, LaTeX, CSV and figures, from the store alone."""
+"""The report of a study as files: page, Markdown, LaTeX, CSV and pictures, from the store alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xai_bench.results.report.formats import figures, latex, markdown
-from xai_bench.results.report.sections import agreement, baselines, budgets, fairness, ranks, tuning
-from xai_bench.results.report.summary import Block, blocks, frame
-from xai_bench.results.report.table import Section, Table, table
+from xai_bench.results.report.cards import Card
+from xai_bench.results.report.figures import export
+from xai_bench.results.report.formats import html, markdown
+from xai_bench.results.report.formats.latex import bibliography
+from xai_bench.results.report.formats.latex import document as latex
+from xai_bench.results.report.options import ReportOptions
+from xai_bench.results.report.page import page
+from xai_bench.results.report.regimes import base
+from xai_bench.results.report.sheets.gallery import sheets
+from xai_bench.results.report.study import StudyReport, study_report
+from xai_bench.results.report.summary import frame
+from xai_bench.results.report.table import Entry, Head, Table
 from xai_bench.results.store import files
 from xai_bench.results.store.store import Store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+ALL_COLUMNS = 10_000
+"""As many columns side by side as there are."""
+
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The files written, Markdown first, and every number with its keys."""
+    """What was written, the page first, and every number with its keys."""
 
     paths: tuple[Path, ...]
     frame: DataFrame
+    study: StudyReport
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it lies."""
+        return self.paths[0].parent
+
+    @property
+    def page(self) -> Path:
+        """The report as one HTML page."""
+        return self.folder / "report.html"
 
     @property
     def markdown(self) -> Path:
         """The report as Markdown."""
-        return self.paths[0]
+        return self.folder / "report.md"
 
 
-def write(store: Store, study: str, folder: Path | None = None) -> Report:
+def write(
+    store: Store,
+    study: str,
+    folder: Path | None = None,
+    options: ReportOptions | None = None,
+    cards: Mapping[str, Card] | None = None,
+) -> Report:
     """Write the report of a study to `folder`, by default `<results>/reports/<study>`.
 
-    The same store gives the same bytes. Raises ValueError where there is no such study, or where
-    the folder cannot be written.
+    The same store gives the same bytes; pictures that would not change are not drawn again.
+    `cards` are what else is known of explainers and metrics. Raises ValueError where there is no
+    such study, or where the folder cannot be written.
     """
-    tabled = blocks(store, study)
+    options = options or ReportOptions()
+    found = study_report(store, study, options, cards or {})
     folder = store.root / "reports" / study if folder is None else folder
-    numbers = frame(study, tabled)
-    sections = [
-        _scores(tabled, numbers),
-        ranks.section(study, tabled),
-        tuning.section(study, tabled),
-        budgets.section(study, tabled),
-        fairness.section(study, tabled),
-        baselines.section(study, tabled),
-        agreement.section(store, tabled),
-    ]
-    commands = _commands(store, study, tabled)
-    contents = {
-        "report.md": markdown.document(
-            study, _tables(sections, markdown.N_COLUMNS), commands
-        ).encode(),
-        "report.tex": latex.document(study, _tables(sections, latex.N_COLUMNS)).encode(),
-        **{
-            name: _csv(rows) for part in sections for name, rows in part.frames.items() if len(rows)
-        },
-        **{name: png for part in sections for name, png in part.figures.items()},
-    }
+    numbers = frame(study, found.blocks)
     with files.writable(folder):
+        figures, drawn = _pictures(store, found, folder, options)
+        shown = {path.stem: path.read_bytes() for path in drawn if path.suffix == ".png"}
+        contents = {
+            "report.html": page.document(found, shown).encode(),
+            "report.md": markdown.document(found, figures).encode(),
+            "report.csv": _csv(numbers),
+            **{name: text.encode() for name, text in _tables(found, options)},
+            **{n: _csv(one) for s in found.details for n, one in s.frames.items() if len(one)},
+        }
         for name, content in contents.items():
             files.write(folder / name, content)
-    return Report(tuple(folder / name for name in contents), numbers)
+    return Report((*(folder / name for name in contents), *drawn), numbers, found)
 
 
-def _scores(blocks: Sequence[Block], numbers: DataFrame) -> Section:
-    """Every metric of every explainer."""
-    names = [
-        f"figures/{_slug(i, block)}.png" if block.scored else "" for i, block in enumerate(blocks)
+def _pictures(
+    store: Store, found: StudyReport, folder: Path, options: ReportOptions
+) -> tuple[dict[str, str], list[Path]]:
+    """Name -> path for Markdown, and all files; none where no kind of file is asked for."""
+    kinds = options.figures
+    if not kinds:
+        return {}, []
+    pictures = {name: one for section in found.sections for name, one in section.figures.items()}
+    paths = export.write(folder / "figures", pictures, kinds)
+    paths += export.write(folder / "sheets", sheets(store, found, options.samples), kinds)
+    shown = "png" if "png" in kinds else "svg" if "svg" in kinds else ""
+    return {name: f"figures/{name}.{shown}" for name in pictures if shown}, paths
+
+
+def _tables(found: StudyReport, options: ReportOptions) -> Iterator[tuple[str, str]]:
+    """LaTeX, HTML and CSV of the tables asked for, and what cites them."""
+    chosen = {"main": found.main, "full": found.full}
+    made = {name: chosen[name].tables(ALL_COLUMNS) for name in options.tables}
+    for name, tables in made.items():
+        yield f"tables/{name}.tex", latex.tables(f"{found.study}-{name}", tables)
+        yield f"tables/{name}.html", html.document(found.study, tables)
+        yield f"tables/{name}.csv", _wide(tables)
+    details = [t for s in found.details for t in s.tables(ALL_COLUMNS)]
+    yield "tables/details.tex", latex.tables(f"{found.study}-details", details)
+    papers = _papers(found)
+    yield (
+        "references.bib",
+        bibliography.bibliography({k: v for g in papers.values() for k, v in g.items()}),
+    )
+    inputs = [f"tables/{name}" for name in [*made, "details"]]
+    yield "report.tex", latex.document(found.study, inputs, bibliography.sources(papers))
+
+
+def _papers(found: StudyReport) -> dict[str, dict[str, str]]:
+    """Group -> name -> paper, of the explainers and metrics in the tables."""
+    names = {
+        "Explainers": [base(name) for block in found.blocks for name in block.explainers],
+        "Metrics": [column.metric for block in found.blocks for column in block.scored],
+    }
+    return {
+        group: {
+            name: found.cards[name].paper for name in dict.fromkeys(known) if name in found.cards
+        }
+        for group, known in names.items()
+    }
+
+
+def _wide(tables: list[Table]) -> str:
+    """One row per explainer of every table, as printed."""
+    import pandas as pd
+
+    rows = [
+        {"table": table.title, "explainer": name, **_fields(panel.heads, entries)}
+        for table in tables
+        for panel in table.panels
+        for name, entries in panel.rows
     ]
-
-    def tables(n_columns: int) -> list[Table]:
-        return [replace(table(b, n_columns), figure=f) for b, f in zip(blocks, names, strict=True)]
-
-    pictures = {name: figures.dots(b) for b, name in zip(blocks, names, strict=True) if name}
-    return Section(tables, {"report.csv": numbers}, pictures)
+    return str(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
 
 
-def _tables(sections: Sequence[Section], n_columns: int) -> list[Table]:
-    return [table for section in sections for table in section.tables(n_columns)]
+def _fields(heads: Sequence[Head], entries: Sequence[Entry]) -> dict[str, str]:
+    return {head.text: entry.text for head, entry in zip(heads, entries, strict=True)}
 
 
 def _csv(numbers: DataFrame) -> bytes:
     return numbers.to_csv(index=False, lineterminator="\n").encode()
-
-
-def _slug(place: int, block: Block) -> str:
-    return f"{place}-{block.names['data']}-{block.names['model']}"
-
-
-def _commands(store: Store, study: str, blocks: Sequence[Block]) -> list[str]:
-    keys = [cell.key for block in blocks for cell in block.cells]
-    return list(dict.fromkeys(c for key in keys for c in store.study_manifest(study, key).commands))

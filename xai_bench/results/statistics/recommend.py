@@ -12,21 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xai_bench.results.questions import QUESTIONS
 from xai_bench.results.statistics.intervals import Floats, mean_intervals
 from xai_bench.results.statistics.ranks import field_ranks
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "faithful": ("fidelity", "truth"),
-    "stable": ("stability",),
-    "simple": ("complexity",),
-    "fair": ("fairness",),
-    "cheap": ("cost",),
-    "plausible": ("plausibility",),
-}
-"""Question -> the categories of metrics that answer it."""
 ROWS = ("forward_rows", "gradient_rows")
 FIELD = ["data", "model", "view", "target", "baseline_explain", "baseline_measure", "metric"]
 
@@ -81,11 +73,12 @@ def recommend(
     `data` is the data set that the advice is for: where it has been run, it is held out. `budget`
     is model rows per sample, forward and gradient. Raises ValueError for an unknown question.
     """
-    if question not in QUESTIONS:
-        raise ValueError(f"there is no question '{question}'; there are {', '.join(QUESTIONS)}")
+    categories = {one.name: one.categories for one in QUESTIONS}
+    if question not in categories:
+        raise ValueError(f"there is no question '{question}'; there are {', '.join(categories)}")
     methods = scores[scores["family"] != "controls"]
     dear = _too_dear(methods, budget)
-    wanted = methods[methods["category"].isin(QUESTIONS[question])]
+    wanted = methods[methods["category"].isin(categories[question])]
     wanted = wanted[~wanted["explainer"].isin(dear)]
     if data is not None and (wanted["data"] != data).any():
         wanted = wanted[wanted["data"] != data]

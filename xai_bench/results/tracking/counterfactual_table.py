@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from xai_bench.results.drawing.changes import Change, changes
 from xai_bench.results.values import ExplainerResult
 from xai_bench.types import Element
 
@@ -43,44 +44,15 @@ def _changes(
     x: Tensor, point: Tensor, units: Tensor, unit_names: Sequence[str], elements: Sequence[Element]
 ) -> str:
     """The changes of one counterfactual, the largest first."""
-    if point.isnan().any():
+    found = changes(x, point, units, unit_names, elements)
+    if found is None:
         return "*not found*"
-    size = (point - x).abs().double()
-    sizes = {int(unit): size[units == unit].sum().item() for unit in units[size > 0].unique()}
-    order = sorted(sizes, key=lambda unit: -sizes[unit])
-    shown = [
-        f"{_name(unit, unit_names)}: {_change(x, point, units == unit, elements)}"
-        for unit in order[:N_CHANGES]
-    ]
-    more = len(order) - len(shown)
+    shown = [f"{one.unit}: {_from_to(one)}" for one in found[:N_CHANGES]]
+    more = len(found) - len(shown)
     return "; ".join([*shown, *([f"and {more} more"] if more else [])]) or "nothing"
 
 
-def _change(x: Tensor, point: Tensor, of_unit: Tensor, elements: Sequence[Element]) -> str:
+def _from_to(change: Change) -> str:
     """From one value to another; `another` for a category without names."""
-    places = of_unit.flatten().nonzero()[:, 0].tolist()
-    if elements and elements[places[0]].label:
-        return " → ".join(_category(row, places, elements) for row in (x, point))
-    if len(places) > 1:
-        return "another"
-    if not elements:
-        return f"{x[of_unit].item():.2f} → {point[of_unit].item():.2f}"
-    element = elements[places[0]]
-    before, after = (element.mean + element.scale * row[of_unit].item() for row in (x, point))
-    # Single precision leaves of 0 what is far below a standard deviation.
-    least = 1e-5 * abs(element.scale)
-    return " → ".join(_number(0 if abs(v) < least else v) for v in (before, after))
-
-
-def _number(value: float) -> str:
-    """Five digits, and no exponent for a large number, such as an income."""
-    return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.5g}"
-
-
-def _category(row: Tensor, places: Sequence[int], elements: Sequence[Element]) -> str:
-    parts = row.flatten()[places]
-    return elements[places[int(parts.argmax())]].label if parts.any() else "none of them"
-
-
-def _name(unit: int, unit_names: Sequence[str]) -> str:
-    return unit_names[unit] if unit < len(unit_names) else f"unit {unit}"
+    known = change.before or change.after
+    return f"{change.before} → {change.after}" if known else "another"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.results.report.formats.figures import png
+from xai_bench.results.drawing.style import png
 from xai_bench.results.values import ExplainerResult
 
 if TYPE_CHECKING:

@@ -117,7 +117,7 @@ def _entry(group: str, name: str, path: Path) -> Entry:
     content = _yaml(text)
     node = content.get(name, content) if group in SETS else content
     target = node.get("_target_", "") if isinstance(node, dict) else ""
-    source = _class(target)
+    source = source_of(target)
     doc = (ast.get_docstring(source) or "") if source else ""
     return Entry(
         group=group,
@@ -127,6 +127,11 @@ def _entry(group: str, name: str, path: Path) -> Entry:
         members=tuple(_members(content.get("defaults", []))) if group in SETS else (),
         traits=_traits(source) if source else {},
     )
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of an option's file."""
+    return _yaml(path.read_text(encoding="utf-8"))
 
 
 def _yaml(text: str) -> Any:
@@ -159,7 +164,7 @@ def _first_sentence(text: str) -> str:
     return re.split(r"(?<=\.)\s+(?=[A-Z`])", paragraph)[0].rstrip(".")
 
 
-def _class(target: str) -> ast.ClassDef | None:
+def source_of(target: str) -> ast.ClassDef | None:
     """The class that `_target_` names, parsed from its source down to the first method.
 
     Parsing whole files would take seconds over all components.

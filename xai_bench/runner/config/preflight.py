@@ -31,6 +31,10 @@ SETTINGS: Mapping[str, type] = {
     "tuning.n_trials": int,
     "tuning.metric": str,
     "tuning.n_samples": int,
+    "report.tables": list,
+    "report.metrics": list,
+    "report.figures": list,
+    "report.samples": int,
     "evaluation.n_samples": int,
     "evaluation.n_background": int,
     "evaluation.batch_size": int,
@@ -67,6 +71,7 @@ def check(cfg: DictConfig) -> list[str]:
         *_results_folder(cfg),
         *_budgets(cfg),
         *_tuning(cfg),
+        *_report(cfg),
     ]
     if problems:
         return problems
@@ -130,7 +135,7 @@ def _unknown(cfg: DictConfig) -> Iterator[str]:
     for key in cfg:
         if key not in tops and key != "hydra":
             yield no_key(str(key), tops)
-    for parent in ("evaluation", "tuning", "baseline"):
+    for parent in ("evaluation", "tuning", "report", "baseline"):
         allowed = [p.rpartition(".")[2] for p in (*SETTINGS, *NODES) if p.startswith(parent)]
         section = _select(cfg, parent)
         keys = [str(key) for key in section] if isinstance(section, DictConfig) else []
@@ -179,6 +184,22 @@ def _tuning(cfg: DictConfig) -> Iterator[str]:
         yield f"tuning.metric={cfg.tuning.metric}: there is no such metric; {advice}"
     if find_spec("optuna") is None:
         yield "tune=true needs Optuna: pip install 'xai-bench[tune]'"
+
+
+def _report(cfg: DictConfig) -> Iterator[str]:
+    """The report has such tables, files and metrics."""
+    from xai_bench.results.report.options import ReportOptions
+
+    settings: Any = OmegaConf.to_container(cfg.report, resolve=True)
+    try:
+        options = ReportOptions.of(settings)
+    except ValueError as error:
+        yield str(error)
+        return
+    metrics = components("metric", [conf_dir(), *folders(cfg)])
+    for name in options.metrics:
+        if name not in metrics:
+            yield f"report.metrics: there is no metric '{name}'; {suggest(name, metrics)}"
 
 
 def _results_folder(cfg: DictConfig) -> Iterator[str]:

@@ -1,38 +1,100 @@
-"""Tables in Markdown, as GitHub renders it."""
+"""The report in Markdown, as GitHub renders it: the verdict first, details folded away."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from xai_bench.results.report.study import StudyReport
 from xai_bench.results.report.table import LEGEND, Entry, Panel, Table
+from xai_bench.results.report.verdict import tables as verdict_tables
 
 N_COLUMNS = 8
 
 
-def document(study: str, tables: Sequence[Table], commands: Sequence[str]) -> str:
-    """The whole report: the legend, all tables, and the commands that were run."""
-    parts = [f"# {study}", LEGEND]
-    for table in tables:
-        parts += _section(table)
-    parts += ["## Commands", "```sh\n" + "\n".join(commands) + "\n```"]
+def document(report: StudyReport, figures: dict[str, str]) -> str:
+    """The whole report; `figures` are the paths of pictures that were drawn, by name."""
+    parts = [f"# {_escape(report.study)}", *_verdict(report)]
+    parts.append("## Scores")
+    parts.append(_escape(LEGEND))
+    for table in report.main.tables(N_COLUMNS):
+        parts += _section(table, figures, level=3)
+    for name in report.main.figures:
+        parts += _picture(name, figures)
+    for table in report.full.tables(N_COLUMNS):
+        parts += _folded(f"All metrics: {table.title}", _section(table, figures, level=0))
+    for section in report.details:
+        for table in section.tables(N_COLUMNS):
+            body = _section(table, figures, level=0)
+            parts += (
+                _folded(table.title, body) if table.folded else _section(table, figures, level=2)
+            )
+    parts += _other_pictures(report, figures)
+    parts += _unscored(report)
+    parts += ["## Commands", "```sh\n" + "\n".join(report.commands) + "\n```"]
     return "\n\n".join(parts) + "\n"
 
 
-def _section(table: Table) -> Iterator[str]:
-    name = _escape(table.title)
-    yield f"<details><summary>{name}</summary>" if table.folded else f"## {name}"
-    texts = (table.caption, "" if table.legend == LEGEND else table.legend)
-    yield from (_escape(text) for text in texts if text)
+def _verdict(report: StudyReport) -> Iterator[str]:
+    if not report.verdicts:
+        yield "Nothing can be compared: no metric has a score of two methods."
+        return
+    yield "## Verdict"
+    summary = verdict_tables.summary(report.verdicts)
+    yield _panel(summary.panels[0])
+    for one in report.verdicts:
+        yield f"### {one.question.asked}"
+        yield _escape(one.paragraph)
+        table = verdict_tables.standings(one, report.blocks)
+        yield _panel(table.panels[0])
+        yield _escape(table.caption)
+        hidden = [one.question.meaning, f"Measured: {', '.join(one.metrics)}.", table.legend]
+        more = one.exceptions[3:]
+        hidden += [f"It does not hold, either: {'; '.join(more)}."] if more else []
+        yield from _folded("How this was measured", [_escape(text) for text in hidden])
+
+
+def _section(table: Table, figures: dict[str, str], level: int) -> Iterator[str]:
+    """A table with what belongs to it; no heading at level 0."""
+    if level:
+        yield f"{'#' * level} {_escape(table.title)}"
+    told = (table.caption, "" if table.legend == LEGEND else table.legend)
+    yield from (_escape(text) for text in told if text)
     yield from (_panel(panel) for panel in table.panels)
-    if table.folded:
-        yield "</details>"
     if table.notes:
         yield "\n".join(f"- [{i}] {_escape(note)}" for i, note in enumerate(table.notes, start=1))
-    if table.unscored:
-        lines = (f"- `{metric}`: {_escape(reason)}" for metric, reason in table.unscored)
-        yield "Not scored for any explainer:\n\n" + "\n".join(lines)
     if table.figure:
-        yield f"![{name}]({table.figure})"
+        yield from _picture(table.figure, figures)
+
+
+def _folded(title: str, parts: Sequence[str] | Iterator[str]) -> Iterator[str]:
+    yield f"<details><summary>{_escape(title)}</summary>"
+    yield from (part for part in parts if part)
+    yield "</details>"
+
+
+def _picture(name: str, figures: dict[str, str]) -> Iterator[str]:
+    if name in figures:
+        yield f"![{_escape(name)}]({figures[name]})"
+
+
+def _other_pictures(report: StudyReport, figures: dict[str, str]) -> Iterator[str]:
+    """Pictures that belong to no table."""
+    cited = {table.figure for section in report.details for table in section.tables(N_COLUMNS)}
+    left = [n for section in report.details for n in section.figures if n not in cited]
+    if any(name in figures for name in left):
+        yield "## Figures"
+        for name in left:
+            yield from _picture(name, figures)
+
+
+def _unscored(report: StudyReport) -> Iterator[str]:
+    """One list of all in which nothing was scored."""
+    if report.unscored:
+        lines = [
+            f"- `{what}` ({_escape(places)}): {_escape(reason)}"
+            for what, places, reason in report.unscored
+        ]
+        yield from _folded("Nothing was scored here", ["\n".join(lines)])
 
 
 def _panel(panel: Panel) -> str:
@@ -48,7 +110,7 @@ def _panel(panel: Panel) -> str:
 
 
 def _entry(entry: Entry) -> str:
-    text = f"**{entry.text}**" if entry.best else entry.text
+    text = f"**{_escape(entry.text)}**" if entry.best else _escape(entry.text)
     notes = "".join(f" [{note}]" for note in entry.notes)
     return f"{text}{' †' if entry.tied else ''}{notes}"
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.results.report.formats import figures
+from xai_bench.results.report.figures.export import Picture
+from xai_bench.results.report.figures.matrices import Matrix, MatrixFigure
 from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import Entry, Head, Panel, Section, Table, measured, title
 from xai_bench.results.store.store import Store
@@ -96,14 +97,10 @@ def section(store: Store, blocks: Sequence[Block]) -> Section:
     rows = [row for _, block, agreed in compared for row in _rows(block, agreed)]
 
     def tables(n_columns: int) -> list[Table]:
-        return [_table(block, agreed, n_columns, _path(i)) for i, block, agreed in compared]
+        return [_table(block, agreed, n_columns, f"agreement-{i}") for i, block, agreed in compared]
 
-    pictures = {
-        _path(i): figures.heat(
-            agreed.explainers,
-            {"Spearman (chance 0)": agreed.spearman, _overlap(agreed): agreed.overlap},
-        )
-        for i, _, agreed in compared
+    pictures: dict[str, Picture] = {
+        f"agreement-{i}": _figure(block, agreed) for i, block, agreed in compared
     }
     return Section(tables, {"agreement.csv": pd.DataFrame(rows)}, pictures)
 
@@ -133,12 +130,16 @@ def _places(values: Tensor) -> tuple[Tensor, Tensor]:
     return above.double(), within.double()
 
 
-def _overlap(agreed: Agreement) -> str:
-    return f"Top quarter in common (chance {agreed.chance:.2f})"
-
-
-def _path(place: int) -> str:
-    return f"figures/{place}-agreement.png"
+def _figure(block: Block, agreed: Agreement) -> MatrixFigure:
+    names = agreed.explainers
+    chance = f"top quarter in common (chance {agreed.chance:.2f})"
+    return MatrixFigure(
+        f"{title(block)}: agreement between explainers",
+        (
+            Matrix("rank correlation (chance 0)", names, names, agreed.spearman.numpy(), -1, 1),
+            Matrix(chance, names, names, agreed.overlap.numpy(), 0, 1),
+        ),
+    )
 
 
 def _table(block: Block, agreed: Agreement, n_columns: int, figure: str) -> Table:
@@ -156,6 +157,7 @@ def _table(block: Block, agreed: Agreement, n_columns: int, figure: str) -> Tabl
             for i in range(0, n, n_columns)
         ),
         legend=_LEGEND,
+        folded=True,
         figure=figure,
     )
 

@@ -11,7 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from xai_bench.results.report import comparability, stats
+from xai_bench.results.report.figures.export import Picture
+from xai_bench.results.report.figures.matrices import Matrix as DrawnMatrix
+from xai_bench.results.report.figures.matrices import MatrixFigure
+from xai_bench.results.report.main_metrics import KEY_METRICS
 from xai_bench.results.report.summary import Block, Column, Number
 from xai_bench.results.report.table import (
     Entry,
@@ -26,6 +32,7 @@ from xai_bench.results.report.table import (
 from xai_bench.results.values import Cell
 
 CATEGORY = "fidelity"
+N_DRAWN = 3
 LEGEND = (
     "Means. Rows: an explainer and its baseline; columns: the baseline of the metric. "
     "Bold: the best method of a column, over all baselines of explainers."
@@ -90,10 +97,48 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
     compared = matrices(blocks)
     rows = [row for matrix in compared for row in _rows(study, matrix)]
 
-    def tables(n_columns: int) -> list[Table]:
-        return [_table(matrix, n_columns) for matrix in compared if matrix.columns]
+    scored = [matrix for matrix in compared if matrix.columns]
 
-    return Section(tables, {"baselines.csv": pd.DataFrame(rows)})
+    def tables(n_columns: int) -> list[Table]:
+        return [_table(matrix, n_columns) for matrix in scored]
+
+    figures: dict[str, Picture] = {
+        f"baselines-{place}": _figure(matrix) for place, matrix in enumerate(scored)
+    }
+    return Section(tables, {"baselines.csv": pd.DataFrame(rows)}, figures)
+
+
+def _figure(matrix: Matrix) -> MatrixFigure:
+    """A small matrix per metric: methods and their baselines against those of the metric."""
+    methods = matrix.first.methods
+    rows = [(explainer, explain) for explainer in methods for explain in matrix.explain]
+    return MatrixFigure(
+        f"{title(matrix.first, variant=False)}: baselines of explainers (rows) and metrics",
+        tuple(
+            _small_matrix(matrix, label, rows)
+            for label in sorted(matrix.columns, key=_rank)[:N_DRAWN]
+        ),
+    )
+
+
+def _rank(label: str) -> int:
+    """Key metrics first."""
+    return KEY_METRICS.index(label) if label in KEY_METRICS else len(KEY_METRICS)
+
+
+def _small_matrix(matrix: Matrix, label: str, rows: Sequence[tuple[str, str]]) -> DrawnMatrix:
+    values = np.full((len(rows), len(matrix.measure)), np.nan)
+    for i, (explainer, explain) in enumerate(rows):
+        for j, measure in enumerate(matrix.measure):
+            number = matrix.number(explainer, label, explain, measure)
+            values[i, j] = np.nan if number is None else number.mean
+    known = values[np.isfinite(values)]
+    texts = tuple(tuple("" if np.isnan(v) else measured(v) for v in row) for row in values)
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    names = tuple(f"{explainer}, {explain}" for explainer, explain in rows)
+    return DrawnMatrix(
+        header(matrix.columns[label]), names, matrix.measure, values, low, high, texts
+    )
 
 
 def _matrix(blocks: Sequence[Block]) -> Matrix:
@@ -142,6 +187,7 @@ def _table(matrix: Matrix, n_columns: int) -> Table:
             for explainer, label in flags
         ),
         legend=LEGEND,
+        folded=True,
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from xai_bench.results.report import comparability, stats
-from xai_bench.results.report.formats.budget_plots import Line, Plot, picture
+from xai_bench.results.report.figures.anytime import AnytimeFigure, AnytimePlot
+from xai_bench.results.report.figures.lines import Spot
 from xai_bench.results.report.regimes import base
 from xai_bench.results.report.summary import Block, Column, Number, cell_scores, joined
 from xai_bench.results.report.table import Entry, Head, Panel, Section, Table, header, parts, title
@@ -66,7 +67,7 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
     import pandas as pd
 
     with_curves = [
-        (f"figures/anytime-{place}-{block.names['data']}-{block.names['model']}.png", block, curves)
+        (f"anytime-{place}-{block.names['data']}-{block.names['model']}", block, curves)
         for place, block in enumerate(blocks)
         if (curves := budget_curves(block)) and _columns(block)
     ]
@@ -76,7 +77,10 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
     def tables(n_columns: int) -> list[Table]:
         return [_table(block, points, name, n_columns) for name, block, points in plotted]
 
-    figures = {name: picture(_plots(block, points)) for name, block, points in plotted}
+    figures = {
+        name: AnytimeFigure(f"{title(block)}: what more rows buy", tuple(_plots(block, points)))
+        for name, block, points in plotted
+    }
     return Section(tables, {"anytime.csv": frame}, figures)
 
 
@@ -171,6 +175,7 @@ def _table(block: Block, points: Sequence[Point], figure: str, n_columns: int) -
         caption=CAPTION if figure else "",
         panels=panels,
         legend=LEGEND,
+        folded=True,
         figure=figure,
     )
 
@@ -207,32 +212,35 @@ def _row(study: str, block: Block, point: Point) -> dict[str, Any]:
     }
 
 
-def _plots(block: Block, points: Sequence[Point]) -> list[Plot]:
+def _plots(block: Block, points: Sequence[Point]) -> Iterator[AnytimePlot]:
     on_curves = {step.label for point in points for step in point.curve.steps}
     configs = _configs(block)
     names = dict.fromkeys(point.curve.name for point in points)
-    single = {
-        label: rows_of(block, label, configs[label])
-        for label in block.methods
-        if label not in on_curves
-    }
-    return [
-        Plot(
+    once = [label for label in block.methods if label not in on_curves]
+    for column in dict.fromkeys(point.number.column for point in points):
+        lines = {
+            name: tuple(_spot(name, p.step.rows, p.number) for p in _of(points, name, column))
+            for name in names
+        }
+        scored = {n.explainer: n for n in block.of(column) if n.status == "ok"}
+        yield AnytimePlot(
             title=header(column),
-            lines=tuple(
-                Line(name, tuple((p.step.rows, p.number) for p in _of(points, name, column)))
-                for name in names
-            ),
+            lines={name: spots for name, spots in lines.items() if spots},
             dots=tuple(
-                Line(label, ((rows, block.numbers[label, column]),))
-                for label, rows in single.items()
+                _spot(label, rows_of(block, label, configs[label]), scored[label])
+                for label in once
+                if label in scored
             ),
-            controls=tuple(
-                block.numbers[label, column] for label in block.explainers[len(block.methods) :]
+            levels=tuple(
+                _spot(label, 0.0, scored[label])
+                for label in block.explainers
+                if label in scored and label not in block.methods
             ),
         )
-        for column in dict.fromkeys(point.number.column for point in points)
-    ]
+
+
+def _spot(name: str, rows: float, number: Number) -> Spot:
+    return Spot(name, rows, number.mean, number.low, number.high)
 
 
 def _of(points: Sequence[Point], name: str, column: Column) -> list[Point]:

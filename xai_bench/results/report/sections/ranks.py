@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai_bench.results.report.formats import figures
 from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import Entry, Head, Panel, Section, Table, measured
 from xai_bench.results.statistics import ranks
 from xai_bench.results.statistics.intervals import Floats
 from xai_bench.results.statistics.ranks import Robustness
-from xai_bench.results.statistics.significance import Friedman, friedman
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,13 +44,6 @@ class Standing:
     def robustness(self) -> Robustness:
         return ranks.robustness(self.scores, self.axes)
 
-    def friedman(self) -> Friedman | None:
-        """Over data sets, the mean rank within each; None for fewer than three."""
-        data = np.array(self.axes["data"])
-        per_field = ranks.field_ranks(self.scores)
-        mean = np.array([per_field[data == name].mean(0) for name in dict.fromkeys(data)])
-        return friedman(-mean) if len(mean) > 2 else None
-
 
 def standings(blocks: Sequence[Block]) -> list[Standing]:
     """All metrics but costs, then one category after the other; empty for a single method."""
@@ -68,23 +59,16 @@ def standings(blocks: Sequence[Block]) -> list[Standing]:
 
 
 def section(study: str, blocks: Sequence[Block]) -> Section:
-    """One table, its CSV, and a critical-difference diagram where there are three data sets."""
+    """One table and its CSV."""
     import pandas as pd
 
     found = [(one, one.robustness()) for one in standings(blocks)]
     if not found:
-        return Section(lambda n_columns: [], {})
-    test = found[0][0].friedman()
-    pictures = {}
-    if test is not None:
-        from xai_bench.results.statistics.diagram import critical_differences
-
-        drawn = critical_differences(test, found[0][0].methods)
-        pictures["figures/critical-differences.png"] = figures.png(drawn)
+        return Section(lambda n_columns: [])
     rows = [row for one, robust in found for row in _rows(study, one, robust)]
     frames: dict[str, DataFrame] = {"ranks.csv": pd.DataFrame(rows)}
-    shown = [_table(found, next(iter(pictures), ""))]
-    return Section(lambda n_columns: shown, frames, pictures)
+    shown = [_table(found)]
+    return Section(lambda n_columns: shown, frames)
 
 
 def change(one: Standing, robust: Robustness) -> str:
@@ -114,7 +98,7 @@ def _standing(blocks: Sequence[Block], methods: tuple[str, ...], category: str) 
     return Standing(category, methods, np.array(scores), {n: [a[n] for a in axes] for n in names})
 
 
-def _table(found: Sequence[tuple[Standing, Robustness]], figure: str) -> Table:
+def _table(found: Sequence[tuple[Standing, Robustness]]) -> Table:
     first, robust = found[0]
     means = [ranks.mean_rank(one.scores) for one, _ in found]
     order = np.argsort(means[0], kind="stable")
@@ -133,7 +117,6 @@ def _table(found: Sequence[tuple[Standing, Robustness]], figure: str) -> Table:
         notes=tuple(change(*one) for one in found),
         legend=_LEGEND,
         folded=True,
-        figure=figure,
     )
 
 

@@ -56,6 +56,7 @@ def _table(block: Block, tuned: Sequence[tuple[Cell, ExplainerResult, Mapping[st
         caption="",
         panels=(Panel(tuple(Head("", text) for text in heads), rows),),
         legend=LEGEND,
+        folded=True,
     )
 
 

@@ -7,8 +7,8 @@ import warnings
 import pytest
 from matplotlib.figure import Figure
 
-from xai_bench.results.report.formats import glyphs
-from xai_bench.results.report.formats.figures import png
+from xai_bench.results.drawing import glyphs
+from xai_bench.results.drawing.style import png
 
 
 def drawn(name: str) -> tuple[bytes, list[str]]:

@@ -1,0 +1,94 @@
+"""`references.bib`, from what components say of their papers, and where each is cited.
+
+A component states its paper as "Sundararajan+ 2017, arXiv:1703.01365", several parted by
+semicolons. Titles are not stated, so entries carry authors, year and where to find it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xai_bench.results.report.formats.latex.text import breakable, escape
+
+_PAPER = re.compile(r"(?P<authors>[^,;]+?) (?P<year>1[89]\d\d|20\d\d)(?:, (?P<rest>.*))?$")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One paper, as far as it is stated."""
+
+    authors: str
+    year: str
+    arxiv: str = ""
+    doi: str = ""
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        """`sundararajan2017`, with the number of the preprint where there is one."""
+        first = re.split(r"[+&,]| and ", self.authors)[0].strip().split(" ")[-1]
+        plain = unicodedata.normalize("NFKD", first).encode("ascii", "ignore").decode().lower()
+        tail = re.sub(r"\W", "", self.arxiv or self.doi.rpartition("/")[2])
+        return "-".join(filter(None, [f"{re.sub(r'[^a-z]', '', plain)}{self.year}", tail]))
+
+
+def references(paper: str) -> list[Reference]:
+    """The papers that a component states; what cannot be read as one is left out."""
+    return [one for part in paper.split(";") if (one := _reference(part.strip())) is not None]
+
+
+def bibliography(papers: Mapping[str, str]) -> str:
+    """A BibTeX file of the papers of named components, each once."""
+    found = {one.key: one for paper in papers.values() for one in references(paper)}
+    return "\n".join(_entry(found[key]) for key in sorted(found))
+
+
+def sources(groups: Mapping[str, Mapping[str, str]]) -> str:
+    """A LaTeX paragraph per group, such as "Explainers": each name with its citations."""
+    return "\n\n".join(
+        rf"\paragraph{{{escape(title)}}} "
+        + ", ".join(_cited(n, p) for n, p in papers.items())
+        + "."
+        for title, papers in groups.items()
+        if papers
+    )
+
+
+def _reference(text: str) -> Reference | None:
+    bare = re.sub(r"\s*\([^)]*\)$", "", text)
+    found = _PAPER.match(bare)
+    if found is None:
+        return None
+    rest = found["rest"] or ""
+    arxiv = re.search(r"arXiv:([\w./-]+)", rest)
+    doi = re.search(r"doi:(\S+)", rest)
+    known = arxiv or doi
+    return Reference(
+        authors=found["authors"],
+        year=found["year"],
+        arxiv=arxiv[1] if arxiv else "",
+        doi=doi[1] if doi else "",
+        note="" if known else rest,
+    )
+
+
+def _entry(one: Reference) -> str:
+    names = one.authors.replace("+", " and others").replace(" & ", " and ")
+    fields = {"author": escape(names), "year": one.year}
+    if one.arxiv:
+        fields |= {"note": rf"\url{{https://arxiv.org/abs/{one.arxiv}}}"}
+        fields |= {"eprint": one.arxiv, "archiveprefix": "arXiv"}
+    elif one.doi:
+        fields |= {"note": rf"\url{{https://doi.org/{one.doi}}}", "doi": one.doi}
+    elif one.note:
+        fields["note"] = escape(one.note)
+    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"@misc{{{one.key},\n{lines}\n}}\n"
+
+
+def _cited(name: str, paper: str) -> str:
+    keys = ",".join(dict.fromkeys(one.key for one in references(paper)))
+    return rf"{breakable(name)}~\cite{{{keys}}}" if keys else breakable(name)

@@ -1,0 +1,56 @@
+"""What a report is made of, as chosen in the configuration under `report`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from xai_bench.core.spelling import suggest
+from xai_bench.results.drawing.style import FORMATS
+
+TABLES = ("main", "full")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Attributes:
+    tables: which tables are written: `main` has a few metrics, `full` all.
+    metrics: of the main table, in this order; empty for some of every category.
+    figures: kinds of files that figures and sheets are drawn as; empty for none.
+    samples: how many samples per data set have an example sheet.
+    """
+
+    tables: tuple[str, ...] = TABLES
+    metrics: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ("png",)
+    samples: int = 1
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> ReportOptions:
+        """From plain settings. Raises ValueError, with one sentence, for what there is not."""
+        known = {one.name: one for one in fields(cls)}
+        for name in settings:
+            if name not in known:
+                raise ValueError(f"report.{name}: there is no such setting; {suggest(name, known)}")
+        values: Any = {k: tuple(v) if _is_list(v) else v for k, v in settings.items()}
+        made = cls(**values)
+        _check("tables", made.tables, TABLES)
+        _check("figures", made.figures, FORMATS)
+        if not isinstance(made.metrics, tuple):
+            raise ValueError(f"report.metrics={made.metrics}: write a list, such as [abpc,seconds]")
+        if not isinstance(made.samples, int) or made.samples < 0:
+            raise ValueError(f"report.samples={made.samples}: it must be a whole number, 0 or more")
+        return made
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _check(name: str, chosen: Any, known: Sequence[str]) -> None:
+    if not isinstance(chosen, tuple):
+        raise ValueError(f"report.{name}={chosen}: write a list, such as [{','.join(known)}]")
+    for one in chosen:
+        if one not in known:
+            raise ValueError(f"report.{name}: there is no '{one}'; {suggest(str(one), known)}")

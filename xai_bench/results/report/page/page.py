@@ -1,0 +1,103 @@
+"""`report.html`: one page that holds everything and asks no network for anything.
+
+All text is escaped; what scripts read is JSON without any `<`. A policy in the page forbids it to
+load anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from xai_bench.results.report.formats.html import panel_html
+from xai_bench.results.report.page import cards, leaderboard, samples
+from xai_bench.results.report.study import StudyReport
+from xai_bench.results.report.verdict import tables as verdict_tables
+from xai_bench.results.report.verdict.verdict import Verdict
+
+PARTS = {
+    "verdict": "Verdict",
+    "scores": "Leaderboard",
+    "explore": "Single samples",
+    "figures": "Figures",
+    "cards": "Methods and metrics",
+    "provenance": "Where the numbers come from",
+}
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def document(report: StudyReport, pictures: Mapping[str, bytes]) -> str:
+    """The page; `pictures` are PNGs by their name."""
+    title = escape(report.study)
+    links = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in PARTS.items())
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            f"<title>{title}: which explanation to trust</title>",
+            f"<style>\n{_file('page.css')}</style>\n</head>\n<body>",
+            '<a class="skip" href="#verdict">Skip to the verdict</a>',
+            f'<header><h1>{title}</h1><nav aria-label="Parts"><ul>{links}</ul></nav></header>',
+            "<main>",
+            *_parts(report, pictures),
+            "</main>",
+            '<script type="application/json" id="samples">',
+            f"{_json(samples.scores(report))}</script>",
+            f"<script>\n{_file('page.js')}</script>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def _parts(report: StudyReport, pictures: Mapping[str, bytes]) -> Iterator[str]:
+    yield _section("verdict", "\n".join(_verdict(report)))
+    yield _section("scores", leaderboard.boards(report.blocks))
+    yield _section("explore", samples.FORM)
+    yield _section("figures", "\n".join(map(samples.figure, pictures, pictures.values())))
+    yield _section("cards", cards.listed(report))
+    yield _section("provenance", cards.provenance(report))
+
+
+def _section(name: str, body: str) -> str:
+    head = f'<h2 id="{name}-head">{PARTS[name]}</h2>'
+    return f'<section id="{name}" aria-labelledby="{name}-head">\n{head}\n{body}\n</section>'
+
+
+def _verdict(report: StudyReport) -> Iterator[str]:
+    if not report.verdicts:
+        yield "<p>Nothing can be compared: no metric has a score of two methods.</p>"
+        return
+    summary = verdict_tables.summary(report.verdicts)
+    yield _scrolling("Verdict, one line per question", panel_html(summary.panels[0]), "words")
+    for one in report.verdicts:
+        yield f"<h3>{escape(one.question.asked)}</h3>\n<p>{escape(one.paragraph)}</p>"
+        yield _measured(one, report)
+
+
+def _measured(one: Verdict, report: StudyReport) -> str:
+    table = verdict_tables.standings(one, report.blocks)
+    texts = [one.question.meaning, f"Measured: {', '.join(one.metrics)}.", table.legend]
+    shown = "".join(f"<p>{escape(text)}</p>" for text in (*texts, table.caption) if text)
+    body = _scrolling(f"Standings: {one.question.asked}", panel_html(table.panels[0]))
+    asked = escape(one.question.asked)
+    return f"<details><summary>How this was measured: {asked}</summary>{body}{shown}</details>"
+
+
+def _scrolling(label: str, table: str, kind: str = "") -> str:
+    """A table that may be wider than the page, reached by keyboard."""
+    name = escape(label)
+    return (
+        f'<div class="scroll {kind}" role="region" aria-label="{name}" tabindex="0">{table}</div>'
+    )
+
+
+def _json(value: Sequence[Any]) -> str:
+    """JSON that cannot end the element that it stands in."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _file(name: str) -> str:
+    return files(__package__ or "").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,77 @@
+"""Scores of single samples for the explorer, and pictures as part of the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from xai_bench.results.report.main_metrics import main_columns
+from xai_bench.results.report.study import StudyReport
+from xai_bench.results.report.summary import Block, cell_scores
+from xai_bench.results.report.table import header, title
+
+N_ROWS = 128
+"""Samples per data set that can be looked at."""
+WIDTH = 1100
+"""Pixels that a picture may be wide."""
+
+FORM = """\
+<p>The score of every method on one sample, under the first seed.</p>
+<div class="controls">
+<label>Data set <select id="explore-data"></select></label>
+<label>Metric <select id="explore-metric"></select></label>
+<label>Sample (row of the test part) <select id="explore-sample"></select></label>
+</div>
+<div class="scroll" role="region" aria-label="Scores of one sample" tabindex="0">
+<table class="bars"><caption>Scores of one sample</caption>
+<thead><tr><th scope="col">explainer</th><th scope="col">score</th>
+<th scope="col">size</th></tr></thead>
+<tbody id="explore-rows"></tbody></table></div>"""
+
+
+def scores(report: StudyReport) -> list[dict[str, Any]]:
+    """One entry per block: its title, rows, and per metric the scores by explainer."""
+    return [_block(block) for block in report.blocks if main_columns(block)]
+
+
+def figure(name: str, png: bytes) -> str:
+    """A picture, made small; its name is what is said of it."""
+    text = escape(name.replace("-", " ").replace("_", " "))
+    data = base64.b64encode(_small(png)).decode()
+    image = f'<img src="data:image/png;base64,{data}" alt="Figure: {text}" loading="lazy">'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+
+
+def _block(block: Block) -> dict[str, Any]:
+    cell, results = block.listing[0]
+    rows: list[int] = []
+    metrics = []
+    for column in main_columns(block):
+        found = cell_scores(cell, results, block.explainers, column)
+        rows = [int(row) for row in found.rows[:N_ROWS]]
+        metrics.append({"label": header(column), "scores": dict(_scores(block, found.scores))})
+    return {"title": title(block), "rows": rows, "metrics": metrics}
+
+
+def _scores(block: Block, values: Any) -> Iterator[tuple[str, list[float | None]]]:
+    for name, mine in zip(block.explainers, values, strict=True):
+        if np.isfinite(mine).any():
+            yield name, [None if math.isnan(v) else float(f"{v:.4g}") for v in mine[:N_ROWS]]
+
+
+def _small(png: bytes) -> bytes:
+    """With at most `WIDTH` pixels across and 128 colours: a tenth of the bytes."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    if image.width > WIDTH:
+        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)))
+    sink = io.BytesIO()
+    image.quantize(128).save(sink, "PNG", optimize=True)
+    return sink.getvalue()

@@ -1,0 +1,80 @@
+"""Mean ranks over data sets and which of them can be told apart: critical differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from xai_bench.results.questions import QUESTIONS, Question
+from xai_bench.results.report.figures.export import Picture
+from xai_bench.results.report.figures.matrices import CriticalDifferenceFigure
+from xai_bench.results.report.summary import Block
+from xai_bench.results.report.table import Section
+from xai_bench.results.report.verdict.standings import Comparison, comparisons
+from xai_bench.results.statistics.intervals import Floats
+from xai_bench.results.statistics.ranks import field_ranks
+from xai_bench.results.statistics.significance import friedman
+
+FEWEST = 3
+"""Data sets; with fewer, no ranks could be told apart."""
+
+
+def section(blocks: Sequence[Block]) -> Section:
+    """A diagram per question that three data sets or more were asked (Demšar 2006)."""
+    return Section(lambda _: [], {}, dict(_figures(blocks)))
+
+
+def _figures(blocks: Sequence[Block]) -> Iterator[tuple[str, Picture]]:
+    for question in QUESTIONS:
+        found = comparisons(blocks, question.categories)
+        picture = _figure(question, found)
+        if picture is not None:
+            yield f"ranks-{question.name}", picture
+
+
+def _figure(question: Question, found: Sequence[Comparison]) -> CriticalDifferenceFigure | None:
+    """Ranks of several metrics on one data set are one observation: their mean."""
+    places = list(dict.fromkeys(one.block.names["data"] for one in found))
+    names = _everywhere(found)
+    if len(places) < FEWEST or len(names) < 2:
+        return None
+    ranks = np.stack(
+        [_mean_ranks([o for o in found if o.block.names["data"] == p], names) for p in places]
+    )
+    result = friedman(-ranks)
+    return CriticalDifferenceFigure(
+        title=f"{question.asked} Mean ranks over {len(places)} data sets (1 is best)",
+        names=names,
+        ranks=tuple(float(rank) for rank in result.ranks),
+        groups=tuple(tuple(names[i] for i in group) for group in result.groups()),
+        difference=result.critical_difference,
+    )
+
+
+def _everywhere(found: Sequence[Comparison]) -> tuple[str, ...]:
+    """The methods with a score in every comparison of half of them or more, on every data set."""
+    names = dict.fromkeys(name for one in found for name in one.names)
+    places = {one.block.names["data"] for one in found}
+    return tuple(
+        name
+        for name in names
+        if all(
+            _share(name, [o for o in found if o.block.names["data"] == p]) >= 0.5 for p in places
+        )
+    )
+
+
+def _share(name: str, found: Sequence[Comparison]) -> float:
+    return sum(name in one.names for one in found) / len(found)
+
+
+def _mean_ranks(found: Sequence[Comparison], names: Sequence[str]) -> Floats:
+    """`[M]` over comparisons in which at least one of the names has a score."""
+    table = np.full((len(found), len(names)), np.nan)
+    for row, one in zip(table, found, strict=True):
+        sign = 1 if one.column.higher_is_better else -1
+        for place, name in enumerate(names):
+            if name in one.names:
+                row[place] = sign * one.means[one.names.index(name)]
+    return np.asarray(field_ranks(table).mean(0))

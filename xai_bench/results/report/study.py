@@ -1,0 +1,100 @@
+"""All that a report says of a study, before anyone decides how it looks. Read from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from xai_bench.results.report.cards import Card
+from xai_bench.results.report.options import ReportOptions
+from xai_bench.results.report.sections import (
+    agreement,
+    baselines,
+    budgets,
+    critical_differences,
+    fairness,
+    fidelity_cost,
+    ranks,
+    regression,
+    removal,
+    scores,
+    tuning,
+)
+from xai_bench.results.report.summary import Block, blocks
+from xai_bench.results.report.table import Section, title
+from xai_bench.results.report.verdict.verdict import Verdict, verdicts
+from xai_bench.results.store.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class StudyReport:
+    """Attributes:
+    verdicts: the answers to what people ask, in order.
+    main, full: the scores, a few and all of them.
+    details: sections that a reader opens.
+    unscored: what has no score anywhere, where, and why.
+    commands: those that made the study.
+    cards: name -> what there is to know of an explainer or metric.
+    """
+
+    study: str
+    blocks: tuple[Block, ...]
+    verdicts: tuple[Verdict, ...]
+    main: Section
+    full: Section
+    details: tuple[Section, ...]
+    unscored: tuple[tuple[str, str, str], ...]
+    commands: tuple[str, ...]
+    cards: Mapping[str, Card] = field(default_factory=dict)
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        return (self.main, self.full, *self.details)
+
+    @property
+    def headline(self) -> str:
+        """The answer to the first question, in one line."""
+        if not self.verdicts:
+            return "nothing can be compared"
+        first = self.verdicts[0]
+        return f"{first.question.asked} {first.headline}"
+
+
+def study_report(
+    store: Store, study: str, options: ReportOptions, cards: Mapping[str, Card]
+) -> StudyReport:
+    """Raises ValueError where there is no such study."""
+    found = blocks(store, study)
+    details = (
+        tuning.section(study, found),
+        budgets.section(study, found),
+        fairness.section(study, found),
+        baselines.section(study, found),
+        ranks.section(study, found),
+        critical_differences.section(found),
+        fidelity_cost.section(found),
+        removal.section(store, found),
+        regression.section(store, found),
+        agreement.section(store, found),
+    )
+    return StudyReport(
+        study=study,
+        blocks=tuple(found),
+        verdicts=tuple(verdicts(found)),
+        main=scores.main(found, options.metrics),
+        full=scores.full(found),
+        details=details,
+        unscored=tuple(scores.unscored(found)),
+        commands=tuple(_commands(store, study, found)),
+        cards=cards,
+    )
+
+
+def places(found: Sequence[Block]) -> list[str]:
+    """The title of every block."""
+    return [title(block) for block in found]
+
+
+def _commands(store: Store, study: str, found: Sequence[Block]) -> list[str]:
+    keys = [cell.key for block in found for cell in block.cells]
+    return list(dict.fromkeys(c for key in keys for c in store.study_manifest(study, key).commands))

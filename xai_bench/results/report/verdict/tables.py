@@ -1,0 +1,123 @@
+"""Verdicts as tables: one line per question, and the standings of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xai_bench.results.questions import Question
+from xai_bench.results.report.main_metrics import KEY_METRICS
+from xai_bench.results.report.summary import Block, Column
+from xai_bench.results.report.table import Entry, Head, Panel, Table, header, measured, title
+from xai_bench.results.report.verdict.standings import Standing
+from xai_bench.results.report.verdict.verdict import Verdict, percent, place_names, points
+
+N_SHOWN = 8
+_N_VALUES = 2
+_N_PLACES = 4
+LEGEND = (
+    "beats: the share of rivals that a method beats, over all comparisons (one metric on one data "
+    "set), a tie counted half, with its 95 % interval. first: how often it comes first when "
+    "samples, seeds and metrics are drawn anew. top: comparisons in which it is the best or not "
+    "told apart from the best."
+)
+_RANDOM = " above random: comparisons in which it is better than random numbers, told apart."
+
+
+def summary(verdicts: Sequence[Verdict]) -> Table:
+    """A row per question: who wins, by how much, and how sure."""
+    heads = ("winner", "beats", "ahead by", "next", "how sure")
+    rows = tuple((one.question.asked, tuple(map(Entry, _line(one)))) for one in verdicts)
+    return Table(
+        title="Verdict",
+        caption="",
+        panels=(Panel(tuple(Head("", head) for head in heads), rows, corner="question"),),
+        legend="beats: the share of rivals that the winner beats over all comparisons.",
+    )
+
+
+def standings(verdict: Verdict, blocks: Sequence[Block]) -> Table:
+    """The first methods of one question."""
+    shown = verdict.standings[:N_SHOWN]
+    against = verdict.question.against_random and any(s.n_with_random for s in shown)
+    columns = key_columns(verdict.question, blocks)
+    heads = ["beats", "first", "top", *(["above random"] if against else [])]
+    heads += [header(column) for column in columns]
+    rows = tuple(
+        (
+            one.explainer,
+            tuple(
+                Entry(text, best=place == 0 and head == "beats")
+                for head, text in zip(heads, _row(one, against, columns, blocks), strict=True)
+            ),
+        )
+        for place, one in enumerate(shown)
+    )
+    return Table(
+        title=verdict.question.asked,
+        caption=_caption(verdict, columns, blocks),
+        panels=(Panel(tuple(Head("", head) for head in heads), rows),),
+        legend=LEGEND + (_RANDOM if against else ""),
+    )
+
+
+def key_columns(question: Question, blocks: Sequence[Block]) -> list[Column]:
+    """The one or two metrics whose values stand beside the ranks."""
+    known = {
+        column.label: column
+        for block in blocks
+        for column in block.scored
+        if column.category in question.categories
+    }
+    order = [c for name in KEY_METRICS for c in known.values() if c.metric == name]
+    rest = [column for column in known.values() if column not in order]
+    return [*order, *rest][:_N_VALUES]
+
+
+def _line(one: Verdict) -> tuple[str, ...]:
+    first = one.standings[0]
+    second = one.standings[1] if len(one.standings) > 1 else None
+    sure = f"{one.confidence} ({percent(first.first)})"
+    if second is None:
+        return first.explainer, percent(first.beaten), "–", "–", sure
+    low, high = points(one.lead_low, unit=False), points(one.lead_high, unit=False)
+    lead = f"{points(one.lead)} ({low} to {high})"
+    return first.explainer, percent(first.beaten), lead, second.explainer, sure
+
+
+def _row(
+    one: Standing, against: bool, columns: Sequence[Column], blocks: Sequence[Block]
+) -> list[str]:
+    span = f"{percent(one.low, unit=False)} to {percent(one.high, unit=False)}"
+    found = [
+        f"{percent(one.beaten)} ({span})",
+        percent(one.first),
+        f"{one.n_top} of {one.n_compared}",
+    ]
+    if against:
+        found.append(f"{one.n_above_random} of {one.n_with_random}")
+    return [*found, *(_values(one.explainer, column, blocks) for column in columns)]
+
+
+def _values(explainer: str, column: Column, blocks: Sequence[Block]) -> str:
+    """The means on every block in turn; their range where there are many."""
+    texts, means = [], []
+    for block in blocks:
+        same = next((c for c in block.columns if c.label == column.label), None)
+        number = block.numbers.get((explainer, same)) if same else None
+        known = number is not None and number.status == "ok"
+        texts.append(measured(number.mean) if known and number else "–")
+        means += [number.mean] if known and number else []
+    if len(texts) <= _N_PLACES:
+        return " · ".join(texts)
+    return f"{measured(min(means))} to {measured(max(means))}" if means else "–"
+
+
+def _caption(verdict: Verdict, columns: Sequence[Column], blocks: Sequence[Block]) -> str:
+    left = len(verdict.standings) - N_SHOWN
+    more = f"{left} more stand below these. " if left > 0 else ""
+    if not columns or len(blocks) == 1:
+        return more
+    names = place_names(blocks)
+    where = ", ".join(names[title(block)] for block in blocks)
+    told = "in the order" if len(blocks) <= _N_PLACES else "as a range over"
+    return f"{more}Means {told} {where}."

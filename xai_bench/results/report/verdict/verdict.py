@@ -1,0 +1,222 @@
+"""What a study says, question by question: the winner, by how much, how sure, and where not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from xai_bench.results.questions import QUESTIONS, Question
+from xai_bench.results.report.summary import Block
+from xai_bench.results.report.table import header, measured, title
+from xai_bench.results.report.verdict.standings import (
+    Comparison,
+    Ranking,
+    Standing,
+    comparisons,
+    ranking,
+)
+
+SURE, LIKELY = 0.95, 0.8
+_RIVAL = 0.05
+_N_TOLD = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """The answer to one question.
+
+    Attributes:
+        standings: the methods, best first.
+        lead, lead_low, lead_high: by how large a share of rivals the first is ahead of the second.
+        contenders: the winner and all who come first in a twentieth of the resamples or more.
+        exceptions: where the winner does not win, one sentence each.
+        failing: methods that are better than random numbers in less than half of the comparisons.
+        metrics, places: what was measured, and on what.
+    """
+
+    question: Question
+    standings: tuple[Standing, ...]
+    lead: float
+    lead_low: float
+    lead_high: float
+    contenders: tuple[str, ...]
+    exceptions: tuple[str, ...]
+    failing: tuple[str, ...]
+    metrics: tuple[str, ...]
+    places: tuple[str, ...]
+
+    @property
+    def winner(self) -> str:
+        return self.standings[0].explainer
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more than one method may come first."""
+        return self.standings[0].first < LIKELY
+
+    @property
+    def confidence(self) -> str:
+        first = self.standings[0].first
+        return "sure" if first >= SURE else "likely" if first >= LIKELY else "open"
+
+    @property
+    def headline(self) -> str:
+        """One line: who, and how sure."""
+        if self.is_open and len(self.contenders) > 1:
+            return f"open between {listed(self.contenders)}"
+        return f"{self.winner} ({self.confidence})"
+
+    @property
+    def paragraph(self) -> str:
+        """Plain words for who reads nothing else."""
+        return " ".join(filter(None, self._sentences()))
+
+    def _sentences(self) -> Iterator[str]:
+        first = self.standings[0]
+        yield (
+            f"{first.explainer} {self.question.praise}: it beats {percent(first.beaten)} of its "
+            f"rivals (95 % interval {percent(first.low, unit=False)} to {percent(first.high)}), on "
+            f"average over {_count(first.n_compared, 'comparison')} "
+            f"({_count(len(self.metrics), 'metric')} on {listed(self.places)})."
+        )
+        yield self._margin()
+        yield self._sureness()
+        if self.exceptions:
+            more = len(self.exceptions) - _N_TOLD
+            rest = f"; and {_count(more, 'more such case')}" if more > 0 else ""
+            yield f"It does not hold everywhere: {'; '.join(self.exceptions[:_N_TOLD])}{rest}."
+        if self.failing:
+            yield (f"In most comparisons no better than random numbers: {listed(self.failing)}.")
+
+    def _margin(self) -> str:
+        if len(self.standings) < 2:
+            return ""
+        second = self.standings[1]
+        return (
+            f"Next is {second.explainer} with {percent(second.beaten)}, "
+            f"{points(self.lead)} behind ({points(self.lead_low, unit=False)} to "
+            f"{points(self.lead_high)})."
+        )
+
+    def _sureness(self) -> str:
+        share = percent(self.standings[0].first)
+        if not self.is_open:
+            return (
+                f"This is {self.confidence}: other samples, seeds and metrics of the same kind "
+                f"give the same winner {share} of the time."
+            )
+        others = [name for name in self.contenders if name != self.winner]
+        if not others:
+            return f"This is open: the same winner comes out {share} of the time."
+        return (
+            f"This is open: with other samples, seeds and metrics of the same kind it comes first "
+            f"only {share} of the time, else {listed(others, 'or')}."
+        )
+
+
+def verdicts(blocks: Sequence[Block]) -> list[Verdict]:
+    """One per question that the study has measured of two methods or more, in order."""
+    found = [(question, comparisons(blocks, question.categories)) for question in QUESTIONS]
+    made = [_verdict(question, some) for question, some in found if some]
+    return [one for one in made if one is not None]
+
+
+def place_names(blocks: Sequence[Block]) -> dict[str, str]:
+    """Title of a block -> its shortest name among these: the data's, where that is enough."""
+    known = {title(block): block.names for block in blocks}
+    data = [names["data"] for names in known.values()]
+    return {
+        full: names["data"] if data.count(names["data"]) == 1 else full.replace(", ", " with ", 1)
+        for full, names in known.items()
+    }
+
+
+def percent(share: float, *, unit: bool = True) -> str:
+    return f"{100 * share:.0f}{' %' if unit else ''}"
+
+
+def points(share: float, *, unit: bool = True) -> str:
+    """A difference of shares."""
+    text = f"{100 * share:.0f}".replace("-", "−")
+    text = text if text != "−0" else "0"
+    return f"{text} point{'' if text == '1' else 's'}" if unit else text
+
+
+def _verdict(question: Question, found: Sequence[Comparison]) -> Verdict | None:
+    order = ranking(found)
+    if not order.standings:
+        return None
+    contenders = [s.explainer for s in order.standings[1:] if s.first >= _RIVAL]
+    return Verdict(
+        question=question,
+        standings=order.standings,
+        lead=order.lead,
+        lead_low=order.lead_low,
+        lead_high=order.lead_high,
+        contenders=(order.standings[0].explainer, *contenders),
+        exceptions=tuple(_exceptions(order, found)),
+        failing=_failing(order) if question.against_random else (),
+        metrics=tuple(dict.fromkeys(one.column.metric for one in found)),
+        places=tuple(place_names([one.block for one in found]).values()),
+    )
+
+
+def _failing(order: Ranking) -> tuple[str, ...]:
+    return tuple(
+        s.explainer
+        for s in order.standings
+        if s.n_with_random and 2 * s.n_above_random < s.n_with_random
+    )
+
+
+def _exceptions(order: Ranking, found: Sequence[Comparison]) -> list[str]:
+    """Data sets with another winner, then the metrics in which the winner is furthest behind."""
+    winner, names = order.standings[0].explainer, place_names([one.block for one in found])
+    places = list(dict.fromkeys(title(one.block) for one in found))
+    elsewhere = [
+        _elsewhere(winner, names[place], [one for one in found if title(one.block) == place])
+        for place in (places if len(places) > 1 else [])
+    ]
+    behind: dict[str, list[Comparison]] = {}
+    lost = [one for one in found if not one.told.get(winner, True)]
+    for one in sorted(lost, key=lambda one: one.beaten[0, one.names.index(winner)]):
+        behind.setdefault(one.column.label, []).append(one)
+    return [*filter(None, elsewhere), *(_behind(winner, some, names) for some in behind.values())]
+
+
+def _elsewhere(winner: str, place: str, found: Sequence[Comparison]) -> str:
+    """Who wins on one data set, where the winner of all hardly ever does."""
+    standings = ranking(found).standings
+    mine = next((s for s in standings if s.explainer == winner), None)
+    if mine is None or mine.first >= _RIVAL:
+        return ""
+    return (
+        f"on {place} {standings[0].explainer} beats {percent(standings[0].beaten)} of its rivals, "
+        f"{winner} {percent(mine.beaten)}"
+    )
+
+
+def _behind(winner: str, found: Sequence[Comparison], names: Mapping[str, str]) -> str:
+    """Where another method has the better scores of one metric."""
+    rival = _best(found[0])
+    pairs = [
+        " against ".join(measured(one.means[one.names.index(name)]) for name in (rival, winner))
+        for one in found
+        if rival in one.names
+    ]
+    places = listed([names[title(one.block)] for one in found])
+    ahead = f"{rival} is" if {_best(one) for one in found} == {rival} else "others are"
+    values = f" ({', '.join(pairs)})" if ahead.endswith(" is") else ""
+    return f"in {header(found[0].column)} {ahead} ahead on {places}{values}"
+
+
+def _best(one: Comparison) -> str:
+    return next(name for name in one.names if one.block.numbers[name, one.column].best)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

@@ -1,0 +1,126 @@
+"""The report of a study with what the catalogue knows of its components, and where it lies."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.markup import escape
+from yaml import YAMLError
+
+from xai_bench.results.drawing.style import FORMATS
+from xai_bench.results.report.cards import Card
+from xai_bench.results.report.main_metrics import check_metrics
+from xai_bench.results.report.options import ReportOptions
+from xai_bench.results.store.store import Store
+from xai_bench.runner.config.catalogue import SETS, Entry, conf_dir, entries
+from xai_bench.runner.config.messages import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from xai_bench.results.report.writer import Report
+
+_PREFIX = "report."
+_DEFAULTS = {"figures": FORMATS, "samples": 3}
+"""Of a report that is asked for; that at the end of a run draws less, so that nobody waits."""
+
+
+def options_of(overrides: Sequence[str]) -> ReportOptions:
+    """From `report.metrics=[abpc,seconds]` and the like. Raises `UsageError`."""
+    for override in overrides:
+        if not override.startswith(_PREFIX) or "=" not in override:
+            raise UsageError(f"report {override}: write a setting, such as report.tables=[main]")
+    typed = " ".join(overrides)
+    try:
+        written = OmegaConf.from_dotlist([text.removeprefix(_PREFIX) for text in overrides])
+        settings: Any = OmegaConf.to_container(written)
+        return ReportOptions.of({**_DEFAULTS, **settings})
+    except (YAMLError, OmegaConfBaseException) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{typed}: this cannot be read as a setting ({reason})") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def write(results: Path, study: str, options: ReportOptions) -> Report:
+    """Write the report of a study to its folder in `results`."""
+    from xai_bench.results.report.writer import write as write_files
+
+    return write_files(Store(results), study, results / "reports" / study, options, cards())
+
+
+def show(results: Path, study: str, options: ReportOptions) -> None:
+    """Write the report of a stored study; print the verdict and where it lies.
+
+    Raises `UsageError` for a metric in `options` that the study has not measured.
+    """
+    from rich.console import Console
+
+    from xai_bench.results.report.formats.console import verdict
+
+    report = write(results, study, options)
+    try:
+        check_metrics(report.study.blocks, options.metrics)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    console = Console()
+    title = escape(f"{study}: {results / 'reports' / study}")
+    console.print(title, highlight=False, soft_wrap=True)
+    console.print(verdict(report.study.verdicts))
+    show_places(console, results, study, report)
+
+
+def show_places(console: Console, results: Path, study: str, report: Report) -> None:
+    """A line for each thing to look at: its path or command."""
+    for name, place in _places(results, study, report).items():
+        console.print(f"[bold]{name:>10}[/]  {escape(place)}", highlight=False, soft_wrap=True)
+
+
+def _places(results: Path, study: str, report: Report) -> dict[str, str]:
+    found = {
+        "results": _short(results / "store"),
+        "report": _short(report.markdown),
+        "page": _short(report.page),
+    }
+    if (results / "mlflow.db").exists():
+        found["MLflow"] = _short(results / "mlflow.db")
+        show_runs = ["xai-bench", "ui", "--study", study, "--results", _short(results)]
+        found["look at it"] = shlex.join(show_runs)
+    return found
+
+
+def cards() -> Mapping[str, Card]:
+    """Name -> what the catalogue says of an explainer or metric that comes with the package."""
+    folders = [conf_dir()]
+    return {e.name: _card(e) for group in SETS for e in entries(group, folders) if not e.members}
+
+
+def _card(entry: Entry) -> Card:
+    return Card(
+        name=entry.name,
+        group=entry.group,
+        summary=entry.summary,
+        paper=str(entry.traits.get("paper", "")),
+        facts=dict(_facts(entry)),
+        command=f"xai-bench check {entry.group}={entry.name}",
+    )
+
+
+def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
+    for trait in ("category", "kind"):
+        if entry.traits.get(trait):
+            yield trait, str(entry.traits[trait])
+    if entry.traits.get("needs"):
+        yield "needs", ", ".join(entry.traits["needs"])
+    if entry.arrow:
+        yield "better", "higher" if entry.arrow == "↑" else "lower"
+
+
+def _short(place: Path) -> str:
+    """The path relative to the current folder, where it lies below."""
+    return str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
