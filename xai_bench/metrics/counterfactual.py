@@ -162,6 +162,7 @@ class CounterfactualActionability:
     category: ClassVar[str] = "counterfactual"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Ustun+ 2019, arXiv:1809.06514"
+    version: ClassVar[int] = 2
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, from 0 to 1."""
@@ -169,4 +170,4 @@ class CounterfactualActionability:
             raise Unsupported("this data does not say which changes are possible (data.immutable)")
         classified = case.measure(Counterfactuals())
         possible = classified.valid & actionability.possible(case.inputs, classified.points)
-        return classified.scored(possible.sum(1) / classified.valid.sum(1))
+        return classified.scored(possible.sum(1).double() / classified.valid.sum(1))

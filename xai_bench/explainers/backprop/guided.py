@@ -30,6 +30,7 @@ class GuidedBackprop(OneBackwardPass):
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "relu")
     paper: ClassVar[str] = "Springenberg+ 2015, arXiv:1412.6806"
+    version: ClassVar[int] = 2
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """Raises `Unsupported` for a network with other nonlinearities, or without ReLU layers."""
@@ -47,6 +48,7 @@ class DeconvNet(OneBackwardPass):
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "relu")
     paper: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901"
+    version: ClassVar[int] = 2
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """Raises `Unsupported` for a network with other nonlinearities, or without ReLU layers."""
@@ -64,6 +66,7 @@ class GuidedGradCAM:
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "relu", "convolution")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
+    version: ClassVar[int] = 2
 
     layer: str | None = None
 

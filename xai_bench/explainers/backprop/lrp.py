@@ -60,6 +60,7 @@ class LRP(OneBackwardPass):
     category: ClassVar[str] = "backprop"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module")
     paper: ClassVar[str] = "Bach+ 2015, doi:10.1371/journal.pone.0130140; Montavon+ 2019"
+    version: ClassVar[int] = 2
 
     dense: Rule = "epsilon"
     convolution: Rule = "epsilon"

@@ -55,6 +55,7 @@ class GradCAM(_GradientCAM):
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Selvaraju+ 2017, arXiv:1610.02391"
+    version: ClassVar[int] = 2
 
     def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
         """The mean gradient of each channel."""
@@ -74,6 +75,7 @@ class GradCAMPlusPlus(_GradientCAM):
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Chattopadhay+ 2018, arXiv:1710.11063"
+    version: ClassVar[int] = 2
 
     def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
         """The sum of ratio times positive gradient over the places of each channel."""
@@ -92,6 +94,7 @@ class LayerCAM(_GradientCAM):
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Jiang+ 2021, doi:10.1109/TIP.2021.3089943"
+    version: ClassVar[int] = 2
 
     def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
         """The positive gradients themselves."""
@@ -110,6 +113,7 @@ class ScoreCAM:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("module", "convolution")
     paper: ClassVar[str] = "Wang+ 2020, arXiv:1910.01279"
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     layer: str | None = None

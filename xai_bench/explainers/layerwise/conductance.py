@@ -33,6 +33,7 @@ class Layerwise:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "hidden_layer")
     paper: ClassVar[str] = "Sundararajan+ 2017; Dhamdhere+ 2018, arXiv:1805.12233"
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 32
@@ -62,6 +63,7 @@ class LayerConductance:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Dhamdhere+ 2018, arXiv:1805.12233"
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     layer: str | None = None
@@ -95,6 +97,7 @@ class NeuronConductance:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "hidden_layer")
     paper: ClassVar[str] = "Dhamdhere+ 2018, arXiv:1805.12233"
+    version: ClassVar[int] = 2
     breaks_axioms: ClassVar[tuple[str, ...]] = ("linearity",)  # each model has its own neuron
 
     baseline: Baseline

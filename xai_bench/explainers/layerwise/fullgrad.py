@@ -32,6 +32,7 @@ class FullGrad(OneBackwardPass):
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Srinivas & Fleuret 2019, arXiv:1905.00780"
+    version: ClassVar[int] = 2
 
     tolerance: float = 1e-3
 

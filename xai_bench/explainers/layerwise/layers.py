@@ -34,6 +34,7 @@ class LayerActivation(OneBackwardPass):
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Shrikumar+ 2016, arXiv:1605.01713 (at a hidden layer)"
+    version: ClassVar[int] = 2
 
     layer: str | None = None
 
@@ -59,6 +60,7 @@ class LayerIntegratedGradients:
     category: ClassVar[str] = "layerwise"
     needs: ClassVar[tuple[str, ...]] = ("gradient", "module", "convolution")
     paper: ClassVar[str] = "Sundararajan+ 2017, arXiv:1703.01365 (at a hidden layer)"
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     layer: str | None = None

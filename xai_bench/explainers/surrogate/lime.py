@@ -52,7 +52,7 @@ class LIME(_LIMESampler):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     search: ClassVar[Mapping[str, Range]] = {
         "width": Range(0.05, 2.0, log=True),
         "ridge": Range(1e-4, 100.0, log=True),
@@ -80,7 +80,7 @@ class LassoLIME(_LIMESampler):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938; Tibshirani 1996"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     # Drawn columns correlate by chance; small ones are left out.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 

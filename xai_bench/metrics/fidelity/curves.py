@@ -32,6 +32,7 @@ class AOPC:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Samek+ 2017, arXiv:1509.06321"
+    version: ClassVar[int] = 2
     known_scores: ClassVar[KnownScores] = KnownScores(
         exact=OUTPUT - LOWEST_AREA, opposite=OUTPUT - HIGHEST_AREA, random=OUTPUT / 2
     )
@@ -85,6 +86,7 @@ class IROF:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Rieger & Hansen 2020, arXiv:2003.08747"
+    version: ClassVar[int] = 2
     known_scores: ClassVar[KnownScores] = KnownScores(
         exact=1 - LOWEST_AREA / OUTPUT, opposite=1 - HIGHEST_AREA / OUTPUT, random=1 / 2
     )
@@ -110,6 +112,7 @@ class Selectivity:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Montavon+ 2018, arXiv:1706.07979"
+    version: ClassVar[int] = 2
     known_scores: ClassVar[KnownScores] = KnownScores(
         exact=LOWEST_AREA, opposite=HIGHEST_AREA, random=OUTPUT / 2
     )

@@ -32,6 +32,7 @@ class Deletion:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = False
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
+    version: ClassVar[int] = 2
     known_scores: ClassVar[KnownScores] = KnownScores(
         exact=LOWEST_AREA, opposite=HIGHEST_AREA, random=OUTPUT / 2
     )
@@ -53,6 +54,7 @@ class Insertion:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
+    version: ClassVar[int] = 2
     known_scores: ClassVar[KnownScores] = KnownScores(
         exact=HIGHEST_AREA, opposite=LOWEST_AREA, random=OUTPUT / 2
     )
@@ -76,6 +78,7 @@ class AbPC:
     category: ClassVar[str] = "fidelity"
     higher_is_better: ClassVar[bool] = True
     paper: ClassVar[str] = "Blücher+ 2024, arXiv:2401.06654"
+    version: ClassVar[int] = 2
     known_scores: ClassVar[KnownScores] = KnownScores(
         exact=HIGHEST_AREA - LOWEST_AREA, opposite=LOWEST_AREA - HIGHEST_AREA, random=0
     )

@@ -83,5 +83,5 @@ class DiscriminatorRanks:
             likeness = torch.nan_to_num(to_fake / (to_fake + to_real), nan=0.5)
             of_point, of_real = likeness.split([point.shape[1], half], dim=1)
             above = (of_real[:, None] > of_point[..., None]).double()
-            parts.append((above + 0.5 * (of_real[:, None] == of_point[..., None])).mean(2))
+            parts.append((above + 0.5 * (of_real[:, None] == of_point[..., None]).double()).mean(2))
         return (parts[0] + parts[1]) / 2
