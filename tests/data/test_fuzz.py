@@ -174,7 +174,7 @@ def test_tables_are_read_right_or_refused_in_a_sentence(tmp_path: Path, worker: 
         rng = np.random.default_rng(seed)
         names, columns = grid(rng)
         content = written(names, columns).encode()
-        whole = seed % 2 == 0
+        whole = seed // N_WORKERS % 2 == 0
         path.write_bytes(content if whole else broken(content, rng))
         table = CustomTable(str(path), "y", missing=str(rng.choice(["mean", "drop", "error"])))  # type: ignore[arg-type]
         bundle = clear(table.load)
@@ -183,7 +183,7 @@ def test_tables_are_read_right_or_refused_in_a_sentence(tmp_path: Path, worker: 
             assert len(list(decoded(bundle))) <= 2 * N_ROWS
         if bundle is not None and whole and table.missing == "mean":
             assert_same(bundle, names, columns)
-    assert n_read > N_TABLES / N_WORKERS / 10, "a fuzzer whose inputs are all refused tries nothing"
+    assert n_read > N_TABLES / N_WORKERS / 20, "a fuzzer whose inputs are all refused tries nothing"
 
 
 # Arrays
