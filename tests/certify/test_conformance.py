@@ -59,6 +59,7 @@ def captum_of(world: toy_worlds.World) -> Any:
     return module
 
 
+@pytest.mark.slow
 def test_infidelity_of_captum() -> None:
     """With the same sets removed and `I = x - b` on them; captum expects a sensitivity."""
     world, n_draws = toy_worlds.tabular(), 9
@@ -79,6 +80,7 @@ def test_infidelity_of_captum() -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_sensitivity_max_of_captum() -> None:
     world, explainer = toy_worlds.tabular(), Cubed()
     case = world.case(world.explain(explainer), explainer=explainer)

@@ -161,6 +161,7 @@ def rng(inputs: Inputs) -> Any:
     return Seeds(0).stream("test", samples=inputs.index)
 
 
+@pytest.mark.slow
 def test_normal_draws_have_the_conditional_mean_and_covariance() -> None:
     truth, x = distribution(), toy_worlds.normal(2, 4, seed=7)
     inputs, kept = known(truth, x), torch.tensor([True, False, False, True])

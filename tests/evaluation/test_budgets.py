@@ -189,6 +189,7 @@ def test_curves_have_the_counted_rows_on_their_axis(store: Store) -> None:
     assert points[0].gap == pytest.approx(0.1 - 2.9 / 3)
 
 
+@pytest.mark.slow
 def test_the_report_has_a_picture_a_table_and_a_csv(store: Store) -> None:
     report = write(store, "s")
     text = report.markdown.read_text()

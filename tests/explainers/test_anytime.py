@@ -25,7 +25,10 @@ ANYTIME = [
 ]
 """Those on coalitions; masks, gradients and counterfactuals are tried where they are tested."""
 ours = pytest.mark.parametrize("name", ANYTIME)
-worlds = pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
+tabular, *others = toy_worlds.WORLDS
+worlds = pytest.mark.parametrize(
+    "where", [tabular, *(pytest.param(other, marks=pytest.mark.slow) for other in others)]
+)
 
 
 def built(name: str, n_references: int, budget: int) -> Any:

@@ -32,6 +32,7 @@ from xai_bench.types import AXIOMS, Explanation, Inputs, Kind, Model, Rng, Unsup
 explainers = all_of("explainer")
 
 
+@pytest.mark.slow
 @explainers
 @pytest.mark.parametrize("axiom", list(AXIOMS))
 def test_an_explainer_satisfies_the_axioms_but_those_it_states_to_break(

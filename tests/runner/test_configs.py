@@ -71,8 +71,8 @@ def everything(_hydra: None) -> DictConfig:
 
 
 def small(group: str, name: str) -> DictConfig:
-    """One option, beside as little else as possible."""
-    chosen = {"explainer": "random", "metric": "entropy"}
+    """One option, beside as little else as possible; a study has explainers and metrics already."""
+    chosen = {} if group == "experiment" else {"explainer": "random", "metric": "entropy"}
     chosen["baseline@baseline.explain" if group == "baseline" else group] = name
     return compose("config", [f"{key}={value}" for key, value in chosen.items()])
 
@@ -166,6 +166,7 @@ def test_sets_merge(group: str, name: str) -> None:
     assert list(one) == list(two)
 
 
+@pytest.mark.slow
 def test_the_two_baselines_are_independent() -> None:
     cfg = compose("config", ["baseline@baseline.measure=zero", "baseline@baseline.explain=blur"])
     assert cfg.baseline.measure._target_.endswith("Constant")

@@ -126,6 +126,7 @@ def test_the_oracle_is_as_good_as_the_classes_let_it_be(bundle: Bundle) -> None:
     assert abs(right - expected) < 0.04
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dose", "agreement"), [(0.0, 0.5), (0.6, 0.8), (1.0, 1.0)])
 def test_the_shortcut_follows_its_dose(dose: float, agreement: float) -> None:
     bundle = SentimentGrammar(n_rows=2000, shortcut=dose).load()

@@ -99,6 +99,7 @@ def test_wachter_changes_the_one_element_that_is_cheapest() -> None:
     torch.testing.assert_close(found.attribution.sum(1), away)
 
 
+@pytest.mark.slow
 def test_growing_spheres_come_near_the_projection_and_never_beat_it() -> None:
     """The L2 nearest point is the projection; before units are put back, draws come near it."""
     world = classifier(rules=None)

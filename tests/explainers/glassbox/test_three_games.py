@@ -52,6 +52,7 @@ def test_banzhaf_of_a_linear_model_needs_few_coalitions():
     assert answer.standard_error.max() < 1e-9
 
 
+@pytest.mark.slow
 def test_banzhaf_estimates_approach_the_exact_values():
     world = smooth_world(10)
     exact = world.explain(Banzhaf(ZERO, 1024))
@@ -96,6 +97,7 @@ def test_pairs_of_few_units_come_once():
     assert torch.equal(codes.sort().values, torch.arange(64))
 
 
+@pytest.mark.slow
 def test_members_of_a_size_are_equally_likely():
     kept = KernelSHAP(ZERO).design(14, 64_002, rng=toy_worlds.linear([1.0]).rng.shared())[2::2]
     for size in (1, 5, 13):
@@ -104,6 +106,7 @@ def test_members_of_a_size_are_equally_likely():
         assert ((chosen.mean(0) - size / 14).abs() < 4.5 * error).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [40, 60, 500, 1000])
 def test_estimates_without_replacement_are_hardly_biased(budget):
     """2000 samples of one input. A regression on few pairs is biased by a part of what one estimate

@@ -93,6 +93,7 @@ def by_hand(trees: TreeStructure, x: Tensor, layout: Tensor, target: int) -> Ten
     return cooperative_games.shapley_values(torch.tensor(table, dtype=torch.float64)[None])[0]
 
 
+@pytest.mark.slow
 @worlds
 @pytest.mark.parametrize("grouped", [False, True])
 def test_path_dependent_values_are_those_of_all_coalitions(name: str, grouped: bool) -> None:
@@ -124,6 +125,7 @@ def test_both_are_what_shap_says(name: str) -> None:
         torch.testing.assert_close(world.explain(explainer), factor * expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @worlds
 @pytest.mark.parametrize("explainer", BOTH, ids=["interventional", "path_dependent"])
 def test_every_sample_has_the_same_bits_in_any_company(name: str, explainer: Any) -> None:

@@ -268,6 +268,7 @@ def test_a_budget_that_pays_for_nothing_is_refused():
         toy_worlds.tabular().explain(SmoothGrad(budget=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tabular", "image", "series"])
 def test_agreement_with_captum(name):
     attr = pytest.importorskip("captum.attr")

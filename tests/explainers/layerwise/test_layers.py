@@ -138,6 +138,7 @@ def test_smooth_networks_are_complete_to_a_millionth() -> None:
         close(found.attribution.flatten(1).sum(1), change(world), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_credits_are_means_over_references() -> None:
     world = smooth()
     starts = Marginal(3).references(world.inputs, rng=world.rng)
@@ -233,6 +234,7 @@ def test_rows_are_as_stated() -> None:
     assert gradient.tolist() == [1 + 4 * 21] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_rows", [1, 3, 1000])
 def test_the_bits_do_not_depend_on_how_many_rows_fit(max_rows: int) -> None:
     world = smooth()

@@ -89,6 +89,7 @@ def test_rise_needs_space():
         toy_worlds.tabular().explain(RISE(ZERO, budget=8))
 
 
+@pytest.mark.slow
 # A unit that fades uniformly has variance d^2 / 12, so the total index of a linear model is its
 # share of the squares; of a product of two, V = (4/9 - 1/4 ...) worked out below.
 def test_sobol_of_a_linear_model():
@@ -115,6 +116,7 @@ def test_sobol_of_a_flat_model_is_zero():
     assert (found.standard_error == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 0.05, 0.4])
 def test_lasso_lime_is_the_lasso_of_scikit_learn(alpha):
     linear_model = pytest.importorskip("sklearn.linear_model")
@@ -246,6 +248,7 @@ def test_exact_interactions_add_up_to_shapley_values():
     assert torch.allclose(found.interactions.sum(2), shapley, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_interactions_from_some_coalitions_approach_the_exact_ones():
     world = smooth_world(8)
     exact = answer(ExactInteractions(ZERO), world).interactions

@@ -111,6 +111,7 @@ def test_exact_bounds_are_those_of_all_orders_tried_one_by_one(where: str) -> No
         assert scores[row].item() == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["tabular", "text", "series"])
 def test_a_beam_as_wide_as_there_are_coalitions_is_exact(where: str) -> None:
     world = toy_worlds.WORLDS[where]()

@@ -183,6 +183,7 @@ def test_the_map_of_the_units_for_the_class_beats_that_of_all_others() -> None:
 # Noise
 
 
+@pytest.mark.slow
 def test_noise_on_a_linear_model_has_its_expectation() -> None:
     """Four units: the top 5 to 25 % are one. Mean size of a normal: sqrt(2 / pi) of its spread."""
     draws = 1000

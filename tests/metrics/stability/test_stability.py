@@ -273,6 +273,7 @@ def noisy(n: int, weight: float, sigma: float) -> Case:
     return case_of(world, Scaled(torch.full((4,), weight), noise=sigma))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_repeats", [2, 5])
 @pytest.mark.parametrize(("weight", "sigma"), [(0.0, 1.0), (2.0, 0.0), (2.0, 0.5), (2.0, 0.02)])
 def test_both_variances_are_estimated_without_bias(

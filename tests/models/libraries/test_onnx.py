@@ -131,6 +131,7 @@ CONVERTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONVERTED)
 def test_converted_models_answer_like_the_originals(name: str) -> None:
     skl2onnx = pytest.importorskip("skl2onnx")

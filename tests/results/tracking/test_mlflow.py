@@ -311,6 +311,7 @@ def test_a_study_shows_one_explanation_per_layer(tmp_path: Path) -> None:
         torch.testing.assert_close(values.double().sum(1), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(toy_worlds.WORLDS))
 def test_every_kind_of_input_has_a_picture(tmp_path: Path, name: str) -> None:
     from xai_bench.results.tracking.heat_maps import heat_map
