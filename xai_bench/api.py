@@ -28,8 +28,9 @@ from xai_bench.models.caller import CallerModel
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.results import ExplainerResult
 from xai_bench.results.sample_scores import SampleScores, nothing_scored, sample_scores
+from xai_bench.runner.components import build, fields_of, locate
 from xai_bench.runner.config.catalogue import conf_dir, members, options
-from xai_bench.runner.config.signatures import arguments, locate
+from xai_bench.runner.config.signatures import arguments
 from xai_bench.types import Domain, Explainer, Explanation, Inputs, Kind, Metric, Rng, Unsupported
 
 if TYPE_CHECKING:
@@ -293,8 +294,6 @@ def _component(
     group: str, chosen: Any, options: Mapping[str, Any] | None, baselines: Mapping[str, Any]
 ) -> Any:
     """The component of a name, with some of its settings changed; any other one as it is."""
-    from hydra.utils import instantiate
-
     if not isinstance(chosen, str):
         if isinstance(chosen, type) or not hasattr(chosen, _METHODS.get(group, "choose")):
             raise ValueError(f"{chosen!r} is no {group}; {_choose(group)}, or give one of your own")
@@ -303,10 +302,9 @@ def _component(
     node = OmegaConf.merge(loaded.get(chosen, loaded), dict(options or {}))
     config = OmegaConf.create({"baseline": baselines, "node": node})
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))["node"]
-    given = {name: value for name, value in plain.items() if not name.startswith("_")}
-    if problems := list(arguments(chosen, locate(plain["_target_"]), given)):
+    if problems := list(arguments(chosen, locate(plain["_target_"]), fields_of(plain))):
         raise ValueError("; ".join(problems))
-    return instantiate(plain, _convert_="all")
+    return build(plain)
 
 
 def _load(group: str, name: Any) -> Any:

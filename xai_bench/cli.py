@@ -32,8 +32,6 @@ Try: xai-bench run experiment=demo
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit codes: 0 success, 1 something failed, 2 a mistake in the command line."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    # Modules in the current folder can be named, as with `python -m`; last, so they hide nothing.
-    sys.path.append(str(Path.cwd()))
     if arguments is None and command == "run" and not {"--help", "-h"} & set(rest):
         from xai_bench.runner.supervision import go_on_in_child
 

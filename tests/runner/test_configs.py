@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tests.support.paths import ROOT
+from xai_bench.runner.components import build, locate
 from xai_bench.runner.config import preflight
 from xai_bench.runner.config.catalogue import GROUPS, SETS, conf_dir, entries, members, options
 from xai_bench.runner.config.compose import register_all
-from xai_bench.runner.config.signatures import locate
 from xai_bench.types import tags_of
 
 CONF = conf_dir()
@@ -102,12 +101,9 @@ def test_the_key_is_the_name_and_the_only_one() -> None:
 
 
 @options_of(SINGLE)
-def test_hydra_instantiates_every_component_as_its_class(
-    group: str, name: str, everything: DictConfig
-) -> None:
-    """One by one: Hydra would turn a map of dataclasses into configs without methods."""
+def test_components_are_built_as_they_are(group: str, name: str, everything: DictConfig) -> None:
     node = everything[group][name]
-    component = instantiate(node, _convert_="all")
+    component = build(OmegaConf.to_container(node, resolve=True))
     assert type(component) is locate(node._target_)
     assert callable(component.explain if group == "explainer" else component.score)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tests.support.paths import CONF
 from tests.support.toy_worlds import World
 from xai_bench.certify import explainer as certify_explainer
+from xai_bench.runner.components import build
 from xai_bench.types import Explainer, Unsupported, tags_of
 
 BASELINES = {
@@ -44,7 +44,7 @@ def _as_shipped(group: str, name: str) -> Any:
 def _made(group: str, name: str, changes: dict[str, Any]) -> Any:
     node = OmegaConf.merge(_content(CONF / group / f"{name}.yaml")[name], changes)
     config = OmegaConf.create({"baseline": BASELINES, "node": node})
-    return instantiate(OmegaConf.to_container(config, resolve=True)["node"], _convert_="all")
+    return build(OmegaConf.to_container(config, resolve=True)["node"])
 
 
 def ready(name: str, world: World) -> Explainer:

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.permissions import ImportPath
 from xai_bench.core.spelling import listed, suggest
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.description import fed
@@ -45,7 +46,7 @@ class Checkpoint:
 
     differentiable: ClassVar[bool] = True
     trains: ClassVar[bool] = False
-    factory: str
+    factory: ImportPath
     weights: str
     kwargs: Mapping[str, Any] | None = None
     allow_poor: bool = False

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric
 from xai_bench.models.cache import Fingerprinted
 from xai_bench.results import Cell, regimes
 from xai_bench.runner import provenance
+from xai_bench.runner.components import build
 from xai_bench.runner.config.catalogue import SETS, conf_dir, options
+from xai_bench.runner.config.environment import without_environment
 from xai_bench.types import tags_of
 
 GROUPS = ("data", "model", "view", "target")
@@ -36,8 +37,7 @@ class Plan:
     @classmethod
     def of(cls, cfg: DictConfig, names: Mapping[str, str] | None = None) -> Plan:
         """`names` left out, Hydra is asked which options were chosen."""
-        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        plain = cast(dict[str, Any], config)
+        plain = _resolved(cfg)
         own = names_of_data(plain["data"])
         if names is not None:
             return cls(plain, {**names, **own})
@@ -70,7 +70,10 @@ class Plan:
 
     def component(self, group: str) -> Any:
         """The one configured component of a group, ready to use."""
-        return instantiate(self.config[group], _convert_="all")
+        return self._build(self.config[group])
+
+    def _build(self, node: Mapping[str, Any]) -> Any:
+        return build(node, self.config.get("allow") or ())
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -88,8 +91,7 @@ class Plan:
 
     def explainer(self, name: str, config: Mapping[str, Any]) -> ConfiguredExplainer:
         """The explainer of a name with these settings, its address and its regime."""
-        # One by one: Hydra turns a map of dataclasses into configs without methods.
-        explainer = instantiate(config, _convert_="all")
+        explainer = self._build(config)
         key = provenance.component(config, tags_of(explainer).version)
         shipped = self.shipped("explainer", name)
         regime = regimes.describe(config, shipped, equal=bool(self.budgets))
@@ -102,7 +104,7 @@ class Plan:
     def metric(self, name: str) -> ConfiguredMetric:
         """The metric of a name; as its YAML ships it where it is not among the study's."""
         config = self.config["metric"].get(name) or self.shipped("metric", name)
-        metric = instantiate(config, _convert_="all")
+        metric = self._build(config)
         return ConfiguredMetric(name, metric, provenance.component(config, tags_of(metric).version))
 
     def shipped(self, group: str, name: str) -> dict[str, Any]:
@@ -148,6 +150,15 @@ def names_of_data(node: Mapping[str, Any]) -> dict[str, str]:
     """What results call a user's own data, `{data: name}`; empty where the option has the name."""
     name = node.get("name") if "path" in node else None
     return {"data": str(name)} if name else {}
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Plain values; only the recorder's, which are not kept, may be read from the environment."""
+    recorder = OmegaConf.to_container(cfg.recorder, resolve=True, throw_on_missing=True)
+    others = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "recorder"])
+    with without_environment():
+        config = OmegaConf.to_container(others, resolve=True, throw_on_missing=True)
+    return {**cast(dict[str, Any], config), "recorder": recorder}
 
 
 def sources() -> tuple[Path, ...]:

@@ -38,7 +38,7 @@ class CustomTable(FileSettings):
         task: `auto` takes text and up to 20 different whole numbers for classes.
         name: what results call the data; empty for the name of the option.
         features: the only columns used as features; None uses all but the target and `drop`.
-        where: keep only these rows, as a pandas query over any columns of the file.
+        where: keep only these rows, by a condition over any columns of the file.
         recode: column -> {value: other value}, applied before anything is read from it.
         names: column names of a file without a header.
         test_path: a file with the official test part.

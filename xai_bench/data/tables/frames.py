@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from xai_bench.data.tables.conditions import WHAT_IT_MAY_BE, rows_where
+
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows that a pandas query keeps, with the index that numbers them as in the file."""
+    """The rows that a condition keeps, with the index that numbers them as in the file."""
     if not where:
         return frame
     try:
-        kept = frame.query(where)
-    except (NameError, SyntaxError, TypeError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"data.where={where!r} is not a query over the columns: {error}"
-        ) from error
+        kept = frame[rows_where(frame, where)]
+    except ValueError as error:
+        raise ValueError(f"data.where={where!r}: {error}; {WHAT_IT_MAY_BE}") from error
     if kept.empty:
         raise ValueError(f"data.where={where!r} keeps none of the {len(frame)} rows")
     return kept

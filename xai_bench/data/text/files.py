@@ -32,7 +32,7 @@ class TextFile(TextOptions):
         valid_path, test_path: files with the official other parts.
         names: column names of a file without a header.
         quotes: whether quotation marks enclose values; false takes them for text.
-        where: keep only these rows, as a pandas query.
+        where: keep only these rows, by a condition over any columns of the file.
         recode: column -> {value: other value}, such as names of classes.
     """
 

@@ -22,6 +22,7 @@ from xai_bench.models.libraries import catboost, lightgbm, onnx, xgboost
 from xai_bench.models.libraries.recognise import Reading, predictor_of
 from xai_bench.models.libraries.table_model import FLOOR
 from xai_bench.types import Column, Element, Structure, TreeStructure, Unsupported
+from xai_bench.types.code import ImportPath, RunsPickle
 
 _PICKLES = (".joblib", ".pkl", ".pickle")
 _UNREADABLE = (
@@ -91,8 +92,8 @@ class SklearnFile(ModelFile):
         floor: what is mixed into every class probability whose logarithm is an output.
     """
 
-    trust: Sequence[str] = ()
-    allow_pickle_to_run_code: bool = False
+    trust: Sequence[ImportPath] = ()
+    allow_pickle_to_run_code: RunsPickle = False
     floor: float = FLOOR
 
     def read(self) -> Any:

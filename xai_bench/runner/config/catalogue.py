@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,8 @@ def source_of(target: str) -> ast.ClassDef | None:
 @cache
 def _source(module: str) -> str:
     top, *rest = module.split(".")
-    spec = find_spec(top)
+    # A user's own module in the current folder is read, too, and not imported.
+    spec = find_spec(top) or PathFinder.find_spec(top, [str(Path.cwd())])
     if spec is None or spec.origin is None:
         return ""
     stem = Path(spec.origin).parent.joinpath(*rest)

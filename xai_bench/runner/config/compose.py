@@ -17,12 +17,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from xai_bench.core.spelling import suggest
-from xai_bench.runner.config import messages
+from xai_bench.runner.config import hydra_settings, messages
 from xai_bench.runner.config.catalogue import (
     ALL,
     GROUPS,
@@ -53,6 +53,11 @@ class Command:
     def config_name(self) -> str:
         """The name of the main configuration."""
         return str(self.parsed.config_name or "config")
+
+    @property
+    def allowed(self) -> list[str]:
+        """The packages that may run code: those typed, because no file can trust itself."""
+        return hydra_settings.typed_allow(self.overrides)
 
     @property
     def runs(self) -> bool:
@@ -89,10 +94,10 @@ def configurations(command: Command) -> Iterator[DictConfig]:
             f"--config-name {command.config_name}: there is no such file in {command.conf}; "
             f"{suggest(command.config_name, names)}"
         )
-    extra = _searchpath(command)
+    extra, folders = _searchpath(command), _folders(command)
     with initialize_config_dir(str(command.conf), version_base="1.3"):
         typed = _values(command.overrides)
-        register_all(_folders(command))
+        register_all(folders)
         first = [values[0] for values in typed.values()]
         cfg = _compose(command, [*first, *extra])
         swept = _values(_swept(command, cfg, typed)) | typed
@@ -116,8 +121,12 @@ def _folders(command: Command) -> list[Path]:
         main = OmegaConf.load(command.conf / f"{command.config_name}.yaml")
         places = OmegaConf.select(main, "hydra.searchpath") or []
     for override in [*command.overrides, *_searchpath(command)]:
-        if override.startswith("hydra.searchpath="):
-            places = OverridesParser.create().parse_override(override).value()
+        if override.lstrip("+").startswith("hydra.searchpath="):
+            with _errors_in_one_sentence(command, []):
+                places = OverridesParser.create().parse_override(override).value()
+    if not isinstance(places, (list, ListConfig)):
+        raise UsageError(f"hydra.searchpath={places} is not a list: write [file://PATH]")
+    hydra_settings.check_searchpath(places, command.allowed)
     return [command.conf, *(folder(str(place)) for place in places)]
 
 
@@ -170,7 +179,14 @@ def _jobs(values: Sequence[Sequence[str]]) -> Iterator[list[str]]:
 
 def _compose(command: Command, overrides: list[str]) -> DictConfig:
     with _errors_in_one_sentence(command, overrides):
-        return compose(command.config_name, overrides, return_hydra_config=True)
+        cfg = compose(command.config_name, overrides, return_hydra_config=True)
+    problems = [
+        *hydra_settings.changed(cfg),
+        *hydra_settings.granted_by_a_file(cfg, command.allowed),
+    ]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return cfg
 
 
 @contextlib.contextmanager
@@ -223,6 +239,9 @@ def _no_key(key: str, command: Command, overrides: list[str]) -> str:
             "there are two baselines: write baseline@baseline.explain=NAME, "
             "baseline@baseline.measure=NAME, or both"
         )
+    inside = OmegaConf.select(cfg, key)
+    if isinstance(inside, DictConfig):
+        return f"{key} has other settings than those written for it: {', '.join(map(str, inside))}"
     section = OmegaConf.select(cfg, parent) if parent else cfg
     siblings = [str(sibling) for sibling in section if sibling != "hydra"] if section else []
     return messages.no_key(key, siblings if parent else [*siblings, *GROUPS])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +15,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xai_bench.core.spelling import suggest
+from xai_bench.runner.components import fields_of, locate
 from xai_bench.runner.config.catalogue import SETS, components, conf_dir
+from xai_bench.runner.config.environment import without_environment
 from xai_bench.runner.config.messages import no_key, one_line
-from xai_bench.runner.config.signatures import WORDS, accepts, arguments, locate
+from xai_bench.runner.config.signatures import WORDS, accepts, arguments, belongs
 from xai_bench.types import tags_of
 
 SETTINGS: Mapping[str, type] = {
@@ -59,33 +62,33 @@ STRUCTURES: Mapping[str, str] = {
 }
 """Structure that an explainer may need -> what a model without it is."""
 
-_HYDRA = ("_target_", "_args_", "_convert_", "_recursive_", "_partial_")
-
 
 def check(cfg: DictConfig) -> list[str]:
     """Everything that is wrong with a composed configuration, one sentence each.
 
     Components are checked only when the settings are right, because that imports torch.
     """
-    problems = [*_unknown(cfg), *_settings(cfg)] or [
-        *_results_folder(cfg),
-        *_budgets(cfg),
-        *_tuning(cfg),
-        *_report(cfg),
-    ]
-    if problems:
-        return problems
-    allow = ["xai_bench", *(_select(cfg, "allow") or [])]
-    for path in _component_paths(cfg):
-        try:
+    with without_environment():
+        problems = [*_unknown(cfg), *_settings(cfg)] or [
+            *_results_folder(cfg),
+            *_budgets(cfg),
+            *_tuning(cfg),
+            *_report(cfg),
+        ]
+    return problems or [p for path in _component_paths(cfg) for p in _component_at(cfg, path)]
+
+
+def _component_at(cfg: DictConfig, path: str) -> list[str]:
+    """The mistakes in the component at a path; only the recorder's is not kept with the results."""
+    keeps_environment = nullcontext() if path == "recorder" else without_environment()
+    try:
+        with keeps_environment:
             node = OmegaConf.select(cfg, path)
             if OmegaConf.is_config(node):
                 node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-        except OmegaConfBaseException as error:
-            problems.append(_unresolved(path, error))
-            continue
-        problems += _component(path, node, allow)
-    return problems
+    except OmegaConfBaseException as error:
+        return [_unresolved(path, error)]
+    return _component(path, node, list(_select(cfg, "allow") or []))
 
 
 def notes(cfg: DictConfig) -> list[str]:
@@ -101,8 +104,9 @@ def folders(cfg: DictConfig) -> list[Path]:
 
 def _will_be_skipped(cfg: DictConfig) -> list[str]:
     """Explainers that need gradients or a structure that the model does not have."""
-    model = locate(cfg.model._target_)
-    targets = {str(name): locate(node._target_) for name, node in cfg.explainer.items()}
+    allow = list(cfg.allow)
+    model = locate(cfg.model._target_, allow)
+    targets = {str(name): locate(node._target_, allow) for name, node in cfg.explainer.items()}
     needs = {name: set(tags_of(target).needs) for name, target in targets.items()}
     sentences = []
     if getattr(model, "differentiable", True) is False:
@@ -224,17 +228,30 @@ def _component(path: str, node: object, allow: Sequence[str]) -> list[str]:
     """The mistakes in one component and in those inside its arguments."""
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         return [_no_component(path, node)]
-    given = {name: value for name, value in node.items() if name not in _HYDRA}
     try:
-        target = locate(node["_target_"], allow)
-        problems = list(arguments(path, target, given))
-    except (ImportError, AttributeError) as error:
-        problems = [f"{path}: {one_line(error)}"]
+        of_group = list(belongs(path, locate(node["_target_"], allow)))
+    except (ImportError, AttributeError, ValueError) as error:
+        return [f"{path}: {one_line(error)}"]
+    return of_group or list(_nodes(path, node, allow))
+
+
+def _nodes(path: str, node: object, allow: Sequence[str]) -> Iterator[str]:
+    """The mistakes in a node, in a list or mapping of nodes, and below, at any depth."""
+    if isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from _nodes(f"{path}.{number}", item, allow)
+        return
+    if not isinstance(node, dict):
+        return
+    try:
+        given = fields_of(node)
+        if "_target_" in node:
+            yield from arguments(path, locate(node["_target_"], allow), given, allow)
+    except (ImportError, AttributeError, ValueError) as error:
+        yield f"{path}: {one_line(error)}"
+        return
     for name, value in given.items():
-        parts = value if isinstance(value, list) else [value]
-        nested = [part for part in parts if isinstance(part, dict) and "_target_" in part]
-        problems += [p for part in nested for p in _component(f"{path}.{name}", part, allow)]
-    return problems
+        yield from _nodes(f"{path}.{name}", value, allow)
 
 
 def _no_component(path: str, node: object) -> str:

@@ -1,129 +1,135 @@
-"""Whether a `_target_` exists and takes its arguments, checked without calling it."""
+"""Whether a component takes its arguments, checked without calling it."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from pkgutil import iter_modules
 from types import UnionType
 from typing import Any
 
-from xai_bench.core.spelling import suggest
+from xai_bench.runner.components import locate, not_permitted, parameters
 from xai_bench.runner.config.messages import no_key
 
-PACKAGE = Path(__file__).resolve().parents[2]
-
-WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "empty (null)",
+}
 """Plain types in words for users."""
 
+METHODS: Mapping[str, str] = {
+    "data": "load",
+    "model": "train",
+    "view": "look",
+    "target": "select",
+    "baseline": "references",
+    "explainer": "explain",
+    "metric": "score",
+    "recorder": "record",
+}
+"""Group -> the method by which its components are known."""
 
-def locate(target: str, allow: Sequence[str] = ()) -> Any:
-    """The class or function that `_target_` names. Raises ImportError or AttributeError."""
-    parts = target.split(".")
-    if allow and not any(target.startswith(f"{prefix}.") for prefix in allow):
-        raise ImportError(
-            f"_target_ {target} lies outside {', '.join(allow)}; if you trust it, add "
-            f"'allow=[{parts[0]}]'"
+
+def belongs(path: str, target: Any) -> Iterator[str]:
+    """One sentence where a class is no component of the group at `path`."""
+    group = path.partition(".")[0]
+    if inspect.isclass(target) and not hasattr(target, METHODS[group]):
+        yield (
+            f"{path}: {target.__name__} has no '{METHODS[group]}', so it is no {group} "
+            f"(`xai-bench list {group}`)"
         )
-    name = ".".join(parts[:-1])
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ImportError(_moved(target) or _no_module(name, error)) from error
-    if not hasattr(module, parts[-1]):
-        if moved := _moved(target):
-            raise ImportError(moved)
-        public = [
-            k
-            for k, v in vars(module).items()
-            if getattr(v, "__module__", "") == name and k[0] != "_"
-        ]
-        raise AttributeError(f"{name} has no '{parts[-1]}'; {suggest(parts[-1], public)}")
-    return getattr(module, parts[-1])
 
 
-def _moved(target: str) -> str:
-    """One sentence with the new path of one of our classes; empty where there is none."""
-    top, name = target.partition(".")[0], target.rpartition(".")[2]
-    if top != "xai_bench":
-        return ""
-    new_paths = [
-        ".".join(("xai_bench", *path.relative_to(PACKAGE).with_suffix("").parts, name))
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if re.search(rf"^class {re.escape(name)}\b", path.read_text(encoding="utf-8"), re.MULTILINE)
-    ]
-    if not new_paths:
-        return ""
-    return f"{target} is now {' or '.join(new_paths)}: write that in _target_"
-
-
-def _no_module(name: str, error: ModuleNotFoundError) -> str:
-    missing = error.name or name
-    if not f"{name}.".startswith(f"{missing}."):
-        return f"{name} needs the package '{missing}', which is not installed"
-    parent, _, last = missing.rpartition(".")
-    if not parent:
-        return f"there is no package '{missing}'; install it or put its folder on PYTHONPATH"
-    names = [module.name for module in iter_modules(importlib.import_module(parent).__path__)]
-    return f"there is no module {missing}; {suggest(last, names)}"
-
-
-def arguments(path: str, target: Any, given: Mapping[str, Any]) -> Iterator[str]:
+def arguments(
+    path: str, target: Any, given: Mapping[str, Any], allow: Sequence[str] = ()
+) -> Iterator[str]:
     """One sentence per mistake in calling `target(**given)`; `path` is its path in the config."""
-    if not callable(target):
-        yield f"{path}: _target_ {target!r} is neither a class nor a function"
-        return
-    parameters = _parameters(target)
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    accepted = parameters(target)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
     for name, value in given.items():
-        if name in parameters:
-            hint = parameters[name].annotation
-            if not accepts(hint, value):
-                yield f"{path}.{name}={value!r} is not {_word(hint)}"
+        if name in accepted:
+            yield from _argument(f"{path}.{name}", accepted[name].annotation, value, allow)
         elif not open_ended:
-            yield no_key(f"{path}.{name}", parameters)
-    for name, parameter in parameters.items():
+            yield no_key(f"{path}.{name}", accepted)
+    for name, parameter in accepted.items():
         optional = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if parameter.default is parameter.empty and name not in given and not optional:
             yield f"{path}.{name} has no value: write {path}.{name}=..."
 
 
-def accepts(hint: Any, value: object) -> bool:
-    """Whether a plain value fits a plain type; any other type is checked by the class itself."""
+def _argument(path: str, hint: Any, value: object, allow: Sequence[str]) -> Iterator[str]:
+    if not accepts(hint, value, allow):
+        yield f"{path}={value!r} is not {_word(hint)}"
+    elif reason := not_permitted(hint, value, allow):
+        yield f"{path}{reason}"
+
+
+def accepts(hint: Any, value: object, allow: Sequence[str] = ()) -> bool:
+    """Whether a plain value fits a type; where a component is expected, whether a node is one."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return value in parts
     if origin in (typing.Union, UnionType):
-        return any(accepts(part, value) for part in parts)
+        return any(accepts(part, value, allow) for part in parts)
+    if origin is typing.Annotated:
+        return accepts(parts[0], value, allow)
     if hint is type(None):
         return value is None
     if hint in (int, float):
         return isinstance(value, (int, hint)) and not isinstance(value, bool)
-    return isinstance(value, hint) if hint in (str, bool) else True
+    if hint in (str, bool):
+        return isinstance(value, hint)
+    if inspect.isclass(origin) and issubclass(origin, (Sequence, Mapping)):
+        return _accepts_items(origin, parts, value, allow)
+    if inspect.isclass(hint) and hint not in (inspect.Parameter.empty, object):
+        return _is_component(hint, value, allow)
+    return True
 
 
-def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
+def _accepts_items(
+    origin: type, parts: tuple[Any, ...], value: object, allow: Sequence[str]
+) -> bool:
+    """Whether a list, or a mapping, holds what it should."""
+    if issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and "_target_" not in value
+    if not isinstance(value, (list, tuple)):
+        return False
+    one_kind = len(parts) == 1 or parts[1:] == (...,)
+    return not one_kind or all(accepts(parts[0], item, allow) for item in value)
+
+
+def _is_component(hint: type, value: object, allow: Sequence[str]) -> bool:
+    """Whether a node names a class of this kind; functions and what does not exist count, too.
+
+    The sentence about a class that does not exist is another one.
+    """
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return False
     try:
-        return inspect.signature(target, eval_str=True).parameters
-    except NameError:  # a type of a field that is inherited, or imported for type checkers only
-        hints, parameters = _hints(target), inspect.signature(target).parameters
-        return {n: p.replace(annotation=hints.get(n, p.annotation)) for n, p in parameters.items()}
-
-
-def _hints(target: Any) -> Mapping[str, Any]:
-    """The types of all fields, each read in the module that declares it; empty where one fails."""
-    try:
-        return typing.get_type_hints(target)
-    except NameError:
-        return {}
+        target = locate(value["_target_"], allow)
+    except (ImportError, AttributeError, ValueError):
+        return True
+    if not inspect.isclass(target):
+        return True
+    if getattr(hint, "_is_protocol", False):
+        return all(hasattr(target, name) for name in vars(hint) if name[0] != "_")
+    return issubclass(target, hint)
 
 
 def _word(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    parts = typing.get_args(hint)
-    return " or ".join(map(_word, parts)) if parts else WORDS.get(hint, "empty (null)")
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, parts))
+    if origin is typing.Annotated:
+        return _word(parts[0])
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return "a mapping, as {name: value}"
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
+        return f"a list, as [...], of {WORDS.get(parts[0], 'values')}" if parts else "a list"
+    if parts:
+        return " or ".join(map(_word, parts))
+    name = getattr(hint, "__name__", "")
+    return WORDS.get(hint) or f"a {name[:1].lower()}{name[1:]}, which is a mapping with _target_"
