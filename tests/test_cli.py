@@ -384,7 +384,8 @@ def test_a_users_own_component_runs_from_a_folder_of_theirs(
 ) -> None:
     (tmp_path / "own" / "explainer").mkdir(parents=True)
     (tmp_path / "own" / "explainer" / "mine.yaml").write_text("mine: {_target_: mine.Mine, n: 3}\n")
-    (tmp_path / "mine.py").write_text("class Mine:\n    def __init__(self, n: int): ...\n")
+    code = "class Mine:\n    def __init__(self, n: int): ...\n    def explain(self): ...\n"
+    (tmp_path / "mine.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     chosen = [*SMALL[1:], "explainer=[mine,random]", "allow=[mine]"]
     for flags in (["--config-dir", "own"], [f"hydra.searchpath=[file://{tmp_path}/own]"]):

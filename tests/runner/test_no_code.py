@@ -148,6 +148,18 @@ FILES: dict[str, tuple[str, str]] = {
         "hydra: {mode: MULTIRUN, sweeper: {params: {allow: '[os],[os,sys]'}}}\n"
         "explainer: {x: {_target_: os.system, command: touch x}}",
     ),
+    "allow in a file, as a text": (
+        "is not a list of packages",
+        "allow: os\nexplainer: {x: {_target_: o.system}}",
+    ),
+    "allow in a file, as a mapping": (
+        "Cannot merge DictConfig with ListConfig",
+        "allow: {os: 1}\nexplainer: {x: {_target_: os.system, command: touch x}}",
+    ),
+    "allow in a file, by interpolation": (
+        "is not a list of packages",
+        "allow: ['${oc.decode:os}']\nexplainer: {x: {_target_: os.system, command: touch x}}",
+    ),
     "a callback in a file": ("hydra.callbacks.x", f"hydra: {{callbacks: {{x: {SYSTEM}}}}}"),
     "a log formatter in a file": (
         "hydra.job_logging.formatters.simple",
@@ -217,7 +229,7 @@ def test_nothing_else_is_refused(
     """Else all of the above could be answered by one mistake of ours."""
     monkeypatch.setattr(job, "job", lambda cfg: "ok")
     monkeypatch.setattr(exit_summary, "finish", lambda *_: 0)
-    free = ["-m", "seed=0,1", "hydra.sweep.dir=elsewhere", "+hydra.sweeper.max_batch_size=3"]
+    free = ["-m", "seed=0,1", "hydra.sweep.dir=elsewhere", "hydra.verbose=false"]
     assert attempt(free, capsys) == (0, "")
 
 

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from xai_bench.core.secrets import without_passwords
 from xai_bench.results import Outcome
 from xai_bench.types import Unsupported
 
@@ -21,7 +22,7 @@ def attempt(strict: bool, work: Callable[[], T]) -> tuple[T | None, Outcome]:
     try:
         return work(), Outcome()
     except Unsupported as reason:
-        return None, Outcome("skipped", str(reason))
+        return None, Outcome("skipped", without_passwords(str(reason)))
     except (Exception, SystemExit) as error:
         if strict and isinstance(error, SystemExit):
             raise RuntimeError(f"exit({error.code!r}) was called") from error
@@ -32,4 +33,5 @@ def attempt(strict: bool, work: Callable[[], T]) -> tuple[T | None, Outcome]:
             sentence = f"exit({error.code!r}) was called"
         elif not isinstance(error, ValueError):
             sentence = f"{type(error).__name__}: {sentence}"
-        return None, Outcome("failed", sentence, traceback.format_exc())
+        trace = without_passwords(traceback.format_exc())
+        return None, Outcome("failed", without_passwords(sentence), trace)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.data.bundle import Bundle
+from xai_bench.models import skops_types
 from xai_bench.models.base import OnEpoch, Predictor, Trained
 from xai_bench.types import Column, Structure, Unsupported
 
@@ -86,16 +87,12 @@ class EstimatorRecipe(ABC):
         skops.io.dump(predictor.estimator, folder / _FILE)
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
-        """Read what `save` wrote; only types of scikit-learn and numpy may be in the file."""
-        import skops.io
-
-        types = skops.io.get_untrusted_types(file=folder / _FILE)
-        foreign = [name for name in types if not name.startswith(("sklearn.", "numpy."))]
-        if foreign:
+        """Read what `save` wrote; only estimators of scikit-learn may be in the file."""
+        if foreign := skops_types.untrusted(folder / _FILE):
             raise ValueError(
                 f"{folder / _FILE} holds {foreign}; only scikit-learn is expected there"
             )
-        return self.predictor(skops.io.load(folder / _FILE, trusted=types), bundle)
+        return self.predictor(skops_types.load(folder / _FILE), bundle)
 
 
 def require_fit(bundle: Bundle, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from xai_bench.core.secrets import without_passwords
 from xai_bench.runner.config.catalogue import ALL, SETS
 from xai_bench.runner.config.compose import Command, configurations, parse
 from xai_bench.runner.config.messages import UsageError
@@ -50,7 +52,9 @@ class JobStatusCallback(Callback):
         """Write the status; a job that raised becomes a completed one with status `failed`."""
         status = str(job_return._return_value)
         if job_return.status is JobStatus.FAILED:
-            log.error("this run stopped with an error", exc_info=job_return._return_value)
+            error = job_return._return_value
+            trace = "".join(traceback.format_exception(error))
+            log.error("this run stopped with an error\n%s", without_passwords(trace))
             status = "failed"
             job_return.status, job_return.return_value = JobStatus.COMPLETED, status
         file = Path(config.hydra.runtime.output_dir, "status")

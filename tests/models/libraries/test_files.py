@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,12 +13,14 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import torch
+from sklearn import show_versions
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from tests.support import toy_worlds
 from tests.support.library_worlds import answers, frame
@@ -217,6 +220,15 @@ class Sly:
         return RAN.append, (1,)
 
 
+@pytest.mark.parametrize("function", [os.system, np.load, scipy.special.seterr, show_versions])
+def test_a_function_in_a_skops_file_is_refused(function: Any, tmp_path: Path) -> None:
+    """It would be called with the rows, or with what the file says."""
+    data, _, _ = bundle(tmp_path, "two")
+    skops_io().dump(FunctionTransformer(function), tmp_path / "model.skops")
+    with pytest.raises(ValueError, match="holds types from beyond scikit-learn"):
+        SklearnFile(str(tmp_path / "model.skops")).train(data, seed=0, on_epoch=ignore)
+
+
 @pytest.mark.parametrize("suffix", [".joblib", ".pkl", ".pickle"])
 def test_a_pickle_is_read_with_consent_only(suffix: str, tmp_path: Path) -> None:
     data, table, y = bundle(tmp_path, "two")
@@ -268,9 +280,13 @@ def test_types_of_other_packages_are_named(tmp_path: Path) -> None:
     lightgbm = pytest.importorskip("lightgbm")
     data, table, y = bundle(tmp_path, "two")
     recipe = saved_pipeline(table, y, tmp_path, lightgbm.LGBMClassifier(n_estimators=2, verbose=-1))
-    with pytest.raises(ValueError, match=r"set 'model.trust=\[lightgbm\]'"):
+    with pytest.raises(ValueError, match=r"set 'model.trust=\[.*\]' 'allow=\[.*\]'") as refused:
         recipe.train(data, seed=0, on_epoch=ignore)
-    trusted = SklearnFile(recipe.path, trust=["lightgbm"])
+    named = str(refused.value).partition("model.trust=[")[2].partition("]")[0].split(",")
+    assert "lightgbm.sklearn.LGBMClassifier" in named
+    with pytest.raises(ValueError, match=r"model\.trust"):
+        SklearnFile(recipe.path, trust=["lightgbm"]).train(data, seed=0, on_epoch=ignore)
+    trusted = SklearnFile(recipe.path, trust=named)
     assert trusted.train(data, seed=0, on_epoch=ignore).predictor.n_outputs == 2
 
 

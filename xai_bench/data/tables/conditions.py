@@ -49,9 +49,10 @@ def rows_where(frame: pd.DataFrame, condition: str) -> pd.Series:
     except (RecursionError, MemoryError):
         raise ValueError("it is nested too deeply") from None
     try:
-        return _Condition(frame, quoted).rows(tree.body)
+        rows: pd.Series = _Condition(frame, quoted).rows(tree.body)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    return rows
 
 
 def _python(condition: str) -> tuple[str, dict[str, str]]:

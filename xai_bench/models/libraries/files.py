@@ -14,15 +14,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from xai_bench.core.permissions import ImportPath, RunsPickle
 from xai_bench.core.spelling import listed
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.tables.encoding import TableEncoding
+from xai_bench.models import skops_types
 from xai_bench.models.base import OnEpoch, Predictor, ReadablePredictor, Trained
 from xai_bench.models.libraries import catboost, lightgbm, onnx, xgboost
 from xai_bench.models.libraries.recognise import Reading, predictor_of
 from xai_bench.models.libraries.table_model import FLOOR
 from xai_bench.types import Column, Element, Structure, TreeStructure, Unsupported
-from xai_bench.types.code import ImportPath, RunsPickle
 
 _PICKLES = (".joblib", ".pkl", ".pickle")
 _UNREADABLE = (
@@ -86,7 +87,7 @@ class SklearnFile(ModelFile):
     Attributes:
         path: what `skops.io.dump(model, path)` wrote; or a joblib or pickle file, if
             `allow_pickle_to_run_code`.
-        trust: packages beside scikit-learn whose types may be in a skops file.
+        trust: the full names of types beside scikit-learn's that may be in a skops file.
         allow_pickle_to_run_code: reading a pickle runs whatever its writer put into it. Say true
             only where you would run a program of the same origin.
         floor: what is mixed into every class probability whose logarithm is an output.
@@ -239,26 +240,21 @@ def _require_task(names: Sequence[str], bundle: Bundle) -> None:
 
 
 def _read_skops(path: Path, trust: Sequence[str]) -> Any:
-    """The estimator of a skops file, if all types in it are of trusted packages."""
-    import skops.io
-
+    """The estimator of a skops file, if every type in it is trusted."""
     try:
-        types = skops.io.get_untrusted_types(file=path)
+        strange = skops_types.untrusted(path, trust)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise ValueError(
             f"{path} is no skops file ({_one_line(error)}); write it with "
             "skops.io.dump(model, 'model.skops')"
         ) from error
-    known = ("sklearn", "numpy", "scipy", *trust)
-    harmless = ("collections.OrderedDict",)
-    strange = [n for n in types if n.partition(".")[0] not in known and n not in harmless]
     if strange:
         packages = sorted({name.partition(".")[0] for name in strange})
         raise ValueError(
-            f"{path} holds types from beyond scikit-learn, {listed(strange)}; where you trust "
-            f"them, set 'model.trust=[{','.join(packages)}]'"
+            f"{path} holds types from beyond scikit-learn; where you trust them all, set "
+            f"'model.trust=[{','.join(strange)}]' 'allow=[{','.join(packages)}]'"
         )
-    return skops.io.load(path, trusted=types)
+    return skops_types.load(path)
 
 
 def _unpickled(path: Path) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from xai_bench.results.drawing.changes import Change, changes
+from xai_bench.results.escape import markdown
 from xai_bench.results.values import ExplainerResult
 from xai_bench.types import Element
 
@@ -47,7 +48,7 @@ def _changes(
     found = changes(x, point, units, unit_names, elements)
     if found is None:
         return "*not found*"
-    shown = [f"{one.unit}: {_from_to(one)}" for one in found[:N_CHANGES]]
+    shown = [f"{markdown(one.unit)}: {_from_to(one)}" for one in found[:N_CHANGES]]
     more = len(found) - len(shown)
     return "; ".join([*shown, *([f"and {more} more"] if more else [])]) or "nothing"
 
@@ -55,4 +56,4 @@ def _changes(
 def _from_to(change: Change) -> str:
     """From one value to another; `another` for a category without names."""
     known = change.before or change.after
-    return f"{change.before} → {change.after}" if known else "another"
+    return f"{markdown(change.before)} → {markdown(change.after)}" if known else "another"

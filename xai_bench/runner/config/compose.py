@@ -6,9 +6,10 @@ import argparse
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -80,7 +81,21 @@ def parse(arguments: Sequence[str]) -> Command:
     flags = list(arguments)
     for override in parsed.overrides:
         flags.remove(override)
-    return Command(tuple(flags), tuple(parsed.overrides), parsed)
+    return Command(tuple(flags), tuple(map(_as_hydra_reads_it, parsed.overrides)), parsed)
+
+
+def _as_hydra_reads_it(override: str) -> str:
+    """The override with its home folder written out, and quoted where Hydra's grammar needs it.
+
+    Hydra reads no letters outside ASCII but in quotes, and takes `~` for a letter.
+    """
+    key, equals, value = override.partition("=")
+    if equals and key.lstrip("+") == "results" and value.startswith("~"):
+        value = str(Path(value).expanduser())
+        override = f"{key}={value}"
+    if equals and not value.isascii() and not re.search(r"[\[\]{}(),'\"\\]|\$\{", value):
+        return f"{key}='{value}'"
+    return override
 
 
 def configurations(command: Command) -> Iterator[DictConfig]:
@@ -153,6 +168,8 @@ def _values(overrides: Sequence[str]) -> dict[str, list[str]]:
         key = override.get_key_element()
         if override.is_discrete_sweep():
             by_key[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            if not by_key[key]:
+                raise UsageError(f"{override.input_line} names nothing")
         elif not override.is_sweep_override():  # only its sweeper can enumerate an interval
             by_key[key] = [str(override.input_line)]
     return by_key
@@ -166,7 +183,10 @@ def _swept(command: Command, cfg: DictConfig, typed: Mapping[str, list[str]]) ->
                 raise UsageError(messages.several_values(override, sets=SETS))
         return []
     params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
-    return [f"{key}={value}" for key, value in params.items()]
+    if not isinstance(params, (dict, DictConfig)):
+        raise UsageError("hydra.sweeper.params is no mapping of settings and values")
+    pairs: Iterable[tuple[Any, Any]] = params.items()
+    return [f"{key}={value}" for key, value in pairs]
 
 
 def _jobs(values: Sequence[Sequence[str]]) -> Iterator[list[str]]:
@@ -198,6 +218,21 @@ def _errors_in_one_sentence(command: Command, overrides: list[str]) -> Iterator[
         raise UsageError(f"a YAML file cannot be read: {messages.one_line(error)}") from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UsageError(_sentence(error, command, overrides)) from None
+    except (TypeError, AttributeError, AssertionError, LookupError, RecursionError) as error:
+        # Hydra takes it for granted that options are names and sections mappings.
+        raise UsageError(messages.no_names(_odd(overrides), error)) from None
+
+
+def _odd(overrides: Sequence[str]) -> list[str]:
+    """The overrides that choose an option by something else than a name or a list of names."""
+    name, odd = re.compile(r" *[A-Za-z_][\w./ -]*"), []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        chooses = key.lstrip("+~").partition("@")[0] in GROUPS or "/" in key
+        items = value.removeprefix("[").removesuffix("]").split(",")
+        if chooses and not all(name.fullmatch(item) for item in items):
+            odd.append(override)
+    return odd
 
 
 def _sentence(error: Exception, command: Command, overrides: list[str]) -> str:
@@ -206,6 +241,9 @@ def _sentence(error: Exception, command: Command, overrides: list[str]) -> str:
         return messages.not_understood(error.override)
     if isinstance(error, MissingConfigException):
         return _no_option(error, command, overrides)
+    if str(error).startswith(_MERGING):
+        override = messages.one_line(error).removeprefix(_MERGING)
+        return f"{override} does not fit: {messages.one_line(error.__cause__ or error)}"
     empty = [o for o in overrides if o.partition("=")[2] == "null"]
     if isinstance(error, ValueError) and empty:
         return f"{empty[0]} chooses nothing: name an option, or several as 'explainer=[a,b]'"
@@ -255,9 +293,15 @@ def _nothing(key: str, command: Command, overrides: list[str]) -> str:
     return messages.nothing_to_leave_out(key)
 
 
+def _other_value(key: str, command: Command, overrides: list[str]) -> str:
+    return f"~{key}: this setting has another value, and cannot be left out: write {key}=..."
+
+
+_MERGING = "Error merging override "
 _PATTERNS: Mapping[str, Callable[[str, Command, list[str]], str]] = {
     r"Could not append to config\. An item is already at '(.+?)'": _twice,
     r"Could not delete from config\. '(.+?)' does not exist": _nothing,
+    r"Could not delete from config\. The value of '(.+?)'": _other_value,
     r"Could not override '(.+?)'": _no_key,
 }
 """Pattern of Hydra's message -> the function that makes our sentence of it."""

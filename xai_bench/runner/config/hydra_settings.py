@@ -6,6 +6,7 @@ configuration may set where and how jobs run, and nothing else under `hydra`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,9 +28,7 @@ FREE = (
     "verbose",
     "run.dir",
     "sweep.dir",
-    "sweep.subdir",
     "sweeper.params",
-    "sweeper.max_batch_size",
     "launcher.n_jobs",
     "launcher.verbose",
 )
@@ -49,6 +48,10 @@ def changed(cfg: DictConfig) -> list[str]:
     """One sentence per setting under `hydra` that differs from ours and is not free."""
     given = OmegaConf.to_container(cfg.hydra, resolve=False)
     paths = _differences(given, _ours(given), "")
+    verbose = cfg.hydra.verbose
+    names = verbose if OmegaConf.is_list(verbose) else [verbose]
+    if not all(isinstance(name, (bool, str)) for name in names):
+        return [f"hydra.verbose={verbose} is neither true, false nor the names of loggers"]
     return [
         f"hydra.{path} cannot be set: of hydra, a configuration may set {', '.join(FREE)}"
         for path in dict.fromkeys(paths)
@@ -75,12 +78,15 @@ def typed_allow(overrides: Sequence[str]) -> list[str]:
 
 def granted_by_a_file(cfg: DictConfig, allowed: Sequence[str]) -> list[str]:
     """One sentence where a file allows a package that the command line does not."""
-    composed = OmegaConf.select(cfg, "allow")
-    names = [str(name) for name in composed] if OmegaConf.is_list(composed) else []
+    allow = _plain(cfg).get("allow")
+    if allow is None:
+        return []
+    if not isinstance(allow, list) or not all(re.fullmatch(r"[\w.]+", str(name)) for name in allow):
+        return [f"allow={allow} is not a list of packages: write 'allow=[my_package]'"]
     return [
         f"a file says allow: [{name}], and no file can trust itself: if you trust it, write "
-        f"'allow=[{','.join(names)}]' on the command line"
-        for name in names
+        f"'allow=[{','.join(map(str, allow))}]' on the command line"
+        for name in allow
         if name not in allowed
     ]
 

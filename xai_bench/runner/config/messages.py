@@ -40,8 +40,15 @@ def not_understood(override: str) -> str:
     """An override with a syntax error."""
     return (
         f"{override!r} is not understood: write key=value, in quotes where it holds brackets, "
-        "commas or spaces, e.g. 'explainer=[saliency,lime]'"
+        "commas or spaces, e.g. 'explainer=[saliency,lime]', and in quotes of its own where a "
+        "value among several holds letters outside ASCII or quotes"
     )
+
+
+def no_names(overrides: Sequence[str], error: BaseException) -> str:
+    """Something that Hydra cannot compose; `overrides` are those that may be to blame."""
+    what = " and ".join(overrides) or "the configuration"
+    return f"{what} cannot be composed ({one_line(error)}): choose by name, several as [a,b]"
 
 
 def several_values(override: str, *, sets: Collection[str]) -> str:

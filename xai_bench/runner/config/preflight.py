@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from xai_bench.core.secrets import has_password
 from xai_bench.core.spelling import suggest
 from xai_bench.runner.components import fields_of, locate
 from xai_bench.runner.config.catalogue import SETS, components, conf_dir
@@ -49,6 +50,9 @@ SETTINGS: Mapping[str, type] = {
 OPTIONAL = ("budget",)
 """Settings that may be null."""
 
+LONGEST_NAME = 120
+"""Bytes of the name of a study: file systems take 255, of which others use some."""
+
 COUNTS = ("evaluation.", "budget", "tuning.n_")
 """Settings that start like this are counts: 1 or more."""
 
@@ -68,14 +72,42 @@ def check(cfg: DictConfig) -> list[str]:
 
     Components are checked only when the settings are right, because that imports torch.
     """
+    if problems := list(_passwords(cfg)):
+        return problems
     with without_environment():
-        problems = [*_unknown(cfg), *_settings(cfg)] or [
-            *_results_folder(cfg),
+        problems = [*_unknown(cfg), *_names(cfg), *_settings(cfg)] or [
+            *_folders_to_write(cfg),
             *_budgets(cfg),
             *_tuning(cfg),
             *_report(cfg),
         ]
     return problems or [p for path in _component_paths(cfg) for p in _component_at(cfg, path)]
+
+
+def _passwords(cfg: DictConfig) -> Iterator[str]:
+    """Addresses with a password, which would be kept with the results and shown in commands."""
+    for path, text in _texts(OmegaConf.to_container(cfg, resolve=False), ""):
+        if has_password(text) and not path.startswith(("hydra.job", "hydra.overrides")):
+            yield (
+                f"{path} holds an address with a user or password, which would be kept with the "
+                "results: leave it out and set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or write recorder.tracking_uri=${oc.env:NAME}"
+            )
+
+
+def _texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The path and content of every text, at any depth."""
+    if isinstance(node, str):
+        yield path, node
+    items = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
+    for key, value in items:
+        yield from _texts(value, f"{path}.{key}" if path else str(key))
 
 
 def _component_at(cfg: DictConfig, path: str) -> list[str]:
@@ -146,6 +178,25 @@ def _unknown(cfg: DictConfig) -> Iterator[str]:
         yield from (no_key(f"{parent}.{key}", allowed) for key in keys if key not in allowed)
 
 
+def _names(cfg: DictConfig) -> Iterator[str]:
+    """Names of options stand in tables, pictures and names of files."""
+    choices = _select(cfg, "hydra.runtime.choices") or {}
+    chosen = [(group, name) for group, name in choices.items() if not group.startswith("hydra")]
+    nodes = [(group, _select(cfg, group)) for group in SETS]
+    keys = [(group, key) for group, node in nodes if isinstance(node, DictConfig) for key in node]
+    own = _select(cfg, "data.name") if _select(cfg, "data.path") else None
+    if own and not re.fullmatch(r"\w[\w .+-]*", str(own)):
+        yield f"data.name={own!r} stands in names of files: use letters, digits, ' ', '.' and '-'"
+    for group, name in [*chosen, *keys]:
+        names = name if OmegaConf.is_list(name) else [name]
+        odd = [str(each) for each in names if not re.fullmatch(r"\w[\w.+-]*", str(each))]
+        if odd:
+            yield (
+                f"{group}={odd[0]!r}: the name of an option stands in tables and names of files: "
+                "use letters, digits, '.', '_', '+' and '-' only"
+            )
+
+
 def _settings(cfg: DictConfig) -> Iterator[str]:
     for path, kind in SETTINGS.items():
         try:
@@ -160,8 +211,18 @@ def _settings(cfg: DictConfig) -> Iterator[str]:
             yield f"{path}={value!r} is not {WORDS[kind]}"
         elif kind is int and path.startswith(COUNTS) and value < 1:
             yield f"{path}={value} must be 1 or more"
-        elif path == "study" and not re.fullmatch(r"[\w.-]+", value):
-            yield f"study={value!r} names a folder: use letters, digits, '.', '_' and '-' only"
+        elif path == "seed" and not 0 <= value < 2**32:
+            yield f"seed={value} must be a whole number from 0 to {2**32 - 1}"
+        elif path == "study" and not _names_a_folder(value):
+            yield (
+                f"study={value!r} names a folder: use letters, digits, '.', '_' and '-' only, a "
+                f"letter or digit first, and at most {LONGEST_NAME} bytes"
+            )
+
+
+def _names_a_folder(name: str) -> bool:
+    """Whether a name is one folder on every system, and no option on a command line."""
+    return bool(re.fullmatch(r"\w[\w.-]*", name)) and len(name.encode()) <= LONGEST_NAME
 
 
 def _budgets(cfg: DictConfig) -> Iterator[str]:
@@ -206,22 +267,45 @@ def _report(cfg: DictConfig) -> Iterator[str]:
             yield f"report.metrics: there is no metric '{name}'; {suggest(name, metrics)}"
 
 
-def _results_folder(cfg: DictConfig) -> Iterator[str]:
-    """The results folder can be made and written to."""
-    folder = Path(cfg.results).expanduser().absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    advice = "give a folder that can be written to: results=..."
+def _folders_to_write(cfg: DictConfig) -> Iterator[str]:
+    """The folders of results and of jobs can be made and written to."""
+    for path in ("results", "hydra.run.dir", "hydra.sweep.dir"):
+        try:
+            folder = OmegaConf.select(cfg, path)
+        except OmegaConfBaseException as error:
+            yield _unresolved(path, error)
+            return
+        if folder is not None and (problem := _no_folder(path, str(folder))):
+            yield problem
+            return
+
+
+def _no_folder(setting: str, place: str) -> str:
+    """Why a folder cannot be made; empty where it can."""
+    folder = Path(place).absolute()
+    advice = f"give a folder that can be written to: {setting}=..."
+    if not place.strip() or place.startswith("~"):
+        return f"{setting}={place!r} would be a folder of that name; write its whole path"
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return f"{setting}={place!r} cannot be a folder ({reason}); {advice}"
     if not existing.is_dir():
-        yield f"results={cfg.results}: {existing} is a file, not a folder; {advice}"
-    elif not os.access(existing, os.W_OK | os.X_OK):
-        yield f"results={cfg.results}: {existing} cannot be written to; {advice}"
+        return f"{setting}={place}: {existing} is a file, not a folder; {advice}"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{setting}={place}: {existing} cannot be written to; {advice}"
+    return ""
 
 
 def _component_paths(cfg: DictConfig) -> list[str]:
     """The dotted paths of all components; `explainer` itself where none is chosen."""
-    groups = [(group, _select(cfg, group)) for group in SETS]
-    named = [f"{group}.{name!s}" for group, nodes in groups for name in nodes or {}]
-    return [*NODES, *named] if _select(cfg, "explainer") else [*NODES, "explainer", *named]
+    paths = list(NODES)
+    for group in SETS:
+        nodes = _select(cfg, group)
+        named = list(nodes) if isinstance(nodes, DictConfig) else [] if nodes is None else [None]
+        paths += [group if name is None else f"{group}.{name!s}" for name in named]
+    return paths if _select(cfg, "explainer") else [*paths, "explainer"]
 
 
 def _component(path: str, node: object, allow: Sequence[str]) -> list[str]:
@@ -281,7 +365,8 @@ def _unresolved(path: str, error: OmegaConfBaseException) -> str:
     key = error.full_key or path
     if "Missing mandatory value" in str(error):
         return f"{key} has no value: write {key}=..."
-    return f"{key}: {one_line(error)}"
+    reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", one_line(error))
+    return f"{key}: {reason}"
 
 
 def _select(cfg: DictConfig, path: str) -> Any:

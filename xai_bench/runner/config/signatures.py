@@ -62,7 +62,9 @@ def arguments(
 
 def _argument(path: str, hint: Any, value: object, allow: Sequence[str]) -> Iterator[str]:
     if not accepts(hint, value, allow):
-        yield f"{path}={value!r} is not {_word(hint)}"
+        # What a recorder is given may come from the environment, and be secret.
+        shown = path if path.startswith("recorder.") else f"{path}={value!r}"
+        yield f"{shown} is not {_word(hint)}"
     elif reason := not_permitted(hint, value, allow):
         yield f"{path}{reason}"
 

@@ -1,0 +1,103 @@
+"""A user's mistake is one sentence: names of folders, odd values, what Hydra cannot compose."""
+
+from __future__ import annotations
+
+import io
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from rich.console import Console
+
+from tests.support.command_line import run
+from xai_bench.results.report.writer import Report
+from xai_bench.runner import exit_summary, job, report
+
+SMALL = {
+    "data": "data=iris",
+    "model": "model=linear",
+    "explainer": "explainer=[random]",
+    "metric": "metric=[entropy]",
+    "recorder": "recorder=none",
+}
+
+
+def arguments(*overrides: str) -> list[str]:
+    keys = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    return ["run", *(small for key, small in SMALL.items() if key not in keys), *overrides]
+
+
+MISTAKES = [
+    (["study=.."], "study='..' names a folder"),
+    (["study=."], "a letter or digit first"),
+    (["study=-x"], "a letter or digit first"),
+    (["study=" + "a" * 300], "at most 120 bytes"),
+    (["results=" + "a" * 300], "cannot be a folder (File name too long)"),
+    (["results=' '"], "would be a folder of that name"),
+    (["hydra.run.dir=a_file/x"], "a_file is a file, not a folder"),
+    (["seed=-1"], "seed=-1 must be a whole number from 0 to 4294967295"),
+    (["model=[[]]"], "model=[[]] cannot be composed"),
+    (["baseline@baseline.explain=[1,2]"], "choose by name, several as [a,b]"),
+    (["~tuning.n_trials=none"], "cannot be left out: write tuning.n_trials="),
+    (["~tuning.n_trials"], "tuning.n_trials has no value: write tuning.n_trials="),
+    (["~model"], "no model is chosen: write model=NAME"),
+    (["hydra.mode=X"], "hydra.mode=X does not fit"),
+    (["hydra.verbose=[1]"], "is neither true, false nor the names of loggers"),
+    (["-m", "seed=glob(*)"], "seed=glob(*) names nothing"),
+    (["allow=os"], "allow=os is not a list of packages"),
+    (["model=mlp", "model.hidden=3"], "model.hidden=3 is not a list"),
+    (["model=mlp", "model.hidden=[a]"], "is not a list, as [...], of a whole number"),
+    (["model=mlp", "model.training=3"], "model.training=3 is not a training"),
+    (["model=checkpoint", "model.factory=a:b"], "model.weights has no value"),
+    (
+        ["data=custom", "data.path=x.csv", "data.target=y", "data.name=../x"],
+        "data.name='../x' stands in names of files",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), MISTAKES, ids=lambda value: str(value)[:40])
+def test_a_mistake_is_one_sentence(overrides: list[str], sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "a_file").touch()
+    finished = run(tmp_path, *arguments(*overrides))
+    assert sentence in finished.text
+    assert finished.code == 2
+    assert all(line.startswith("xai-bench: ") for line in finished.text.splitlines())
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+@pytest.mark.parametrize(
+    ("written", "folder"),
+    [
+        ("results=größe", "größe"),
+        ("results=my results", "my results"),
+        ("results=~/x", "home/x"),
+        ("results='a, b'", "a, b"),
+    ],
+)
+def test_a_path_may_hold_any_letters(
+    written: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(job, "job", lambda cfg: seen.append(cfg.results) or "ok")
+    monkeypatch.setattr(exit_summary, "finish", lambda *_: 0)
+    finished = run(tmp_path, *arguments(written))
+    assert (finished.code, finished.text) == (0, "")
+    assert seen == [str(tmp_path / folder)]
+    assert (tmp_path / folder / "runs").is_dir()
+    assert not (tmp_path / "~").exists()
+
+
+def test_the_printed_command_can_be_pasted(tmp_path: Path) -> None:
+    results = tmp_path / "my [bold]results; $(rm x)"
+    results.mkdir()
+    (results / "mlflow.db").touch()
+    written = cast(Report, SimpleNamespace(markdown=results / "x.md", page=results / "x.html"))
+    text = io.StringIO()
+    report.show_places(Console(file=text, width=400), results, "mine", written)
+    [line] = [each for each in text.getvalue().splitlines() if "xai-bench ui" in each]
+    printed = shlex.split(line.partition("look at it")[2])
+    assert printed == ["xai-bench", "ui", "--study", "mine", "--results", str(results)]
