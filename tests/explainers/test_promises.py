@@ -64,7 +64,10 @@ def build(name: str) -> Any:
     if "metric" in node:
         node["metric"] = get_class(node["metric"]["_target_"])()
     node |= {key: min(node[key], most) for key, most in SMALLER.items() if node.get(key)}
-    return make(**node)
+    made = make(**node)
+    # Enough for those that draw coalitions of the most units in these worlds.
+    least = made.least(16) * N_REFERENCES if hasattr(made, "least") else 0
+    return replace(made, budget=max(made.budget, least)) if least else made
 
 
 def missing(name: str, where: str) -> set[str]:
