@@ -56,7 +56,8 @@ def _parts(report: StudyReport, pictures: Mapping[str, bytes]) -> Iterator[str]:
     yield _section("verdict", "\n".join(_verdict(report)))
     yield _section("scores", leaderboard.boards(report.blocks))
     yield _section("explore", samples.FORM)
-    yield _section("figures", "\n".join(map(samples.figure, pictures, pictures.values())))
+    drawn = "\n".join(samples.figure(name, png) for name, png in pictures.items())
+    yield _section("figures", drawn or "<p>No figures were asked for as PNG.</p>")
     yield _section("cards", cards.listed(report))
     yield _section("provenance", cards.provenance(report))
 
