@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,8 @@ xai-bench: how good are explanations of machine-learning models?
   xai-bench compare    scores that changed between two studies; exit code 1 where one got worse
   xai-bench recommend  which method to use, by the stored results, and how sure that is
   xai-bench ui         open the runs in MLflow
+  xai-bench sync       bring MLflow in line with the stored results, without running anything
+  xai-bench doctor     check everything in the results folder, and repair it
 
 Try: xai-bench run experiment=demo
 """
@@ -161,7 +164,8 @@ def ui(arguments: Sequence[str]) -> None:
 
     recorder, port = MlflowRecorder(), _free_port(options.port)
     for study in studies:
-        sys.stdout.write(f"{study}: {recorder.deep_link(root, study, port)}\n")
+        with _in_one_sentence():
+            sys.stdout.write(f"{study}: {recorder.deep_link(root, study, port)}\n")
     sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
     sys.stdout.flush()
     _execute(recorder.ui_command(root, port), UI_ENVIRONMENT)
@@ -178,7 +182,8 @@ def report(arguments: Sequence[str]) -> None:
 
     chosen = written.options_of(options.settings)
     for study in studies:
-        written.show(root, study, chosen)
+        with _in_one_sentence():
+            written.show(root, study, chosen)
 
 
 def compare(arguments: Sequence[str]) -> None:
@@ -226,6 +231,45 @@ def recommend(arguments: Sequence[str]) -> None:
     sys.stdout.write(advice.sentence() + "\n")
 
 
+def sync(arguments: Sequence[str]) -> None:
+    """Bring MLflow in line with the store: what is missing comes back, what is stale goes."""
+    parser = _Parser("sync", "Bring MLflow in line with the stored results; no job is run.")
+    _add_results(parser)
+    parser.add_argument("--tracking-uri", metavar="URI", help="the server, where it is not ours")
+    root, studies = _studies(parser.parse_args(arguments))
+    uri = parser.parse_args(arguments).tracking_uri
+    from xai_bench.results.store.store import Store
+    from xai_bench.results.tracking.mlflow import MlflowRecorder
+
+    for study in studies:
+        with _in_one_sentence():
+            done = MlflowRecorder(uri).sync(Store(root), study)
+        for sentence in done or ["nothing to do"]:
+            sys.stdout.write(f"{study}: {sentence}\n")
+
+
+def doctor(arguments: Sequence[str]) -> None:
+    """Check and repair a results folder; exit code 1 where something has to be computed again."""
+    parser = _Parser(
+        "doctor",
+        "Check everything in the results folder by its digests, and repair it. Exit code 1: "
+        "something has to be computed again or, with --dry-run, repaired.",
+    )
+    parser.add_argument("--results", default="results", help="the folder that runs write to")
+    parser.add_argument("--dry-run", action="store_true", help="say what is wrong, write nothing")
+    options = parser.parse_args(arguments)
+    from xai_bench.runner.doctor import Doctor
+
+    lost, n_found = False, 0
+    with _in_one_sentence():
+        for finding in Doctor(_root(options.results), options.dry_run).examine():
+            n_found += 1
+            lost = lost or finding.state != "repaired" or options.dry_run
+            sys.stdout.write(f"{finding.sentence}\n")
+    sys.stdout.write(f"{n_found or 'no'} {'fault' if n_found == 1 else 'faults'}\n")
+    sys.exit(1 if lost else 0)
+
+
 def _scores(place: str, results: str) -> Any:
     """The frame of scores of `STUDY` or `FOLDER:STUDY`."""
     from xai_bench.results.statistics.load import load
@@ -247,6 +291,8 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "compare": compare,
     "recommend": recommend,
     "ui": ui,
+    "sync": sync,
+    "doctor": doctor,
 }
 
 
@@ -268,11 +314,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 def _studies(options: argparse.Namespace) -> tuple[Path, list[str]]:
     """The results folder, and the study that is named or all of its studies."""
-    root = Path(options.results).absolute()
-    if not root.is_dir():
-        raise UsageError(
-            f"--results {options.results}: there is no such folder; `xai-bench run` makes one"
-        )
+    root = _root(options.results)
     from xai_bench.results.store.store import Store
 
     studies = Store(root).studies()
@@ -285,6 +327,22 @@ def _studies(options: argparse.Namespace) -> tuple[Path, list[str]]:
             else f"nothing has been run yet in {root}; try `xai-bench run experiment=demo`"
         )
     return root, [options.study]
+
+
+@contextmanager
+def _in_one_sentence() -> Iterator[None]:
+    """Show a value error, whose text is written for users, without its traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _root(results: str) -> Path:
+    root = Path(results).absolute()
+    if not root.is_dir():
+        raise UsageError(f"--results {results}: there is no such folder; `xai-bench run` makes one")
+    return root
 
 
 def _config_dir(arguments: Sequence[str]) -> str | None:

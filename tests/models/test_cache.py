@@ -113,7 +113,9 @@ def test_versions_of_recipe_and_libraries_are_in_the_key(monkeypatch: pytest.Mon
     assert cache.key(SMALL, {"b": 2, "a": 1}, two_classes(), seed=0) == keys[-1]
 
 
-@pytest.mark.parametrize("damage", ["flip", "remove", "truncate meta", "remove meta"])
+@pytest.mark.parametrize(
+    "damage", ["flip", "remove", "truncate meta", "remove meta", "list", "history"]
+)
 def test_a_damaged_folder_is_never_read(damage: str, tmp_path: Path) -> None:
     recipe = Counted()
     good = ask(tmp_path, recipe)
@@ -124,6 +126,10 @@ def test_a_damaged_folder_is_never_read(damage: str, tmp_path: Path) -> None:
         weights.write_bytes(content)
     elif damage == "truncate meta":
         meta.write_text(meta.read_text()[:20])
+    elif damage == "list":
+        meta.write_text("[1]")
+    elif damage == "history":
+        meta.write_text(meta.read_text().replace("loss", "lost"))
     else:
         (weights if damage == "remove" else meta).unlink()
     again = ask(tmp_path, recipe)

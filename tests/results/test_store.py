@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import multiprocessing
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +16,13 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from tests.support import toy_worlds
 from xai_bench.results import Cell, ExplainerResult, Outcome, Predictions, Scores
+from xai_bench.results.report.summary import blocks
+from xai_bench.results.store import files
 from xai_bench.results.store.store import Store
 from xai_bench.types import Element, Explanation
 
@@ -152,7 +159,9 @@ def test_scores_that_are_not_reproducible_have_a_file_of_their_own(tmp_path: Pat
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     assert one.keys() == two.keys()
     differing = {name for name in one if one[name] != two[name]}
-    assert differing == {"store/cell0/machine.json", "store/cell0/lime-key/costs.parquet"}
+    cell_files = {"store/cell0/machine.json", "store/cell0/SHA256SUMS"}
+    of_lime = {"store/cell0/lime-key/costs.parquet", "store/cell0/lime-key/SHA256SUMS"}
+    assert differing == cell_files | of_lime
 
 
 def test_the_bytes_do_not_depend_on_the_order_of_writing(tmp_path: Path) -> None:
@@ -206,6 +215,189 @@ def test_results_of_newer_code_replace_older_ones_in_a_study(tmp_path: Path) -> 
     add_to_study(store, "s", cell(0, key="cell0-new-code"), [one])
     assert [c.key for c, _ in store.cells("s")] == ["cell0-new-code", "cell1"]
     assert [c.key for c, _ in store.cells("other")] == ["cell0"]
+
+
+FAILED = Outcome("failed", "ValueError: no")
+
+
+def failed(key: str, **config: object) -> Cell:
+    """A cell that failed before its data were read."""
+    return cell(key=key, config=config, outcome=FAILED, fingerprint="", environment={}, groups={})
+
+
+def test_a_failed_attempt_that_a_later_run_mends_leaves_the_study(tmp_path: Path) -> None:
+    store, lime = Store(tmp_path), explanation("lime", scored("a", [1.0, 2.0, 3.0]))
+    for number in range(3):
+        one = failed(f"attempt{number}", width=-number)
+        add_to_study(store, "s", one, [], f"run model.width={-number}")
+    assert len(store.cells("s")) == 3
+    add_to_study(store, "s", cell(), [lime], "run model.width=8")
+    assert [one.key for one, _ in store.cells("s")] == ["cell0"]
+    assert not store.reader.reported
+
+
+def test_failures_that_nothing_mended_stay(tmp_path: Path) -> None:
+    """Those of one sweep, of another seed, model or study, and any as long as nothing succeeds."""
+    store, lime = Store(tmp_path), explanation("lime", scored("a", [1.0, 2.0, 3.0]))
+    sweep = "run -m model.width=8,-1"
+    add_to_study(store, "s", failed("same sweep", width=-1), [], sweep)
+    add_to_study(store, "s", replace(failed("seed", width=-2), seed=5), [], "run seed=5")
+    add_to_study(store, "s", replace(failed("model", width=-3), model="mlp"), [], "run model=mlp")
+    add_to_study(store, "t", failed("study", width=-1), [], "run study=t")
+    add_to_study(store, "s", cell(), [lime], sweep)
+    add_to_study(store, "s", failed("later", width=-4), [], "run model.width=-2")
+    kept = {one.key for one, _ in store.cells("s")}
+    assert kept == {"same sweep", "seed", "model", "cell0", "later"}
+    assert [one.key for one, _ in store.cells("t")] == ["study"]
+
+
+def test_a_failed_explainer_that_a_later_run_mends_leaves_the_study(tmp_path: Path) -> None:
+    store, scores = Store(tmp_path), scored("a", [1.0, 2.0, 3.0])
+    wrong = explanation("lime", attribution=None, outcome=FAILED, key="wrong", regime="budget=-1")
+    other = explanation("shap", attribution=None, outcome=FAILED, key="other", regime="budget=-1")
+    add_to_study(store, "s", cell(), [wrong, other], "run budget=-1")
+    right = explanation("lime", scores, regime="budget=9")
+    add_to_study(store, "s", cell(), [right], "run budget=9")
+    [(_, found)] = store.cells("s")
+    assert {(one.explainer, one.key) for one in found} == {("shap", "other"), ("lime", "lime-key")}
+    # One command at several budgets: what fails at one of them is a result.
+    again = explanation("lime", scores, key="more", regime="budget=99")
+    add_to_study(store, "s", cell(), [wrong], "run -m budget=-1,99")
+    add_to_study(store, "s", cell(), [again], "run -m budget=-1,99")
+    assert {one.key for one in store.cells("s")[0][1]} == {"other", "wrong", "lime-key", "more"}
+
+
+def test_a_failed_attempt_lengthens_no_heading(tmp_path: Path) -> None:
+    store, lime = Store(tmp_path), explanation("lime", scored("a", [1.0, 2.0, 3.0]))
+    of_libraries = {"torch": "2.13", "code_version": "f00d"}
+    add_to_study(store, "s", cell(environment=of_libraries), [lime], "run")
+    add_to_study(store, "s", failed("later", width=-1), [], "run model.width=-1")
+    labels = [block.variant for block in blocks(store, "s")]
+    assert len(labels) == 2
+    assert not [label for label in labels if "torch" in label or "fingerprint" in label]
+
+
+def test_every_file_stands_in_the_index_of_its_folder(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_inputs("cell0", toy_worlds.text().inputs)
+    measured = {"Curves": {"removed": torch.zeros(3, 2)}}
+    lime = explanation("lime", scored("a", [1.0] * 3), measured=measured)
+    add_to_study(store, "s", cell(), [lime])
+    folders = [tmp_path / "store/cell0", tmp_path / "store/cell0/lime-key", tmp_path / "studies/s"]
+    for folder in folders:
+        lines = (folder / "SHA256SUMS").read_text().splitlines()
+        listed = {name: digest for digest, name in (line.split("  ") for line in lines)}
+        there = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        there = {name: there[name] for name in there.keys() - {"SHA256SUMS", ".lock"}}
+        assert listed == {name: hashlib.sha256(of).hexdigest() for name, of in there.items()}
+
+
+def test_a_store_without_indices_is_read_and_gets_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, lime = Store(tmp_path), explanation("lime", scored("a", [1.0, 2.0, 3.0]))
+    add_to_study(store, "s", cell(), [lime])
+    before = contents(tmp_path)
+    indices = list(tmp_path.rglob("SHA256SUMS"))
+    for index in indices:
+        index.unlink()
+    old = Store(tmp_path)
+    assert old.frame("s")["score"].tolist() == [1.0, 2.0, 3.0]
+    assert not caplog.records
+    old.add_to_study("s", cell(), [lime], "run", {"a": "a-v1"})
+    assert contents(tmp_path) == before
+    assert len(caplog.records) == len(indices)
+
+
+def test_wrong_content_is_absent_in_a_store_without_indices(tmp_path: Path) -> None:
+    store, lime = Store(tmp_path), explanation("lime", scored("a", [1.0, 2.0, 3.0]))
+    add_to_study(store, "s", cell(), [lime])
+    for index in tmp_path.rglob("SHA256SUMS"):
+        index.unlink()
+    whole = contents(tmp_path)
+    for name in whole:
+        if not name.endswith(".lock"):
+            (tmp_path / name).write_bytes(b"[1]")
+            read = Store(tmp_path)
+            read.cells("s")
+            assert read.reader.reported == {tmp_path / name}
+            (tmp_path / name).write_bytes(whole[name])
+
+
+def test_a_reader_never_mistakes_a_write_for_damage(tmp_path: Path) -> None:
+    """A thread reads while another one writes the same result over and over."""
+    store = Store(tmp_path)
+    sent = [explanation("lime", scored("a", [float(k)] * 3)) for k in range(2)]
+    store.write("cell0", sent[0])
+    done = threading.Event()
+    found: list[object] = []
+
+    def read() -> None:
+        while not done.is_set():
+            found.append(Store(tmp_path).read("cell0", "lime-key"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for k in range(60):
+        store.write("cell0", sent[k % 2])
+    done.set()
+    reader.join()
+    assert found
+    assert None not in found
+
+
+def test_a_wait_for_another_process_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(files, "_PATIENCE", 0.05)
+    store = Store(tmp_path)
+    store.write_cell(cell())
+    held = threading.Event()
+
+    def hold() -> None:
+        with FileLock(tmp_path / "store/cell0/.lock"):
+            held.set()
+            time.sleep(0.5)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    store.write_cell(cell(model_scores={"accuracy": 0.25}))
+    other.join()
+    assert "waiting for another process that holds" in caplog.text
+    found = store.read_cell("cell0")
+    assert found is not None
+    assert found.model_scores == {"accuracy": 0.25}
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_whoever_is_killed_leaves_the_old_or_the_new(
+    tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every rename that a writer makes, the process may end."""
+    store = Store(tmp_path)
+    old, new = (explanation("lime", scored("a", [float(k)] * 3)) for k in range(2))
+    store.write("cell0", old)
+    rename, calls = Path.replace, []
+
+    def killed(path: Path, target: Path) -> Path:
+        calls.append(path)
+        if len(calls) > step:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        store.write("cell0", new)
+    read = Store(tmp_path)
+    found = read.read("cell0", "lime-key")
+    assert found is not None
+    assert found.scores["a"].values.tolist() in ([0.0] * 3, [1.0] * 3)
+    assert not read.reader.reported
+    store.write("cell0", new)
+    again = Store(tmp_path).read("cell0", "lime-key")
+    assert again is not None
+    assert again.scores["a"].values.tolist() == [1.0] * 3
 
 
 def test_the_frame_has_a_row_per_sample_that_pairs_explainers(tmp_path: Path) -> None:

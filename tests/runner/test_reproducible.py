@@ -50,7 +50,7 @@ def process(results: Path) -> list[str]:
 def repeatable(results: Path) -> dict[str, bytes]:
     """Every byte of the store but for clocks and the machine's name."""
     root = results / "store"
-    changing = {"costs.parquet", "machine.json"}
+    changing = {"costs.parquet", "machine.json", "SHA256SUMS"}
     files = [path for path in sorted(root.rglob("*")) if path.is_file()]
     return {
         str(path.relative_to(root)): path.read_bytes()

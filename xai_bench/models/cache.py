@@ -100,7 +100,7 @@ def _store(recipe: Recipe, model: Trained, folder: Path) -> None:
     draft.mkdir()
     recipe.save(model.predictor, draft)
     meta = {"files": _hashes(draft), "history": [dict(row) for row in model.history]}
-    (draft / _META).write_text(json.dumps(meta, indent=1))
+    (draft / _META).write_text(json.dumps({**meta, "digest": _digest(meta)}, indent=1))
     for path in (*draft.rglob("*"), draft):
         _sync(path)
     shutil.rmtree(folder, ignore_errors=True)
@@ -109,17 +109,31 @@ def _store(recipe: Recipe, model: Trained, folder: Path) -> None:
 
 
 def _intact(folder: Path) -> bool:
-    """Whether the folder exists and every file is as it was written."""
+    """Whether the folder exists and every file is as it was written; a warning where not."""
     if not folder.exists():
         return False
-    try:
-        files = json.loads((folder / _META).read_text())["files"]
-    except (OSError, ValueError, KeyError):
-        files = None
-    if files == _hashes(folder):
+    if intact(folder):
         return True
     _LOG.warning("model %s in the cache is damaged; it is trained again", folder.name)
     return False
+
+
+def intact(folder: Path) -> bool:
+    """Whether every file of a stored model is as it was written.
+
+    Version 0.1.0 wrote no digest of the history.
+    """
+    try:
+        meta = json.loads((folder / _META).read_text())
+        stated = meta.pop("digest", None)
+        as_written = stated is None or stated == _digest(meta)
+        return bool(as_written and meta["files"] == _hashes(folder))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _hashes(folder: Path) -> dict[str, str]:

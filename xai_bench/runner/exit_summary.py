@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xai_bench.results.report.options import ReportOptions
 from xai_bench.results.store.store import Store
 from xai_bench.runner import report
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def finish(
@@ -21,15 +24,12 @@ def finish(
     """
     from rich.console import Console
 
-    from xai_bench.results.report.formats.console import terminal, verdict
-
     console = Console()
     if study in Store(results).studies():
-        options = ReportOptions.of(settings or {})
-        written = report.write(results, study, options)
-        console.print(terminal(written.study.blocks, metrics=options.metrics))
-        report.show_places(console, results, study, written)
-        console.print(verdict(written.study.verdicts))
+        try:
+            _show(console, results, study, settings or {})
+        except ValueError as error:
+            console.print(f"no report: {error}", style="red", highlight=False)
     failed = sum(status == "failed" for status in statuses)
     if failed:
         console.print(
@@ -42,3 +42,14 @@ def finish(
             style="red",
         )
     return 0 if scored and not failed else 1
+
+
+def _show(console: Console, results: Path, study: str, settings: Mapping[str, Any]) -> None:
+    """The table, the paths and the verdict. Raises ValueError where no report can be written."""
+    from xai_bench.results.report.formats.console import terminal, verdict
+
+    options = ReportOptions.of(settings)
+    written = report.write(results, study, options)
+    console.print(terminal(written.study.blocks, metrics=options.metrics))
+    report.show_places(console, results, study, written)
+    console.print(verdict(written.study.verdicts))

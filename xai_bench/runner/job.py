@@ -19,7 +19,7 @@ from xai_bench.evaluation.budgets import evaluate_at_budgets
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.failures import attempt
 from xai_bench.evaluation.loop import evaluate
-from xai_bench.results import Cell, ExplainerResult, Predictions, Status
+from xai_bench.results import Cell, ExplainerResult, Outcome, Predictions, Status
 from xai_bench.results.store.store import Store
 from xai_bench.runner.cell import prepare_cell
 from xai_bench.runner.plan import Plan
@@ -91,7 +91,7 @@ class CellRun:
         store = Store(plan.results)
         bundle: Bundle = plan.component("data").load()
         cell = plan.cell(bundle.fingerprint())
-        stored = store.read_cell(cell.key)
+        stored = store.read_cell(cell.key, whole=True)
         run = cls(plan, progress, store, bundle, stored or cell)
         if stored is None:
             run.prepare()
@@ -105,8 +105,8 @@ class CellRun:
             results = self.evaluate(self.tasks(self.explainers()))
         else:
             self.progress.cell_ended(self.cell.outcome)
-        record(self.plan, self.store, self.cell, results)
-        return status_of(self.cell, results)
+        recorded = record(self.plan, self.store, self.cell, results)
+        return "failed" if recorded.status == "failed" else status_of(self.cell, results)
 
     def prepare(self) -> None:
         """Train the model or read its weights, once, and store the cell and its inputs."""
@@ -160,7 +160,7 @@ class CellRun:
         metrics, wanted = self.plan.metrics(), self.plan.metric_keys
         tasks = []
         for explainer in explainers:
-            stored = self.store.read(self.cell.key, explainer.key, wanted)
+            stored = self.store.read(self.cell.key, explainer.key, wanted, whole=True)
             tasks.append(Task(explainer, missing_metrics(metrics, stored), stored))
         return tasks
 
@@ -250,14 +250,22 @@ def log_failures(result: ExplainerResult) -> None:
             log.info("%s, %s: %s", result.explainer, scores.metric, scores.outcome.trace)
 
 
-def record(plan: Plan, store: Store, cell: Cell, results: Sequence[ExplainerResult]) -> None:
-    """List the cell in its study, then show it in MLflow or wherever the recorder writes."""
+def record(plan: Plan, store: Store, cell: Cell, results: Sequence[ExplainerResult]) -> Outcome:
+    """List the cell in its study, then show it in MLflow or wherever the recorder writes.
+
+    The outcome is that of the recorder: where it fails, the results are in the store all the same.
+    """
     study = plan.config["study"]
     command = shlex.join(["xai-bench", "run", *sys.argv[1:]])
     if cell.outcome.status == "failed":
         store.write_cell(cell)
     store.add_to_study(study, cell, results, command, plan.metric_keys)
-    plan.component("recorder").record(store, study, cell.key)
+    recorder = plan.component("recorder")
+    _, outcome = attempt(plan.strict, lambda: recorder.record(store, study, cell.key))
+    if outcome.status == "failed":
+        log.error("%s", outcome.reason)
+        log.info("%s", outcome.trace)
+    return outcome
 
 
 def status_of(cell: Cell, results: Sequence[ExplainerResult]) -> Status:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from xai_bench.core.secrets import without_passwords
 from xai_bench.runner.config.catalogue import ALL, SETS
 from xai_bench.runner.config.compose import Command, configurations, parse
 from xai_bench.runner.config.messages import UsageError
+
+_ROOM = 1 << 20
+"""Bytes that have to be free before a run starts: the least that one cell takes."""
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +42,8 @@ def job(cfg: DictConfig) -> str:
     """One run. Returns its status; raises only for a bug, or for any failure where `strict`."""
     from xai_bench.runner.job import job as run_cell
 
+    # On a full disk, each line of the log would else be a traceback on the terminal.
+    logging.raiseExceptions = False
     cfg.results = str(Path(HydraConfig.get().runtime.cwd, cfg.results))
     return run_cell(cfg)
 
@@ -58,7 +65,9 @@ class JobStatusCallback(Callback):
             status = "failed"
             job_return.status, job_return.return_value = JobStatus.COMPLETED, status
         file = Path(config.hydra.runtime.output_dir, "status")
-        file.write_text(f"{status}\n", encoding="utf-8")
+        # A job without a status counts as failed, so a full disk needs no more than that.
+        with suppress(OSError):
+            file.write_text(f"{status}\n", encoding="utf-8")
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
         """Leave Hydra with the folder of the single job."""
@@ -93,28 +102,53 @@ def _start(command: Command) -> JobsFinished | None:
 def _finish(end: JobsFinished) -> int:
     from xai_bench.runner import exit_summary
 
-    statuses = [file.read_text(encoding="utf-8").strip() for file in end.folder.glob("**/status")]
+    # One of a job that died has its configuration alone.
+    jobs = {path.parent for name in ("status", ".hydra") for path in end.folder.glob(f"**/{name}")}
+    statuses = [_status(job / "status") for job in sorted(jobs)]
     settings: Any = OmegaConf.to_container(end.config.report, resolve=True)
     results = Path(end.config.results).absolute()
     return exit_summary.finish(results, end.config.study, statuses, settings)
 
 
+def _status(file: Path) -> str:
+    """What a job wrote at its end; `failed` where it did not get so far."""
+    status = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+    return status or "failed"
+
+
 def _check(command: Command) -> None:
     """Raise `UsageError` with all mistakes of all jobs, each once; print what is worth a note."""
     problems: dict[str, None] = {}
+    folders: dict[str, None] = {}
     notes: dict[str, None] = {}
     for cfg in configurations(command):
         problems.update(dict.fromkeys(_hidden(command, cfg)))
         if command.runs:
             from xai_bench.runner.config import preflight
 
+            folders[str(cfg.results)] = None
             of_job = preflight.check(cfg)
             problems.update(dict.fromkeys(of_job))
             notes.update(dict.fromkeys([] if of_job else preflight.notes(cfg)))
     if problems:
         raise UsageError("\n".join(problems))
+    for folder in folders:
+        _expect_room(Path(folder))
     for note in notes:
         sys.stderr.write(f"note: {note}\n")
+
+
+def _expect_room(folder: Path) -> None:
+    """Raise `UsageError` where the results folder cannot be written, or its disk is full."""
+    from xai_bench.results.store import files
+
+    try:
+        with files.writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(_ROOM))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _hidden(command: Command, cfg: DictConfig) -> list[str]:

@@ -22,6 +22,7 @@ WITHOUT_EFFECT = (
     "results/statistics",
     "results/tracking",
     "runner/config",
+    "runner/doctor.py",
     "runner/exit_summary.py",
     "runner/inspection.py",
     "runner/launch.py",

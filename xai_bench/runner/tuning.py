@@ -20,6 +20,7 @@ from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, 
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.results.regimes import PAPER, TUNED
 from xai_bench.results.store import files
+from xai_bench.results.store.reader import Reader
 from xai_bench.runner import provenance
 from xai_bench.types import Choice, Range, Unsupported, tags_of
 
@@ -85,12 +86,12 @@ class TuningJob:
         if not space:
             raise Unsupported("no settings to tune")
         path = self.folder / f"{self._key(explainer, space)}.json"
-        tuning: dict[str, Any] | None = files.loads(path)
+        tuning: dict[str, Any] | None = Reader().json(path, dict)
         if tuning is None:
             trials = self._trials(explainer, space)
             tuning = self._summary(explainer, trials)
-            with files.writable(self.folder):
-                files.write(path, files.dumps(tuning))
+            with files.writable(self.folder), files.writing(self.folder):
+                files.write(self.folder, {path.name: files.dumps(tuning)})
         return tuning
 
     def _key(self, explainer: ConfiguredExplainer, space: Space) -> str:

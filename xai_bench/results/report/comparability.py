@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,12 @@ def comparable(listing: Listing) -> list[tuple[str, Listing]]:
         groups.setdefault(key, []).append((cell, results))
     cells = [group[0][0] for group in groups.values()]
     chosen = variants([f"{cell.data} {cell.model}" for cell in cells], [_chosen(c) for c in cells])
-    settings = variants([_names(cell) for cell in cells], [_settings(cell) for cell in cells])
+    # A cell that failed early knows neither its data nor its libraries: that is no difference.
+    settings = variants(
+        [_names(cell) for cell in cells],
+        [_settings(cell) for cell in cells],
+        optional=("fingerprint", *_CODE),
+    )
     labels = [", ".join(filter(None, both)) for both in zip(chosen, settings, strict=True)]
     return [(label, _labelled(group)) for label, group in zip(labels, groups.values(), strict=True)]
 
@@ -56,7 +61,8 @@ def _settings(cell: Cell) -> dict[str, Any]:
     """Everything that decides the numbers of a cell but the seed."""
     config = {key: value for key, value in cell.config.items() if key != "seed"}
     code = {name: cell.environment.get(name, "") for name in _CODE}
-    return {**config, "fingerprint": cell.fingerprint, **code}
+    known = {"fingerprint": cell.fingerprint, **code}
+    return {**config, **{name: value for name, value in known.items() if value}}
 
 
 def _labelled(listing: Listing) -> Listing:
@@ -87,16 +93,22 @@ def shown_settings(result: ExplainerResult) -> dict[str, Any]:
     return {**result.config, **dict.fromkeys((result.tuning or {}).get("best", ()), "tuned")}
 
 
-def variants(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+def variants(
+    names: Sequence[str], settings: Sequence[Mapping[str, Any]], optional: Collection[str] = ()
+) -> list[str]:
     """For each name and its settings, those in which it differs from others of the same name.
 
-    Hashes are numbered and the folders of a path left out.
+    Hashes are numbered and the folders of a path left out. What is missing in another counts as a
+    difference, unless it is `optional`.
     """
     flat = [flattened(config) for config in settings]
     labels = []
     for name, own in zip(names, flat, strict=True):
         namesakes = [other for other, n in zip(flat, names, strict=True) if n == name]
-        values = {key: [other.get(key) for other in namesakes] for key in own}
+        values = {
+            key: [other.get(key, own[key] if key in optional else None) for other in namesakes]
+            for key in own
+        }
         differing = [key for key in own if any(value != own[key] for value in values[key])]
         labels.append(", ".join(_setting(key, own[key], values[key]) for key in differing))
     return labels

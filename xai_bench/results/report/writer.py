@@ -70,7 +70,7 @@ def write(
     found = study_report(store, study, options, cards or {})
     folder = store.root / "reports" / study if folder is None else folder
     numbers = frame(study, found.blocks)
-    with files.writable(folder):
+    with files.writable(folder), files.writing(folder):
         figures, drawn = _pictures(store, found, folder, options)
         shown = {path.stem: path.read_bytes() for path in drawn if path.suffix == ".png"}
         contents = {
@@ -80,8 +80,7 @@ def write(
             **{name: text.encode() for name, text in _tables(found, options)},
             **{n: _csv(one) for s in found.details for n, one in s.frames.items() if len(one)},
         }
-        for name, content in contents.items():
-            files.write(folder / name, content)
+        files.write(folder, contents)
     return Report((*(folder / name for name in contents), *drawn), numbers, found)
 
 

@@ -52,9 +52,17 @@ def cell_fields(cell: Cell) -> dict[str, Any]:
 
 
 def cell_from(
-    fields: Mapping[str, Any], environment: Mapping[str, str], groups: Mapping[str, Tensor]
+    key: str,
+    fields: Mapping[str, Any],
+    environment: Mapping[str, str],
+    groups: Mapping[str, Tensor],
 ) -> Cell:
-    """The cell whose `cell_fields`, environment and groups were stored."""
+    """The cell whose `cell_fields`, environment and groups were stored under `key`.
+
+    Raises:
+        ValueError: they are those of another cell.
+    """
+    _expect(key, fields["key"])
     return Cell(
         **{name: fields[name] for name in _NAMES},
         config=fields["config"],
@@ -82,9 +90,20 @@ def result_tensors(result: ExplainerResult) -> dict[str, Tensor]:
 
 
 def result_from(
-    fields: Mapping[str, Any], values: Mapping[str, Tensor], scores: Mapping[str, Scores]
+    key: str,
+    fields: Mapping[str, Any],
+    values: Mapping[str, Tensor],
+    scores: Mapping[str, Scores],
 ) -> ExplainerResult:
-    """What `result_fields` and `result_tensors` wrote; `values` may hold the index alone."""
+    """What `result_fields` and `result_tensors` wrote; `values` may hold the index alone.
+
+    Raises:
+        ValueError: they are those of another result, or a tensor is not of all samples.
+    """
+    _expect(key, fields["key"])
+    short = [name for name, value in values.items() if len(value) != len(values["index"])]
+    if short:
+        raise ValueError(f"{short[0]} is not of all {len(values['index'])} samples")
     named = {_RENAMED.get(name, name): value for name, value in values.items()}
     index = named.pop("index")
     return ExplainerResult(
@@ -194,6 +213,11 @@ def _scores(table: Any, index: Tensor) -> Scores:
         values=values,
         outcome=outcome,
     )
+
+
+def _expect(key: str, stored: Any) -> None:
+    if stored != key:
+        raise ValueError(f"it is that of {stored}, not of {key}")
 
 
 def _plain(numbers: Mapping[str, float]) -> dict[str, float | str]:

@@ -7,6 +7,10 @@
                                         scores.parquet (repeats exactly) costs.parquet (does not)
     <root>/studies/<study>/<cell>.json  which explanations and metrics belong to a study
 
+Each of these folders has an index, `SHA256SUMS`, with the digest of every file in it. What is not
+as it was written is said and read as absent, so that the same command computes it again. A folder
+without an index, as version 0.1.0 wrote, is read as it is and gets one when it is next used.
+
 A name never decides what is read: explanations and metrics are found by their content addresses, so
 studies with other settings of the same explainer or metric share a store and never mix.
 """
@@ -14,75 +18,28 @@ studies with other settings of the same explainer or metric share a store and ne
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
 from torch import Tensor
 
 from xai_bench.core.spelling import suggest
-from xai_bench.results.regimes import TUNED
-from xai_bench.results.store import codec, files
+from xai_bench.results.store import codec, digests, files
+from xai_bench.results.store.manifest import StudyManifest
+from xai_bench.results.store.reader import Reader
 from xai_bench.results.values import Cell, ExplainerResult, Predictions, Scores
 from xai_bench.types import Element, Inputs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-T = TypeVar("T")
-
 _SCORES = {True: "scores.parquet", False: "costs.parquet"}
-
-
-@dataclass(frozen=True)
-class StudyManifest:
-    """Which explanations and metrics of one cell belong to a study, and the commands that ran.
-
-    Attributes:
-        explanations: name -> regime -> content address.
-        metrics: name -> content address.
-        tuning: content address -> how the settings were found, where they were tuned.
-    """
-
-    explanations: Mapping[str, Mapping[str, str]]
-    metrics: Mapping[str, str]
-    commands: tuple[str, ...]
-    tuning: Mapping[str, Mapping[str, Any]]
-
-    def wanted(self) -> Iterator[tuple[str, str, str, bool]]:
-        """Name, content address, regime, and whether the settings were tuned.
-
-        Where tuning chose the shipped settings, one address competes under both regimes.
-        """
-        for name, keys in self.explanations.items():
-            regimes: dict[tuple[str, bool], list[str]] = {}
-            for regime, key in keys.items():
-                regimes.setdefault((key, TUNED in regime and key in self.tuning), []).append(regime)
-            for (key, tuned), names in regimes.items():
-                yield name, key, "; ".join(names), tuned
-
-    def extended(
-        self, results: Sequence[ExplainerResult], metrics: Mapping[str, str], command: str
-    ) -> StudyManifest:
-        """With more explanations, metrics and a command.
-
-        The same name under the same regime is replaced.
-        """
-        explanations = {name: dict(keys) for name, keys in self.explanations.items()}
-        for result in results:
-            # Manifests of version 0.1.0 have an address without a regime: it is superseded.
-            explanations.setdefault(result.explainer, {}).pop("", None)
-            explanations[result.explainer][result.regime] = result.key
-        tuned = {r.key: r.tuning for r in results if r.tuning is not None}
-        return StudyManifest(
-            explanations,
-            {**self.metrics, **metrics},
-            tuple(dict.fromkeys([*self.commands, command])),
-            {**self.tuning, **tuned},
-        )
+_MEASURED = "measured.safetensors"
+_OF_INPUTS = ("inputs.safetensors", "elements.json", "predictions.safetensors")
+"""What a cell has besides, unless its model could not be had."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +47,7 @@ class Store:
     """A folder of results. Everything is written whole or not at all, under a lock per cell."""
 
     root: Path
+    reader: Reader = field(default_factory=Reader, repr=False, compare=False)
 
     def folder(self, cell_key: str, explanation_key: str = "") -> Path:
         """The folder of a cell, or of one explanation in it."""
@@ -98,22 +56,36 @@ class Store:
     def write_cell(self, cell: Cell) -> None:
         """Store a cell. Like every writer here, raises ValueError where nothing can be written."""
         folder = self.folder(cell.key)
+        contents = {
+            "machine.json": files.dumps(dict(cell.environment)),
+            "groups.safetensors": codec.tensors(cell.groups),
+            "cell.json": files.dumps(codec.cell_fields(cell)),
+        }
         with self._writing(folder):
-            files.write(folder / "machine.json", files.dumps(dict(cell.environment)))
-            files.write(folder / "groups.safetensors", codec.tensors(cell.groups))
-            files.write(folder / "cell.json", files.dumps(codec.cell_fields(cell)))
+            files.write(folder, contents, removed=_stray(folder, {*contents, *_OF_INPUTS}))
 
-    def read_cell(self, key: str) -> Cell | None:
-        """The cell of this content address; None where it is absent or damaged."""
+    def read_cell(self, key: str, *, whole: bool = False) -> Cell | None:
+        """The cell of this content address; None where it is absent or damaged.
+
+        With `whole`, None also where its inputs or predictions are: then it is prepared again.
+        """
         folder = self.folder(key)
-        fields = files.loads(folder / "cell.json")
-        if fields is None:
+        fields = self.reader.json(folder / "cell.json", dict)
+        environment = self.reader.json(folder / "machine.json", dict)
+        groups = self.reader.tensors(folder / "groups.safetensors")
+        if fields is None or environment is None or groups is None:
             return None
-        environment = files.loads(folder / "machine.json")
-        groups = files.tensors(folder / "groups.safetensors") or {}
-        return _decoded(
-            lambda: codec.cell_from(fields, environment or {}, groups), folder / "cell.json"
+        cell = self.reader.decoded(
+            folder / "cell.json", lambda _: codec.cell_from(key, fields, environment, groups)
         )
+        if cell is None or not whole:
+            return cell
+        return cell if self.reader.whole(folder) and self._has_inputs(cell) else None
+
+    def _has_inputs(self, cell: Cell) -> bool:
+        """Whether the inputs are there, unless the cell has none; a killed run may lack them."""
+        folder = self.folder(cell.key)
+        return cell.outcome.status != "ok" or all((folder / name).exists() for name in _OF_INPUTS)
 
     def write_inputs(
         self,
@@ -125,61 +97,68 @@ class Store:
         """Store the explained inputs, for pictures and for reading the attributions later."""
         folder = self.folder(cell_key)
         values = {"x": inputs.x, "units": inputs.units, "index": inputs.index}
+        contents = {
+            "inputs.safetensors": codec.tensors(values, unit_names),
+            "elements.json": files.dumps([asdict(e) for e in elements]),
+        }
         with self._writing(folder):
-            files.write(folder / "inputs.safetensors", codec.tensors(values, unit_names))
-            files.write(folder / "elements.json", files.dumps([asdict(e) for e in elements]))
+            files.write(folder, contents)
 
     def read_inputs(self, cell_key: str) -> dict[str, Tensor] | None:
         """`x`, `units` and `index`; None where they are not stored."""
-        return files.tensors(self.folder(cell_key) / "inputs.safetensors")
+        return self.reader.tensors(self.folder(cell_key) / "inputs.safetensors")
 
     def unit_names(self, cell_key: str) -> list[str]:
         """One name per unit, where all samples share them; else empty."""
-        return files.names(self.folder(cell_key) / "inputs.safetensors")
+        return self.reader.names(self.folder(cell_key) / "inputs.safetensors")
 
     def elements(self, cell_key: str) -> list[Element]:
         """One per element of x in the units of the file, for tables; else empty."""
-        stored = files.loads(self.folder(cell_key) / "elements.json")
-        return [Element(**fields) for fields in stored or []]
+        path = self.folder(cell_key) / "elements.json"
+        stored = self.reader.json(path, list) or []
+        return self.reader.decoded(path, lambda _: [Element(**fields) for fields in stored]) or []
 
     def write_predictions(self, cell_key: str, predictions: Predictions) -> None:
         """Store the outputs, targets and labels of the explained samples."""
         names = ("outputs", "targets", "labels")
         values = {name: getattr(predictions, name) for name in names}
         folder = self.folder(cell_key)
+        content = codec.tensors(values, predictions.class_names)
         with self._writing(folder):
-            content = codec.tensors(values, predictions.class_names)
-            files.write(folder / "predictions.safetensors", content)
+            files.write(folder, {"predictions.safetensors": content})
 
     def read_predictions(self, cell_key: str) -> Predictions | None:
         """The stored predictions; None where they are not stored."""
         path = self.folder(cell_key) / "predictions.safetensors"
-        values = files.tensors(path)
+        values = self.reader.tensors(path)
         if values is None:
             return None
-        return Predictions(**values, class_names=tuple(files.names(path)))
+        names = tuple(self.reader.names(path))
+        return self.reader.decoded(path, lambda _: Predictions(**values, class_names=names))
 
     def write(self, cell_key: str, result: ExplainerResult) -> None:
         """Store a result; scores of other metrics that are stored already stay."""
         folder = self.folder(cell_key, result.key)
-        values = codec.result_tensors(result)
-        fields = codec.result_fields(result)
+        contents = {
+            "attribution.safetensors": codec.tensors(codec.result_tensors(result)),
+            "explanation.json": files.dumps(codec.result_fields(result)),
+        }
         with self._writing(self.folder(cell_key)):
-            files.write(folder / "attribution.safetensors", codec.tensors(values))
             for reproducible, name in _SCORES.items():
                 new = [s for s in result.scores.values() if s.reproducible == reproducible]
-                old = _stored(folder / name, result.index)
+                kept = not reproducible or self._measured(folder)
+                old = self._scores(folder / name, result.index) if kept else []
                 merged = {(s.metric, s.key): s for s in [*old, *new]}
-                files.write(folder / name, codec.parquet(merged.values(), result.index))
+                contents[name] = codec.parquet(merged.values(), result.index)
             measured = codec.flat({**self.measured(cell_key, result.key), **result.measured})
             if measured:
-                files.write(folder / "measured.safetensors", codec.tensors(measured))
-            files.write(folder / "explanation.json", files.dumps(fields))
+                contents[_MEASURED] = codec.tensors(measured)
+            files.write(folder, contents, removed=_stray(folder, contents))
 
     def measured(self, cell_key: str, explanation_key: str) -> dict[str, dict[str, Tensor]]:
         """The stored `ExplainerResult.measured`; empty where nothing is stored."""
-        path = self.folder(cell_key, explanation_key) / "measured.safetensors"
-        return codec.nested(files.tensors(path) or {})
+        path = self.folder(cell_key, explanation_key) / _MEASURED
+        return codec.nested(self.reader.tensors(path) or {})
 
     def read(
         self,
@@ -188,23 +167,35 @@ class Store:
         metrics: Mapping[str, str] | None = None,
         *,
         attribution: bool = True,
+        whole: bool = False,
     ) -> ExplainerResult | None:
         """One result with the scores of `metrics` (name -> key), or with all scores.
 
         A metric may be stored under several settings; only the key says which one is meant. Without
-        `attribution`, the explanation is left out. None where it is absent or damaged.
+        `attribution`, the explanation is left out. None where it is absent or damaged. With
+        `whole`, scores whose measurements are damaged are absent too: then both are made again.
         """
         folder = self.folder(cell_key, explanation_key)
-        fields = files.loads(folder / "explanation.json")
+        fields = self.reader.json(folder / "explanation.json", dict)
         wanted = None if attribution else ("index",)
-        values = files.tensors(folder / "attribution.safetensors", wanted)
-        if fields is None or values is None:
+        values = self.reader.tensors(folder / "attribution.safetensors", wanted)
+        if fields is None or values is None or "index" not in values:
             return None
-        scores = [s for name in _SCORES.values() for s in _stored(folder / name, values["index"])]
-        return _decoded(
-            lambda: codec.result_from(fields, values, _wanted(scores, metrics)),
+        names = _SCORES.values() if not whole or self._measured(folder) else [_SCORES[False]]
+        scores = [s for name in names for s in self._scores(folder / name, values["index"])]
+        return self.reader.decoded(
             folder / "explanation.json",
+            lambda _: codec.result_from(explanation_key, fields, values, _wanted(scores, metrics)),
         )
+
+    def _measured(self, folder: Path) -> bool:
+        """Whether the measurements of an explanation are there, if it has any."""
+        path = folder / _MEASURED
+        return path.name not in (digests.read(folder) or ()) or self.reader.intact(path)
+
+    def _scores(self, path: Path, index: Tensor) -> list[Scores]:
+        """The scores in one file; none where it is absent or damaged."""
+        return self.reader.decoded(path, lambda p: codec.scores(p.read_bytes(), index)) or []
 
     def add_to_study(
         self,
@@ -219,8 +210,10 @@ class Store:
         An explainer may be in it under several regimes, such as budgets; under one regime the later
         result counts.
 
-        A cell of the same configuration, from older code, data or libraries, leaves the study; its
-        results stay in the store.
+        What leaves the study, and stays in the store: a cell of the same configuration, from older
+        code, data or libraries; and failures, of a cell or an explainer, that were mended by this
+        run, which has the same names and other settings. Failures of one command, such as a sweep,
+        do not mend each other.
 
         Raises:
             ValueError: the study's name cannot be a folder's.
@@ -228,28 +221,63 @@ class Store:
         if not re.fullmatch(r"\w[\w.-]*", study):
             raise ValueError(f"study '{study}' must be letters, digits, '_', '-' and '.' only")
         path = self.root / "studies" / study / f"{cell.key}.json"
+        self._mend(cell, results)
         with self._writing(path.parent):
-            manifest = self.study_manifest(study, cell.key).extended(results, metrics, command)
-            files.write(path, files.dumps({"cell": cell.key, **asdict(manifest)}))
-            self._remove_older(path, cell)
+            manifest = self.study_manifest(study, cell.key)
+            if command not in manifest.commands:
+                manifest = self._without_mended(manifest, cell, results)
+            manifest = manifest.extended(results, metrics, command)
+            content = files.dumps({"cell": cell.key, **asdict(manifest)})
+            superseded = self._superseded(study, cell, command)
+            files.write(path.parent, {path.name: content}, removed=superseded)
 
-    def _remove_older(self, path: Path, cell: Cell) -> None:
-        """Remove the manifests of cells that differ from this one in code, data or libraries."""
-        for other in path.parent.glob("*.json"):
-            older = None if other == path else self.read_cell(other.stem)
-            if older is not None and older.config == cell.config:
-                other.unlink()
+    def _mend(self, cell: Cell, results: Sequence[ExplainerResult]) -> None:
+        """Write again what is damaged though nothing had to be computed; list what is not listed.
+
+        Such a file holds nothing that these results lack: no score of a clock, for example.
+        """
+        for result in results:
+            if not self.reader.whole(self.folder(cell.key, result.key)):
+                self.write(cell.key, result)
+        with self._writing(self.folder(cell.key)):
+            for key in ("", *(result.key for result in results)):
+                files.list_all(self.folder(cell.key, key))
+
+    def _without_mended(
+        self, manifest: StudyManifest, cell: Cell, results: Sequence[ExplainerResult]
+    ) -> StudyManifest:
+        """A manifest without earlier failures of explainers that have a result now."""
+        mended = {result.explainer for result in results if result.outcome.status == "ok"}
+
+        def failed(key: str) -> bool:
+            result = self.read(cell.key, key, attribution=False)
+            return result is not None and result.outcome.status == "failed"
+
+        explanations = {
+            name: {r: key for r, key in keys.items() if name not in mended or not failed(key)}
+            for name, keys in manifest.explanations.items()
+        }
+        return replace(manifest, explanations=explanations)
+
+    def _superseded(self, study: str, cell: Cell, command: str) -> list[str]:
+        """The files of cells that differ in code, data or libraries, or failed and were mended."""
+        superseded = []
+        for path in (self.root / "studies" / study).glob("*.json"):
+            other = None if path.stem == cell.key else self.read_cell(path.stem)
+            if other is None:
+                continue
+            mended = _mends(cell, other)
+            mended = mended and command not in self.study_manifest(study, other.key).commands
+            if mended or other.config == cell.config:
+                superseded.append(path.name)
+        return superseded
 
     def study_manifest(self, study: str, cell_key: str) -> StudyManifest:
         """The study's manifest of a cell; an empty one where the cell is not part of the study."""
-        fields = files.loads(self.root / "studies" / study / f"{cell_key}.json") or {}
-        listed = fields.get("explanations", {})
-        return StudyManifest(
-            {name: {"": keys} if isinstance(keys, str) else keys for name, keys in listed.items()},
-            fields.get("metrics", {}),
-            tuple(fields.get("commands", ())),
-            fields.get("tuning", {}),
-        )
+        path = self.root / "studies" / study / f"{cell_key}.json"
+        fields = self.reader.json(path, dict) or {}
+        manifest = self.reader.decoded(path, lambda _: StudyManifest.of(fields))
+        return manifest or StudyManifest({}, {}, (), {})
 
     def explanations(
         self, study: str, cell_key: str, *, attributions: bool = True
@@ -264,8 +292,17 @@ class Store:
                 tuning=manifest.tuning[key] if tuned else None,
             )
             for name, key, regime, tuned in manifest.wanted()
-            if (result := self.read(cell_key, key, manifest.metrics, attribution=attributions))
+            if (result := self._listed(cell_key, key, manifest.metrics, attributions))
         ]
+
+    def _listed(
+        self, cell_key: str, key: str, metrics: Mapping[str, str], attributions: bool
+    ) -> ExplainerResult | None:
+        """A result that a study lists; says so where all of it is gone."""
+        folder = self.folder(cell_key, key)
+        if not folder.is_dir():
+            self.reader.damaged(folder, "it is missing")
+        return self.read(cell_key, key, metrics, attribution=attributions)
 
     def studies(self) -> list[str]:
         """The names of all studies with at least one cell, in alphabetical order."""
@@ -283,6 +320,9 @@ class Store:
         if study not in self.studies():
             raise ValueError(_no_study(study, self.studies()))
         keys = [path.stem for path in (self.root / "studies" / study).glob("*.json")]
+        for folder in map(self.folder, keys):
+            if not folder.is_dir():
+                self.reader.damaged(folder, "it is missing")
         cells = [cell for key in keys if (cell := self.read_cell(key))]
         return [
             (cell, self.explanations(study, cell.key, attributions=attributions))
@@ -303,28 +343,20 @@ class Store:
 
     @contextmanager
     def _writing(self, folder: Path) -> Iterator[None]:
-        """Hold the lock of `folder`, and remove what a killed writer left in it."""
-        with files.writable(self.root):
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock"):
-                files.sweep(folder)
-                yield
+        """Hold the lock of `folder`; where nothing can be written, the results folder is named."""
+        with files.writable(self.root), files.writing(folder):
+            yield
 
 
-def _stored(path: Path, index: Tensor) -> list[Scores]:
-    """The scores in one file; none where it is absent or damaged."""
-    if not path.exists():
-        return []
-    return _decoded(lambda: codec.scores(path.read_bytes(), index), path) or []
+def _stray(folder: Path, names: Collection[str]) -> list[str]:
+    """What the index of a folder lists besides `names`, by damage or because it is superseded."""
+    return [name for name in digests.read(folder) or () if name not in names]
 
 
-def _decoded(decode: Callable[[], T], path: Path) -> T | None:
-    """The decoded content; None, with a warning about `path`, where it is damaged."""
-    try:
-        return decode()
-    except files.DAMAGED as error:
-        files.warn_damaged(path, error)
-        return None
+def _mends(cell: Cell, other: Cell) -> bool:
+    """Whether a cell succeeds where another of the same names and seed failed."""
+    outcomes = (cell.outcome.status, other.outcome.status)
+    return outcomes == ("ok", "failed") and _sort_key(cell)[:-1] == _sort_key(other)[:-1]
 
 
 def _sort_key(cell: Cell) -> tuple[str | int, ...]:

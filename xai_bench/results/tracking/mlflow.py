@@ -8,20 +8,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from xai_bench.results.store import files
+from xai_bench.results.store import digests, files
 from xai_bench.results.store.store import Store
+from xai_bench.results.tracking import database
 from xai_bench.results.tracking.artifacts import TABLE, cell_files, explanation_files
 from xai_bench.results.tracking.runs import Run, explanation_run, training_run
 from xai_bench.results.values import Cell, ExplainerResult
@@ -49,19 +49,42 @@ class MlflowRecorder:
     pictures: bool = True
 
     def record(self, store: Store, study: str, cell_key: str) -> None:
-        """Show what a study has of one cell. Raises ValueError where the cell is not stored."""
+        """Show what a study has of one cell.
+
+        Raises ValueError where the cell is not stored, and where MLflow cannot be written.
+        """
         cell = store.read_cell(cell_key)
         if cell is None:
             raise ValueError(f"cell {cell_key} is not in {store.root}; write it before recording")
-        commands = store.study_manifest(study, cell_key).commands
-        client = self._client(store.root)
-        experiment = self._experiment(client, store.root, study)
+        with self._in_one_sentence(store.root):
+            client = self._client(store.root)
+            runs = _Runs(client, self._experiment(client, store.root, study), study)
+            self._show(runs, store, cell)
+
+    def sync(self, store: Store, study: str, *, dry_run: bool = False) -> list[str]:
+        """Bring all runs of a study in line with the store, and say what was done.
+
+        Numbers, settings, artifacts and whole runs that are missing come back, those that the study
+        does not have go. Raises ValueError where MLflow cannot be written.
+        """
+        cells = [cell for cell, _ in store.cells(study, attributions=False)]
+        with self._in_one_sentence(store.root):
+            client = self._client(store.root)
+            experiment = self._experiment(client, store.root, study, restore=not dry_run)
+            runs = _Runs(client, experiment, study, thorough=True, dry_run=dry_run)
+            for cell in cells:
+                self._show(runs, store, cell)
+            runs.remove_others()
+        return runs.done
+
+    def _show(self, runs: _Runs, store: Store, cell: Cell) -> None:
+        """Show a cell's training and explanations."""
+        commands = store.study_manifest(runs.study, cell.key).commands
         # Two jobs with the same cell would else search for a run, not find it, and both make one.
-        with FileLock(store.folder(cell_key) / ".mlflow.lock"):
-            runs = _Runs(client, experiment, study)
+        with files.locked(store.folder(cell.key) / ".mlflow.lock"):
             training = training_run(cell)
             parent = runs.show(training, _Files(store, cell, None, commands, self.pictures))
-            results = {result.key: result for result in store.explanations(study, cell_key)}
+            results = {result.key: result for result in store.explanations(runs.study, cell.key)}
             for result in results.values():
                 runs.show(
                     explanation_run(cell, result),
@@ -100,29 +123,60 @@ class MlflowRecorder:
 
         with files.writable(root):
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / ".mlflow.lock"), _quiet():
+            with files.locked(root / ".mlflow.lock"), _quiet():
+                if self.tracking_uri is None:
+                    self._check(root)
                 client = MlflowClient(tracking_uri=self.uri(root))
                 client.search_experiments(max_results=1)
                 if self.tracking_uri is None:
-                    _write_ahead(root / "mlflow.db")
+                    database.write_ahead(root)
         return client
 
-    def _experiment(self, client: MlflowClient, root: Path, study: str) -> str:
-        """The id of the study's experiment, made if it is new."""
+    def _check(self, root: Path) -> None:
+        """Adapt a database that was moved with its folder; raises ValueError for a broken one."""
+        problem = database.problem(root)
+        if problem is not None:
+            raise ValueError(
+                f"{database.path(root)} cannot be read ({problem}); the results are in the store, "
+                f"and `xai-bench doctor --results {root}` makes the database anew from them"
+            )
+        database.relocate(root)
+
+    @contextmanager
+    def _in_one_sentence(self, root: Path) -> Iterator[None]:
+        """Turn what MLflow raises where it cannot be reached or written into one sentence."""
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+            [reason, *_] = str(error).splitlines() or [type(error).__name__]
+            raise ValueError(
+                f"MLflow at {self.uri(root)} cannot be written: {reason}; the results are in the "
+                f"store, and `xai-bench sync --results {root}` shows them"
+            ) from error
+
+    def _experiment(
+        self, client: MlflowClient, root: Path, study: str, *, restore: bool = False
+    ) -> str:
+        """The id of the study's experiment, made if it is new, and restored if that is asked."""
         from mlflow.exceptions import MlflowException
 
         is_local = self.uri(root).startswith("sqlite:")
-        artifacts = (root.resolve() / "mlartifacts").as_uri() if is_local else None
+        artifacts = database.artifacts(root) if is_local else None
         experiment = client.get_experiment_by_name(study)
         if experiment is None:
             try:
                 return str(client.create_experiment(study, artifact_location=artifacts))
             except MlflowException:  # another process was faster
                 experiment = client.get_experiment_by_name(study)
-        if experiment is None or experiment.lifecycle_stage != "active":
+        if restore and experiment is not None and experiment.lifecycle_stage != "active":
+            client.restore_experiment(experiment.experiment_id)
+        elif experiment is None or experiment.lifecycle_stage != "active":
             raise ValueError(
-                f"the MLflow experiment '{study}' was deleted; restore it with `mlflow experiments "
-                f"restore` or record under another name with study=..."
+                f"the MLflow experiment '{study}' was deleted; restore it with `xai-bench sync "
+                f"--study {study}` or record under another name with study=..."
             )
         return str(experiment.experiment_id)
 
@@ -144,55 +198,141 @@ class _Files:
                 folder, self.store, self.cell, self.explanation, pictures=self.pictures
             )
         cell_files(folder, self.cell, self.commands)
+        index = digests.dumps(digests.of_tree(folder))
+        (folder / digests.NAME).write_bytes(index)
 
 
 @dataclass(frozen=True)
 class _Runs:
-    """The runs of one experiment, each of which exists once."""
+    """The runs of one experiment, each of which exists once.
+
+    Attributes:
+        thorough: look at all that a run holds, and not only at the digest of what it should hold.
+        dry_run: write nothing.
+        ids: of the runs shown so far.
+        done: what was done, in a sentence each.
+    """
 
     client: MlflowClient
     experiment: str
     study: str
+    thorough: bool = False
+    dry_run: bool = False
+    ids: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
 
     def show(self, run: Run, artifacts: _Files, links: Mapping[str, str] | None = None) -> str:
         """Make the run, or update it where its content changed; returns its id."""
         shown = self._find(run)
-        if shown is not None and shown.data.tags.get("digest") == run.digest:
-            return str(shown.info.run_id)
+        fault = "missing" if shown is None else self._fault(shown, run)
+        if fault is not None:
+            self.done.append(f"{run.name}: {fault}")
+            shown = shown if self.dry_run else self._write(run, artifacts, links or {}, shown)
+        self.ids.append("" if shown is None else str(shown.info.run_id))
+        return self.ids[-1]
+
+    def remove_others(self) -> None:
+        """Remove the runs of this package that were not shown: the study does not have them."""
+        for run in self._search("tags.cell != ''"):
+            if run.info.run_id not in self.ids:
+                self.done.append(f"{run.info.run_name}: not in the store, removed")
+                if not self.dry_run:
+                    self.client.delete_run(run.info.run_id)
+
+    def _fault(self, shown: Any, run: Run) -> str | None:
+        """What is missing in a run that is shown; None where nothing is."""
+        if shown.data.tags.get("digest") != run.digest:
+            return "not up to date"
+        if not self.thorough:
+            return None
+        steps = {name for epoch in run.steps for name in epoch}
+        numbers = {name: v for name, v in shown.data.metrics.items() if name not in steps}
+        if numbers != run.metrics or any(self._missing_epochs(shown, run, name) for name in steps):
+            return "other numbers"
+        if not (run.params.items() <= shown.data.params.items()):
+            return "other settings"
+        if not (run.tags.items() <= shown.data.tags.items()):
+            return "other tags"
+        return None if self._has_artifacts(shown) else "artifacts are missing or damaged"
+
+    def _missing_epochs(self, shown: Any, run: Run, name: str) -> list[int]:
+        """The epochs whose number is not in the run; the first one is 1."""
+        history = self.client.get_metric_history(shown.info.run_id, name)
+        there = {metric.step for metric in history}
+        steps = enumerate(run.steps, start=1)
+        return [step for step, epoch in steps if name in epoch and step not in there]
+
+    def _has_artifacts(self, shown: Any) -> bool:
+        """Whether the artifacts are there; on this machine, whether they are as written, too."""
+        folder = database.local(shown.info.artifact_uri)
+        if folder is None:
+            return bool(self.client.list_artifacts(shown.info.run_id))
+        listed = digests.read(folder)
+        return listed is not None and digests.of_tree(folder) == listed
+
+    def _write(self, run: Run, artifacts: _Files, links: Mapping[str, str], shown: Any) -> Any:
+        """Make the run, or update it."""
+        if shown is not None and not self._updatable(shown, run):
+            self.client.delete_run(shown.info.run_id)
+            shown = None
         tags = {**run.identity, "study": self.study}
         if shown is None:
             shown = self.client.create_run(self.experiment, run_name=run.name, tags=tags)
         run_id = str(shown.info.run_id)
-        self._log(run_id, run, shown.data, links or {})
+        self._log(run_id, run, shown, links)
         with tempfile.TemporaryDirectory() as folder:
             artifacts.write(Path(folder))
-            self.client.log_artifacts(run_id, folder)
+            self._send(run_id, shown.info.artifact_uri, Path(folder))
         self.client.set_terminated(run_id, _STATUSES[run.outcome.status])
         # Last, so that a recording that was cut short is done again.
         self.client.set_tag(run_id, "digest", run.digest)
-        return run_id
+        return shown
+
+    def _send(self, run_id: str, address: str, folder: Path) -> None:
+        """Put the files of a folder in the place of the run's artifacts."""
+        place = database.local(address)
+        if place is None:
+            self.client.log_artifacts(run_id, str(folder))
+            return
+        # MLflow remembers where a run's artifacts are, even if their folder was moved meanwhile.
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(folder, place)
+
+    def _updatable(self, shown: Any, run: Run) -> bool:
+        """Whether the run can become what it should be: MLflow forgets no number or setting."""
+        names = {*run.metrics, *(name for epoch in run.steps for name in epoch)}
+        changed = [k for k, v in shown.data.params.items() if run.params.get(k) != v]
+        return set(shown.data.metrics) <= names and not changed
 
     def _find(self, run: Run) -> Any:
         clauses = [f"tags.{name} = '{value}'" for name, value in run.identity.items()]
-        runs = self.client.search_runs([self.experiment], " and ".join(clauses), max_results=1)
-        return runs[0] if runs else None
+        return next(self._search(" and ".join(clauses)), None)
+
+    def _search(self, condition: str) -> Iterator[Any]:
+        """The runs of this experiment for which a condition holds."""
+        token: str | None = None
+        while True:
+            runs = self.client.search_runs([self.experiment], condition, page_token=token)
+            yield from runs
+            token = runs.token
+            if not token:
+                return
 
     def _log(self, run_id: str, run: Run, shown: Any, links: Mapping[str, str]) -> None:
         """Send what is new in a few batches; MLflow would plot a repeated number twice."""
         from mlflow.entities import Metric, Param, RunTag
 
-        now = int(time.time() * 1000)
-        epochs = enumerate(run.steps, start=1)
+        now, data = int(time.time() * 1000), shown.data
+        names = dict.fromkeys(name for epoch in run.steps for name in epoch)
         metrics = [
-            *(Metric(k, v, now, 0) for k, v in run.metrics.items() if shown.metrics.get(k) != v),
+            *(Metric(k, v, now, 0) for k, v in run.metrics.items() if data.metrics.get(k) != v),
             *(
-                Metric(name, value, now, step)
-                for step, epoch in epochs
-                for name, value in epoch.items()
-                if name not in shown.metrics
+                Metric(name, run.steps[step - 1][name], now, step)
+                for name in names
+                for step in self._missing_epochs(shown, run, name)
             ),
         ]
-        params = [Param(k, v) for k, v in run.params.items() if k not in shown.params]
+        params = [Param(k, v) for k, v in run.params.items() if k not in data.params]
         tables = {"mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}])}
         tags = {**run.tags, **links, **(tables if run.identity["kind"] == "explanation" else {})}
         entities = [RunTag(name, value) for name, value in tags.items()]
@@ -206,12 +346,6 @@ class _Runs:
 
 def _batches(entities: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (entities[start : start + size] for start in range(0, len(entities), size))
-
-
-def _write_ahead(database: Path) -> None:
-    """Write-ahead logging lets the UI read during a write; the database file keeps the setting."""
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 
 from xai_bench.results.drawing.style import saved, settled, style
 from xai_bench.results.store import files
+from xai_bench.results.store.reader import Reader
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,20 +35,21 @@ def write(folder: Path, pictures: Mapping[str, Picture], kinds: Sequence[str]) -
     `keys.json` there holds a hash of what each picture shows: a file whose picture has the same is
     left alone. Files of pictures that are no longer there are removed.
     """
-    known = files.loads(folder / KEYS) or {}
+    reader = Reader()
+    known = reader.json(folder / KEYS, dict) or {}
     keys = {name: content_key(picture) for name, picture in pictures.items()}
     paths = []
+    contents: dict[str, bytes] = {}
     for name, picture in pictures.items():
         wanted = [folder / f"{name}.{kind}" for kind in kinds]
         paths += wanted
-        missing = [path for path in wanted if known.get(name) != keys[name] or not path.exists()]
-        for path, content in zip(missing, _drawn(picture, missing), strict=True):
-            files.write(path, content)
-    for name in known.keys() - keys.keys():
-        for path in folder.glob(f"{name}.*"):
-            path.unlink()
-    if keys != known:
-        files.write(folder / KEYS, files.dumps(keys))
+        is_same = known.get(name) == keys[name]
+        missing = [path for path in wanted if not (is_same and reader.intact(path))]
+        drawn = zip(missing, _drawn(picture, missing), strict=True)
+        contents |= {path.name: content for path, content in drawn}
+    gone = [p.name for name in known.keys() - keys.keys() for p in folder.glob(f"{name}.*")]
+    if contents or gone or keys != known:
+        files.write(folder, {**contents, KEYS: files.dumps(keys)}, removed=gone)
     return paths
 
 

@@ -1,0 +1,97 @@
+"""What is done to MLflow's own SQLite file in a results folder, which its client cannot do."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+ARTIFACTS = "mlartifacts"
+"""The folder of artifacts, beside the database."""
+
+
+def path(root: Path) -> Path:
+    """The database of a results folder."""
+    return root / "mlflow.db"
+
+
+def artifacts(root: Path) -> str:
+    """The address of the artifacts of a results folder, as MLflow writes it: absolute."""
+    return (root.resolve() / ARTIFACTS).as_uri()
+
+
+def local(address: str) -> Path | None:
+    """The folder at an address; None where it is not on this machine."""
+    parts = urlsplit(address)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
+
+def problem(root: Path) -> str | None:
+    """Why the database cannot be read; None where it can, and where there is none yet."""
+    database = path(root)
+    if not database.exists() or not database.stat().st_size:
+        return None
+    try:
+        with closing(_read_only(database)) as connection:
+            [[found], *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
+            connection.execute("SELECT count(*) FROM experiments").fetchall()
+    except sqlite3.Error as error:
+        return str(error)
+    return None if found == "ok" else f"its check says: {found}"
+
+
+def misplaced(root: Path) -> list[str]:
+    """Where artifacts were when the folder had another place; empty where it was not moved."""
+    if not path(root).exists() or not path(root).stat().st_size:
+        return []
+    here = artifacts(root)
+    with closing(_read_only(path(root))) as connection:
+        rows = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+    locations = [str(location) for (location,) in rows]
+    return [
+        location
+        for location in locations
+        if location.startswith("file:") and location.endswith(f"/{ARTIFACTS}") and location != here
+    ]
+
+
+def relocate(root: Path) -> None:
+    """Let the runs of a results folder that was moved or copied know its artifacts again.
+
+    MLflow stores absolute addresses only. Raises sqlite3.Error where nothing can be written.
+    """
+    here = artifacts(root)
+    for old in misplaced(root):
+        with closing(sqlite3.connect(path(root))) as connection, connection:
+            connection.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+                "WHERE substr(artifact_uri, 1, ?) = ?",
+                (here, len(old) + 1, len(old) + 1, f"{old}/"),
+            )
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?",
+                (here, old),
+            )
+
+
+def write_ahead(root: Path) -> None:
+    """Write-ahead logging lets the UI read during a write; the database keeps the setting."""
+    with closing(sqlite3.connect(path(root))) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def set_aside(root: Path) -> Path:
+    """Rename a broken database, so that another one is made; returns its new name."""
+    database = path(root)
+    names = (database.with_name(f"{database.name}.broken{n or ''}") for n in range(1000))
+    aside = next(name for name in names if not name.exists())
+    database.replace(aside)
+    for suffix in ("-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    return aside
+
+
+def _read_only(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
