@@ -168,13 +168,13 @@ def fingerprint(modules: Iterable[nn.Module]) -> str:
     return digest.hexdigest()
 
 
-def same(one: Tensor, other: Tensor) -> bool:
+def same(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors have the same shape and values; NaN equals NaN."""
-    if one.shape != other.shape or one.dtype != other.dtype:
+    if first.shape != second.shape or first.dtype != second.dtype:
         return False
-    if torch.equal(one, other):
+    if torch.equal(first, second):
         return True
-    return bool(((one == other) | ((one != one) & (other != other))).all())
+    return bool(((first == second) | ((first != first) & (second != second))).all())
 
 
 def _parts(layer: nn.Module) -> dict[str, dict[str, Any]]:
@@ -191,8 +191,8 @@ def _write(tensor: Tensor, values: Tensor) -> None:
         tensor.data = values.clone()
 
 
-def _same_items(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return list(one) == list(other) and all(one[key] is other[key] for key in one)
+def _same_items(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return list(first) == list(second) and all(first[key] is second[key] for key in first)
 
 
 def _same_grad(state: _Tensor) -> bool:

@@ -117,15 +117,15 @@ def _refused(predictor: Predictor, x: Tensor, error: Exception) -> str:
     return sentence
 
 
-def _apart(one: Tensor, other: Tensor, tolerance: float) -> bool:
+def _apart(first: Tensor, second: Tensor, tolerance: float) -> bool:
     """Whether outputs differ by more than the tolerance, relative to the largest; NaN is NaN."""
-    if one.shape != other.shape:
+    if first.shape != second.shape:
         return True
-    known = one.isfinite() & other.isfinite()
-    if not torch.equal(one.nan_to_num()[~known], other.nan_to_num()[~known]):
+    finite = first.isfinite() & second.isfinite()
+    if not torch.equal(first.nan_to_num()[~finite], second.nan_to_num()[~finite]):
         return True
-    size = torch.where(known, one, 0).abs().max()
-    return bool((torch.where(known, one - other, 0).abs() > tolerance * size).any())
+    size = torch.where(finite, first, 0).abs().max()
+    return bool((torch.where(finite, first - second, 0).abs() > tolerance * size).any())
 
 
 def _rounding(dtype: torch.dtype) -> float:
@@ -155,8 +155,8 @@ def _place(predictor: Predictor, rows: _Rows, others: _Rows, number: int = 0) ->
     return ""
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
-    return same(one, other) or not _apart(one, other, torch.finfo(one.dtype).eps ** 0.5)
+def _close(first: Tensor, second: Tensor) -> bool:
+    return same(first, second) or not _apart(first, second, torch.finfo(first.dtype).eps ** 0.5)
 
 
 _Step = tuple[str, Tensor | None, Tensor | None]

@@ -36,7 +36,7 @@ def _is_estimator(name: str) -> bool:
     if not module.startswith("sklearn.") or "__main__" in module or "externals" in module:
         return False
     try:
-        found = getattr(importlib.import_module(module), last, None)
+        member = getattr(importlib.import_module(module), last, None)
     except ImportError:
         return False
-    return inspect.isclass(found) and found.__module__ == module
+    return inspect.isclass(member) and member.__module__ == module

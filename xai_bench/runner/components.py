@@ -68,10 +68,10 @@ def locate(target: object, allow: Sequence[str] = ()) -> Any:
     if not is_allowed(target, allow):
         raise ImportError(outside(f"_target_ {target}", target, allow))
     _make_current_folder_importable()
-    found = _member(target)
-    if not callable(found):
+    member = _member(target)
+    if not callable(member):
         raise ValueError(f"_target_ {target} is neither a class nor a function")
-    return found
+    return member
 
 
 def is_allowed(name: str, allow: Sequence[str]) -> bool:
@@ -129,10 +129,12 @@ def _ours(target: str) -> Any:
     is_module = (PACKAGE / Path(*module.split("."))).with_suffix(".py").is_file()
     if is_module and not any(f"{module}.".startswith(f"{room}.") for room in ROOMS):
         raise ValueError(f"_target_ {target} is no component")
-    found = _member(target)
-    public = inspect.isclass(found) and found.__name__[0] != "_" and not inspect.isabstract(found)
-    if public and found.__module__ == f"xai_bench.{module}" and is_dataclass(found):
-        return found
+    member = _member(target)
+    public = (
+        inspect.isclass(member) and member.__name__[0] != "_" and not inspect.isabstract(member)
+    )
+    if public and member.__module__ == f"xai_bench.{module}" and is_dataclass(member):
+        return member
     raise ValueError(
         f"_target_ {target} is no component: name one of the classes that `xai-bench list` shows"
     )

@@ -39,43 +39,43 @@ def inspect(overrides: Sequence[str], config_dir: str | None = None) -> Summary:
         raise UsageError(" ".join(str(error).split())) from error
 
 
-def as_json(found: Summary) -> str:
+def as_json(summary: Summary) -> str:
     """The summary for programs."""
-    return json.dumps(asdict(found), ensure_ascii=False, indent=2)
+    return json.dumps(asdict(summary), ensure_ascii=False, indent=2)
 
 
-def show(found: Summary, console: Console) -> None:
+def show(summary: Summary, console: Console) -> None:
     """Print the columns as a table, then everything else, a line each."""
     from rich.table import Table
     from rich.text import Text
 
-    if found.columns:
+    if summary.columns:
         table = Table(box=None, pad_edge=False)
         for head in ("column", "kind", "values in the training rows", "in x", "missing"):
             table.add_column(head, overflow="fold", justify="right" if head in _COUNTS else "left")
-        for column in found.columns[:_MANY]:
+        for column in summary.columns[:_MANY]:
             counts = (str(column.n_elements), str(column.n_missing or ""))
             cells = (column.name, column.kind, column.values, *counts)
             table.add_row(*(Text(cell) for cell in cells))
         console.print(table)
-    for name, line in _lines(found):
+    for name, line in _lines(summary):
         console.print(Text.assemble((f"{name:<10} ", "bold"), line))
 
 
 _COUNTS = ("in x", "missing")
 
 
-def _lines(found: Summary) -> Sequence[tuple[str, str]]:
-    more = len(found.columns) - _MANY
-    train, valid, test = found.n_rows
+def _lines(summary: Summary) -> Sequence[tuple[str, str]]:
+    more = len(summary.columns) - _MANY
+    train, valid, test = summary.n_rows
     return [
         *([("columns", f"and {more} more")] if more > 0 else []),
-        ("task", f"{found.task} of {found.modality} data"),
-        ("target", found.target),
+        ("task", f"{summary.task} of {summary.modality} data"),
+        ("target", summary.target),
         ("rows", f"{train:,} train, {valid:,} validate, {test:,} test"),
-        ("units", f"{found.n_units:,}"),
-        ("x", found.x),
-        *(("groups", f"{name}: {', '.join(names)}") for name, names in found.groups.items()),
-        ("fed", found.fed),
-        *(("note", text) for text in found.notes),
+        ("units", f"{summary.n_units:,}"),
+        ("x", summary.x),
+        *(("groups", f"{name}: {', '.join(names)}") for name, names in summary.groups.items()),
+        ("fed", summary.fed),
+        *(("note", text) for text in summary.notes),
     ]

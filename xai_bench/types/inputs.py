@@ -121,7 +121,7 @@ class Domain:
         labels: `[N]` true labels of the background rows, where known.
         truth: written-down attributions, `(inputs, targets) -> [B, *S]`, where known.
         context: name -> `[N, ...]`, what the model needs beside each background row.
-        law: the distribution of x, where it is known: `mean [F]`, `covariance [F, F]`.
+        distribution: that of x, where it is known: `mean [F]`, `covariance [F, F]`.
         sensitive: `[*S]` bool, the elements that stand for sensitive columns, where there are any.
         actionability: which changes of x are possible, where somebody knows.
         symbols: the vocabulary, where x is made of tokens: their ids, or their embeddings.

@@ -91,12 +91,12 @@ class Case:
         explain: the same explainer at other inputs, `explain(inputs)`, with the random numbers of
             the explanation under test; `explain(inputs, repeat=1)` draws afresh, `model=other`
             explains another model, `targets=other` another scalar or samples of another split.
-        standard_error, freedom, counterfactuals: as in `Explanation`, or None.
+        standard_error, degrees_of_freedom, counterfactuals: as in `Explanation`, or None.
         truth: `[B, *S]` written-down attributions, or None.
         rationale: `[B, *S]` bool, where people or the task's maker say that the evidence lies.
         labels: `[B]` true labels, where known.
         groups: sensitive column -> `[B]` long codes.
-        lab: other models, where the data and the recipe are at hand.
+        variants: other models, where the data and the recipe are at hand.
         shared, own: memory of this batch, for all explainers and for this one.
         cell: memory of this explainer over all batches.
     """

@@ -51,13 +51,13 @@ def embedded(model: Model, inputs: Inputs) -> tuple[Model, Inputs]:
 def attention_layers(model: Model) -> list[AttentionLayer]:
     """The attention layers, in their order. Raises `Unsupported` where none can be looked into."""
     module = model.module
-    found = [m for m in module.modules() if isinstance(m, AttentionLayer)] if module else []
-    if not found or not isinstance(module, TokenNetwork):
+    layers = [m for m in module.modules() if isinstance(m, AttentionLayer)] if module else []
+    if not layers or not isinstance(module, TokenNetwork):
         raise Unsupported(
             "attention is looked at in transformers that are written out here (text_transformer, "
             "causal_transformer, minilm, smollm2, transformer), and this model is none"
         )
-    return found
+    return layers
 
 
 def by_token(
@@ -75,22 +75,22 @@ def by_token(
     layers = attention_layers(model)
     there, points = embedded(model, inputs)
     tokens = points.context["tokens"].long()
-    found = torch.zeros(tokens.shape, dtype=torch.float64)
+    scores = torch.zeros(tokens.shape, dtype=torch.float64)
     for rows in same_width(there, points):
         width = int(row_widths(tokens[rows], points.context["length"][rows])[0])
         own = tokens[rows, :width]
         order = (own == DELETED).to(torch.int8).argsort(dim=1, stable=True)
         part = there.module.reading(own.gather(1, order))  # type: ignore[union-attr, operator]
         maps = _look(layers, there, points.take(rows), targets[rows], part, slopes=slopes)
-        found[rows, :width] = torch.zeros_like(part).scatter(1, order, read(maps))
-    return spread(found, inputs)
+        scores[rows, :width] = torch.zeros_like(part).scatter(1, order, read(maps))
+    return spread(scores, inputs)
 
 
-def spread(found: Tensor, inputs: Inputs) -> Explanation:
+def spread(scores: Tensor, inputs: Inputs) -> Explanation:
     """`[B, T]` over the elements of x; 0 in padding and special tokens."""
     if inputs.x.dim() == 3:
-        found = (found / inputs.x.shape[2])[..., None].expand(inputs.x.shape)
-    return Explanation(torch.where(inputs.units < 0, 0, found).to(inputs.x.dtype))
+        scores = (scores / inputs.x.shape[2])[..., None].expand(inputs.x.shape)
+    return Explanation(torch.where(inputs.units < 0, 0, scores).to(inputs.x.dtype))
 
 
 def same_width(model: Model, points: Inputs) -> Iterator[Tensor]:
@@ -122,13 +122,13 @@ def _look(
     weights = [seen[0] for seen in calls]
     if slopes:
         require_path(outputs)
-        found = torch.autograd.grad(outputs, weights, torch.ones_like(outputs))
+        gradients = torch.autograd.grad(outputs, weights, torch.ones_like(outputs))
     else:
-        found = tuple(torch.zeros_like(part) for part in weights)
+        gradients = tuple(torch.zeros_like(part) for part in weights)
     n_samples = len(points)  # models fill their batches up
     held, back = (
         torch.stack([part[:n_samples].detach().double() for part in parts])
-        for parts in (weights, found)
+        for parts in (weights, gradients)
     )
     return AttentionMaps(held, back, reading)
 

@@ -175,8 +175,8 @@ def _flows(maps: AttentionMaps) -> Tensor:
     capacities, reading = (
         (part * _UNIT).round().to(torch.int32).numpy() for part in (_mixed(maps), maps.reading)
     )
-    found = [_flow(capacities[:, row], reading[row]) for row in range(len(reading))]
-    return torch.from_numpy(np.stack(found)).double() / _UNIT
+    flows = [_flow(capacities[:, row], reading[row]) for row in range(len(reading))]
+    return torch.from_numpy(np.stack(flows)).double() / _UNIT
 
 
 def _flow(capacities: np.ndarray, reading: np.ndarray) -> np.ndarray:

@@ -44,8 +44,8 @@ class ValueZeroing:
         drops = torch.zeros(len(inputs), units.width(by_unit), dtype=torch.float64)
         for rows in same_width(there, points):
             part, own = points.take(rows), by_unit[rows]
-            found = _drops(layers, there, part, targets[rows], own)
-            drops[rows, : found.shape[1]] = found
+            drops = _drops(layers, there, part, targets[rows], own)
+            drops[rows, : drops.shape[1]] = drops
         return Explanation(units.spread(drops, inputs.units).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
@@ -70,9 +70,9 @@ def _drops(
             _values(layers, model, points.take(sample[part]), targets[sample[part]], gone)
         )
     flat = torch.cat(values)
-    found = torch.zeros(present.shape, dtype=torch.float64)
-    found[present] = flat[unit == -2][sample[unit != -2]] - flat[unit != -2]
-    return found
+    drops = torch.zeros(present.shape, dtype=torch.float64)
+    drops[present] = flat[unit == -2][sample[unit != -2]] - flat[unit != -2]
+    return drops
 
 
 def _closed_up(points: Inputs, own: Tensor) -> Tensor:

@@ -93,11 +93,11 @@ def require_linear(
     names = without_a_rule(out, x, allowed, paired)
     if not names:
         return
-    told = [f"{n.lower()} ({places[n]})" if places.get(n) else n.lower() for n in names]
+    functions = [f"{n.lower()} ({places[n]})" if places.get(n) else n.lower() for n in names]
     layers = sorted({_WITH_A_LAYER[n] for n in names if n in _WITH_A_LAYER})
     way_out = f"; where it stands for a layer, use {' or '.join(layers)}" if layers else ""
     raise Unsupported(
-        f"{method} has no rule for {', '.join(told)} in the network or the target{way_out}"
+        f"{method} has no rule for {', '.join(functions)} in the network or the target{way_out}"
     )
 
 

@@ -122,8 +122,8 @@ def _passed_on(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
     """The slope is output over input, so that all relevance goes on; 0 of an input that is 0."""
     x = args[0].detach()
     slope = torch.where(x == 0, 0, out.detach() / torch.where(x == 0, 1, x))
-    found: Tensor = out.detach() + slope * (args[0] - x)
-    return found
+    replaced_out: Tensor = out.detach() + slope * (args[0] - x)
+    return replaced_out
 
 
 def _divided(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:

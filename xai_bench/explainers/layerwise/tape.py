@@ -25,8 +25,8 @@ _CALL = re.compile(r"(.*) \(call (\d+)\)")
 
 def split_call(name: str) -> tuple[str, int]:
     """The name of a layer, and which of its calls is meant, counted from 1."""
-    found = _CALL.fullmatch(name)
-    return (found[1], int(found[2])) if found else (name, 1)
+    match = _CALL.fullmatch(name)
+    return (match[1], int(match[2])) if match else (name, 1)
 
 
 def is_function(name: str) -> bool:

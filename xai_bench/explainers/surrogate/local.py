@@ -50,17 +50,17 @@ class _LocalSurrogate(BudgetedExplainer):
         require_ascending(budgets)
         require_rows(budgets, 2)
         require_numbers(inputs.domain, "a surrogate of nearby points")
-        known = torch.zeros(len(inputs), 0, dtype=torch.float64)
+        measured = torch.zeros(len(inputs), 0, dtype=torch.float64)
         for budget in budgets:
             values, attributions = [], []
             for rows in _blocks(inputs, budget):
                 part = inputs.take(rows)
                 draws = self.draw(part, budget, rng.take(rows))
-                fresh = self.points(part, draws[:, known.shape[1] :])
+                fresh = self.points(part, draws[:, measured.shape[1] :])
                 drawn = coalitions.values_at(model, part, targets[rows], fresh)
-                values.append(torch.cat([known[rows], drawn], dim=1))
+                values.append(torch.cat([measured[rows], drawn], dim=1))
                 attributions.append(self.attribution(part, draws, values[-1]))
-            known = torch.cat(values)
+            measured = torch.cat(values)
             yield Explanation(torch.cat(attributions).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:

@@ -23,8 +23,8 @@ class Embedded(TokenNetwork):
         self.embedding = nn.Embedding(n_symbols, size)
 
     def embed(self, ids: Tensor) -> Tensor:
-        found: Tensor = self.embedding(ids)
-        return found
+        embedded: Tensor = self.embedding(ids)
+        return embedded
 
     def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
         return 4 * width * self.embedding.embedding_dim

@@ -56,21 +56,21 @@ def body_weights(config: Config, state: State) -> dict[str, Tensor]:
     adapter = adapter_of(config)
     prefix = adapter.prefix if any(k.startswith(adapter.prefix) for k in state) else ""
     own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    found = adapter.weights(config, own)
-    return {name: value.detach().float().contiguous() for name, value in found.items()}
+    weights = adapter.weights(config, own)
+    return {name: value.detach().float().contiguous() for name, value in weights.items()}
 
 
 def _activation(config: Config, name: str) -> Activation:
-    found = str(config[name])
-    if found not in _ACTIVATIONS:
-        raise Unsupported(f"activation {found} is none of {', '.join(_ACTIVATIONS)}")
-    return _ACTIVATIONS[found]
+    activation = str(config[name])
+    if activation not in _ACTIVATIONS:
+        raise Unsupported(f"activation {activation} is none of {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS[activation]
 
 
 def _require(config: Config, name: str, *values: Any) -> None:
-    found = config.get(name, values[0])
-    if found not in values:
-        raise Unsupported(f"the explicit transformer has no {name}={found}; use model=hf_model")
+    value = config.get(name, values[0])
+    if value not in values:
+        raise Unsupported(f"the explicit transformer has no {name}={value}; use model=hf_model")
 
 
 def _pair(ours: str, theirs: str, state: State) -> dict[str, Tensor]:
@@ -82,11 +82,11 @@ def _pair(ours: str, theirs: str, state: State) -> dict[str, Tensor]:
 def _layers(config: Config, state: State, ours: str, theirs: str, n: int) -> dict[str, Tensor]:
     """Every block's layers by a table of `ours: theirs`, one a line."""
     table = [line.split(": ") for line in ours.split("\n") if line]
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for layer in range(n):
         for mine, other in table:
-            found |= _pair(f"blocks.{layer}.{mine}", f"{theirs}.{layer}.{other}", state)
-    return found
+            weights |= _pair(f"blocks.{layer}.{mine}", f"{theirs}.{layer}.{other}", state)
+    return weights
 
 
 def _bert(config: Config) -> Architecture:

@@ -52,7 +52,7 @@ class Original:
             stored = transformers.AutoConfig.from_pretrained(
                 path, local_files_only=True, **settings
             )
-            module, told = loader.from_pretrained(
+            module, loading = loader.from_pretrained(
                 path,
                 local_files_only=True,
                 attn_implementation="eager",
@@ -63,7 +63,7 @@ class Original:
         except (OSError, ValueError, KeyError, ImportError) as error:
             first = " ".join(str(error).split()).split(". ")[0].rstrip(".")
             raise ValueError(f"{name} holds no {task} that can be read: {first}") from error
-        _refuse_missing(name, task, told)
+        _refuse_missing(name, task, loading)
         module = module.eval().requires_grad_(requires_grad=False)
         _tell_precision(name, stored.to_dict())
         _require_eager(name, module)
@@ -78,9 +78,9 @@ class Original:
         return int(self.module.config.num_labels)
 
 
-def _refuse_missing(name: str, task: Task, told: Mapping[str, Any]) -> None:
+def _refuse_missing(name: str, task: Task, loading: Mapping[str, Any]) -> None:
     """A head that the files do not hold would be drawn at random."""
-    missing = sorted(k for k in told.get("missing_keys", ()) if "pooler" not in k)
+    missing = sorted(k for k in loading.get("missing_keys", ()) if "pooler" not in k)
     if missing:
         raise ValueError(
             f"{name} has no weights for {missing[0]}, so it is no {task}; train a head on it first "
@@ -144,8 +144,8 @@ class OriginalClassifier(TokenNetwork):
         self.n_symbols, self.max_tokens = self.body.n_symbols, self.body.max_tokens
 
     def embed(self, ids: Tensor) -> Tensor:
-        found: Tensor = self.body.embedding(ids)
-        return found
+        embedded: Tensor = self.body.embedding(ids)
+        return embedded
 
     def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
         return self.body.floats_per_row(width, gradient=gradient)

@@ -52,8 +52,8 @@ def _probe(n_symbols: int, most: int) -> Tensor:
 def _ours(network: TokenNetwork | Body, ids: Tensor) -> Tensor:
     """`[B, C]` of a classifier; of others, what they say at every place."""
     if isinstance(network, Body):
-        found: Tensor = network(Sequence(network.embedding(ids.clamp(min=0)), ids))
-        return found
+        outputs: Tensor = network(Sequence(network.embedding(ids.clamp(min=0)), ids))
+        return outputs
     embedded = network.lookup(ids)
     if isinstance(network, LanguageModel):
         states: Tensor = network.body(Sequence(embedded, ids))

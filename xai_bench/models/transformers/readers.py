@@ -26,8 +26,8 @@ class TransformerNetwork(TokenNetwork):
         self.n_symbols, self.max_tokens = body.n_symbols, body.max_tokens
 
     def embed(self, ids: Tensor) -> Tensor:
-        found: Tensor = self.body.embedding(ids)
-        return found
+        embedded: Tensor = self.body.embedding(ids)
+        return embedded
 
     def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
         return self.body.floats_per_row(width, gradient=gradient)

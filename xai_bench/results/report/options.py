@@ -29,10 +29,12 @@ class ReportOptions:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> ReportOptions:
         """From plain settings. Raises ValueError, with one sentence, for what there is not."""
-        known = {one.name: one for one in fields(cls)}
+        by_name = {field.name: field for field in fields(cls)}
         for name in settings:
-            if name not in known:
-                raise ValueError(f"report.{name}: there is no such setting; {suggest(name, known)}")
+            if name not in by_name:
+                raise ValueError(
+                    f"report.{name}: there is no such setting; {suggest(name, by_name)}"
+                )
         values: Any = {k: tuple(v) if _is_list(v) else v for k, v in settings.items()}
         made = cls(**values)
         _check("tables", made.tables, TABLES)
@@ -48,9 +50,11 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _check(name: str, chosen: Any, known: Sequence[str]) -> None:
+def _check(name: str, chosen: Any, allowed: Sequence[str]) -> None:
     if not isinstance(chosen, tuple):
-        raise ValueError(f"report.{name}={chosen}: write a list, such as [{','.join(known)}]")
-    for one in chosen:
-        if one not in known:
-            raise ValueError(f"report.{name}: there is no '{one}'; {suggest(str(one), known)}")
+        raise ValueError(f"report.{name}={chosen}: write a list, such as [{','.join(allowed)}]")
+    for value in chosen:
+        if value not in allowed:
+            raise ValueError(
+                f"report.{name}: there is no '{value}'; {suggest(str(value), allowed)}"
+            )

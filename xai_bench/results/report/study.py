@@ -90,11 +90,11 @@ def study_report(
     )
 
 
-def places(found: Sequence[Block]) -> list[str]:
+def places(blocks_: Sequence[Block]) -> list[str]:
     """The title of every block."""
-    return [title(block) for block in found]
+    return [title(block) for block in blocks_]
 
 
-def _commands(store: Store, study: str, found: Sequence[Block]) -> list[str]:
-    keys = [cell.key for block in found for cell in block.cells]
+def _commands(store: Store, study: str, blocks_: Sequence[Block]) -> list[str]:
+    keys = [cell.key for block in blocks_ for cell in block.cells]
     return list(dict.fromkeys(c for key in keys for c in store.study_manifest(study, key).commands))

@@ -67,65 +67,65 @@ def write(
     such study, or where the folder cannot be written.
     """
     options = options or ReportOptions()
-    found = study_report(store, study, options, cards or {})
+    report = study_report(store, study, options, cards or {})
     folder = store.root / "reports" / study if folder is None else folder
-    numbers = frame(study, found.blocks)
+    numbers = frame(study, report.blocks)
     with files.writable(folder), files.writing(folder):
-        figures, drawn = _pictures(store, found, folder, options)
+        figures, drawn = _pictures(store, report, folder, options)
         shown = {path.stem: path.read_bytes() for path in drawn if path.suffix == ".png"}
         contents = {
-            "report.html": page.document(found, shown).encode(),
-            "report.md": markdown.document(found, figures).encode(),
+            "report.html": page.document(report, shown).encode(),
+            "report.md": markdown.document(report, figures).encode(),
             "report.csv": _csv(numbers),
-            **{name: text.encode() for name, text in _tables(found, options)},
-            **{n: _csv(one) for s in found.details for n, one in s.frames.items() if len(one)},
+            **{name: text.encode() for name, text in _tables(report, options)},
+            **{n: _csv(one) for s in report.details for n, one in s.frames.items() if len(one)},
         }
         files.write(folder, contents)
-    return Report((*(folder / name for name in contents), *drawn), numbers, found)
+    return Report((*(folder / name for name in contents), *drawn), numbers, report)
 
 
 def _pictures(
-    store: Store, found: StudyReport, folder: Path, options: ReportOptions
+    store: Store, report: StudyReport, folder: Path, options: ReportOptions
 ) -> tuple[dict[str, str], list[Path]]:
     """Name -> path for Markdown, and all files; none where no kind of file is asked for."""
     kinds = options.figures
     if not kinds:
         return {}, []
-    pictures = {name: one for section in found.sections for name, one in section.figures.items()}
+    pictures = {name: one for section in report.sections for name, one in section.figures.items()}
     paths = export.write(folder / "figures", pictures, kinds)
-    paths += export.write(folder / "sheets", sheets(store, found, options.samples), kinds)
+    paths += export.write(folder / "sheets", sheets(store, report, options.samples), kinds)
     shown = "png" if "png" in kinds else "svg" if "svg" in kinds else ""
     return {name: f"figures/{name}.{shown}" for name in pictures if shown}, paths
 
 
-def _tables(found: StudyReport, options: ReportOptions) -> Iterator[tuple[str, str]]:
+def _tables(report: StudyReport, options: ReportOptions) -> Iterator[tuple[str, str]]:
     """LaTeX, HTML and CSV of the tables asked for, and what cites them."""
-    chosen = {"main": found.main, "full": found.full}
+    chosen = {"main": report.main, "full": report.full}
     made = {name: chosen[name].tables(ALL_COLUMNS) for name in options.tables}
     for name, tables in made.items():
-        yield f"tables/{name}.tex", latex.tables(f"{found.study}-{name}", tables)
-        yield f"tables/{name}.html", html.document(found.study, tables)
+        yield f"tables/{name}.tex", latex.tables(f"{report.study}-{name}", tables)
+        yield f"tables/{name}.html", html.document(report.study, tables)
         yield f"tables/{name}.csv", _wide(tables)
-    details = [t for s in found.details for t in s.tables(ALL_COLUMNS)]
-    yield "tables/details.tex", latex.tables(f"{found.study}-details", details)
-    papers = _papers(found)
+    details = [t for s in report.details for t in s.tables(ALL_COLUMNS)]
+    yield "tables/details.tex", latex.tables(f"{report.study}-details", details)
+    papers = _papers(report)
     yield (
         "references.bib",
         bibliography.bibliography({k: v for g in papers.values() for k, v in g.items()}),
     )
     inputs = [f"tables/{name}" for name in [*made, "details"]]
-    yield "report.tex", latex.document(found.study, inputs, bibliography.sources(papers))
+    yield "report.tex", latex.document(report.study, inputs, bibliography.sources(papers))
 
 
-def _papers(found: StudyReport) -> dict[str, dict[str, str]]:
+def _papers(report: StudyReport) -> dict[str, dict[str, str]]:
     """Group -> name -> paper, of the explainers and metrics in the tables."""
     names = {
-        "Explainers": [base(name) for block in found.blocks for name in block.explainers],
-        "Metrics": [column.metric for block in found.blocks for column in block.scored],
+        "Explainers": [base(name) for block in report.blocks for name in block.explainers],
+        "Metrics": [column.metric for block in report.blocks for column in block.scored],
     }
     return {
         group: {
-            name: found.cards[name].paper for name in dict.fromkeys(known) if name in found.cards
+            name: report.cards[name].paper for name in dict.fromkeys(known) if name in report.cards
         }
         for group, known in names.items()
     }

@@ -45,23 +45,23 @@ class AnytimeFigure:
         lines = dict.fromkeys(name for plot in self.plots for name in plot.lines)
         dots = dict.fromkeys(dot.name for plot in self.plots for dot in plot.dots)
         levels = dict.fromkeys(level.name for plot in self.plots for level in plot.levels)
-        known = looks([*lines, *dots], levels)
-        with style([self.title, *known, *(plot.title for plot in self.plots)]):
-            width = grid.name_width([shortened(name) for name in known]) + 0.6
+        look_of = looks([*lines, *dots], levels)
+        with style([self.title, *look_of, *(plot.title for plot in self.plots)]):
+            width = grid.name_width([shortened(name) for name in look_of]) + 0.6
             figure, axes = grid.panels(len(self.plots), 3, (2.6, 2.2), width)
             for axis, plot in zip(axes, self.plots, strict=True):
-                _plot(axis, plot, known)
+                _plot(axis, plot, look_of)
             figure.supxlabel("model rows per sample", fontsize=8)
-            legend(figure, known)
+            legend(figure, look_of)
             room = figure.get_figwidth() - width  # beside the legend, not over it
             text = grid.wrapped(drawable(self.title), room, 9)
             figure.suptitle(text, x=0.02, ha="left", fontsize=9)
             return figure
 
 
-def _plot(axis: Axes, plot: AnytimePlot, known: Mapping[str, Look]) -> None:
+def _plot(axis: Axes, plot: AnytimePlot, looks: Mapping[str, Look]) -> None:
     for name, spots in plot.lines.items():
-        look, rows = known[name], [spot.x for spot in spots]
+        look, rows = looks[name], [spot.x for spot in spots]
         low, high = ([_end(s, side) for s in spots] for side in ("low", "high"))
         axis.fill_between(rows, low, high, color=look.color, alpha=0.13, linewidth=0)
         means = [spot.y for spot in spots]
@@ -70,24 +70,24 @@ def _plot(axis: Axes, plot: AnytimePlot, known: Mapping[str, Look]) -> None:
             linewidth=1.3,
         )  # fmt: skip
     for dot in plot.dots:
-        look = known[dot.name]
+        look = looks[dot.name]
         axis.plot([dot.x], [dot.y], look.marker, color=look.color, markerfacecolor="white")
     most = max([spot.x for spots in plot.lines.values() for spot in spots], default=1.0)
     axis.set_xlim(0, 1.6 * max([most, *(dot.x for dot in plot.dots)]))
     counts(axis)
-    _levels(axis, plot, known)
+    _levels(axis, plot, looks)
     axis.set_title(grid.wrapped(drawable(plot.title).replace("_", " "), 2.2, 9))
     plain(axis, "both")
 
 
-def _levels(axis: Axes, plot: AnytimePlot, known: Mapping[str, Look]) -> None:
+def _levels(axis: Axes, plot: AnytimePlot, looks: Mapping[str, Look]) -> None:
     """Controls as horizontal lines; one so far off that it would flatten all else is named."""
     low, high = axis.get_ylim()
     far = _FAR * (high - low)
     outside: dict[bool, list[str]] = {True: [], False: []}
     for level in plot.levels:
         if low - far <= level.y <= high + far:
-            axis.axhline(level.y, color=known[level.name].color, linestyle=known[level.name].dash)
+            axis.axhline(level.y, color=looks[level.name].color, linestyle=looks[level.name].dash)
         else:
             outside[level.y > high].append(f"{level.name} {level.y:.3g}")
     for above, names in outside.items():

@@ -36,19 +36,19 @@ def write(folder: Path, pictures: Mapping[str, Picture], kinds: Sequence[str]) -
     left alone. Files of pictures that are no longer there are removed.
     """
     reader = Reader()
-    known = reader.json(folder / KEYS, dict) or {}
+    stored = reader.json(folder / KEYS, dict) or {}
     keys = {name: content_key(picture) for name, picture in pictures.items()}
     paths = []
     contents: dict[str, bytes] = {}
     for name, picture in pictures.items():
         wanted = [folder / f"{name}.{kind}" for kind in kinds]
         paths += wanted
-        is_same = known.get(name) == keys[name]
+        is_same = stored.get(name) == keys[name]
         missing = [path for path in wanted if not (is_same and reader.intact(path))]
         drawn = zip(missing, _drawn(picture, missing), strict=True)
         contents |= {path.name: content for path, content in drawn}
-    gone = [p.name for name in known.keys() - keys.keys() for p in folder.glob(f"{name}.*")]
-    if contents or gone or keys != known:
+    gone = [p.name for name in stored.keys() - keys.keys() for p in folder.glob(f"{name}.*")]
+    if contents or gone or keys != stored:
         files.write(folder, {**contents, KEYS: files.dumps(keys)}, removed=gone)
     return paths
 
@@ -77,8 +77,8 @@ def _parts(value: Any) -> Iterator[bytes]:
     """The bytes of a nested value, each with its kind."""
     if is_dataclass(value) and not isinstance(value, type):
         yield type(value).__qualname__.encode()
-        for one in fields(value):
-            yield from _parts(getattr(value, one.name))
+        for part in fields(value):
+            yield from _parts(getattr(value, part.name))
     elif isinstance(value, np.ndarray):
         yield f"{value.dtype}{value.shape}".encode()
         yield np.ascontiguousarray(value).tobytes()

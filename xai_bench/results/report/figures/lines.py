@@ -63,18 +63,18 @@ class CurveFigure:
     def draw(self) -> Figure:
         names = list(dict.fromkeys(c.name for p in self.plots for c in p.curves if not c.control))
         controls = list(dict.fromkeys(c.name for p in self.plots for c in p.curves if c.control))
-        known = looks(names, controls)
-        with style([self.x_label, self.y_label, *known, *(p.title for p in self.plots)]):
-            width = grid.name_width([shortened(name) for name in known]) + 0.6
+        look_of = looks(names, controls)
+        with style([self.x_label, self.y_label, *look_of, *(p.title for p in self.plots)]):
+            width = grid.name_width([shortened(name) for name in look_of]) + 0.6
             figure, axes = grid.panels(len(self.plots), 3, (2.6, 2.3), width)
             for axis, plot in zip(axes, self.plots, strict=True):
                 for curve in plot.curves:
-                    _banded(axis, curve, known[curve.name])
+                    _banded(axis, curve, look_of[curve.name])
                 axis.set_title(grid.wrapped(drawable(plot.title), 2.2, 9))
                 plain(axis, "both")
             figure.supxlabel(drawable(self.x_label), fontsize=8)
             figure.supylabel(drawable(self.y_label), fontsize=8)
-            legend(figure, known)
+            legend(figure, look_of)
             return figure
 
 
@@ -122,14 +122,14 @@ class ParetoFigure:
         spots = [spot for plot in self.plots for spot in plot.spots]
         names = dict.fromkeys(spot.name for spot in spots if not spot.control)
         controls = dict.fromkeys(spot.name for spot in spots if spot.control)
-        known = looks(names, controls)
-        with style([self.x_label, *known, *(p.title + p.y_label for p in self.plots)]):
-            width = grid.name_width([shortened(name) for name in known]) + 0.6
+        look_of = looks(names, controls)
+        with style([self.x_label, *look_of, *(p.title + p.y_label for p in self.plots)]):
+            width = grid.name_width([shortened(name) for name in look_of]) + 0.6
             figure, axes = grid.panels(len(self.plots), 3, (2.6, 2.3), width)
             for axis, plot in zip(axes, self.plots, strict=True):
-                _spots(axis, plot, known)
+                _spots(axis, plot, look_of)
             figure.supxlabel(drawable(self.x_label), fontsize=8)
-            legend(figure, known, lines=False)
+            legend(figure, look_of, lines=False)
             return figure
 
 
@@ -227,7 +227,7 @@ class DotFigure:
             axis.axhline(len(self.names) - self.n_controls - 0.5, color="#b0b0b0", linewidth=0.6)
 
 
-def legend(figure: Figure, known: Mapping[str, Look], *, lines: bool = True) -> None:
+def legend(figure: Figure, look_of: Mapping[str, Look], *, lines: bool = True) -> None:
     """One entry per name, to the right of all plots."""
     from matplotlib.lines import Line2D
 
@@ -236,7 +236,7 @@ def legend(figure: Figure, known: Mapping[str, Look], *, lines: bool = True) -> 
             [], [], color=look.color, marker=look.marker, markersize=4, linewidth=1.4,
             linestyle=look.dash if lines else "none", label=shortened(name),
         )
-        for name, look in known.items()
+        for name, look in look_of.items()
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside right upper")
 
@@ -253,13 +253,13 @@ def _banded(axis: Axes, curve: Curve, look: Look) -> None:
     )  # fmt: skip
 
 
-def _spots(axis: Axes, plot: SpotPlot, known: Mapping[str, Look]) -> None:
+def _spots(axis: Axes, plot: SpotPlot, look_of: Mapping[str, Look]) -> None:
     front = plot.front()
     steps: Any = [(spot.x, spot.y) for spot in front]
     if steps:
         axis.plot(*zip(*steps, strict=True), color="#999999", linewidth=0.9, drawstyle="steps-post")
     for spot in plot.spots:
-        look = known[spot.name]
+        look = look_of[spot.name]
         inner = look.color if spot in front or spot.control else "white"
         span = [v if math.isfinite(v) else spot.y for v in (spot.low, spot.high)]
         axis.plot([spot.x] * 2, span, color=look.color, linewidth=1.0)

@@ -34,15 +34,15 @@ def terminal(
     return Group(*parts)
 
 
-def verdict(found: Sequence[Verdict]) -> RenderableType:
+def verdict(verdicts: Sequence[Verdict]) -> RenderableType:
     """A line per question: the winner, how sure that is, and the share of rivals it beats."""
-    if not found:
+    if not verdicts:
         return Text("nothing can be compared: no metric has a score of two methods", style="dim")
     table = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for one in found:
-        share = percent(one.standings[0].beaten)
-        answer = Text(one.headline, style="bold")
-        table.add_row(one.question.asked, answer + Text(f", beats {share} of its rivals"))
+    for line in verdicts:
+        share = percent(line.standings[0].beaten)
+        answer = Text(line.headline, style="bold")
+        table.add_row(line.question.asked, answer + Text(f", beats {share} of its rivals"))
     return table
 
 

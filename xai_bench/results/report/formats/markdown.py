@@ -41,14 +41,18 @@ def _verdict(report: StudyReport) -> Iterator[str]:
     yield "## Verdict"
     summary = verdict_tables.summary(report.verdicts)
     yield _panel(summary.panels[0])
-    for one in report.verdicts:
-        yield f"### {one.question.asked}"
-        yield _escape(one.paragraph)
-        table = verdict_tables.standings(one, report.blocks)
+    for verdict in report.verdicts:
+        yield f"### {verdict.question.asked}"
+        yield _escape(verdict.paragraph)
+        table = verdict_tables.standings(verdict, report.blocks)
         yield _panel(table.panels[0])
         yield _escape(table.caption)
-        hidden = [one.question.meaning, f"Measured: {', '.join(one.metrics)}.", table.legend]
-        more = one.exceptions[3:]
+        hidden = [
+            verdict.question.meaning,
+            f"Measured: {', '.join(verdict.metrics)}.",
+            table.legend,
+        ]
+        more = verdict.exceptions[3:]
         hidden += [f"It does not hold, either: {'; '.join(more)}."] if more else []
         yield from _folded("How this was measured", [_escape(text) for text in hidden])
 

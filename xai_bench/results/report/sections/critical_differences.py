@@ -27,20 +27,20 @@ def section(blocks: Sequence[Block]) -> Section:
 
 def _figures(blocks: Sequence[Block]) -> Iterator[tuple[str, Picture]]:
     for question in QUESTIONS:
-        found = comparisons(blocks, question.categories)
-        picture = _figure(question, found)
+        compared = comparisons(blocks, question.categories)
+        picture = _figure(question, compared)
         if picture is not None:
             yield f"ranks-{question.name}", picture
 
 
-def _figure(question: Question, found: Sequence[Comparison]) -> CriticalDifferenceFigure | None:
+def _figure(question: Question, compared: Sequence[Comparison]) -> CriticalDifferenceFigure | None:
     """Ranks of several metrics on one data set are one observation: their mean."""
-    places = list(dict.fromkeys(one.block.names["data"] for one in found))
-    names = _everywhere(found)
+    places = list(dict.fromkeys(comparison.block.names["data"] for comparison in compared))
+    names = _everywhere(compared)
     if len(places) < FEWEST or len(names) < 2:
         return None
     ranks = np.stack(
-        [_mean_ranks([o for o in found if o.block.names["data"] == p], names) for p in places]
+        [_mean_ranks([o for o in compared if o.block.names["data"] == p], names) for p in places]
     )
     result = friedman(-ranks)
     return CriticalDifferenceFigure(
@@ -52,29 +52,29 @@ def _figure(question: Question, found: Sequence[Comparison]) -> CriticalDifferen
     )
 
 
-def _everywhere(found: Sequence[Comparison]) -> tuple[str, ...]:
+def _everywhere(compared: Sequence[Comparison]) -> tuple[str, ...]:
     """The methods with a score in every comparison of half of them or more, on every data set."""
-    names = dict.fromkeys(name for one in found for name in one.names)
-    places = {one.block.names["data"] for one in found}
+    names = dict.fromkeys(name for comparison in compared for name in comparison.names)
+    places = {comparison.block.names["data"] for comparison in compared}
     return tuple(
         name
         for name in names
         if all(
-            _share(name, [o for o in found if o.block.names["data"] == p]) >= 0.5 for p in places
+            _share(name, [o for o in compared if o.block.names["data"] == p]) >= 0.5 for p in places
         )
     )
 
 
-def _share(name: str, found: Sequence[Comparison]) -> float:
-    return sum(name in one.names for one in found) / len(found)
+def _share(name: str, compared: Sequence[Comparison]) -> float:
+    return sum(name in comparison.names for comparison in compared) / len(compared)
 
 
-def _mean_ranks(found: Sequence[Comparison], names: Sequence[str]) -> Floats:
+def _mean_ranks(compared: Sequence[Comparison], names: Sequence[str]) -> Floats:
     """`[M]` over comparisons in which at least one of the names has a score."""
-    table = np.full((len(found), len(names)), np.nan)
-    for row, one in zip(table, found, strict=True):
-        sign = 1 if one.column.higher_is_better else -1
+    table = np.full((len(compared), len(names)), np.nan)
+    for row, comparison in zip(table, compared, strict=True):
+        sign = 1 if comparison.column.higher_is_better else -1
         for place, name in enumerate(names):
-            if name in one.names:
-                row[place] = sign * one.means[one.names.index(name)]
+            if name in comparison.names:
+                row[place] = sign * comparison.means[comparison.names.index(name)]
     return np.asarray(field_ranks(table).mean(0))

@@ -55,34 +55,37 @@ def standings(blocks: Sequence[Block]) -> list[Standing]:
     categories = list(dict.fromkeys(c.category for c in columns))
     wanted = ["", *categories] if len(categories) > 1 else [""]
     found = [_standing(blocks, methods, category) for category in wanted]
-    return [one for one in found if len(one.scores)]
+    return [standing for standing in found if len(standing.scores)]
 
 
 def section(study: str, blocks: Sequence[Block]) -> Section:
     """One table and its CSV."""
     import pandas as pd
 
-    found = [(one, one.robustness()) for one in standings(blocks)]
-    if not found:
+    standings_ = [(standing, standing.robustness()) for standing in standings(blocks)]
+    if not standings_:
         return Section(lambda n_columns: [])
-    rows = [row for one, robust in found for row in _rows(study, one, robust)]
+    rows = [row for standing, robust in standings_ for row in _rows(study, standing, robust)]
     frames: dict[str, DataFrame] = {"ranks.csv": pd.DataFrame(rows)}
-    shown = [_table(found)]
+    shown = [_table(standings_)]
     return Section(lambda n_columns: shown, frames)
 
 
-def change(one: Standing, robust: Robustness) -> str:
+def change(standing: Standing, robust: Robustness) -> str:
     """The smallest change that dethrones the winner, as a sentence."""
-    names = " and ".join(one.methods[m] for m in robust.winners)
-    what = one.category or "all metrics"
+    names = " and ".join(standing.methods[m] for m in robust.winners)
+    what = standing.category or "all metrics"
     if len(robust.winners) > 1:
         return f"{what}: {names} share the first place"
     if robust.unbeatable:
         return f"{what}: {names} is first whichever metrics and data sets are left out"
-    fields = [f"{one.axes['metric'][f]} on {one.axes['data'][f]}" for f in robust.dethroned_by]
+    fields = [
+        f"{standing.axes['metric'][f]} on {standing.axes['data'][f]}" for f in robust.dethroned_by
+    ]
     shown = ", ".join(fields[:3]) + (f" and {len(fields) - 3} more" if len(fields) > 3 else "")
     return (
-        f"{what}: {names} is first; without {len(fields)} of {len(one.scores)} it is not: {shown}"
+        f"{what}: {names} is first; "
+        f"without {len(fields)} of {len(standing.scores)} it is not: {shown}"
     )
 
 
@@ -98,9 +101,9 @@ def _standing(blocks: Sequence[Block], methods: tuple[str, ...], category: str) 
     return Standing(category, methods, np.array(scores), {n: [a[n] for a in axes] for n in names})
 
 
-def _table(found: Sequence[tuple[Standing, Robustness]]) -> Table:
-    first, robust = found[0]
-    means = [ranks.mean_rank(one.scores) for one, _ in found]
+def _table(standings_: Sequence[tuple[Standing, Robustness]]) -> Table:
+    first, robust = standings_[0]
+    means = [ranks.mean_rank(standing.scores) for standing, _ in standings_]
     order = np.argsort(means[0], kind="stable")
     rows = []
     for m in order:
@@ -108,27 +111,27 @@ def _table(found: Sequence[tuple[Standing, Robustness]]) -> Table:
         span = f"{robust.best_rank[m]} to {robust.worst_rank[m]}"
         wins = f"{100 * robust.share[m]:.0f} %"
         rows.append((first.methods[m], (*entries, Entry(span), Entry(wins))))
-    heads = [Head("mean rank", one.category or "all") for one, _ in found]
+    heads = [Head("mean rank", standing.category or "all") for standing, _ in standings_]
     heads += [Head("robustness", "interval"), Head("robustness", "wins")]
     return Table(
         title="Ranks over metrics and data sets",
         caption=f"{len(first.scores)} comparisons of {len(first.methods)} methods.",
         panels=(Panel(tuple(heads), tuple(rows)),),
-        notes=tuple(change(*one) for one in found),
+        notes=tuple(change(*standing) for standing in standings_),
         legend=_LEGEND,
         folded=True,
     )
 
 
-def _rows(study: str, one: Standing, robust: Robustness) -> Iterator[dict[str, Any]]:
-    few = len(one.methods) <= ranks.MOST
-    kemeny = ranks.kemeny(one.scores) if few else ()
-    front = ranks.pareto_front(one.scores)
-    mean, points = ranks.mean_rank(one.scores), ranks.borda(one.scores)
-    for m, name in enumerate(one.methods):
+def _rows(study: str, standing: Standing, robust: Robustness) -> Iterator[dict[str, Any]]:
+    few = len(standing.methods) <= ranks.MOST
+    kemeny = ranks.kemeny(standing.scores) if few else ()
+    front = ranks.pareto_front(standing.scores)
+    mean, points = ranks.mean_rank(standing.scores), ranks.borda(standing.scores)
+    for m, name in enumerate(standing.methods):
         yield {
             "study": study,
-            "category": one.category or "all",
+            "category": standing.category or "all",
             "explainer": name,
             "mean_rank": mean[m],
             "borda": points[m],
@@ -137,6 +140,6 @@ def _rows(study: str, one: Standing, robust: Robustness) -> Iterator[dict[str, A
             "best_rank": robust.best_rank[m],
             "worst_rank": robust.worst_rank[m],
             "share_of_wins": robust.share[m],
-            "n_comparisons": len(one.scores),
+            "n_comparisons": len(standing.scores),
             "fewest_to_dethrone": len(robust.dethroned_by) if m in robust.winners else "",
         }

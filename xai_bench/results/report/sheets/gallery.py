@@ -16,15 +16,15 @@ from xai_bench.results.store.store import Store
 
 def sheets(store: Store, report: StudyReport, n: int) -> dict[str, Picture]:
     """Of `n` samples per block, and of the whole data set by its most faithful method."""
-    found: dict[str, Picture] = {}
+    pictures: dict[str, Picture] = {}
     for place, block in enumerate(report.blocks):
-        known = samples(store, block, title(block)) if n else None
-        if known is not None:
+        explained = samples(store, block, title(block)) if n else None
+        if explained is not None:
             stem = f"{place}-{slug(block)}"
-            found |= {
-                f"{stem}-{name}": one for name, one in _of(known, favourite(report, block), n)
+            pictures |= {
+                f"{stem}-{name}": one for name, one in _of(explained, favourite(report, block), n)
             }
-    return found
+    return pictures
 
 
 def favourite(report: StudyReport, block: Block) -> str:
@@ -33,11 +33,11 @@ def favourite(report: StudyReport, block: Block) -> str:
     return next((name for name in [*order, *block.methods] if name in block.methods), "")
 
 
-def _of(known: Samples, name: str, n: int) -> Iterator[tuple[str, Picture]]:
-    for row in chosen(known, n):
-        number = int(known.index[row])
-        yield f"sample-{number}", pictures.sheet(known, row)
-        steps = pictures.waterfall(known, name, row)
+def _of(explained: Samples, name: str, n: int) -> Iterator[tuple[str, Picture]]:
+    for row in chosen(explained, n):
+        number = int(explained.index[row])
+        yield f"sample-{number}", pictures.sheet(explained, row)
+        steps = pictures.waterfall(explained, name, row)
         if steps is not None:
             yield f"waterfall-{number}", steps
-    yield from pictures.of_data_set(known, name)
+    yield from pictures.of_data_set(explained, name)

@@ -16,53 +16,55 @@ CONTROLS = ("random",)
 """The controls that sheets show; others look the same on every sample."""
 
 
-def sheet(known: Samples, row: int) -> Picture:
+def sheet(explained: Samples, row: int) -> Picture:
     """One sample, explained by every method."""
-    methods = shown(known)
+    methods = shown(explained)
     names = tuple(method.name for method in methods)
-    headline = known.headline(row)
-    if known.form == "table":
-        return BarSheet(headline, known.names, known.held(row), names, _values(methods, row))
+    headline = explained.headline(row)
+    if explained.form == "table":
+        return BarSheet(
+            headline, explained.names, explained.held(row), names, _values(methods, row)
+        )
     maps = np.stack([method.explanation.attribution[row].double().numpy() for method in methods])
-    if known.form == "image":
-        return ImageSheet(headline, picture(known.x[row]), names, maps.sum(1))
+    if explained.form == "image":
+        return ImageSheet(headline, picture(explained.x[row]), names, maps.sum(1))
     channels = tuple(f"channel {i}" for i in range(maps.shape[1])) if maps.shape[1] > 1 else ("",)
-    return SeriesSheet(headline, channels, names, known.x[row].numpy(), maps)
+    return SeriesSheet(headline, channels, names, explained.x[row].numpy(), maps)
 
 
-def of_data_set(known: Samples, name: str) -> Iterator[tuple[str, Picture]]:
+def of_data_set(explained: Samples, name: str) -> Iterator[tuple[str, Picture]]:
     """Beeswarm and dependence of one method over a table's rows."""
-    method = next((m for m in known.methods if m.name == name), None)
-    if method is None or known.form != "table" or len(known.names) < 2:
+    method = next((m for m in explained.methods if m.name == name), None)
+    if method is None or explained.form != "table" or len(explained.names) < 2:
         return
-    headline = f"{name} on {known.place}, {len(known)} samples: {known.cell.target}"
-    values, numbers = method.values.numpy(), known.numbers().numpy()
-    yield "beeswarm", Beeswarm(headline, known.names, values, numbers)
+    headline = f"{name} on {explained.place}, {len(explained)} samples: {explained.cell.target}"
+    values, numbers = method.values.numpy(), explained.numbers().numpy()
+    yield "beeswarm", Beeswarm(headline, explained.names, values, numbers)
     if np.isfinite(numbers).all(0).any():
-        yield "dependence", Dependence(headline, known.names, values, numbers)
+        yield "dependence", Dependence(headline, explained.names, values, numbers)
 
 
-def waterfall(known: Samples, name: str, row: int) -> Picture | None:
+def waterfall(explained: Samples, name: str, row: int) -> Picture | None:
     """How one method's contributions add up; None where they do not, or the output is unknown."""
-    method = next((m for m in known.methods if m.name == name), None)
-    output = known.output(row)
-    if method is None or method.kind != "contribution" or known.form != "table":
+    method = next((m for m in explained.methods if m.name == name), None)
+    output = explained.output(row)
+    if method is None or method.kind != "contribution" or explained.form != "table":
         return None
     if not np.isfinite(output):
         return None
     return Waterfall(
-        headline=f"{name}: {known.headline(row)}",
-        units=known.names,
-        held=known.held(row),
+        headline=f"{name}: {explained.headline(row)}",
+        units=explained.names,
+        held=explained.held(row),
         values=method.values[row].numpy(),
         output=output,
-        what=known.explained(row),
+        what=explained.explained(row),
     )
 
 
-def shown(known: Samples) -> list[Method]:
+def shown(explained: Samples) -> list[Method]:
     """The methods, and the controls worth a look."""
-    return [m for m in known.methods if not m.control or m.name in CONTROLS]
+    return [m for m in explained.methods if not m.control or m.name in CONTROLS]
 
 
 def picture(x: Tensor) -> Floats:

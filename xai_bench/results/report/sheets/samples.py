@@ -177,25 +177,25 @@ def samples(store: Store, block: Block, place: str) -> Samples | None:
     )
 
 
-def chosen(known: Samples, n: int) -> list[int]:
+def chosen(explained: Samples, n: int) -> list[int]:
     """`n` telling rows: a wrong prediction, the least and the most certain one, then the first.
 
     Of a regressor: the worst, the median and the best prediction.
     """
-    order = [row for row in _telling(known) if row < len(known)]
-    return list(dict.fromkeys([*order, *range(len(known))]))[:n]
+    order = [row for row in _telling(explained) if row < len(explained)]
+    return list(dict.fromkeys([*order, *range(len(explained))]))[:n]
 
 
-def _telling(known: Samples) -> Sequence[int]:
-    if known.predictions is None:
+def _telling(explained: Samples) -> Sequence[int]:
+    if explained.predictions is None:
         return ()
-    outputs, labels = known.predictions.outputs.double(), known.predictions.labels
+    outputs, labels = explained.predictions.outputs.double(), explained.predictions.labels
     if outputs.shape[1] == 1:
         order = (outputs[:, 0] - labels).abs().argsort(descending=True).tolist()
         return [order[0], order[len(order) // 2], order[-1]]
-    certain = known.predictions.probabilities.max(1).values
-    wrong = [row for row in range(len(known)) if known.is_wrong(row)]
-    right = [row for row in range(len(known)) if not known.is_wrong(row)]
+    certain = explained.predictions.probabilities.max(1).values
+    wrong = [row for row in range(len(explained)) if explained.is_wrong(row)]
+    right = [row for row in range(len(explained)) if not explained.is_wrong(row)]
     ends = (
         [min(right, key=lambda r: certain[r]), max(right, key=lambda r: certain[r])]
         if right

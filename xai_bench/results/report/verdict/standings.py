@@ -94,14 +94,14 @@ def comparisons(blocks: Sequence[Block], categories: Sequence[str]) -> list[Comp
     return [one for one in found if one is not None]
 
 
-def ranking(found: Sequence[Comparison], *, seed: int = 0) -> Ranking:
+def ranking(compared: Sequence[Comparison], *, seed: int = 0) -> Ranking:
     """Methods that have a score in less than half of the comparisons are not ranked."""
-    names = tuple(dict.fromkeys(name for one in found for name in one.names))
-    n = {name: sum(name in one.names for one in found) for name in names}
-    names = tuple(name for name in names if 2 * n[name] >= len(found))
+    names = tuple(dict.fromkeys(name for comparison in compared for name in comparison.names))
+    n = {name: sum(name in comparison.names for comparison in compared) for name in names}
+    names = tuple(name for name in names if 2 * n[name] >= len(compared))
     if not names:
         return Ranking((), math.nan, math.nan, math.nan)
-    beaten = _averaged(found, names, _metric_draws(found, seed))
+    beaten = _averaged(compared, names, _metric_draws(compared, seed))
     draws = beaten[1:]
     top = draws == draws.max(1, keepdims=True)
     first = (top / top.sum(1, keepdims=True)).mean(0)
@@ -109,7 +109,7 @@ def ranking(found: Sequence[Comparison], *, seed: int = 0) -> Ranking:
     values = np.stack([beaten[0], low, high, first])
     order = sorted(range(len(names)), key=lambda i: (-beaten[0, i], -first[i], names[i]))
     standings = tuple(
-        Standing(names[i], *values[:, i].tolist(), *_counts(found, names[i])) for i in order
+        Standing(names[i], *values[:, i].tolist(), *_counts(compared, names[i])) for i in order
     )
     return Ranking(standings, *_lead(beaten, order))
 
@@ -181,36 +181,36 @@ def _beaten(worth: Floats, margin: float) -> Floats:
     return np.asarray((points.sum(2) - 0.5) / (worth.shape[1] - 1))
 
 
-def _metric_draws(found: Sequence[Comparison], seed: int) -> Floats:
+def _metric_draws(compared: Sequence[Comparison], seed: int) -> Floats:
     """`[R + 1, comparisons]`: metrics are drawn with replacement, on all blocks alike."""
-    metrics = [one.column.metric for one in found]
+    metrics = [comparison.column.metric for comparison in compared]
     distinct = list(dict.fromkeys(metrics))
     place = np.array([distinct.index(metric) for metric in metrics])
     even = np.full(len(distinct), 1 / len(distinct))
     generator = Generator(PCG64(seed))
     counts = generator.multinomial(len(distinct), even, size=N_RESAMPLES)[:, place]
-    return np.concatenate([np.ones((1, len(found))), counts])
+    return np.concatenate([np.ones((1, len(compared))), counts])
 
 
-def _averaged(found: Sequence[Comparison], names: Sequence[str], counts: Floats) -> Floats:
+def _averaged(compared: Sequence[Comparison], names: Sequence[str], counts: Floats) -> Floats:
     """`[R + 1, E]`: the mean share beaten over the comparisons that a method has a score in."""
     sums = np.zeros((len(counts), len(names)))
     totals = np.zeros_like(sums)
-    for one, count in zip(found, counts.T, strict=True):
+    for comparison, count in zip(compared, counts.T, strict=True):
         for place, name in enumerate(names):
-            if name in one.names:
-                sums[:, place] += count * one.beaten[:, one.names.index(name)]
+            if name in comparison.names:
+                sums[:, place] += count * comparison.beaten[:, comparison.names.index(name)]
                 totals[:, place] += count
     # A resample without any metric that a method has a score in says nothing of it: as measured.
     measured = np.broadcast_to(sums[:1] / totals[:1], sums.shape).copy()
     return np.asarray(np.divide(sums, totals, out=measured, where=totals > 0))
 
 
-def _counts(found: Sequence[Comparison], name: str) -> Iterator[int]:
-    mine = [one for one in found if name in one.names]
-    controlled = [one for one in mine if len(one.above_random)]
-    yield sum(one.told[name] for one in mine)
-    yield sum(bool(one.above_random[one.names.index(name)]) for one in controlled)
+def _counts(compared: Sequence[Comparison], name: str) -> Iterator[int]:
+    mine = [c for c in compared if name in c.names]
+    controlled = [c for c in mine if len(c.above_random)]
+    yield sum(c.told[name] for c in mine)
+    yield sum(bool(c.above_random[c.names.index(name)]) for c in controlled)
     yield len(mine)
     yield len(controlled)
 

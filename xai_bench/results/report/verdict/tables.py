@@ -73,29 +73,29 @@ def key_columns(question: Question, blocks: Sequence[Block]) -> list[Column]:
     return [*order, *rest][:_N_VALUES]
 
 
-def _line(one: Verdict) -> tuple[str, ...]:
-    first = one.standings[0]
-    second = one.standings[1] if len(one.standings) > 1 else None
-    sure = f"{one.confidence} ({percent(first.first)})"
+def _line(verdict: Verdict) -> tuple[str, ...]:
+    first = verdict.standings[0]
+    second = verdict.standings[1] if len(verdict.standings) > 1 else None
+    sure = f"{verdict.confidence} ({percent(first.first)})"
     if second is None:
         return first.explainer, percent(first.beaten), "–", "–", sure
-    low, high = points(one.lead_low, unit=False), points(one.lead_high, unit=False)
-    lead = f"{points(one.lead)} ({low} to {high})"
+    low, high = points(verdict.lead_low, unit=False), points(verdict.lead_high, unit=False)
+    lead = f"{points(verdict.lead)} ({low} to {high})"
     return first.explainer, percent(first.beaten), lead, second.explainer, sure
 
 
 def _row(
-    one: Standing, against: bool, columns: Sequence[Column], blocks: Sequence[Block]
+    standing: Standing, against: bool, columns: Sequence[Column], blocks: Sequence[Block]
 ) -> list[str]:
-    span = f"{percent(one.low, unit=False)} to {percent(one.high, unit=False)}"
+    span = f"{percent(standing.low, unit=False)} to {percent(standing.high, unit=False)}"
     found = [
-        f"{percent(one.beaten)} ({span})",
-        percent(one.first),
-        f"{one.n_top} of {one.n_compared}",
+        f"{percent(standing.beaten)} ({span})",
+        percent(standing.first),
+        f"{standing.n_top} of {standing.n_compared}",
     ]
     if against:
-        found.append(f"{one.n_above_random} of {one.n_with_random}")
-    return [*found, *(_values(one.explainer, column, blocks) for column in columns)]
+        found.append(f"{standing.n_above_random} of {standing.n_with_random}")
+    return [*found, *(_values(standing.explainer, column, blocks) for column in columns)]
 
 
 def _values(explainer: str, column: Column, blocks: Sequence[Block]) -> str:

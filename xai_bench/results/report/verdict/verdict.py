@@ -142,8 +142,8 @@ def points(share: float, *, unit: bool = True) -> str:
     return f"{text} point{'' if text == '1' else 's'}" if unit else text
 
 
-def _verdict(question: Question, found: Sequence[Comparison]) -> Verdict | None:
-    order = ranking(found)
+def _verdict(question: Question, compared: Sequence[Comparison]) -> Verdict | None:
+    order = ranking(compared)
     if not order.standings:
         return None
     contenders = [s.explainer for s in order.standings[1:] if s.first >= _RIVAL]
@@ -154,10 +154,10 @@ def _verdict(question: Question, found: Sequence[Comparison]) -> Verdict | None:
         lead_low=order.lead_low,
         lead_high=order.lead_high,
         contenders=(order.standings[0].explainer, *contenders),
-        exceptions=tuple(_exceptions(order, found)),
+        exceptions=tuple(_exceptions(order, compared)),
         failing=_failing(order) if question.against_random else (),
-        metrics=tuple(dict.fromkeys(one.column.metric for one in found)),
-        places=tuple(place_names([one.block for one in found]).values()),
+        metrics=tuple(dict.fromkeys(c.column.metric for c in compared)),
+        places=tuple(place_names([c.block for c in compared]).values()),
     )
 
 
@@ -169,24 +169,31 @@ def _failing(order: Ranking) -> tuple[str, ...]:
     )
 
 
-def _exceptions(order: Ranking, found: Sequence[Comparison]) -> list[str]:
+def _exceptions(order: Ranking, compared: Sequence[Comparison]) -> list[str]:
     """Data sets with another winner, then the metrics in which the winner is furthest behind."""
-    winner, names = order.standings[0].explainer, place_names([one.block for one in found])
-    places = list(dict.fromkeys(title(one.block) for one in found))
+    winner, names = (
+        order.standings[0].explainer,
+        place_names([c.block for c in compared]),
+    )
+    places = list(dict.fromkeys(title(c.block) for c in compared))
     elsewhere = [
-        _elsewhere(winner, names[place], [one for one in found if title(one.block) == place])
+        _elsewhere(
+            winner,
+            names[place],
+            [c for c in compared if title(c.block) == place],
+        )
         for place in (places if len(places) > 1 else [])
     ]
     behind: dict[str, list[Comparison]] = {}
-    lost = [one for one in found if not one.told.get(winner, True)]
-    for one in sorted(lost, key=lambda one: one.beaten[0, one.names.index(winner)]):
-        behind.setdefault(one.column.label, []).append(one)
+    lost = [c for c in compared if not c.told.get(winner, True)]
+    for c in sorted(lost, key=lambda c: c.beaten[0, c.names.index(winner)]):
+        behind.setdefault(c.column.label, []).append(c)
     return [*filter(None, elsewhere), *(_behind(winner, some, names) for some in behind.values())]
 
 
-def _elsewhere(winner: str, place: str, found: Sequence[Comparison]) -> str:
+def _elsewhere(winner: str, place: str, compared: Sequence[Comparison]) -> str:
     """Who wins on one data set, where the winner of all hardly ever does."""
-    standings = ranking(found).standings
+    standings = ranking(compared).standings
     mine = next((s for s in standings if s.explainer == winner), None)
     if mine is None or mine.first >= _RIVAL:
         return ""
@@ -196,22 +203,24 @@ def _elsewhere(winner: str, place: str, found: Sequence[Comparison]) -> str:
     )
 
 
-def _behind(winner: str, found: Sequence[Comparison], names: Mapping[str, str]) -> str:
+def _behind(winner: str, compared: Sequence[Comparison], names: Mapping[str, str]) -> str:
     """Where another method has the better scores of one metric."""
-    rival = _best(found[0])
+    rival = _best(compared[0])
     pairs = [
-        " against ".join(measured(one.means[one.names.index(name)]) for name in (rival, winner))
-        for one in found
-        if rival in one.names
+        " against ".join(measured(c.means[c.names.index(name)]) for name in (rival, winner))
+        for c in compared
+        if rival in c.names
     ]
-    places = listed([names[title(one.block)] for one in found])
-    ahead = f"{rival} is" if {_best(one) for one in found} == {rival} else "others are"
+    places = listed([names[title(c.block)] for c in compared])
+    ahead = f"{rival} is" if {_best(c) for c in compared} == {rival} else "others are"
     values = f" ({', '.join(pairs)})" if ahead.endswith(" is") else ""
-    return f"in {header(found[0].column)} {ahead} ahead on {places}{values}"
+    return f"in {header(compared[0].column)} {ahead} ahead on {places}{values}"
 
 
-def _best(one: Comparison) -> str:
-    return next(name for name in one.names if one.block.numbers[name, one.column].best)
+def _best(comparison: Comparison) -> str:
+    return next(
+        name for name in comparison.names if comparison.block.numbers[name, comparison.column].best
+    )
 
 
 def _count(n: int, noun: str) -> str:

@@ -42,8 +42,8 @@ def references(paper: str) -> list[Reference]:
 
 def bibliography(papers: Mapping[str, str]) -> str:
     """A BibTeX file of the papers of named components, each once."""
-    found = {one.key: one for paper in papers.values() for one in references(paper)}
-    return "\n".join(_entry(found[key]) for key in sorted(found))
+    entries = {r.key: r for paper in papers.values() for r in references(paper)}
+    return "\n".join(_entry(entries[key]) for key in sorted(entries))
 
 
 def sources(groups: Mapping[str, Mapping[str, str]]) -> str:
@@ -59,36 +59,36 @@ def sources(groups: Mapping[str, Mapping[str, str]]) -> str:
 
 def _reference(text: str) -> Reference | None:
     bare = re.sub(r"\s*\([^)]*\)$", "", text)
-    found = _PAPER.match(bare)
-    if found is None:
+    match = _PAPER.match(bare)
+    if match is None:
         return None
-    rest = found["rest"] or ""
+    rest = match["rest"] or ""
     arxiv = re.search(r"arXiv:([\w./-]+)", rest)
     doi = re.search(r"doi:(\S+)", rest)
     known = arxiv or doi
     return Reference(
-        authors=found["authors"],
-        year=found["year"],
+        authors=match["authors"],
+        year=match["year"],
         arxiv=arxiv[1] if arxiv else "",
         doi=doi[1] if doi else "",
         note="" if known else rest,
     )
 
 
-def _entry(one: Reference) -> str:
-    names = one.authors.replace("+", " and others").replace(" & ", " and ")
-    fields = {"author": escape(names), "year": one.year}
-    if one.arxiv:
-        fields |= {"note": rf"\url{{https://arxiv.org/abs/{one.arxiv}}}"}
-        fields |= {"eprint": one.arxiv, "archiveprefix": "arXiv"}
-    elif one.doi:
-        fields |= {"note": rf"\url{{https://doi.org/{one.doi}}}", "doi": one.doi}
-    elif one.note:
-        fields["note"] = escape(one.note)
+def _entry(reference: Reference) -> str:
+    names = reference.authors.replace("+", " and others").replace(" & ", " and ")
+    fields = {"author": escape(names), "year": reference.year}
+    if reference.arxiv:
+        fields |= {"note": rf"\url{{https://arxiv.org/abs/{reference.arxiv}}}"}
+        fields |= {"eprint": reference.arxiv, "archiveprefix": "arXiv"}
+    elif reference.doi:
+        fields |= {"note": rf"\url{{https://doi.org/{reference.doi}}}", "doi": reference.doi}
+    elif reference.note:
+        fields["note"] = escape(reference.note)
     lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
-    return f"@misc{{{one.key},\n{lines}\n}}\n"
+    return f"@misc{{{reference.key},\n{lines}\n}}\n"
 
 
 def _cited(name: str, paper: str) -> str:
-    keys = ",".join(dict.fromkeys(one.key for one in references(paper)))
+    keys = ",".join(dict.fromkeys(reference.key for reference in references(paper)))
     return rf"{breakable(name)}~\cite{{{keys}}}" if keys else breakable(name)

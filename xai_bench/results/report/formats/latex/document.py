@@ -38,25 +38,25 @@ def tables(label: str, shown: Sequence[Table]) -> str:
     return NEEDS + "\n".join(_float(label, place, one) for place, one in enumerate(made))
 
 
-def _float(label: str, place: int, one: Float) -> str:
-    kind = "sidewaystable" if one.turned else "table"
-    position = "" if one.turned else "[p]"
+def _float(label: str, place: int, float_: Float) -> str:
+    kind = "sidewaystable" if float_.turned else "table"
+    position = "" if float_.turned else "[p]"
     lines = [
         rf"\begin{{{kind}}}{position}",
         r"\centering\footnotesize",
-        rf"\caption{{{_caption(one)}}}",
+        rf"\caption{{{_caption(float_)}}}",
         rf"\label{{tab:{_plain(label)}-{place}}}",
-        "\n\\par\\medskip\n".join(_tabular(panel) for panel in one.panels),
-        *_notes(one),
+        "\n\\par\\medskip\n".join(_tabular(panel) for panel in float_.panels),
+        *_notes(float_),
         rf"\end{{{kind}}}",
         r"\clearpage",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _caption(one: Float) -> str:
-    table = one.table
-    if one.part:
+def _caption(float_: Float) -> str:
+    table = float_.table
+    if float_.part:
         return breakable(f"{table.title}, continued.")
     return " ".join(breakable(t) for t in (f"{table.title}.", table.caption, table.legend) if t)
 
@@ -99,12 +99,12 @@ def _line(fields: Sequence[str]) -> str:
     return " & ".join(fields) + r" \\"
 
 
-def _notes(one: Float) -> Iterator[str]:
+def _notes(float_: Float) -> Iterator[str]:
     """Reasons below the table, those that this float cites, in a paragraph as wide as the page."""
-    entries = [entry for panel in one.panels for _, row in panel.rows for entry in row]
+    entries = [entry for panel in float_.panels for _, row in panel.rows for entry in row]
     cited = sorted({note for entry in entries for note in entry.notes})
     if cited:
-        remarks = [f"[{i}] {breakable(one.table.notes[i - 1])}." for i in cited]
+        remarks = [f"[{i}] {breakable(float_.table.notes[i - 1])}." for i in cited]
         yield "\\par\\medskip\n\\begin{minipage}{\\linewidth}\\raggedright\n" + " ".join(remarks)
         yield r"\end{minipage}"
 
