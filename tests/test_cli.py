@@ -139,7 +139,7 @@ def own_folder(folder: Path) -> Path:
         (["tuning.n_trials=0"], "tuning.n_trials=0 must be 1 or more"),
         (["tuning.n_trial=3"], "did you mean n_trials?"),
         (["tune=true", "tuning.metric=abpcc"], "there is no such metric; did you mean abpc"),
-        (["seed=${oc.env:NO_SUCH_VARIABLE}"], "'NO_SUCH_VARIABLE' not found"),
+        (["seed=${oc.env:NO_SUCH_VARIABLE}"], "it reads NO_SUCH_VARIABLE from the environment"),
         (["explainer=bad_class"], "has no 'Salienc'; did you mean Saliency?"),
         (["explainer=bad_module"], "no module xai_bench.explainer; did you mean explainers"),
         (["explainer=bad_argument"], "unknown setting 'explainer.bad_argument.n'"),

@@ -181,7 +181,8 @@ def test_tables_are_read_right_or_refused_in_a_sentence(tmp_path: Path, worker: 
         if bundle is not None:
             n_read += 1
             assert len(list(decoded(bundle))) <= 2 * N_ROWS
-        if bundle is not None and whole and table.missing == "mean":
+        has_key = "key" in (name.strip() for name in names)
+        if bundle is not None and whole and has_key and table.missing == "mean":
             assert_same(bundle, names, columns)
     assert n_read > N_TABLES / N_WORKERS / 20, "a fuzzer whose inputs are all refused tries nothing"
 

@@ -72,7 +72,7 @@ def test_one_run_gives_what_each_budget_gives_alone(name, where):
     world = toy_worlds.WORLDS[where]()
     explainer = built(name, 2, 512)
     least = explainer.least(units.width(world.inputs.units)) * 2
-    budgets = (least, least + 1, least + 30, 150, 1024)
+    budgets = (least, least + 1, least + 30, least + 100, 1024)
     metered = Metered(world.model)
     found = explainer.anytime(metered, world.inputs, world.targets, budgets, rng=world.rng)
     for budget, answer in zip(budgets, found, strict=True):

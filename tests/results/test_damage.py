@@ -169,7 +169,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = torch.rand(60, 2, generator=torch.Generator().manual_seed(0)).numpy()
     people = pd.DataFrame({"age": 20 + 50 * rows[:, 0], "income": rows[:, 1]})
     people["sex"] = ["f", "m"] * 30
-    people["rich"] = (people.income > 0.5).map({True: "yes", False: "no"})
+    people["rich"] = pd.Series(rows.sum(1) > 1).map({True: "yes", False: "no"})
     people.to_csv(root.parent / "people.csv", index=False)
     for seed in (0, 1):
         assert run(root, seed) == "ok"
@@ -225,9 +225,20 @@ def damaged(reference: Path, tmp_path: Path) -> Callable[[str, Damage], tuple[Pa
     return damaged
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
-@pytest.mark.parametrize("name", [*FILES, *INDICES])
+CASES = [
+    pytest.param(
+        name,
+        damage,
+        id=f"{name}-{damage.__name__}",
+        # `make test` has each file once, and each kind of damage; `make test-all` has all pairs.
+        marks=pytest.mark.slow if (i - k) % len(DAMAGE) == 0 else pytest.mark.exhaustive,
+    )
+    for i, name in enumerate([*FILES, *INDICES])
+    for k, damage in enumerate(DAMAGE)
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), CASES)
 def test_damage_is_said_and_computed_again(
     reference: Path, damaged: Any, name: str, damage: Damage, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,7 +247,7 @@ def test_damage_is_said_and_computed_again(
     if path.exists() and path.read_bytes() == before.read_bytes():
         return  # what was exchanged are equal files
     with caplog.at_level(logging.WARNING):
-        assert [run(root, seed) for seed in (0, 1)] == ["ok", "ok"]
+        assert run(root, 0) == "ok"
     said = [record.getMessage() for record in caplog.records]
     assert said, "damage is never passed over"
     assert all(str(path.parent) in sentence for sentence in said)
@@ -248,7 +259,7 @@ def test_damage_is_said_and_computed_again(
     assert sorted(here) == sorted(there)
     assert not [name for name in here if here[name] != there[name]]
     written = {path: path.stat().st_mtime_ns for path in root.glob("store/*/*/*")}
-    assert [run(root, seed) for seed in (0, 1)] == ["ok", "ok"]
+    assert run(root, 0) == "ok"
     assert not caplog.records
     assert written == {path: path.stat().st_mtime_ns for path in written}
 

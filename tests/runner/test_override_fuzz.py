@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from collections.abc import Iterator
@@ -49,7 +50,8 @@ VALUES = [
     "interval(0,1)", "int(3)", "str(x)", "json_str({})", "!!python/name:os.system", "\t", "#x", "@",
     "https://me:pw@host",
 ]  # fmt: skip
-N_INPUTS = 2000
+N_INPUTS = int(os.environ.get("XAI_BENCH_N_OVERRIDES", "300"))
+"""A few thousand take a quarter of an hour."""
 
 
 def choices(rng: random.Random) -> list[str]:

@@ -320,7 +320,7 @@ OFFERS: Mapping[str, frozenset[str]] = {
         "background",
         "text": "hidden_layer captum_lrp tokens space background",
         "series": "relu hidden_layer convolution space shared_units no_context background",
-        "gates": "shared_units",
+        "gates": "relu shared_units",
     }.items()
 }
 """World -> which of `EXPLAINER_NEEDS` it meets. All models are networks: nothing can be read."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from tests.support import toy_worlds
 from xai_bench.core.baselines import Constant, Marginal, Mean
-from xai_bench.explainers.backprop.deeplift import DeepLIFT
 from xai_bench.explainers.gradient.engine import gradient
 from xai_bench.explainers.gradient.integrated import IntegratedGradients
 from xai_bench.explainers.gradient.methods import Gradient, InputXGradient, LossInfluence, Saliency
@@ -221,7 +220,6 @@ def test_expected_gradients_estimate_integrated_gradients_over_the_background():
         pytest.param(InputXGradient(), [10.0, 3, 0], id="input times gradient"),
         pytest.param(SmoothGrad(), [5.0, 1, 0], id="smoothgrad"),
         pytest.param(IntegratedGradients(Constant(1.0)), [5.0, 2, 0], id="integrated gradients"),
-        pytest.param(DeepLIFT(Constant(1.0)), [5.0, 2, 0], id="deeplift"),
         # From a background of ones.
         pytest.param(ExpectedGradients(), [5.0, 2, 0], id="expected gradients"),
     ],

@@ -204,7 +204,8 @@ def test_cells_that_differ_in_more_than_the_seed_never_share_a_mean(
     tmp_path: Path, changes: dict[str, object], expected: str
 ) -> None:
     store = Store(tmp_path)
-    first = cell(config={"model": {"width": 16}, "seed": 0})
+    environment = {"code_version": "old"}
+    first = cell(config={"model": {"width": 16}, "seed": 0}, environment=environment)
     sibling = replace(first, key="other", seed=1, config={**first.config, "seed": 1})
     second = replace(sibling, **changes)  # type: ignore[arg-type]
     for one in (first, second):

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.support import command_line, toy_worlds
 from xai_bench.results import Outcome
+from xai_bench.results.drawing.style import SCREEN_DPI
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.heat_maps import _spread, layer_report
@@ -285,8 +286,8 @@ def test_a_picture_of_many_layers_fits_a_screen() -> None:
     picture = layer_report(layered(**layers))
     assert picture is not None
     width, height = struct.unpack(">II", picture[16:24])
-    assert height < 2500, "a picture of a deep network still fits a screen that scrolls"
-    assert width < 1200
+    assert height < 23 * SCREEN_DPI, "a picture of a deep network still fits a screen that scrolls"
+    assert width < 11 * SCREEN_DPI
 
 
 def test_layers_are_left_out_evenly() -> None:

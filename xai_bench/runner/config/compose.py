@@ -170,7 +170,9 @@ def _values(overrides: Sequence[str]) -> dict[str, list[str]]:
             by_key[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
             if not by_key[key]:
                 raise UsageError(f"{override.input_line} names nothing")
-        elif not override.is_sweep_override():  # only its sweeper can enumerate an interval
+        elif override.is_sweep_override():
+            raise UsageError(messages.no_values(str(override.input_line)))
+        else:
             by_key[key] = [str(override.input_line)]
     return by_key
 

@@ -58,6 +58,11 @@ def several_values(override: str, *, sets: Collection[str]) -> str:
     return f"{override} names several values: add -m to run them one after the other{together}"
 
 
+def no_values(override: str) -> str:
+    """An interval, of which only other sweepers than ours choose values."""
+    return f"{override} is an interval: write the values to run, as in seed=0,1,2"
+
+
 def twice(key: str, override: str) -> str:
     """`+` on something that exists."""
     return f"{override}: {key} is set already, so leave out the '+'"
