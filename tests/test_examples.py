@@ -15,7 +15,8 @@ from tests.support.paths import ROOT
 EXAMPLES = ROOT / "examples"
 GALLERY = (EXAMPLES / "README.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"`(?:bash|python) examples/(\w+\.\w+)`", GALLERY)
-SMALL = ("recorder=none", "evaluation.n_samples=8")
+PLAIN = ("report.figures=[]",)  # pictures have tests of their own
+SMALL = ("recorder=none", "evaluation.n_samples=8", *PLAIN)
 BEFORE = {"read_scores.py": "sweep.sh"}
 """What has to be run before an example that reads another's results."""
 
@@ -65,5 +66,5 @@ def start(path: Path) -> None:
             start(Path(*arguments))
         else:
             assert program == "xai-bench"
-            small = SMALL if arguments[0] == "run" else ()
+            small = {"run": SMALL, "report": PLAIN}.get(arguments[0], ())
             assert command_line.exit_code([*arguments, *small]) == 0

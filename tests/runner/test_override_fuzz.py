@@ -50,7 +50,7 @@ VALUES = [
     "interval(0,1)", "int(3)", "str(x)", "json_str({})", "!!python/name:os.system", "\t", "#x", "@",
     "https://me:pw@host",
 ]  # fmt: skip
-N_INPUTS = int(os.environ.get("XAI_BENCH_N_OVERRIDES", "300"))
+N_INPUTS = int(os.environ.get("XAI_BENCH_N_OVERRIDES", "150"))
 """A few thousand take a quarter of an hour."""
 
 
