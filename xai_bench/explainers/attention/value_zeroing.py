@@ -44,8 +44,8 @@ class ValueZeroing:
         drops = torch.zeros(len(inputs), units.width(by_unit), dtype=torch.float64)
         for rows in same_width(there, points):
             part, own = points.take(rows), by_unit[rows]
-            drops = _drops(layers, there, part, targets[rows], own)
-            drops[rows, : drops.shape[1]] = drops
+            of_rows = _drops(layers, there, part, targets[rows], own)
+            drops[rows, : of_rows.shape[1]] = of_rows
         return Explanation(units.spread(drops, inputs.units).to(inputs.x.dtype))
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:

@@ -268,7 +268,11 @@ def _no_key(key: str, command: Command, overrides: list[str]) -> str:
     parent = key.partition("@")[0].rpartition(".")[0]
     group, _, name = key.partition(".")
     others = [o for o in overrides if not o.lstrip("+~").startswith(key)]
-    cfg = compose(command.config_name, others, return_hydra_config=True)
+    try:
+        cfg = compose(command.config_name, others, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:  # a second mistake is told first
+        is_another = len(others) < len(overrides)
+        return _sentence(error, command, others) if is_another else messages.one_line(error)
     if group in SETS and name:
         name = name.partition(".")[0]
         if name not in cfg[group]:
