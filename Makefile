@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 # Compiled once, and not again by each of the many processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install into demo test test-fast test-all check docs wheel clean
+.PHONY: help install into demo test test-fast test-all test-fuzz check docs wheel clean
 
 help:
 	@echo 'make demo       install, then one small run with tables and pictures'
@@ -57,6 +57,9 @@ test: install
 
 test-all: install
 	$(PYTEST) -m 'not gpu and not network'
+
+test-fuzz: install
+	XAI_BENCH_FUZZ=full $(PYTEST) tests/data/test_fuzz.py tests/runner/test_override_fuzz.py
 
 check: install
 	$(BIN)/ruff check .

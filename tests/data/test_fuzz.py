@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import time
 import warnings
@@ -23,7 +24,9 @@ from xai_bench.data.images.pictures import read_picture
 from xai_bench.data.layouts import LAYOUTS
 from xai_bench.data.tables.files import CustomTable
 
-N_TABLES, N_ARRAYS, N_PICTURES = 5_000, 7_000, 6_000
+SHARE = 1 if os.environ.get("XAI_BENCH_FUZZ") == "full" else 3
+"""`make test-fuzz` tries all of them, `make test-all` a third."""
+N_TABLES, N_ARRAYS, N_PICTURES = 5_000 // SHARE, 7_000 // SHARE, 6_000 // SHARE
 N_WORKERS = 8
 """Parts that a run in several processes shares out."""
 N_ROWS = 24

@@ -50,8 +50,8 @@ VALUES = [
     "interval(0,1)", "int(3)", "str(x)", "json_str({})", "!!python/name:os.system", "\t", "#x", "@",
     "https://me:pw@host",
 ]  # fmt: skip
-N_INPUTS = int(os.environ.get("XAI_BENCH_N_OVERRIDES", "150"))
-"""A few thousand take a quarter of an hour."""
+N_INPUTS = 2000 if os.environ.get("XAI_BENCH_FUZZ") == "full" else 150
+"""`make test-fuzz` tries all of them."""
 
 
 def choices(rng: random.Random) -> list[str]:
