@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
 DOORS = {"__init__", "__main__", "api", "cli"}
 
 LIBRARIES = {
-    "hydra": ("runner/", "api.py"),
+    "hydra": ("runner/",),
     "omegaconf": ("runner/", "certify/", "api.py"),
     "rich": ("runner/", "results/report/", "cli.py"),
     "mlflow": ("results/tracking/mlflow.py",),

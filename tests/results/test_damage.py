@@ -190,7 +190,8 @@ def places(root: Path) -> dict[str, tuple[Path, Path]]:
     lime, other = results[0, "lime"], results[0, "random"]
     found |= {name: (lime / name, other / name) for name in EXPLANATION}
     studies = sorted(root.glob("studies/s/*.json"), key=lambda p: p.stem != cells[0].name)
-    tuned = sorted(root.glob("cache/tuning/*.json"))
+    # Their names are digests: the older one is of the first seed.
+    tuned = sorted(root.glob("cache/tuning/*.json"), key=lambda path: path.stat().st_mtime_ns)
     found |= {"study": (studies[0], studies[1]), "tuning": (tuned[0], tuned[1])}
     found["index of a cell"] = (cells[0] / "SHA256SUMS", cells[1] / "SHA256SUMS")
     found["index of an explanation"] = (lime / "SHA256SUMS", other / "SHA256SUMS")

@@ -108,6 +108,13 @@ def test_components_are_built_as_they_are(group: str, name: str, everything: Dic
     assert callable(component.explain if group == "explainer" else component.score)
 
 
+TRAITS = {
+    (entry.group, entry.name): entry.traits
+    for group in ("explainer", "metric")
+    for entry in entries(group, [conf_dir()])
+}
+
+
 def test_every_component_has_its_class_attributes(everything: DictConfig) -> None:
     for group, name in SINGLE:
         target = locate(everything[group][name]._target_)
@@ -115,6 +122,8 @@ def test_every_component_has_its_class_attributes(everything: DictConfig) -> Non
         for trait in ("category", *wanted):
             assert hasattr(target, trait), f"{name} has no {trait}"
         assert tags_of(target).version >= 1, name
+        # Read without importing it, for `xai-bench list`; inherited ones, too.
+        assert TRAITS[group, name]["category"] == target.category, name
         assert inspect.getdoc(target), name
 
 

@@ -11,23 +11,9 @@ from typing import cast
 import pytest
 from rich.console import Console
 
-from tests.support.command_line import run
+from tests.support.command_line import run, small_run
 from xai_bench.results.report.writer import Report
 from xai_bench.runner import exit_summary, job, report
-
-SMALL = {
-    "data": "data=iris",
-    "model": "model=linear",
-    "explainer": "explainer=[random]",
-    "metric": "metric=[entropy]",
-    "recorder": "recorder=none",
-}
-
-
-def arguments(*overrides: str) -> list[str]:
-    keys = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    return ["run", *(small for key, small in SMALL.items() if key not in keys), *overrides]
-
 
 MISTAKES = [
     (["study=.."], "study='..' names a folder"),
@@ -61,7 +47,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("overrides", "sentence"), MISTAKES, ids=lambda value: str(value)[:40])
 def test_a_mistake_is_one_sentence(overrides: list[str], sentence: str, tmp_path: Path) -> None:
     (tmp_path / "a_file").touch()
-    finished = run(tmp_path, *arguments(*overrides))
+    finished = run(tmp_path, *small_run(*overrides))
     assert sentence in finished.text
     assert finished.code == 2
     assert all(line.startswith("xai-bench: ") for line in finished.text.splitlines())
@@ -84,7 +70,7 @@ def test_a_path_may_hold_any_letters(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(job, "job", lambda cfg: seen.append(cfg.results) or "ok")
     monkeypatch.setattr(exit_summary, "finish", lambda *_: 0)
-    finished = run(tmp_path, *arguments(written))
+    finished = run(tmp_path, *small_run(written))
     assert (finished.code, finished.text) == (0, "")
     assert seen == [str(tmp_path / folder)]
     assert (tmp_path / folder / "runs").is_dir()

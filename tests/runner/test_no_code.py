@@ -9,17 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import small_run
 from xai_bench import cli
 from xai_bench.runner import components, exit_summary, job
 
-SMALL = {
-    "data": "data=iris",
-    "model": "model=linear",
-    "explainer": "explainer=[random]",
-    "metric": "metric=[entropy]",
-    "recorder": "recorder=none",
-    "evaluation.n_samples": "evaluation.n_samples=4",
-}
 MARK = "executed"
 TOUCH = f"{{_target_: pathlib.Path.touch, _args_: [{{_target_: pathlib.Path, _args_: [{MARK}]}}]}}"
 SYSTEM = f"{{_target_: os.system, command: touch {MARK}}}"
@@ -190,10 +183,8 @@ def _in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
 
 def attempt(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Exit code, and what was written to standard error."""
-    keys = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
-    rest = [small for key, small in SMALL.items() if key not in keys]
     with pytest.raises(SystemExit) as stop:
-        cli.main(["run", *rest, *arguments])
+        cli.main(small_run(*arguments))
     return int(stop.value.code or 0), capsys.readouterr().err
 
 

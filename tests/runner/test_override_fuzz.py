@@ -12,18 +12,11 @@ from types import FrameType
 
 import pytest
 
-from tests.support.command_line import run
+from tests.support.command_line import run, small_run
 from xai_bench.runner import exit_summary, job
 from xai_bench.runner.config.catalogue import GROUPS, conf_dir, options
 from xai_bench.runner.config.preflight import NODES, SETTINGS
 
-SMALL = {
-    "data": "data=iris",
-    "model": "model=linear",
-    "explainer": "explainer=[random]",
-    "metric": "metric=[entropy]",
-    "recorder": "recorder=none",
-}
 MARK = "executed"
 KEYS = [
     *SETTINGS, *GROUPS, *NODES, "baseline", "evaluation", "tuning", "explainer.random",
@@ -91,11 +84,9 @@ def within(seconds: int) -> Iterator[None]:
 
 def unclear(folder: Path, arguments: list[str]) -> str:
     """What is wrong with the answer to a command; empty where it is a sentence or a run."""
-    keys = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
-    rest = [small for key, small in SMALL.items() if key not in keys]
     try:
         with within(60):
-            finished = run(folder, "run", *rest, *arguments)
+            finished = run(folder, *small_run(*arguments))
     except BaseException as error:
         return f"{type(error).__name__}: {error}"
     lines = finished.text.strip().splitlines()

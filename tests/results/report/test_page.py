@@ -70,6 +70,19 @@ def page(tmp_path: Path) -> Path:
     return write(store, "s", options=NO_FIGURES).page
 
 
+def test_data_sets_may_have_other_methods_and_metrics(tmp_path: Path) -> None:
+    """As when one study is run twice, with other explainers: what did not run has no card there."""
+    store = Store(tmp_path)
+    cost = scored("forward_rows", [3.0, 3.0, 3.0], "cost", higher_is_better=False)
+    here = [explanation(name, scored("abpc", [0.1, 0.2, 0.3]), cost) for name in ("lime", "shap")]
+    there = [explanation("wachter", scored("validity", [1.0, 1.0, 0.0], "counterfactual"))]
+    add_to_study(store, "s", cell(key="a", data="iris"), here)
+    add_to_study(store, "s", cell(key="b", data="wine", config={"seed": 0}), there)
+    text = write(store, "s", options=NO_FIGURES).page.read_text()
+    assert text.count("cost on iris, cnn") == 2
+    assert "cost on wine" not in text
+
+
 def test_a_name_that_is_code_is_shown_as_text(page: Path) -> None:
     text = page.read_text()
     assert HOSTILE not in text

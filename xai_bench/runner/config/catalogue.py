@@ -126,7 +126,7 @@ def _entry(group: str, name: str, path: Path) -> Entry:
         summary=_comment(text) or _first_sentence(doc),
         target=target,
         members=tuple(_members(content.get("defaults", []))) if group in SETS else (),
-        traits=_traits(source) if source else {},
+        traits=_traits(target),
     )
 
 
@@ -172,11 +172,12 @@ def source_of(target: str) -> ast.ClassDef | None:
     """
     module, _, name = target.rpartition(".")
     text = _source(module) if module else ""
-    match = re.search(rf"^class {re.escape(name)}\b.*:\n((?:    .*\n|\n)*)", text, re.MULTILINE)
+    opening = rf"^(class {re.escape(name)}\b[^:]*:)\n((?:    .*\n|\n)*)"
+    match = re.search(opening, text, re.MULTILINE)
     if not match:
         return None
-    head = re.split(r"^    (?:@|def |async def )", match[1], maxsplit=1, flags=re.MULTILINE)[0]
-    [node] = ast.parse(f"class {name}:\n{head}    ...\n").body
+    head = re.split(r"^    (?:@|def |async def )", match[2], maxsplit=1, flags=re.MULTILINE)[0]
+    [node] = ast.parse(f"{match[1]}\n{head}    ...\n").body
     return node if isinstance(node, ast.ClassDef) else None
 
 
@@ -194,8 +195,24 @@ def _source(module: str) -> str:
     return ""
 
 
-def _traits(source: ast.ClassDef) -> dict[str, Any]:
+def _bases(source: ast.ClassDef, module: str) -> Iterator[str]:
+    """Base classes of the same package as targets; the first one last, as Python lets it win."""
+    for base in reversed([base.id for base in source.bases if isinstance(base, ast.Name)]):
+        imported = rf"^from (\S+) import (?:\([^)]*|.*)\b{re.escape(base)}\b"
+        match = re.search(imported, _source(module), re.MULTILINE)
+        home = match[1] if match else module
+        if home.partition(".")[0] == module.partition(".")[0]:
+            yield f"{home}.{base}"
+
+
+def _traits(target: str) -> dict[str, Any]:
+    """The literal class attributes and defaults of a class, with those of its bases."""
+    source, module = source_of(target), target.rpartition(".")[0]
+    if source is None:
+        return {}
     traits: dict[str, Any] = {}
+    for base in _bases(source, module):
+        traits |= _traits(base)
     for node in source.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
             try:

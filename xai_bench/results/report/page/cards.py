@@ -41,7 +41,7 @@ def provenance(report: StudyReport) -> str:
 def _explainer(report: StudyReport, name: str) -> str:
     card = report.cards.get(base(name))
     rows = list(_stated(report, base(name)))
-    for block in report.blocks:
+    for block in [block for block in report.blocks if name in block.explainers]:
         rows += [(f"cost on {title(block)}", text) for text in _costs(block, name)]
         rows += [(f"fails on {title(block)}", text) for text in _failures(block, name)]
     return _facts(rows, name, card.summary if card else "")
@@ -63,15 +63,14 @@ def _stated(report: StudyReport, name: str) -> Iterator[tuple[str, str]]:
 def _costs(block: Block, name: str) -> Iterator[str]:
     numbers = [block.numbers[name, c] for c in block.scored if c.category == "cost"]
     known = [f"{header(n.column)} {measured(n.mean)}" for n in numbers if n.status == "ok"]
-    if known and name in block.explainers:
+    if known:
         yield ", ".join(known)
 
 
 def _failures(block: Block, name: str) -> Iterator[str]:
-    if name in block.explainers:
-        numbers = [block.numbers[name, column] for column in block.scored]
-        reasons = [r for n in numbers if n.status in ("failed", "skipped") for r in n.reasons]
-        yield from dict.fromkeys(reasons)
+    numbers = [block.numbers[name, column] for column in block.scored]
+    reasons = [r for n in numbers if n.status in ("failed", "skipped") for r in n.reasons]
+    yield from dict.fromkeys(reasons)
 
 
 def _cells(block: Block) -> Iterator[tuple[str, str]]:
