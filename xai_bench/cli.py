@@ -24,6 +24,7 @@ xai-bench: how good are explanations of machine-learning models?
   xai-bench report     tables and figures of the stored results
   xai-bench compare    scores that changed between two studies; exit code 1 where one got worse
   xai-bench recommend  which method to use, by the stored results, and how sure that is
+  xai-bench verify     run some cells of a study again and compare every number
   xai-bench ui         open the runs in MLflow
   xai-bench sync       bring MLflow in line with the stored results, without running anything
   xai-bench doctor     check everything in the results folder, and repair it
@@ -201,6 +202,38 @@ def compare(arguments: Sequence[str]) -> None:
     sys.exit(1 if changed.regressed else 0)
 
 
+def verify(arguments: Sequence[str]) -> None:
+    """Run some cells of a study again; exit code 1 where a number differs."""
+    parser = _Parser(
+        "verify",
+        "Run some cells of a study again, by the commands that the study lists, and compare every "
+        "number. Same versions: the same bits. Other versions: within the tolerance.",
+    )
+    parser.add_argument("name", metavar="STUDY", help="a study in the results folder")
+    parser.add_argument("--results", default="results", help="the folder that runs write to")
+    parser.add_argument("--share", type=float, default=0.2, help="of the cells (0.2: a fifth)")
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="relative, other versions")
+    parser.add_argument("--allow", default="", metavar="PACKAGES", help="as in run: a,b")
+    options = parser.parse_args(arguments)
+    if not 0 < options.share <= 1:
+        raise UsageError(f"--share {options.share} is no share: write a number above 0, up to 1")
+    root, [study] = _studies(argparse.Namespace(results=options.results, study=options.name))
+    from xai_bench.runner.verification import verify as run_again
+
+    allow = [name for name in options.allow.split(",") if name]
+    n_cells, wrong = 0, 0
+    with _in_one_sentence():
+        for verified in run_again(root, study, options.share, options.tolerance, allow):
+            n_cells, wrong = n_cells + 1, wrong + bool(verified.differences)
+            sys.stdout.write(f"{verified.sentence}\n")
+            for difference in verified.differences[:10]:
+                sys.stdout.write(f"    {difference.name}: {difference.size:.2g}\n")
+            sys.stdout.flush()
+    cells = "1 cell was" if n_cells == 1 else f"{n_cells} cells were"
+    sys.stdout.write(f"{study}: {cells} run again, {wrong} of them differ\n")
+    sys.exit(1 if wrong or not n_cells else 0)
+
+
 def recommend(arguments: Sequence[str]) -> None:
     """Print which method to use, and how sure that is."""
     parser = _Parser("recommend", "Which method to use, by the stored results.")
@@ -290,6 +323,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "report": report,
     "compare": compare,
     "recommend": recommend,
+    "verify": verify,
     "ui": ui,
     "sync": sync,
     "doctor": doctor,

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,28 @@ def configurations(command: Command) -> Iterator[DictConfig]:
         swept = _values(_swept(command, cfg, typed)) | typed
         for overrides in _jobs(list(swept.values())):
             yield cfg if overrides == first else _compose(command, [*overrides, *extra])
+
+
+def jobs(command: Command, wanted: Mapping[str, str]) -> Iterator[DictConfig]:
+    """Compose the jobs of a command, sweeps written out, that `wanted` does not rule out.
+
+    `wanted` is key -> value: of the values of a key that is swept, only this one is composed.
+    Raises `UsageError`.
+    """
+    extra = _searchpath(command)
+    with initialize_config_dir(str(command.conf), version_base="1.3"):
+        typed = _values(command.overrides)
+        register_all(_folders(command))
+        cfg = _compose(command, [*(values[0] for values in typed.values()), *extra])
+        swept = _values(_swept(command, cfg, typed)) | typed
+        narrow = [_narrowed(key, values, wanted) for key, values in swept.items()]
+        for overrides in product(*narrow):
+            yield _compose(command, [*overrides, *extra])
+
+
+def _narrowed(key: str, values: list[str], wanted: Mapping[str, str]) -> list[str]:
+    one = f"{key}={wanted.get(key)}"
+    return [one] if one in values else values
 
 
 def register_all(folders: Sequence[Path]) -> None:

@@ -1,0 +1,209 @@
+"""`xai-bench verify`: runs some cells of a study again and compares every number that repeats."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from xai_bench.results import Cell, ExplainerResult
+from xai_bench.results.store.store import Store
+from xai_bench.runner import provenance
+from xai_bench.runner.config.compose import Command, jobs, parse
+from xai_bench.runner.config.messages import UsageError
+from xai_bench.runner.job import job
+from xai_bench.runner.plan import Plan
+
+STUDY = "verification"
+_CLOCKLESS = ("code_version", "python", "cpu_capability", "processor", "threads")
+"""Of an environment, what may change the bits of a number, beside the libraries."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One array of the study that came out otherwise.
+
+    Attributes:
+        name: what it is, such as `lime, abpc`.
+        size: the largest difference, as a share of the largest stored value; infinite where
+            something is scored in one of the two only.
+    """
+
+    name: str
+    size: float
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One cell after it was run again.
+
+    Attributes:
+        n_arrays: how many arrays were compared: predictions, attributions, scores of one metric.
+        changed: versions and machine properties that differ, `torch 2.12 -> 2.13`; without any,
+            the same bytes are expected.
+        differences: what is not within the tolerance, the largest first.
+        largest: the largest difference of all.
+    """
+
+    cell: Cell
+    n_arrays: int
+    changed: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    largest: float = 0.0
+
+    @property
+    def sentence(self) -> str:
+        """What became of the cell, in one line."""
+        title = f"{self.cell.data} · {self.cell.model} · seed {self.cell.seed}"
+        if self.differences:
+            worst = self.differences[0]
+            size = "scored only once" if worst.size == float("inf") else f"{worst.size:.2g}"
+            n = len(self.differences)
+            return f"{title}: {n} of {self.n_arrays} arrays differ, most {worst.name} ({size})"
+        if self.changed:
+            where = f"under {', '.join(self.changed)}"
+            return f"{title}: {self.n_arrays} arrays agree within {self.largest:.2g} {where}"
+        return f"{title}: {self.n_arrays} arrays, the same bits"
+
+
+def chosen(cells: Sequence[Cell], share: float) -> list[Cell]:
+    """The cells that are run again: `share` of them, one at least, always the same ones."""
+    # By their addresses, which are as good as drawn at random, and nobody can pick them.
+    in_order = sorted(cells, key=lambda cell: provenance.digest({"verify": cell.key}))
+    return in_order[: max(1, round(share * len(cells)))]
+
+
+def verify(
+    results: Path, study: str, share: float, tolerance: float, allow: Sequence[str] = ()
+) -> Iterator[Verified]:
+    """Run a share of a study's cells again, each in a folder of its own that is then removed.
+
+    The cells are run by the commands that the study lists, from the current folder. A stored
+    command is trusted with no package: those that may run code are in `allow`. Raises `UsageError`
+    where no command gives the cell any more.
+    """
+    store = Store(results)
+    cells = [cell for cell, _ in store.cells(study, attributions=False)]
+    for cell in chosen([c for c in cells if c.outcome.status == "ok"], share):
+        with tempfile.TemporaryDirectory(prefix="xai-bench-verify-") as folder:
+            commands = store.study_manifest(study, cell.key).commands
+            again = _run_again(cell, commands, Path(folder), allow)
+            before = store.explanations(study, cell.key)
+            after = again.explanations(STUDY, _cell_of(again, cell).key)
+            yield _compared(cell, store, before, _cell_of(again, cell), again, after, tolerance)
+
+
+def _run_again(cell: Cell, commands: Sequence[str], folder: Path, allow: Sequence[str]) -> Store:
+    """A store in `folder` with the cell, as all commands that gave it give it now."""
+    n_runs = 0
+    for text in commands:
+        for cfg in jobs(_command(text, folder, allow), _wanted(cell)):
+            HydraConfig.instance().set_config(cfg)
+            cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+            plan = Plan.of(cfg)
+            if plan.identity == cell.config and _names(plan.cell()) == _names(cell):
+                job(cfg)
+                n_runs += 1
+    if not n_runs:
+        raise UsageError(
+            f"{cell.data}, {cell.model}, seed {cell.seed}: no command of the study gives this cell "
+            f"with the configuration it was stored with; they are: {'; '.join(commands)}"
+        )
+    return Store(folder)
+
+
+def _command(text: str, folder: Path, allow: Sequence[str]) -> Command:
+    """The stored command with results, study and recorder of its own."""
+    command = parse(shlex.split(text)[2:])
+    own = {"results": str(folder), "study": STUDY, "recorder": "none"}
+    if allow:
+        own["allow"] = f"[{','.join(allow)}]"
+    kept = [o for o in command.overrides if o.lstrip("+").partition("=")[0] not in {*own, "allow"}]
+    return replace(command, overrides=(*kept, *(f"{k}={v}" for k, v in own.items())))
+
+
+def _wanted(cell: Cell) -> Mapping[str, str]:
+    return {
+        **{name: getattr(cell, name) for name in ("data", "model", "view", "target")},
+        "seed": str(cell.seed),
+        "baseline@baseline.explain": cell.baseline_explain,
+        "baseline@baseline.measure": cell.baseline_measure,
+    }
+
+
+def _names(cell: Cell) -> tuple[str | int, ...]:
+    slots = (cell.baseline_explain, cell.baseline_measure)
+    return (cell.data, cell.model, cell.view, cell.target, cell.seed, *slots)
+
+
+def _cell_of(store: Store, wanted: Cell) -> Cell:
+    """The one cell of the new store."""
+    for cell, _ in store.cells(STUDY, attributions=False):
+        if cell.config == wanted.config:
+            return cell
+    raise UsageError(f"{wanted.data}, {wanted.model}: the cell was run again and left no result")
+
+
+def _compared(
+    cell: Cell,
+    store: Store,
+    before: Sequence[ExplainerResult],
+    cell_again: Cell,
+    again: Store,
+    after: Sequence[ExplainerResult],
+    tolerance: float,
+) -> Verified:
+    old, new = dict(_arrays(store, cell, before)), dict(_arrays(again, cell_again, after))
+    sizes = [Difference(name, _difference(values, new.get(name))) for name, values in old.items()]
+    changed = _changed(cell.environment, cell_again.environment)
+    bound = tolerance if changed else 0.0
+    wrong = sorted((d for d in sizes if d.size > bound), key=lambda d: -d.size)
+    largest = max((d.size for d in sizes), default=0.0)
+    return Verified(cell, len(sizes), changed, tuple(wrong), largest)
+
+
+def _arrays(
+    store: Store, cell: Cell, results: Sequence[ExplainerResult]
+) -> Iterator[tuple[str, Tensor]]:
+    """Everything of a cell that the same code gives again."""
+    predictions = store.read_predictions(cell.key)
+    if predictions is not None:
+        yield "the model's outputs", predictions.outputs
+    for result in results:
+        name = f"{result.explainer} ({result.regime})" if result.regime else result.explainer
+        if result.explanation is not None:
+            yield f"{name}, attributions", result.explanation.attribution
+        for scores in result.scores.values():
+            if scores.reproducible and scores.outcome.status == "ok":
+                yield f"{name}, {scores.metric}", scores.values
+
+
+def _difference(before: Tensor, after: Tensor | None) -> float:
+    """The largest difference over the largest finite value of `before`; 0 for the same bits."""
+    if after is None or before.shape != after.shape:
+        return float("inf")
+    a, b = before.double(), after.double()
+    same = (a == b) | (a.isnan() & b.isnan())
+    if bool(same.all()):
+        return 0.0
+    gap = (a - b)[~same].abs()
+    if not bool(gap.isfinite().all()):
+        return float("inf")
+    finite = a[a.isfinite()]
+    scale = float(finite.abs().max()) if finite.numel() else 0.0
+    return float(gap.max()) / scale if scale > 0 else float("inf")
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    names = (*_CLOCKLESS, *provenance.libraries())
+    return tuple(
+        f"{name} {before.get(name)} -> {after.get(name)}"
+        for name in names
+        if before.get(name) != after.get(name)
+    )
