@@ -17,6 +17,7 @@ import pytest
 from xai_bench import cli
 from xai_bench.runner import exit_summary, job
 from xai_bench.runner.config.catalogue import GROUPS, components, conf_dir, options
+from xai_bench.runner.ui import free_port
 
 SMALL = ["explainer=random", "metric=entropy", "recorder=none", "model=linear"]
 
@@ -461,7 +462,7 @@ def test_a_port_in_use_is_passed_over() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert cli._free_port(port) > port
+        assert free_port(port) > port
 
 
 def test_ui_and_report_without_results_say_so(invoke: Invoke, tmp_path: Path) -> None:
@@ -492,7 +493,7 @@ def test_a_real_run_its_report_and_its_link(
     assert (folder / "report.html").is_file()
     assert list((tmp_path / "results" / "reports" / "default").iterdir())
     started: list[list[str]] = []
-    monkeypatch.setattr(cli, "_execute", lambda command, _: started.append(list(command)))
+    monkeypatch.setattr("os.execvpe", lambda _, command, env: started.append(list(command)))
     code, out, _ = invoke("ui", "--port", "5055")
     assert code == 0
     assert "default: http://127.0.0.1:50" in out

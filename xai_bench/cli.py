@@ -161,15 +161,10 @@ def ui(arguments: Sequence[str]) -> None:
     _add_results(parser)
     options = parser.parse_args(arguments)
     root, studies = _studies(options)
-    from xai_bench.results.tracking.mlflow import UI_ENVIRONMENT, MlflowRecorder
+    from xai_bench.runner.ui import start
 
-    recorder, port = MlflowRecorder(), _free_port(options.port)
-    for study in studies:
-        with _in_one_sentence():
-            sys.stdout.write(f"{study}: {recorder.deep_link(root, study, port)}\n")
-    sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
-    sys.stdout.flush()
-    _execute(recorder.ui_command(root, port), UI_ENVIRONMENT)
+    with _in_one_sentence():
+        start(root, studies, options.port)
 
 
 def report(arguments: Sequence[str]) -> None:
@@ -218,20 +213,12 @@ def verify(arguments: Sequence[str]) -> None:
     if not 0 < options.share <= 1:
         raise UsageError(f"--share {options.share} is no share: write a number above 0, up to 1")
     root, [study] = _studies(argparse.Namespace(results=options.results, study=options.name))
-    from xai_bench.runner.verification import verify as run_again
+    from xai_bench.runner import verification
 
     allow = [name for name in options.allow.split(",") if name]
-    n_cells, wrong = 0, 0
     with _in_one_sentence():
-        for verified in run_again(root, study, options.share, options.tolerance, allow):
-            n_cells, wrong = n_cells + 1, wrong + bool(verified.differences)
-            sys.stdout.write(f"{verified.sentence}\n")
-            for difference in verified.differences[:10]:
-                sys.stdout.write(f"    {difference.name}: {difference.size:.2g}\n")
-            sys.stdout.flush()
-    cells = "1 cell was" if n_cells == 1 else f"{n_cells} cells were"
-    sys.stdout.write(f"{study}: {cells} run again, {wrong} of them differ\n")
-    sys.exit(1 if wrong or not n_cells else 0)
+        verified = verification.verify(root, study, options.share, options.tolerance, allow)
+        sys.exit(verification.show(study, verified))
 
 
 def recommend(arguments: Sequence[str]) -> None:
@@ -392,27 +379,6 @@ def _folders(own: str | None) -> list[Path]:
     if own is not None and not Path(own).is_dir():
         raise UsageError(f"--config-dir {own}: there is no such folder")
     return [conf_dir(), *([Path(own)] if own else [])]
-
-
-def _free_port(wanted: int) -> int:
-    """`wanted` or the first port after it that nobody listens on at the loopback address."""
-    import socket
-
-    for port in range(wanted, wanted + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise UsageError(f"--port {wanted}: this port and the 99 after it are taken; name another one")
-
-
-def _execute(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    import os
-
-    os.execvpe(command[0], list(command), {**os.environ, **environment})
 
 
 def _version() -> str:

@@ -31,7 +31,7 @@ OVERRIDES: dict[str, tuple[str, list[str]]] = {
     "a function of ours": (
         NO_COMPONENT,
         [
-            "recorder._target_=xai_bench.cli._execute",
+            "recorder._target_=xai_bench.runner.ui.start",
             f"+recorder.command=[touch,{MARK}]",
             "+recorder.environment={}",
         ],

@@ -28,6 +28,7 @@ WITHOUT_EFFECT = (
     "runner/launch.py",
     "runner/progress.py",
     "runner/supervision.py",
+    "runner/ui.py",
     "runner/verification.py",
     "__main__.py",
     "api.py",

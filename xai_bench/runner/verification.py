@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from xai_bench.results import Cell, ExplainerResult
+from xai_bench.results import Cell
 from xai_bench.results.store.store import Store
 from xai_bench.runner import provenance
 from xai_bench.runner.config.compose import Command, jobs, parse
@@ -21,7 +22,8 @@ from xai_bench.runner.job import job
 from xai_bench.runner.plan import Plan
 
 STUDY = "verification"
-_CLOCKLESS = ("code_version", "python", "cpu_capability", "processor", "threads")
+_SHOWN = 10
+_MACHINE = ("code_version", "python", "cpu_capability", "processor", "threads")
 """Of an environment, what may change the bits of a number, beside the libraries."""
 
 
@@ -72,6 +74,28 @@ class Verified:
         return f"{title}: {self.n_arrays} arrays, the same bits"
 
 
+@dataclass(frozen=True)
+class Computed:
+    """One cell of a study, as a store holds it."""
+
+    store: Store
+    study: str
+    cell: Cell
+
+    def arrays(self) -> Iterator[tuple[str, Tensor]]:
+        """The name and values of everything that the same code gives again."""
+        predictions = self.store.read_predictions(self.cell.key)
+        if predictions is not None:
+            yield "the model's outputs", predictions.outputs
+        for result in self.store.explanations(self.study, self.cell.key):
+            name = f"{result.explainer} ({result.regime})" if result.regime else result.explainer
+            if result.explanation is not None:
+                yield f"{name}, attributions", result.explanation.attribution
+            for scores in result.scores.values():
+                if scores.reproducible and scores.outcome.status == "ok":
+                    yield f"{name}, {scores.metric}", scores.values
+
+
 def chosen(cells: Sequence[Cell], share: float) -> list[Cell]:
     """The cells that are run again: `share` of them, one at least, always the same ones."""
     # By their addresses, which are as good as drawn at random, and nobody can pick them.
@@ -94,9 +118,22 @@ def verify(
         with tempfile.TemporaryDirectory(prefix="xai-bench-verify-") as folder:
             commands = store.study_manifest(study, cell.key).commands
             again = _run_again(cell, commands, Path(folder), allow)
-            before = store.explanations(study, cell.key)
-            after = again.explanations(STUDY, _cell_of(again, cell).key)
-            yield _compared(cell, store, before, _cell_of(again, cell), again, after, tolerance)
+            stored = Computed(store, study, cell)
+            yield _compared(stored, Computed(again, STUDY, _cell_of(again, cell)), tolerance)
+
+
+def show(study: str, verified: Iterable[Verified]) -> int:
+    """Print a line per cell and what differs in it; the exit code, 1 where something does."""
+    n_cells, n_wrong = 0, 0
+    for cell in verified:
+        n_cells, n_wrong = n_cells + 1, n_wrong + bool(cell.differences)
+        sys.stdout.write(f"{cell.sentence}\n")
+        for difference in cell.differences[:_SHOWN]:
+            sys.stdout.write(f"    {difference.name}: {difference.size:.2g}\n")
+        sys.stdout.flush()
+    cells = "1 cell was" if n_cells == 1 else f"{n_cells} cells were"
+    sys.stdout.write(f"{study}: {cells} run again, {n_wrong} of them differ\n")
+    return 1 if n_wrong or not n_cells else 0
 
 
 def _run_again(cell: Cell, commands: Sequence[str], folder: Path, allow: Sequence[str]) -> Store:
@@ -150,41 +187,17 @@ def _cell_of(store: Store, wanted: Cell) -> Cell:
     raise UsageError(f"{wanted.data}, {wanted.model}: the cell was run again and left no result")
 
 
-def _compared(
-    cell: Cell,
-    store: Store,
-    before: Sequence[ExplainerResult],
-    cell_again: Cell,
-    again: Store,
-    after: Sequence[ExplainerResult],
-    tolerance: float,
-) -> Verified:
-    old, new = dict(_arrays(store, cell, before)), dict(_arrays(again, cell_again, after))
-    sizes = [Difference(name, _difference(values, new.get(name))) for name, values in old.items()]
-    changed = _changed(cell.environment, cell_again.environment)
+def _compared(stored: Computed, again: Computed, tolerance: float) -> Verified:
+    new = dict(again.arrays())
+    sizes = [Difference(name, _gap(old, new.get(name))) for name, old in stored.arrays()]
+    changed = _changed(stored.cell.environment, again.cell.environment)
     bound = tolerance if changed else 0.0
     wrong = sorted((d for d in sizes if d.size > bound), key=lambda d: -d.size)
     largest = max((d.size for d in sizes), default=0.0)
-    return Verified(cell, len(sizes), changed, tuple(wrong), largest)
+    return Verified(stored.cell, len(sizes), changed, tuple(wrong), largest)
 
 
-def _arrays(
-    store: Store, cell: Cell, results: Sequence[ExplainerResult]
-) -> Iterator[tuple[str, Tensor]]:
-    """Everything of a cell that the same code gives again."""
-    predictions = store.read_predictions(cell.key)
-    if predictions is not None:
-        yield "the model's outputs", predictions.outputs
-    for result in results:
-        name = f"{result.explainer} ({result.regime})" if result.regime else result.explainer
-        if result.explanation is not None:
-            yield f"{name}, attributions", result.explanation.attribution
-        for scores in result.scores.values():
-            if scores.reproducible and scores.outcome.status == "ok":
-                yield f"{name}, {scores.metric}", scores.values
-
-
-def _difference(before: Tensor, after: Tensor | None) -> float:
+def _gap(before: Tensor, after: Tensor | None) -> float:
     """The largest difference over the largest finite value of `before`; 0 for the same bits."""
     if after is None or before.shape != after.shape:
         return float("inf")
@@ -201,7 +214,7 @@ def _difference(before: Tensor, after: Tensor | None) -> float:
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
-    names = (*_CLOCKLESS, *provenance.libraries())
+    names = (*_MACHINE, *provenance.libraries())
     return tuple(
         f"{name} {before.get(name)} -> {after.get(name)}"
         for name in names
