@@ -1,23 +1,26 @@
-"""Without Hydra: your own torch model and tensors, our explainers and metrics."""
+"""Without Hydra: your own model and data, our explainers and metrics."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
-from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
-from xai_bench.core.caller_tensors import (
-    dense_units,
-    first_nan,
-    require_labels,
-    require_samples,
-    require_tensor,
-)
+from xai_bench.adapters import knowledge
+from xai_bench.adapters import samples as adapters
+from xai_bench.adapters import targets as answers
+from xai_bench.adapters.attributions import attribution_of
+from xai_bench.adapters.baselines import baseline_of, slots_of
+from xai_bench.adapters.explanation import NamedExplanation
+from xai_bench.adapters.forms import TensorForm, is_frame
+from xai_bench.adapters.layout import Layout
+from xai_bench.adapters.measured import SPENT, Given, NoModel, Spent, unknown_like
+from xai_bench.adapters.units import fitted_units
+from xai_bench.core.caller_tensors import first_nan
 from xai_bench.core.seeds import Seeds
 from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import Task
@@ -25,19 +28,20 @@ from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, 
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.models.base import Explained, Target
 from xai_bench.models.caller import CallerModel
-from xai_bench.models.targets import PredictedLogit
 from xai_bench.results import ExplainerResult
 from xai_bench.results.sample_scores import SampleScores, nothing_scored, sample_scores
-from xai_bench.runner.components import build, fields_of, locate
-from xai_bench.runner.config.catalogue import conf_dir, members, options
-from xai_bench.runner.config.signatures import arguments
-from xai_bench.types import Domain, Explainer, Explanation, Inputs, Kind, Metric, Rng, Unsupported
+from xai_bench.runner.config import by_name
+from xai_bench.runner.config.catalogue import conf_dir, options
+from xai_bench.types import Domain, Explainer, Explanation, Inputs, Kind, Metric, Unsupported
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from xai_bench.adapters.comparison import Comparison
+
 
 log = logging.getLogger(__name__)
-_METHODS = {"explainer": "explain", "metric": "score"}
+
+Metrics = str | Metric | Sequence[str | Metric]
+OnStep = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,292 +53,335 @@ class Workbench:
 
     Attributes:
         context: the model, the samples and the random seeds.
-        baselines: `explain` and `measure` -> the configuration of that baseline.
+        baselines: `explain` and `measure` -> that baseline, or its configuration.
         caller: the model that was given.
+        layout: the samples in the words of the caller.
+        explained: `[N]`, the scalar that is explained.
     """
 
     context: EvaluationContext
     baselines: Mapping[str, Any]
     caller: CallerModel
+    layout: Layout
+    explained: Tensor
 
     def explain(
-        self, explainer: str | Explainer, options: Mapping[str, Any] | None = None
-    ) -> Tensor:
-        """`[N, *S]` float64 attributions by an explainer, named as in `xai-bench list explainers`.
+        self,
+        explainer: str | Explainer,
+        options: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> NamedExplanation:
+        """The explanation of all samples by an explainer, as in `xai-bench list explainers`.
 
-        `options` override what its YAML says, such as `{"budget": 2000}`. Raises `Unsupported`
-        where the explainer cannot work with this model, ValueError for options it does not have.
+        Settings, such as `budget=2000`, override what its YAML says; `options` holds more of them
+        by name. Raises `Unsupported` where the explainer cannot work with this model, ValueError
+        for settings that it does not have.
         """
-        made = _component("explainer", explainer, options, self.baselines)
-        result = self._evaluate(self.context, made, {}, None)
+        chosen = {**(options or {}), **settings}
+        made = by_name.component("explainer", explainer, chosen, self.baselines)
+        name = explainer if isinstance(explainer, str) else type(made).__name__
+        spent = {what: cast(Metric, Spent(what)) for what in SPENT}
+        result = self._evaluate(self.context, made, spent, None)
         if result.explanation is None:
             raise Unsupported(result.outcome.reason)
-        return result.explanation.attribution
+        return NamedExplanation(
+            explainer=name,
+            kind=result.kind,
+            explanation=result.explanation,
+            layout=self.layout,
+            outputs=self.explained,
+            targets=self.context.targets,
+            cost={what: result.scores[what].values for what in SPENT},
+        )
 
     def score(
-        self,
-        attribution: Tensor,
-        metrics: str | Metric | Sequence[str | Metric],
-        kind: Kind = "contribution",
+        self, attribution: Any, metrics: Metrics, kind: Kind | None = None, **settings: Any
     ) -> SampleScores:
-        """Metric name -> `[N]` scores of your own attributions `[N, *S]`; NaN is "not scored".
+        """Metric name -> `[N]` scores of attributions from anywhere; NaN is "not scored".
 
-        A sample whose attributions are not all finite is unscored by every metric. Metrics that
-        explain other inputs, such as max_sensitivity, and those of cost need `judge` and an
-        explainer: here they are NaN, with the reason in `reasons`. Raises ValueError for
-        attributions of another shape, and `Unsupported` where no metric can score.
+        Taken are what `explain` gives, tensors, arrays, lists, data frames, `shap.Explanation` and
+        captum's tuples, `[N, *S]` or a number for each unit; `kind` says what the numbers mean, a
+        contribution if left out. Settings go to the metrics that have them. A sample whose
+        attributions are not all finite is unscored by every metric. Metrics that explain other
+        inputs, such as max_sensitivity, and those of cost need `judge` and an explainer: here they
+        are NaN, with the reason in `reasons`. Raises ValueError for attributions of another shape,
+        and `Unsupported` where no metric can score.
         """
-        if kind not in get_args(Kind):
-            raise ValueError(f"there is no kind {kind!r}; {suggest(str(kind), get_args(Kind))}")
-        given = require_tensor("attribution", attribution)
-        if given.shape != self.context.inputs.x.shape:
-            raise ValueError(
-                f"attributions have shape {tuple(given.shape)}; "
-                f"expected that of x, {tuple(self.context.inputs.x.shape)}"
-            )
-        named = self._components("metric", metrics)
+        given = self._given(attribution)
+        named = by_name.components("metric", metrics, settings, self.baselines)
         scored = {n: m for n, m in named.items() if m.category != "cost"}
-        explainer = cast(Explainer, _Given(kind))
-        tolerant = replace(self.context, strict=False)
-        result = self._evaluate(tolerant, explainer, scored, given.detach().clone().double())
+        explainer = cast(Explainer, Given(_kind(kind, attribution)))
+        result = self._evaluate(replace(self.context, strict=False), explainer, scored, given)
         return _answered(result, named, metrics)
 
-    def judge(
-        self, explainer: str | Explainer, metrics: str | Metric | Sequence[str | Metric]
-    ) -> SampleScores:
+    def judge(self, explainer: str | Explainer, metrics: Metrics, **settings: Any) -> SampleScores:
         """Metric name -> `[N]` scores of an explainer, by any metric or set of metrics.
 
-        A metric that cannot work with this model is NaN, with the reason in `reasons`. Raises
-        `Unsupported` or ValueError where that holds for all of them.
+        Settings go to the metrics that have them. A metric that cannot work with this model is NaN,
+        with the reason in `reasons`. Raises `Unsupported` or ValueError where that holds for all.
         """
-        named = self._components("metric", metrics)
-        made = _component("explainer", explainer, None, self.baselines)
+        named = by_name.components("metric", metrics, settings, self.baselines)
+        made = by_name.component("explainer", explainer, {}, self.baselines)
         result = self._evaluate(replace(self.context, strict=False), made, named, None)
         return _answered(result, named, metrics)
 
     def compare(
         self,
-        explainers: str | Explainer | Sequence[str | Explainer],
-        metrics: str | Metric | Sequence[str | Metric],
-    ) -> pd.DataFrame:
+        explainers: Any,
+        metrics: Metrics,
+        budget: int | None = None,
+        on_step: OnStep | None = None,
+        **settings: Any,
+    ) -> Comparison:
         """Mean scores, a row per explainer and a column per metric; all face the same draws.
 
-        Sets stand for their members: `compare(["default"], ["fidelity"])`. What cannot work with
-        this model is NaN; `frame.attrs["reasons"]` has a mapping explainer -> metric -> reason.
-        Raises `Unsupported` or ValueError where nothing at all could be scored.
-        """
-        import pandas as pd
+        Sets stand for their members: `compare(["default"], ["fidelity"])`. A mapping gives names of
+        your own to explainers, and to attributions that were made elsewhere:
+        `compare({"lime": "lime", "mine": array}, ...)`. `budget` is that of every explainer which
+        has one; settings go to the metrics that have them. `on_step(explainer, number, of)` is
+        called before each explainer.
 
-        named = self._components("metric", metrics)
-        tolerant = replace(self.context, strict=False)
-        results = {
-            name: self._evaluate(tolerant, explainer, named, None)
-            for name, explainer in self._components("explainer", explainers).items()
-        }
+        What cannot work with this model is NaN, with its reason in `table.reasons`. Raises
+        `Unsupported` or ValueError where nothing at all could be scored.
+        """
+        from xai_bench.adapters.comparison import comparison
+
+        named = by_name.components("metric", metrics, settings, self.baselines)
+        chosen = self._explainers(explainers, budget)
+        results = {}
+        for number, (name, explainer) in enumerate(chosen.items(), start=1):
+            log.info("%s, %d of %d", name, number, len(chosen))
+            if on_step is not None:
+                on_step(name, number, len(chosen))
+            results[name] = self._result(explainer, named)
         rows = {name: sample_scores(result, named) for name, result in results.items()}
-        reasons = {name: row.reasons for name, row in rows.items() if row.reasons}
         if all(row.nothing for row in rows.values()):
-            each = {name: f"{m}: {why}" for name, of in reasons.items() for m, why in of.items()}
+            each = {n: f"{m}: {why}" for n, row in rows.items() for m, why in row.reasons.items()}
             raise nothing_scored(each, results.values())
-        frame = pd.DataFrame(
-            {name: {m: v.nanmean().item() for m, v in row.items()} for name, row in rows.items()}
-        ).T
-        frame.attrs["reasons"] = reasons
-        return frame
+        return comparison(rows, {name: metric.higher_is_better for name, metric in named.items()})
+
+    def _result(self, explainer: Any, named: Mapping[str, Metric]) -> ExplainerResult:
+        tolerant = replace(self.context, strict=False)
+        if hasattr(explainer, "explain"):
+            return self._evaluate(tolerant, explainer, named, None)
+        scored = {n: m for n, m in named.items() if m.category != "cost"}
+        stand_in = cast(Explainer, Given(_kind(None, explainer)))
+        return self._evaluate(tolerant, stand_in, scored, self._given(explainer))
+
+    def _explainers(self, chosen: Any, budget: int | None) -> dict[str, Any]:
+        """Name -> explainer, or attributions that were made elsewhere."""
+        settings = {} if budget is None else {"budget": budget}
+        if not isinstance(chosen, Mapping):
+            return by_name.components("explainer", chosen, settings, self.baselines)
+        found: dict[str, Any] = {}
+        for name, each in chosen.items():
+            if isinstance(each, str):
+                [made] = by_name.components("explainer", [each], {}, self.baselines).values()
+                found[str(name)] = made
+            elif hasattr(each, "explain") or isinstance(each, NamedExplanation):
+                found[str(name)] = each
+            else:
+                found[str(name)] = self._given(each).attribution
+        return found
+
+    def _given(self, attribution: Any) -> Explanation:
+        """Attributions from anywhere, on x. Raises ValueError for another shape."""
+        if isinstance(attribution, NamedExplanation):
+            return attribution.explanation
+        n_outputs = self.caller.predictor.n_outputs
+        return Explanation(
+            attribution_of(attribution, self.layout, self.context.targets, n_outputs)
+        )
 
     def _evaluate(
         self,
         context: EvaluationContext,
         explainer: Explainer,
         metrics: Mapping[str, Metric],
-        attribution: Tensor | None,
+        given: Explanation | None,
     ) -> ExplainerResult:
-        configured_metrics = [ConfiguredMetric(name, metric) for name, metric in metrics.items()]
-        configured = ConfiguredExplainer(type(explainer).__name__, explainer)
-        given = None if attribution is None else Explanation(attribution)
         with self.caller.used():
-            return evaluate(context, configured, configured_metrics, given=given)
-
-    def _components(self, group: str, chosen: Any) -> dict[str, Any]:
-        """Name -> component, of names of options, names of sets, and components of your own.
-
-        Two of one class are told apart by the fields in which they differ.
-        """
-        made: dict[str, Any] = {}
-        for each in _several(chosen):
-            if isinstance(each, str):
-                names = [name for name in members(group, each, [conf_dir()]) if name not in made]
-                made |= {n: _component(group, n, None, self.baselines) for n in names}
-            elif not any(_equal(each, other) for other in made.values()):
-                component = _component(group, each, None, self.baselines)
-                made[_free_name(each, made)] = component
-        if not made:
-            raise ValueError(f"no {group} is named; {_choose(group)}")
-        return made
+            return _evaluated(context, explainer, metrics, given)
 
 
 def workbench(
-    model: nn.Module | Callable[[Tensor], Tensor],
-    x: Tensor,
+    model: Any,
+    x: Any,
     *,
-    background: Tensor,
-    units: Tensor | None = None,
-    target: Target | str | None = None,
-    labels: Tensor | None = None,
-    baselines: tuple[str, str] = ("mean", "marginal"),
+    background: Any = None,
+    units: Any = None,
+    target: Any = None,
+    task: Task | None = None,
+    labels: Any = None,
+    classes: Iterable[Any] | None = None,
+    groups: Any = None,
+    truth: Any = None,
+    rationale: Any = None,
+    baselines: Any = None,
+    embedding: str | None = None,
+    seed: int = 0,
 ) -> Workbench:
-    """A torch module `x [N, *S] -> [N, C]` and samples, ready to be explained and scored.
+    """A model and samples, ready to be explained and scored.
 
-    The module may also return an object with `.logits`. It is tried on a few samples first, in
-    evaluation mode, and is given back as it was.
+    `model` is a torch module or a function `x [N, *S] -> [N, C]`, a fitted estimator or pipeline of
+    scikit-learn, a model of XGBoost, LightGBM or CatBoost, or an ONNX file or session. It is tried
+    on a few samples first, in evaluation mode, and is given back as it was. A function is called
+    with what x is: tensors, arrays or data frames.
 
-    `background [M, *S]` are training rows. `units [*S]` or `[N, *S]` says which elements are
-    removed as one; left out, every element is its own unit. `target` is the scalar explained or the
-    name of one, the predicted logit by default: of several outputs each sample explains its
-    largest, and `FixedOutput(j)` explains output `j` of all. `labels [N]` are true labels, which
-    some targets and metrics need. `baselines` are the options for explaining and for measuring.
+    `x` holds the samples to explain and `background` training rows (left out: x itself): tensors,
+    NumPy arrays, data frames, or mappings with several inputs by name. A column of a data frame is
+    one unit, and is removed before a pipeline encodes it. Token ids `[N, T]` need the name of the
+    layer that embeds them, `embedding="emb"`.
 
-    Raises ValueError for tensors that do not fit, and for a model that cannot be explained sample
-    by sample.
+    Args:
+        model: what predicts.
+        x: the samples.
+        background: training rows.
+        units: which elements are removed as one, `[*S]` or `[N, *S]`, with or without channels; see
+            `patches`, `superpixels` and `columns`. Left out, every element or column is one.
+        target: the scalar explained: the number of an output, the name of a class or of one of our
+            targets, a number for each sample, or a function of the outputs `[N, C] -> [N]`. Left
+            out, of several outputs each sample explains its largest.
+        task: `regression` where several outputs are values, not classes.
+        labels: `[N]` true labels, as classes or their names, which some targets and metrics need.
+        classes: names of the outputs, where the model does not know them.
+        groups: sensitive columns, by name in x, or name -> `[N]` values.
+        truth: attributions known to be right, `[N, *S]`, or a function of x.
+        rationale: `[N, *S]` bool, where people say that the evidence lies.
+        baselines: what absent means, for explaining and for measuring, or one for both: a name, a
+            number, a row, or a row for each sample; `("mean", "marginal")` if left out.
+        embedding: the layer that embeds token ids.
+        seed: of all random draws.
+
+    Raises ValueError for what does not fit, and for a model that cannot be explained sample by
+    sample.
+
+    >>> import torch, xai_bench
+    >>> model = lambda x: x @ torch.tensor([3.0, 1.0])
+    >>> bench = xai_bench.workbench(model, torch.eye(2), background=torch.zeros(4, 2))
+    >>> bench.explain("leave_one_out").numpy()
+    array([[3., 0.],
+           [0., 1.]])
     """
-    inputs = _inputs(x, background, units)
-    loaded = _baselines(baselines)
-    caller = CallerModel.of(model, inputs)
-    explained = Explained(caller.predictor, _target(target))
-    classes = caller.predictor.n_outputs if caller.predictor.n_outputs > 1 else 0
-    if labels is not None:
-        labels = require_labels(labels, len(inputs), classes)
+    own = adapters.brought(model, x, background, embedding)
+    inputs = own.inputs(units)
+    loaded = _baselines(baselines, own)
+    caller = CallerModel.of(own.predictor, own.modules, inputs)
+    asked = answers.Asked(target, task, labels, classes, _named_target)
+    known = asked.of(caller.predictor, len(inputs), list(options("target", [conf_dir()])))
+    explained = Explained(caller.predictor, known.target)
     with caller.used():
-        targets = _targets(explained, inputs, labels)
-    follows = getattr(explained.target, "follows_output", True)
+        targets, scalars = _targets(explained, inputs, known)
+    rows = list(x.index) if is_frame(x) else range(len(inputs))
+    layout = Layout(inputs, own.form, rows, known.classes)
+    inputs = knowledge.with_truth(layout, truth, known.target, targets)
+    found = answers.groups_of(groups, x, len(inputs))
     context = EvaluationContext(
         explained,
-        inputs if follows else inputs.without_truth(),
+        knowledge.with_sensitive(inputs, found, layout),
         targets,
-        Seeds(0),
-        labels=labels,
+        Seeds(seed),
+        groups=found,
+        labels=known.labels,
+        rationale=knowledge.rationale_of(rationale, layout, targets),
         strict=True,
     )
-    return Workbench(context, loaded, caller)
+    return Workbench(context, loaded, caller, replace(layout, inputs=inputs), scalars)
 
 
-def _inputs(x: object, background: object, units: object) -> Inputs:
-    samples, rows = require_samples("x", x), require_samples("background", background)
-    if rows.shape[1:] != samples.shape[1:]:
-        raise ValueError(
-            f"background rows have shape {tuple(rows.shape[1:])}; "
-            f"expected that of one sample, {tuple(samples.shape[1:])}"
-        )
-    if units is None:
-        units = torch.arange(samples[0].numel()).view(samples.shape[1:])
-    rows = rows.detach().to(samples, copy=True)
-    if len(rows) == 1:
-        log.warning("the background is one row: how far elements spread is taken to be 1")
-    for problem in (first_nan("x", samples), first_nan("the background", rows)):
-        if problem:
-            log.warning("%s: what is computed from it is NaN, or refused", problem)
-    scale = rows.std(0, correction=0)
-    return Inputs(
-        x=samples.detach().clone(),
-        units=dense_units(units, samples),
-        index=torch.arange(len(samples)),
-        domain=Domain(rows, torch.where(scale > 0, scale, 1.0)),
-    )
+def score(
+    attribution: Any,
+    metrics: Metrics,
+    *,
+    units: Tensor | None = None,
+    kind: Kind = "contribution",
+    **settings: Any,
+) -> SampleScores:
+    """Metric name -> `[N]` scores of attributions `[N, *S]` alone, by metrics that need no model.
 
+    A metric that asks the model is NaN, with the reason in `reasons`. Raises `Unsupported` where
+    that holds for all of them.
 
-def _target(target: object) -> Target:
-    """The target itself, or that of a name in `conf/target`."""
-    if target is None:
-        return PredictedLogit()
-    if isinstance(target, str):
-        return cast(Target, _component("target", target, None, {}))
-    if not hasattr(target, "choose") or not hasattr(target, "select"):
-        raise ValueError(
-            f"target={target!r} is no target; {_choose('target')}, or one output of all samples by "
-            "FixedOutput(j) of xai_bench.models.targets"
-        )
-    return cast(Target, target)
+    >>> import xai_bench
+    >>> xai_bench.score([[1.0, 1.0], [0.0, 1.0]], "gini")["gini"]
+    tensor([0.0000, 0.5000], dtype=torch.float64)
+    """
+    form = TensorForm(torch.float64, torch.float64)
+    values = form.encode(getattr(attribution, "attribution", attribution), "attribution")
+    layers = form.units(values.shape[1:]) if units is None else units
+    x = unknown_like(values)
+    domain = Domain(x, torch.ones_like(x[0]))
+    inputs = Inputs(x, fitted_units(layers, x), torch.arange(len(x)), domain)
+    context = EvaluationContext(NoModel(), inputs, torch.zeros(len(x)).long(), Seeds(0))
+    slots = {slot: by_name.load("baseline", "zero") for slot in ("explain", "measure")}
+    named = by_name.components("metric", metrics, settings, slots)
+    scored = {n: m for n, m in named.items() if m.category != "cost"}
+    explainer = cast(Explainer, Given(_kind(kind, attribution)))
+    return _answered(_evaluated(context, explainer, scored, Explanation(values)), named, metrics)
 
 
 @torch.no_grad()
-def _targets(model: Explained, inputs: Inputs, labels: Tensor | None) -> Tensor:
-    """`[N]`, chosen once. Raises ValueError where the target needs labels and there are none."""
-    target = model.target
+def _targets(model: Explained, inputs: Inputs, known: answers.Known) -> tuple[Tensor, Tensor]:
+    """`[N]` targets, chosen once, and the scalars `[N]` that they stand for.
+
+    Raises ValueError where the target needs labels and there are none.
+    """
+    target, labels = model.target, known.labels
     if labels is None and getattr(target, "needs_labels", False):
         raise ValueError(
             f"target {type(target).__name__} needs the true labels: workbench(..., labels=y)"
         )
-    outputs = model.outputs(inputs)
+    parts = torch.arange(len(inputs)).split(model.max_rows)
+    outputs = torch.cat([model.outputs(inputs.take(rows)) for rows in parts])
     if bad := first_nan("what the model gives", outputs):
         log.warning("%s: what is computed from it is NaN, or refused", bad)
-    task: Task = "classification" if outputs.shape[1] > 1 else "regression"
     # No class, so that a target that asks for labels without saying so cannot take one for true.
-    known = torch.full((len(inputs),), -1) if labels is None else labels
-    chosen = target.choose(outputs, known, task)
+    given = torch.full((len(inputs),), -1) if labels is None else labels
+    chosen = target.choose(outputs, given, known.task)
     try:
-        target.select(outputs, chosen)
+        return chosen, target.select(outputs, chosen)
     except (RuntimeError, IndexError) as error:
         raise ValueError(
             f"target {type(target).__name__} cannot be read off outputs of shape "
             f"{list(outputs.shape)} {'without' if labels is None else 'with'} labels: {error}"
         ) from error
-    return chosen
 
 
-def _baselines(names: object) -> dict[str, Any]:
-    if not isinstance(names, tuple | list) or len(names) != 2:
-        raise ValueError(
-            f"baselines={names!r}; expected two names, for explaining and for measuring"
-        )
-    slots = zip(("explain", "measure"), names, strict=True)
-    return {slot: _load("baseline", name) for slot, name in slots}
+def _baselines(given: Any, own: adapters.Brought) -> dict[str, Any]:
+    """`explain` and `measure` -> a baseline, or the configuration of one that has a name."""
+    if given is None:
+        padded = own.symbols is not None and own.symbols.padding is not None
+        of_tokens = "padding_token" if padded else "zero_embedding"
+        given = ("mean", "marginal") if own.symbols is None else (of_tokens, of_tokens)
+    return {
+        slot: by_name.load("baseline", each)
+        if isinstance(each, str)
+        else baseline_of(each, own.x, own.form.encode)
+        for slot, each in slots_of(given).items()
+    }
 
 
-def _component(
-    group: str, chosen: Any, options: Mapping[str, Any] | None, baselines: Mapping[str, Any]
-) -> Any:
-    """The component of a name, with some of its settings changed; any other one as it is."""
-    if not isinstance(chosen, str):
-        if isinstance(chosen, type) or not hasattr(chosen, _METHODS.get(group, "choose")):
-            raise ValueError(f"{chosen!r} is no {group}; {_choose(group)}, or give one of your own")
-        return chosen
-    loaded = _load(group, chosen)
-    node = OmegaConf.merge(loaded.get(chosen, loaded), dict(options or {}))
-    config = OmegaConf.create({"baseline": baselines, "node": node})
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))["node"]
-    if problems := list(arguments(chosen, locate(plain["_target_"]), fields_of(plain))):
-        raise ValueError("; ".join(problems))
-    return build(plain)
+def _named_target(name: str) -> Target:
+    return cast(Target, by_name.component("target", name, {}, {}))
 
 
-def _load(group: str, name: Any) -> Any:
-    """The YAML of one option, or one sentence with the near misses."""
-    paths = options(group, [conf_dir()])
-    if name not in paths:
-        raise ValueError(f"there is no {group} '{name}'; {suggest(str(name), paths)}")
-    return OmegaConf.load(paths[name])
+def _kind(kind: Any, attribution: Any) -> Kind:
+    """What was said, or else what the explanation says. Raises ValueError for another word."""
+    found = kind or getattr(attribution, "kind", "contribution")
+    if found not in get_args(Kind):
+        raise ValueError(f"there is no kind {found!r}; {suggest(str(found), get_args(Kind))}")
+    return cast(Kind, found)
 
 
-def _choose(group: str) -> str:
-    return suggest("", options(group, [conf_dir()]))
-
-
-def _several(chosen: Any) -> list[Any]:
-    """What was chosen, as a list: one name or component stands for itself."""
-    return list(chosen) if isinstance(chosen, list | tuple | set) else [chosen]
-
-
-def _names(chosen: Any) -> set[str]:
-    """The names under which components were asked for one by one, not as part of a set."""
-    return {each if isinstance(each, str) else type(each).__name__ for each in _several(chosen)}
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two values are equal, where that is a question with one answer."""
-    try:
-        return one is other or (type(one) is type(other) and bool(one == other))
-    except (RuntimeError, ValueError):  # tensors and arrays compare element by element
-        return False
+def _evaluated(
+    context: EvaluationContext,
+    explainer: Explainer,
+    metrics: Mapping[str, Metric],
+    given: Explanation | None,
+) -> ExplainerResult:
+    configured_metrics = [ConfiguredMetric(name, metric) for name, metric in metrics.items()]
+    configured = ConfiguredExplainer(type(explainer).__name__, explainer)
+    return evaluate(context, configured, configured_metrics, given=given)
 
 
 def _answered(result: ExplainerResult, named: Mapping[str, Metric], chosen: object) -> SampleScores:
@@ -345,39 +392,8 @@ def _answered(result: ExplainerResult, named: Mapping[str, Metric], chosen: obje
     scores = sample_scores(result, named)
     if scores.nothing:
         raise nothing_scored(scores.reasons, [result])
+    asked = {e if isinstance(e, str) else type(e).__name__ for e in by_name.several(chosen)}
     for name, reason in scores.reasons.items():
-        if name in _names(chosen):
+        if name in asked:
             log.warning("%s is not scored: %s", name, reason)
     return scores
-
-
-def _free_name(component: Any, made: Mapping[str, Any]) -> str:
-    """The name of its class; where that is taken, with the fields in which they differ."""
-    name = type(component).__name__
-    other = made.get(name)
-    if other is None:
-        return name
-    mine, its = (getattr(each, "__dict__", {}) for each in (component, other))
-    fields = [f"{k}={v}" for k, v in mine.items() if k not in its or not _equal(its[k], v)]
-    longer = f"{name}({', '.join(fields)})" if fields else name
-    number = 2
-    while longer in made:
-        longer, number = f"{name} {number}", number + 1
-    return longer
-
-
-@dataclass(frozen=True, eq=False)
-class _Given:
-    """Stands in for the explainer of attributions that the user computed elsewhere."""
-
-    kind: Kind
-    category: str = "given"
-    needs: tuple[str, ...] = ()
-    paper: str = ""
-    version: int = 1
-
-    def explain(self, model: object, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        """Raises `Unsupported`: there is nothing here that could explain other inputs."""
-        raise Unsupported(
-            "the metric explains other inputs; use judge(explainer, metrics) instead of score"
-        )

@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from xai_bench.core.module_state import borrowed, fingerprint
-from xai_bench.models.base import TorchPredictor
-from xai_bench.models.libraries.recognise import Function
+from xai_bench.models.base import Predictor, TorchPredictor
 from xai_bench.models.row_check import differentiable, require_independent_rows
+from xai_bench.models.text.predictor import TokenPredictor
 from xai_bench.types import Inputs
 
 N_PROBED = 16
@@ -23,7 +23,7 @@ N_PROBED = 16
 
 @dataclass(frozen=True, eq=False)
 class CallerModel:
-    """A module or a function of the caller as a predictor.
+    """A model of the caller as a predictor.
 
     Attributes:
         modules: the module, or those that the function calls, as far as they can be seen.
@@ -31,29 +31,26 @@ class CallerModel:
         answered: the first samples and the outputs for them then.
     """
 
-    predictor: TorchPredictor
+    predictor: Predictor
     modules: tuple[nn.Module, ...]
     state: str
     answered: tuple[Inputs, Tensor]
 
     @classmethod
-    def of(cls, model: nn.Module | Callable[[Tensor], Tensor], inputs: Inputs) -> CallerModel:
-        """Try the model on a few of the samples.
+    def of(
+        cls, make: Callable[[], Predictor], modules: tuple[nn.Module, ...], inputs: Inputs
+    ) -> CallerModel:
+        """Try the predictor that `make` gives, of these modules, on a few of the samples.
 
         Raises ValueError where it cannot be called, or cannot be explained sample by sample.
         """
-        if not callable(model):
-            raise ValueError(f"the model is a {type(model).__name__}; expected a torch module")
-        modules = (model,) if isinstance(model, nn.Module) else modules_of(model)
-        module = model if isinstance(model, nn.Module) else Function(model)
         state = fingerprint(modules)
         with borrowed(modules):
-            predictor = TorchPredictor(module, 1)
+            predictor = make()
             require_independent_rows(predictor, inputs)
-            gradients = differentiable(predictor, inputs)
             first = inputs.take(torch.arange(min(N_PROBED, len(inputs))))
             outputs = _outputs(predictor, first)
-            predictor = TorchPredictor(module, outputs.shape[1], gradients)
+            predictor = _stated(predictor, inputs, outputs.shape[1])
         return cls(predictor, modules, state, (first, outputs))
 
     @contextmanager
@@ -79,7 +76,7 @@ class CallerModel:
         return not torch.allclose(now, before, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
-def modules_of(function: Callable[[Tensor], Tensor]) -> tuple[nn.Module, ...]:
+def modules_of(function: Callable[..., object]) -> tuple[nn.Module, ...]:
     """The modules that a function calls: its own `self`, and those it names from outside."""
     if isinstance(function, partial):
         parts = (*function.args, *function.keywords.values())
@@ -94,6 +91,15 @@ def modules_of(function: Callable[[Tensor], Tensor]) -> tuple[nn.Module, ...]:
     return tuple({id(each): each for each in found if isinstance(each, nn.Module)}.values())
 
 
+def _stated(predictor: Predictor, inputs: Inputs, n_outputs: int) -> Predictor:
+    """The same, which says how many outputs it has, and whether gradients reach x."""
+    if isinstance(predictor, TokenPredictor):
+        return replace(predictor, n_outputs=n_outputs)
+    if isinstance(predictor, TorchPredictor):
+        return TorchPredictor(predictor.module, n_outputs, differentiable(predictor, inputs))
+    return predictor
+
+
 @torch.no_grad()
-def _outputs(predictor: TorchPredictor, inputs: Inputs) -> Tensor:
+def _outputs(predictor: Predictor, inputs: Inputs) -> Tensor:
     return predictor(inputs.x.clone(), inputs.context).detach()

@@ -15,6 +15,7 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent.parent
 WITHOUT_EFFECT = (
+    "adapters",
     "certify",
     "models/caller.py",
     "results/report",

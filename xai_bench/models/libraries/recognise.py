@@ -82,6 +82,14 @@ def predictor_of(
     return TorchPredictor(module, _n_outputs(module, x, {}))
 
 
+def is_fitted_model(model: Any) -> bool:
+    """Whether it is a model of a library, or one of its methods, that `predictor_of` reads."""
+    inner = _behind(model)
+    if isinstance(inner, nn.Module):
+        return False
+    return onnx.is_onnx(inner) or _library(inner) in _BOOSTED or sklearn.is_estimator(inner)
+
+
 def columns_of(model: Any) -> tuple[str, ...]:
     """The columns that a model of a library was fitted on, by name; empty where it knows none."""
     inner = _behind(model)
