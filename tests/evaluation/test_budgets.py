@@ -260,7 +260,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_run_fills_the_store_as_a_sweep_does(reference: Path, tmp_path: Path) -> None:
     """But for seconds and memory, which are another file's."""
     ran(tmp_path / "results", "-m", "budget=8,40,64,200")

@@ -90,7 +90,14 @@ def test_no_explainer_fails(name: str, context: EvaluationContext) -> None:
         assert (attribution[context.inputs.units < 0] == 0).all()
 
 
-@pytest.mark.parametrize("explainer", ["leave_one_out", "integrated_gradients", "random"])
+@pytest.mark.parametrize(
+    "explainer",
+    [
+        "random",
+        pytest.param("leave_one_out", marks=pytest.mark.exhaustive),
+        pytest.param("integrated_gradients", marks=pytest.mark.slow),
+    ],
+)
 def test_no_metric_fails(explainer: str, context: EvaluationContext) -> None:
     found = run(context, explainer, *options("metric"))
     failed = {n: s.outcome.reason for n, s in found.scores.items() if s.outcome.status == "failed"}
@@ -112,22 +119,31 @@ MIXED = [
 JUDGES = ["deletion", "comprehensiveness", "faithfulness_correlation", "mprt_top_down"]
 
 
-@pytest.mark.parametrize("name", MIXED)
-def test_batches_and_batch_mates_change_no_bit(name: str, context: EvaluationContext) -> None:
+@pytest.mark.parametrize(
+    ("name", "judges"),
+    [
+        ("leave_one_out", JUDGES),
+        *(pytest.param(name, JUDGES[:1], marks=pytest.mark.slow) for name in MIXED[1:]),
+        *(pytest.param(name, JUDGES[1:], marks=pytest.mark.exhaustive) for name in MIXED[1:]),
+    ],
+)
+def test_batches_and_batch_mates_change_no_bit(
+    name: str, judges: list[str], context: EvaluationContext
+) -> None:
     two = torch.arange(2)
     fewer = replace(
         context, inputs=context.inputs.take(two), targets=context.targets[two], shared={}
     )
     with canonical():
-        whole = run(context, name, *JUDGES)
-        alone = run(replace(context, batch_size=1, shared={}), name, *JUDGES)
-        part = run(fewer, name, *JUDGES)
+        whole = run(context, name, *judges)
+        alone = run(replace(context, batch_size=1, shared={}), name, *judges)
+        part = run(fewer, name, *judges)
     assert whole.explanation is not None
     for other in (alone, part):
         assert other.explanation is not None
         n = len(other.index)
         assert torch.equal(whole.explanation.attribution[:n], other.explanation.attribution)
-        for metric in JUDGES:
+        for metric in judges:
             ours, theirs = whole.scores[metric].values[:n], other.scores[metric].values
             assert torch.equal(ours.nan_to_num(), theirs.nan_to_num()), metric
 

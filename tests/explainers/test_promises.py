@@ -21,7 +21,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 
 from tests.support import paths, toy_worlds
-from tests.support.components import all_of, library, options, representatives
+from tests.support.components import (
+    all_of,
+    library,
+    options,
+    representatives,
+    takes_long,
+)
 from xai_bench.certify.explainer import BlackBox, missing_needs
 from xai_bench.certify.metric_under_test import case_of
 from xai_bench.core import units
@@ -101,12 +107,12 @@ def home(name: str) -> str | None:
 def in_every_world() -> pytest.MarkDecorator:
     """Ours all at home, representatives everywhere; every pair with the exhaustive tests.
 
-    Of the libraries, which are slow, representatives at home.
+    Of those that take long, representatives at home.
     """
 
     def marks(name: str, where: str) -> list[pytest.MarkDecorator]:
         at_home = where == (home(name) or "tabular")
-        reasons = (name in representatives("explainer")) + at_home + (not library(name))
+        reasons = (name in representatives("explainer")) + at_home + (not takes_long(name))
         return [[pytest.mark.exhaustive], [pytest.mark.exhaustive], [pytest.mark.slow], []][reasons]
 
     pairs = [(name, where) for where in toy_worlds.WORLDS for name in NAMES]

@@ -60,10 +60,22 @@ def library(name: str) -> str:
     return tags_of(component("explainer", name)).library
 
 
+def takes_long(name: str) -> bool:
+    """Whether an explainer is one of those that take half of the time: libraries and searches."""
+    searches = tags_of(component("explainer", name)).category == "counterfactual"
+    return bool(library(name)) or searches
+
+
 def each_of(names: list[str]) -> pytest.MarkDecorator:
-    """Explainers by name; those of libraries, which take half of the time, with the slow tests."""
-    slow = {name: pytest.mark.slow for name in names if library(name)}
-    return pytest.mark.parametrize("name", [pytest.param(n, marks=slow.get(n, ())) for n in names])
+    """Explainers by name; of those that take long, representatives with the slow tests."""
+
+    def marks(name: str) -> list[pytest.MarkDecorator]:
+        if not takes_long(name):
+            return []
+        here = name in representatives("explainer")
+        return [pytest.mark.slow if here else pytest.mark.exhaustive]
+
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n)) for n in names])
 
 
 @cache
@@ -78,7 +90,7 @@ def representatives(group: str) -> frozenset[str]:
 
 def all_of(group: str) -> pytest.MarkDecorator:
     """Every component by name; all but the representatives with the exhaustive tests."""
-    slow = {n for n in options(group) if group == "explainer" and library(n)}
+    slow = {n for n in options(group) if group == "explainer" and takes_long(n)}
     marks = {
         name: [pytest.mark.slow] * (name in slow)
         + [pytest.mark.exhaustive] * (name not in representatives(group))

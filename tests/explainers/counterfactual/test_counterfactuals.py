@@ -294,7 +294,7 @@ def test_dice_is_diverse() -> None:
     assert found.shape[1] == 4
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_dice_breeds_rows_too() -> None:
     world = toy_worlds.tabular()
     found = points(answer("dice", world, method="genetic", n_counterfactuals=2))

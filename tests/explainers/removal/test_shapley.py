@@ -243,8 +243,16 @@ def test_the_shared_stream_is_one_for_all_samples():
     assert not (many.child("a").uniform(6) == drawn).any(), "no sample's own"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("estimator", [PermutationShapley, KernelSHAP, Banzhaf, LIME])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        pytest.param(KernelSHAP, marks=pytest.mark.slow),
+        *(
+            pytest.param(e, marks=pytest.mark.exhaustive)
+            for e in (PermutationShapley, Banzhaf, LIME)
+        ),
+    ],
+)
 def test_one_design_for_all_is_as_good_as_one_each(estimator):
     """40 samples of one input, 150 times: were designs drawn apart, the mean over samples would
     vary 40 times less than one sample does; with one design and no renaming, as much.

@@ -107,8 +107,10 @@ def test_captum_deeplift_is_ours(where: str) -> None:
 @pytest.mark.parametrize(
     ("name", "ours", "budget"),
     [
-        ("captum_shapley_value_sampling", "exact_shapley", 2000),
-        ("captum_kernel_shap", "exact_shapley", 2000),
+        *(
+            pytest.param(name, "exact_shapley", 2000, marks=pytest.mark.exhaustive)
+            for name in ("captum_shapley_value_sampling", "captum_kernel_shap")
+        ),
         ("shap_kernel", "exact_shapley", None),
         ("shap_permutation", "exact_shapley", 4000),
         ("shap_partition", "exact_shapley", None),
@@ -213,6 +215,7 @@ def test_filling_up_keeps_the_pairs_of_deep_shap_together(where: str) -> None:
     torch.testing.assert_close(found, torch.stack(theirs), rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.exhaustive
 def test_expected_gradients_of_all_three_meet() -> None:
     """Monte Carlo over the same background, many draws."""
     pytest.importorskip("shap")

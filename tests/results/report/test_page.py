@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 from html import unescape
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from xai_bench.results.store.store import Store
 
 HOSTILE = "<script>document.title='broken'</script>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 NO_FIGURES = ReportOptions(figures=())
 
 DRIVER = """
@@ -51,6 +54,37 @@ const out = document.createElement("pre");
 out.id = "seen"; out.textContent = JSON.stringify(seen);
 document.body.append(out);
 """
+
+
+AUDIT = """
+axe.run(document).then((found) => {
+  const out = document.createElement("pre");
+  out.id = "seen";
+  out.textContent = JSON.stringify({
+    dark: matchMedia("(prefers-color-scheme: dark)").matches,
+    violations: found.violations.map((one) => `${one.impact}: ${one.id}`),
+  });
+  document.body.append(out);
+});
+"""
+
+
+def seen_by_a_browser(page: Path, script: str, *flags: str) -> dict[str, Any]:
+    """What a script left in the element `seen`, as JSON, and no message on the console."""
+    driven = page.with_name("driven.html")
+    driven.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
+    ran = subprocess.run(
+        [
+            str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
+            "--enable-logging=stderr", "--virtual-time-budget=20000", *flags,
+            f"--user-data-dir={page.parent / 'profile'}", driven.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in ran.stderr
+    found = re.search(r'<pre id="seen">(.*?)</pre>', ran.stdout, re.DOTALL)
+    assert found is not None
+    return dict(json.loads(unescape(found[1])))
 
 
 @pytest.fixture
@@ -113,24 +147,10 @@ def test_every_part_of_the_page_has_a_heading_and_a_link(page: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@in_chromium
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_sorts_filters_and_explores(page: Path, width: int) -> None:
-    driven = page.with_name("driven.html")
-    script = f"<script>{DRIVER}</script></body>"
-    driven.write_text(page.read_text().replace("</body>", script))
-    ran = subprocess.run(
-        [
-            str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
-            f"--window-size={width},900", "--enable-logging=stderr", "--virtual-time-budget=3000",
-            f"--user-data-dir={page.parent / 'profile'}", driven.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert "CONSOLE" not in ran.stderr
-    found = re.search(r'<pre id="seen">(.*?)</pre>', ran.stdout, re.DOTALL)
-    assert found is not None
-    seen = json.loads(unescape(found[1]))
+    seen = seen_by_a_browser(page, DRIVER, f"--window-size={width},900")
     assert seen["title"].startswith("s:")
     assert seen["heading"].startswith(HOSTILE)
     assert seen["best"] == ["shap", "ig", "lime", "random"]
@@ -142,3 +162,18 @@ def test_a_browser_sorts_filters_and_explores(page: Path, width: int) -> None:
     assert seen["metrics"] == ["abpc ↑", "gini ↑"]
     assert ["lime", "0.3"] in seen["bars"]
     assert seen["wide"] <= 0, "the page itself does not scroll sideways"
+
+
+@pytest.mark.slow
+@in_chromium
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_an_audit_finds_nothing_that_keeps_anybody_out(page: Path, scheme: str) -> None:
+    """axe-core: names, roles, contrast and order of headings; a picture without words is found."""
+    axe = pytest.importorskip("axe_core_python")
+    engine = files(axe).joinpath("axe.min.js").read_text(encoding="utf-8")
+    flags = (f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}",)
+    seen = seen_by_a_browser(page, engine + AUDIT, *flags)
+    assert seen == {"dark": scheme == "dark", "violations": []}
+    page.write_text(page.read_text().replace("<main>", '<main><img src="data:,">'))
+    worse = seen_by_a_browser(page, engine + AUDIT, *flags)
+    assert worse["violations"] == ["critical: image-alt"]
