@@ -84,13 +84,13 @@ def inspect(arguments: Sequence[str]) -> None:
     _folders(options.config_dir)
     from xai_bench.runner import inspection
 
-    found = inspection.inspect(options.overrides, options.config_dir)
+    inspected = inspection.inspect(options.overrides, options.config_dir)
     if options.json:
-        sys.stdout.write(inspection.as_json(found) + "\n")
+        sys.stdout.write(inspection.as_json(inspected) + "\n")
         return
     from rich.console import Console
 
-    inspection.show(found, Console(soft_wrap=False))
+    inspection.show(inspected, Console(soft_wrap=False))
 
 
 def show_list(arguments: Sequence[str]) -> None:

@@ -36,10 +36,10 @@ def layout_of(x: npt.NDArray[Any], asked: str, *, channels_last: bool) -> str:
 
     Raises ValueError where the shape does not fit, or has several readings.
     """
-    known = {len(name): name for name in LAYOUTS if name.endswith("C")} if channels_last else {}
+    by_rank = {len(name): name for name in LAYOUTS if name.endswith("C")} if channels_last else {}
     if asked == "auto" and x.ndim == 2:
         return "NF"
-    layout = known.get(x.ndim, "") if asked == "auto" and channels_last else asked
+    layout = by_rank.get(x.ndim, "") if asked == "auto" and channels_last else asked
     if layout == "auto":
         layout = _recognised(x)
     if layout in LAYOUTS and len(layout) == x.ndim:

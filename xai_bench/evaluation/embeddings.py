@@ -60,16 +60,18 @@ class AtEmbeddings:
         smooth, points = _relaxed(model, inputs)
         return self.by_token(self.explainer.explain(smooth, points, targets, rng=rng))
 
-    def by_token(self, found: Explanation) -> Explanation:
+    def by_token(self, explanation: Explanation) -> Explanation:
         """`[B, T, D]` to `[B, T]`."""
-        if found.counterfactuals is not None:
+        if explanation.counterfactuals is not None:
             raise Unsupported("a counterfactual between words is no text")
-        values, errors = found.attribution.double(), found.standard_error
+        values, errors = explanation.attribution.double(), explanation.standard_error
         if self.explainer.kind == "sensitivity":
-            return replace(found, attribution=values.square().sum(-1).sqrt(), standard_error=None)
+            return replace(
+                explanation, attribution=values.square().sum(-1).sqrt(), standard_error=None
+            )
         # The error of a unit's sum is shared evenly by its numbers, like the sum itself.
         summed = None if errors is None else errors.double().sum(-1)
-        return replace(found, attribution=values.sum(-1), standard_error=summed)
+        return replace(explanation, attribution=values.sum(-1), standard_error=summed)
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ class AnytimeAtEmbeddings(AtEmbeddings):
         """One explanation per budget, as in `Anytime`."""
         smooth, points = _relaxed(model, inputs)
         explainer = cast(Anytime, self.explainer)
-        for found in explainer.anytime(smooth, points, targets, budgets, rng=rng):
-            yield self.by_token(found)
+        for explanation in explainer.anytime(smooth, points, targets, budgets, rng=rng):
+            yield self.by_token(explanation)
 
 
 def _relaxed(model: Model, inputs: Inputs) -> tuple[Model, Inputs]:

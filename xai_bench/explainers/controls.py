@@ -156,8 +156,8 @@ class MetricMaximiser:
             explain=_SameMap(attribution, inputs.index),
             cost=Cost(nothing, nothing, nothing, nothing),
         )
-        found = self.metric.score(case).double()
-        return found if self.metric.higher_is_better else -found
+        worth = self.metric.score(case).double()
+        return worth if self.metric.higher_is_better else -worth
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,13 +82,13 @@ def modules_of(function: Callable[..., object]) -> tuple[nn.Module, ...]:
         parts = (*function.args, *function.keywords.values())
         own = [each for each in parts if isinstance(each, nn.Module)]
         return (*own, *modules_of(function.func))
-    found: list[object] = [getattr(function, "__self__", None)]
+    candidates: list[object] = [getattr(function, "__self__", None)]
     try:
         seen = inspect.getclosurevars(function)
-        found += [*seen.nonlocals.values(), *seen.globals.values()]
+        candidates += [*seen.nonlocals.values(), *seen.globals.values()]
     except TypeError:  # an object with `__call__`, or a function of C
-        found += list(getattr(function, "__dict__", {}).values())
-    return tuple({id(each): each for each in found if isinstance(each, nn.Module)}.values())
+        candidates += list(getattr(function, "__dict__", {}).values())
+    return tuple({id(each): each for each in candidates if isinstance(each, nn.Module)}.values())
 
 
 def _stated(predictor: Predictor, inputs: Inputs, n_outputs: int) -> Predictor:

@@ -137,8 +137,8 @@ def _context(part: Split, rows: Tensor) -> dict[str, Tensor]:
 def _loss_of(network: nn.Module, outputs: Tensor, y: Tensor, task: Task) -> Tensor:
     """What is made small: the network's own loss where it has one."""
     own = getattr(network, "loss", None)
-    found: Tensor = own(outputs, y) if callable(own) else _loss(outputs, y, task)
-    return found
+    loss: Tensor = own(outputs, y) if callable(own) else _loss(outputs, y, task)
+    return loss
 
 
 def _loss(outputs: Tensor, y: Tensor, task: Task) -> Tensor:

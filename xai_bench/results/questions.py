@@ -92,4 +92,4 @@ was measured, describe the measurement and answer no question about an explainer
 
 def question_of(category: str) -> Question | None:
     """The question that metrics of a category answer, if any."""
-    return next((one for one in QUESTIONS if category in one.categories), None)
+    return next((question for question in QUESTIONS if category in question.categories), None)

@@ -28,14 +28,14 @@ def sample_scores(result: ExplainerResult, metrics: Iterable[str]) -> SampleScor
     """The scores of all metrics that were asked for, in that order."""
     scores, reasons = {}, {}
     for name in metrics:
-        found = result.scores.get(name)
-        if found is None:
+        of_metric = result.scores.get(name)
+        if of_metric is None:
             reasons[name] = "the cost of attributions made elsewhere is not known; use judge"
-        elif found.outcome.status != "ok":
-            reasons[name] = found.outcome.reason
-        scored = found is not None and name not in reasons
+        elif of_metric.outcome.status != "ok":
+            reasons[name] = of_metric.outcome.reason
+        scored = of_metric is not None and name not in reasons
         unscored = torch.full((len(result.index),), torch.nan, dtype=torch.float64)
-        scores[name] = found.values if found is not None and scored else unscored
+        scores[name] = of_metric.values if of_metric is not None and scored else unscored
     return SampleScores(scores, reasons)
 
 

@@ -82,16 +82,16 @@ def show_places(console: Console, results: Path, study: str, report: Report) -> 
 
 
 def _places(results: Path, study: str, report: Report) -> dict[str, str]:
-    found = {
+    places = {
         "results": _short(results / "store"),
         "report": _short(report.markdown),
         "page": _short(report.page),
     }
     if (results / "mlflow.db").exists():
-        found["MLflow"] = _short(results / "mlflow.db")
+        places["MLflow"] = _short(results / "mlflow.db")
         show_runs = ["xai-bench", "ui", "--study", study, "--results", _short(results)]
-        found["look at it"] = shlex.join(show_runs)
-    return found
+        places["look at it"] = shlex.join(show_runs)
+    return places
 
 
 def cards() -> Mapping[str, Card]:

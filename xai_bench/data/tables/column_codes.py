@@ -66,11 +66,11 @@ class NumberColumn:
 
     def numbers(self, block: Floats) -> Floats:
         """`[N, E] -> [N]`, NaN where missing."""
-        found: Floats = self.axis.mean + self.axis.scale * block[:, 0]
+        values: Floats = self.axis.mean + self.axis.scale * block[:, 0]
         if self.decimals is not None:
-            near = np.round(found, self.decimals)
-            found = np.where(np.abs(near - found) <= self._rounding, near, found)
-        return np.where(block[:, -1] > 0.5, np.nan, found) if self._gaps else found
+            near = np.round(values, self.decimals)
+            values = np.where(np.abs(near - values) <= self._rounding, near, values)
+        return np.where(block[:, -1] > 0.5, np.nan, values) if self._gaps else values
 
     def decoded(self, block: Floats) -> Any:
         """`[N, E]`, as a column of the frame: numbers as float64, times as they were."""
@@ -81,9 +81,9 @@ class NumberColumn:
             return numbers
         moments = np.where(np.isnan(numbers), 0, np.round(numbers * _DAY)).astype(np.int64)
         kind = "datetime64[us]" if self.unit == "D" else "timedelta64[us]"
-        found = pd.Series(moments.view(kind)).mask(np.isnan(numbers))
+        column = pd.Series(moments.view(kind)).mask(np.isnan(numbers))
         zone = getattr(self.dtype, "tz", None)
-        return found.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else found
+        return column.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else column
 
     def axes(self) -> Mapping[str, Axis]:
         """A missing value may be filled by a counterfactual, and none is made."""
@@ -149,10 +149,10 @@ class CategoryColumn:
         """`[N, E]`, as a column of the frame, of its own type."""
         import pandas as pd
 
-        known = np.empty(len(self.values) + 1, dtype=object)
-        known[:-1] = self.values
-        found = pd.Series(known[self.codes(block)])
-        return found.infer_objects() if self.dtype is None else found.astype(self.dtype)
+        categories = np.empty(len(self.values) + 1, dtype=object)
+        categories[:-1] = self.values
+        column = pd.Series(categories[self.codes(block)])
+        return column.infer_objects() if self.dtype is None else column.astype(self.dtype)
 
     def axes(self) -> Mapping[str, Axis]:
         return {self.name: Axis(self.n_elements, coded=True)}
@@ -183,19 +183,19 @@ def column_of_frame(values: pd.Series[Any], *, category: bool) -> NumberColumn |
 
 def _number_column(name: str, numbers: Floats, unit: str, dtype: Any) -> NumberColumn:
     gaps = np.isnan(numbers)
-    known = numbers[~gaps]
-    if len(known) == 0:
+    present = numbers[~gaps]
+    if len(present) == 0:
         raise ValueError(f"column {name!r} has no values; drop it")
-    if np.isinf(known).any():
+    if np.isinf(present).any():
         raise ValueError(f"column {name!r} holds an infinite value; expected finite numbers")
-    whole = bool((known == np.floor(known)).all())
-    if whole and np.abs(known).max() > _EXACT:
+    whole = bool((present == np.floor(present)).all())
+    if whole and np.abs(present).max() > _EXACT:
         raise ValueError(
             f"column {name!r} holds whole numbers beyond 2^53, which float64 cannot tell apart; "
             "drop it, or give it as text"
         )
-    axis = _axis(np.unique(known), whole=whole)
-    return NumberColumn(name, 1 + int(gaps.any()), float(known.mean()), axis, unit, dtype)
+    axis = _axis(np.unique(present), whole=whole)
+    return NumberColumn(name, 1 + int(gaps.any()), float(present.mean()), axis, unit, dtype)
 
 
 def _axis(known: Floats, *, whole: bool) -> Axis:

@@ -38,15 +38,15 @@ def remarks(
     """
     rows = train[:N_ROWS].numpy()
     y = labels.y.numpy()[rows]
-    found = [*_words([*(frame[c.name] for c in columns), frame[target]])]
+    notes = [*_words([*(frame[c.name] for c in columns), frame[target]])]
     for column in columns:
         values, name = _values(column)[rows], column.name
-        found += _missing(frame[name])
+        notes += _missing(frame[name])
         if len(rows) < N_LEAST or (column_note := _single(name, values, column)):
-            found += [column_note] if len(rows) >= N_LEAST else []
+            notes += [column_note] if len(rows) >= N_LEAST else []
         else:
-            found += _copy(name, values, y, target, labels, ordered=isinstance(column, Numbers))
-    return tuple(found)
+            notes += _copy(name, values, y, target, labels, ordered=isinstance(column, Numbers))
+    return tuple(notes)
 
 
 def _values(column: Column) -> npt.NDArray[Any]:

@@ -48,9 +48,9 @@ class GGUFTokenizer:
         return cls(made, _vocabulary(header))
 
     def encode(self, text: str) -> Encoded:
-        found = self.tokenizer.encode(text, add_special_tokens=False)
-        spans = tuple(_without_space(text, start, end) for start, end in found.offsets)
-        return Encoded(tuple(found.ids), spans)
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        spans = tuple(_without_space(text, start, end) for start, end in encoding.offsets)
+        return Encoded(tuple(encoding.ids), spans)
 
 
 def _vocabulary(header: Mapping[str, Any]) -> Vocabulary:

@@ -133,9 +133,9 @@ def _product_of_others(factors: Tensor) -> Tensor:
 
     From both sides, for a division would fail where a factor is 0.
     """
-    one = torch.ones_like(factors[..., :1])
-    before = torch.cat([one, factors[..., :-1]], -1).cumprod(-1)
-    after = torch.cat([one, factors[..., 1:].flip(-1)], -1).cumprod(-1).flip(-1)
+    unity = torch.ones_like(factors[..., :1])
+    before = torch.cat([unity, factors[..., :-1]], -1).cumprod(-1)
+    after = torch.cat([unity, factors[..., 1:].flip(-1)], -1).cumprod(-1).flip(-1)
     return before * after
 
 

@@ -179,8 +179,8 @@ def _n_outputs(module: nn.Module, x: Tensor, context: Mapping[str, Tensor]) -> i
     finally:
         module.train(training)
     if not isinstance(out, Tensor) or out.dim() > 2:
-        found = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(
-            f"the model answers one row with {found}; expected a tensor [N] or [N, outputs]"
+            f"the model answers one row with {shape}; expected a tensor [N] or [N, outputs]"
         )
     return out.shape[1] if out.dim() == 2 else 1

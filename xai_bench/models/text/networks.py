@@ -73,12 +73,12 @@ class TextConvolution(Embedded):
 
     def read(self, embedded: Tensor, tokens: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         sequence = closed_up(embedded, tokens)
-        found = [
+        per_span = [
             _responses(sequence.embedded, layer, span)
             for layer, span in zip(self.convolutions, self.spans, strict=True)
         ]
         # Every place where a token begins a span; beyond the last, the span is filled with zeros.
-        responses = torch.cat(found, 2).relu() * sequence.present[..., None]
+        responses = torch.cat(per_span, 2).relu() * sequence.present[..., None]
         out: Tensor = self.head(responses.amax(1))
         return out
 

@@ -168,16 +168,16 @@ def _gpt2_weights(config: Config, state: State) -> dict[str, Tensor]:
         name: value.T if value.dim() == 2 and name.startswith("h.") else value
         for name, value in state.items()
     }
-    found = _layers(config, turned, _GPT2, "h", config["n_layer"])
+    layers = _layers(config, turned, _GPT2, "h", config["n_layer"])
     for layer in range(config["n_layer"]):
         for kind in ("weight", "bias"):
             parts = turned[f"h.{layer}.attn.c_attn.{kind}"].chunk(3)
             for name, part in zip(("query", "key", "value"), parts, strict=True):
-                found[f"blocks.{layer}.attention.{name}.{kind}"] = part
+                layers[f"blocks.{layer}.attention.{name}.{kind}"] = part
     return {
         "embedding.weight": state["wte.weight"],
         "positions.weight": state["wpe.weight"],
-        **found,
+        **layers,
         **_pair("final_norm", "ln_f", state),
     }
 

@@ -126,10 +126,10 @@ class OriginalBody(Body):
         return layer * (self.n_layers if gradient else 1)
 
     def forward(self, sequence: Sequence) -> Tensor:
-        found = self.inner(
+        states = self.inner(
             inputs_embeds=sequence.embedded, attention_mask=sequence.visible.long(), use_cache=False
         )
-        out: Tensor = found.last_hidden_state
+        out: Tensor = states.last_hidden_state
         return out
 
 

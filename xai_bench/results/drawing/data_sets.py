@@ -90,9 +90,9 @@ class Beeswarm:
             figure, axis = grid.rows(len(labels), width, each=0.3, more=1.1)
             for place, unit in enumerate(order):
                 spread = place + _swarm(self.values[:, unit])
-                known = np.isfinite(self.x[:, unit]).all()
-                shade: Any = _places(self.x[:, unit]) if known else "#777777"
-                colors: Any = {"cmap": VALUES, "vmin": 0, "vmax": 1} if known else {}
+                is_finite = np.isfinite(self.x[:, unit]).all()
+                shade: Any = _places(self.x[:, unit]) if is_finite else "#777777"
+                colors: Any = {"cmap": VALUES, "vmin": 0, "vmax": 1} if is_finite else {}
                 sizes: Any = {"s": 9, "linewidths": 0, "alpha": 0.9}
                 axis.scatter(self.values[:, unit], spread, c=shade, **sizes, **colors)
             axis.axvline(0, color="#444444", linewidth=0.6)

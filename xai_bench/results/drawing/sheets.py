@@ -144,9 +144,10 @@ def _outlined(axis: Any, inside: npt.NDArray[np.bool_], dash: str) -> None:
 
 def labelled(units: Sequence[str], held: Sequence[str], most: int = 36) -> list[str]:
     """`name = value` of each unit; where that is too long, the name loses its middle."""
-    known = [f" = {shortened(value, 14)}" if value else "" for value in held or [""] * len(units)]
+    values = [f" = {shortened(value, 14)}" if value else "" for value in held or [""] * len(units)]
     return [
-        shortened(name, most - len(value)) + value for name, value in zip(units, known, strict=True)
+        shortened(name, most - len(value)) + value
+        for name, value in zip(units, values, strict=True)
     ]
 
 

@@ -48,14 +48,14 @@ class Look:
 
 def looks(names: Iterable[str], controls: Iterable[str] = ()) -> dict[str, Look]:
     """Name -> look: a colour, a marker and a dash each; controls are grey and dashed."""
-    found = {}
+    look_of = {}
     for i, name in enumerate(names):
         turn = i // len(_COLORS)
         color, marker = _COLORS[i % len(_COLORS)], _MARKERS[(i + 3 * turn) % len(_MARKERS)]
-        found[name] = Look(color, marker, _DASHES[turn % len(_DASHES)])
+        look_of[name] = Look(color, marker, _DASHES[turn % len(_DASHES)])
     for i, name in enumerate(controls):
-        found[name] = Look(CONTROL, _MARKERS[-1 - i % len(_MARKERS)], _DASHES[1 + i % 4])
-    return found
+        look_of[name] = Look(CONTROL, _MARKERS[-1 - i % len(_MARKERS)], _DASHES[1 + i % 4])
+    return look_of
 
 
 @contextmanager
@@ -169,8 +169,8 @@ def drawable(text: str) -> str:
 
 def fonts(text: str) -> list[str]:
     """The fonts beside the usual one that the letters of a text need."""
-    found = [_font_of(letter) for letter in dict.fromkeys(text)]
-    return [name for name in dict.fromkeys(found) if name and name != _FONT]
+    families = [_font_of(letter) for letter in dict.fromkeys(text)]
+    return [name for name in dict.fromkeys(families) if name and name != _FONT]
 
 
 @lru_cache(maxsize=4096)

@@ -77,15 +77,15 @@ def right_to_left(tokens: Sequence[str]) -> bool:
 def _places(tokens: Sequence[str]) -> tuple[list[_Place], int]:
     """Where each token goes, and the number of lines."""
     widths = [width + 2 * _PAD for width in _widths(tokens)]
-    line, left, found = 0, _MARGIN, []
+    line, left, places = 0, _MARGIN, []
     for token, width in zip(tokens, widths, strict=True):
         if left + width > _WIDTH - _MARGIN and left > _MARGIN:
             line, left = line + 1, _MARGIN
-        found.append(_Place(token, line, left, width))
+        places.append(_Place(token, line, left, width))
         left += width + _GAP
     if right_to_left(tokens):
-        found = [_Place(p.token, p.line, _WIDTH - p.left - p.width, p.width) for p in found]
-    return found, line + 1
+        places = [_Place(p.token, p.line, _WIDTH - p.left - p.width, p.width) for p in places]
+    return places, line + 1
 
 
 def _widths(tokens: Sequence[str]) -> list[float]:
@@ -95,11 +95,11 @@ def _widths(tokens: Sequence[str]) -> list[float]:
 
     figure = Figure(dpi=100)
     renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    known: dict[str, float] = {}
+    width_of: dict[str, float] = {}
     for token in dict.fromkeys(tokens):
         text = figure.text(0, 0, token)
-        known[token] = text.get_window_extent(renderer).width / figure.dpi
-    return [known[token] for token in tokens]
+        width_of[token] = text.get_window_extent(renderer).width / figure.dpi
+    return [width_of[token] for token in tokens]
 
 
 def _token(figure: Figure, place: _Place, top: float, share: float) -> None:

@@ -61,8 +61,8 @@ def _settings(cell: Cell) -> dict[str, Any]:
     """Everything that decides the numbers of a cell but the seed."""
     config = {key: value for key, value in cell.config.items() if key != "seed"}
     code = {name: cell.environment.get(name, "") for name in _CODE}
-    known = {"fingerprint": cell.fingerprint, **code}
-    return {**config, **{name: value for name, value in known.items() if value}}
+    recorded = {"fingerprint": cell.fingerprint, **code}
+    return {**config, **{name: value for name, value in recorded.items() if value}}
 
 
 def _labelled(listing: Listing) -> Listing:

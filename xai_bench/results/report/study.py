@@ -64,28 +64,28 @@ def study_report(
     store: Store, study: str, options: ReportOptions, cards: Mapping[str, Card]
 ) -> StudyReport:
     """Raises ValueError where there is no such study."""
-    found = blocks(store, study)
+    shown = blocks(store, study)
     details = (
-        tuning.section(study, found),
-        budgets.section(study, found),
-        fairness.section(study, found),
-        baselines.section(study, found),
-        ranks.section(study, found),
-        critical_differences.section(found),
-        fidelity_cost.section(found),
-        removal.section(store, found),
-        regression.section(store, found),
-        agreement.section(store, found),
+        tuning.section(study, shown),
+        budgets.section(study, shown),
+        fairness.section(study, shown),
+        baselines.section(study, shown),
+        ranks.section(study, shown),
+        critical_differences.section(shown),
+        fidelity_cost.section(shown),
+        removal.section(store, shown),
+        regression.section(store, shown),
+        agreement.section(store, shown),
     )
     return StudyReport(
         study=study,
-        blocks=tuple(found),
-        verdicts=tuple(verdicts(found)),
-        main=scores.main(found, options.metrics),
-        full=scores.full(found),
+        blocks=tuple(shown),
+        verdicts=tuple(verdicts(shown)),
+        main=scores.main(shown, options.metrics),
+        full=scores.full(shown),
         details=details,
-        unscored=tuple(scores.unscored(found)),
-        commands=tuple(_commands(store, study, found)),
+        unscored=tuple(scores.unscored(shown)),
+        commands=tuple(_commands(store, study, shown)),
         cards=cards,
     )
 

@@ -111,11 +111,11 @@ def table(block: Block, columns: Sequence[Column], n_columns: int) -> Table:
 
 def shown(block: Block, columns: Sequence[Column]) -> list[str]:
     """The explainers with a score or a failure in any of these metrics."""
-    told = ("ok", "failed")
+    statuses = ("ok", "failed")
     return [
         name
         for name in block.explainers
-        if any(block.numbers[name, column].status in told for column in columns)
+        if any(block.numbers[name, column].status in statuses for column in columns)
     ]
 
 

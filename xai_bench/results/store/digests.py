@@ -40,7 +40,7 @@ def read(folder: Path) -> Digests | None:
 
 def dumps(listed: Digests) -> bytes:
     """The index as bytes, in the order of names."""
-    lines = [f"{one}  {name}\n" for name in sorted(listed) for one in sorted(listed[name])]
+    lines = [f"{digest}  {name}\n" for name in sorted(listed) for digest in sorted(listed[name])]
     return "".join(lines).encode()
 
 

@@ -123,10 +123,10 @@ def _listed(folder: Path) -> digests.Digests:
     listed = digests.read(folder)
     if listed is not None:
         return listed
-    found = digests.of_folder(folder)
-    if found:
+    in_folder = digests.of_folder(folder)
+    if in_folder:
         log.warning("%s has no %s; its files count as they are", folder, digests.NAME)
-    return found
+    return in_folder
 
 
 def _draft_of(path: Path) -> Path:

@@ -45,11 +45,11 @@ def _changes(
     x: Tensor, point: Tensor, units: Tensor, unit_names: Sequence[str], elements: Sequence[Element]
 ) -> str:
     """The changes of one counterfactual, the largest first."""
-    found = changes(x, point, units, unit_names, elements)
-    if found is None:
+    changed = changes(x, point, units, unit_names, elements)
+    if changed is None:
         return "*not found*"
-    shown = [f"{markdown(one.unit)}: {_from_to(one)}" for one in found[:N_CHANGES]]
-    more = len(found) - len(shown)
+    shown = [f"{markdown(one.unit)}: {_from_to(one)}" for one in changed[:N_CHANGES]]
+    more = len(changed) - len(shown)
     return "; ".join([*shown, *([f"and {more} more"] if more else [])]) or "nothing"
 
 

@@ -19,11 +19,11 @@ _NO_SETTINGS = ("_target_", "_args_", "_convert_", "_recursive_", "_partial_", "
 def text(name: str, folders: Sequence[Path]) -> str:
     """The page of every component of this name, one per group. Raises `UsageError` for none."""
     entries = [entry for group in GROUPS for entry in catalogue.entries(group, folders)]
-    found = [entry for entry in entries if entry.name == name]
-    if not found:
+    of_that_name = [entry for entry in entries if entry.name == name]
+    if not of_that_name:
         advice = suggest(name, {entry.name for entry in entries})
         raise UsageError(f"show {name}: there is no such component; {advice}")
-    return "\n\n".join("\n".join(_lines(entry, folders)) for entry in found)
+    return "\n\n".join("\n".join(_lines(entry, folders)) for entry in of_that_name)
 
 
 def _lines(entry: Entry, folders: Sequence[Path]) -> Iterator[str]:

@@ -139,8 +139,8 @@ def jobs(command: Command, wanted: Mapping[str, str]) -> Iterator[DictConfig]:
 
 
 def _narrowed(key: str, values: list[str], wanted: Mapping[str, str]) -> list[str]:
-    one = f"{key}={wanted.get(key)}"
-    return [one] if one in values else values
+    chosen = f"{key}={wanted.get(key)}"
+    return [chosen] if chosen in values else values
 
 
 def register_all(folders: Sequence[Path]) -> None:

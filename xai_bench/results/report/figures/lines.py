@@ -104,11 +104,11 @@ class SpotPlot:
         sign = 1 if self.higher_is_better else -1
         methods = [spot for spot in self.spots if not spot.control]
         ordered = sorted(methods, key=lambda spot: (spot.x, -sign * spot.y))
-        found: list[Spot] = []
+        front: list[Spot] = []
         for spot in ordered:
-            if not found or sign * spot.y > sign * found[-1].y:
-                found.append(spot)
-        return tuple(found)
+            if not front or sign * spot.y > sign * front[-1].y:
+                front.append(spot)
+        return tuple(front)
 
 
 @dataclass(frozen=True)

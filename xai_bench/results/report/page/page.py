@@ -73,9 +73,9 @@ def _verdict(report: StudyReport) -> Iterator[str]:
         return
     summary = verdict_tables.summary(report.verdicts)
     yield _scrolling("Verdict, one line per question", panel_html(summary.panels[0]), "words")
-    for one in report.verdicts:
-        yield f"<h3>{escape(one.question.asked)}</h3>\n<p>{escape(one.paragraph)}</p>"
-        yield _measured(one, report)
+    for verdict in report.verdicts:
+        yield f"<h3>{escape(verdict.question.asked)}</h3>\n<p>{escape(verdict.paragraph)}</p>"
+        yield _measured(verdict, report)
 
 
 def _measured(one: Verdict, report: StudyReport) -> str:

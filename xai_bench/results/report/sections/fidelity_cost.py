@@ -30,16 +30,16 @@ def pareto_plots(blocks: Sequence[Block]) -> tuple[SpotPlot, ...]:
 
 def rows_of(block: Block, name: str) -> float | None:
     """Model rows per sample; None where they were not counted."""
-    known = [c for c in block.columns if c.metric in ROWS]
-    numbers = [block.numbers[name, c] for c in known]
+    counted = [c for c in block.columns if c.metric in ROWS]
+    numbers = [block.numbers[name, c] for c in counted]
     means = [number.mean for number in numbers if number.status == "ok"]
     return sum(means) if means else None
 
 
 def _column(block: Block) -> Column | None:
     """Fidelity before truth, which most data sets lack, and key metrics before others."""
-    known = [c for c in block.scored if c.category in CATEGORIES]
-    order = sorted(known, key=lambda c: (c.category == "truth", c.metric not in KEY_METRICS))
+    candidates = [c for c in block.scored if c.category in CATEGORIES]
+    order = sorted(candidates, key=lambda c: (c.category == "truth", c.metric not in KEY_METRICS))
     return order[0] if order else None
 
 

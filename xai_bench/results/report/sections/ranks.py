@@ -54,8 +54,8 @@ def standings(blocks: Sequence[Block]) -> list[Standing]:
     columns = [c for b in blocks for c in b.scored if c.category not in _UNRANKED]
     categories = list(dict.fromkeys(c.category for c in columns))
     wanted = ["", *categories] if len(categories) > 1 else [""]
-    found = [_standing(blocks, methods, category) for category in wanted]
-    return [standing for standing in found if len(standing.scores)]
+    ranked = [_standing(blocks, methods, category) for category in wanted]
+    return [standing for standing in ranked if len(standing.scores)]
 
 
 def section(study: str, blocks: Sequence[Block]) -> Section:

@@ -51,11 +51,11 @@ def curve_plots(store: Store, blocks: Sequence[Block]) -> tuple[CurvePlot, ...]:
 def _curves(store: Store, block: Block) -> tuple[Curve, ...]:
     measured: dict[str, list[tuple[Floats, Any]]] = {}
     for cell, listed in block.listing:
-        for one in listed:
-            found = _measured(store, cell.key, one.key)
-            if found is not None:
-                part = (found, np.stack([np.full(len(found), cell.seed), one.index.numpy()]))
-                measured.setdefault(one.explainer, []).append(part)
+        for result in listed:
+            curves = _measured(store, cell.key, result.key)
+            if curves is not None:
+                part = (curves, np.stack([np.full(len(curves), cell.seed), result.index.numpy()]))
+                measured.setdefault(result.explainer, []).append(part)
     return tuple(
         _curve(name, measured[name], control=name not in block.methods)
         for name in block.explainers

@@ -33,15 +33,15 @@ def full(blocks: Sequence[Block]) -> Section:
 
 def unscored(blocks: Sequence[Block]) -> Iterator[tuple[str, str, str]]:
     """Metrics and explainers in which nothing was scored: what, where, and why."""
-    found: dict[tuple[str, str], list[str]] = {}
+    places_of: dict[tuple[str, str], list[str]] = {}
     for block in blocks:
         for label, reason in block.unscored.items():
-            found.setdefault((label, reason), []).append(title(block))
+            places_of.setdefault((label, reason), []).append(title(block))
         for name in set(block.explainers) - set(shown(block, block.scored)):
             numbers = [block.numbers[name, column] for column in block.columns]
             reasons = dict.fromkeys(reason for number in numbers for reason in number.reasons)
-            found.setdefault((name, "; ".join(reasons)), []).append(title(block))
-    for (what, reason), places in sorted(found.items()):
+            places_of.setdefault((name, "; ".join(reasons)), []).append(title(block))
+    for (what, reason), places in sorted(places_of.items()):
         yield what, "; ".join(places), reason or "it has no scores"
 
 

@@ -78,13 +78,13 @@ class Samples:
     def numbers(self) -> Tensor:
         """`[N, U]` what units hold, where each is a single number; NaN elsewhere."""
         decoded, ids = self.x, self.unit_ids
-        known = torch.ones_like(ids, dtype=torch.bool)
+        decodable = torch.ones_like(ids, dtype=torch.bool)
         if len(self.elements) == self.x[0].numel() and self.form == "table":
             scale = self.x.new_tensor([element.scale for element in self.elements])
             mean = self.x.new_tensor([element.mean for element in self.elements])
             decoded = mean + scale * self.x
-            known &= torch.tensor([not element.label for element in self.elements])
-        is_number = (units.sizes(ids) == 1) & (units.pool(known.double(), ids) == 1)
+            decodable &= torch.tensor([not element.label for element in self.elements])
+        is_number = (units.sizes(ids) == 1) & (units.pool(decodable.double(), ids) == 1)
         return torch.where(is_number, units.pool(decoded, ids), torch.nan)
 
     def prediction(self, row: int) -> str:
@@ -115,11 +115,13 @@ class Samples:
 
     def output(self, row: int) -> float:
         """The explained scalar where it can be read off the outputs; else NaN."""
-        known = self.predictions
-        if known is None or self.cell.target == "loss":
+        predictions = self.predictions
+        if predictions is None or self.cell.target == "loss":
             return math.nan
-        values = known.probabilities if "probability" in self.cell.target else known.outputs
-        chosen = known.targets[row]
+        values = (
+            predictions.probabilities if "probability" in self.cell.target else predictions.outputs
+        )
+        chosen = predictions.targets[row]
         return math.nan if chosen.is_floating_point() else float(values[row, int(chosen)])
 
     def headline(self, row: int) -> str:

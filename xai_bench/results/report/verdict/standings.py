@@ -85,13 +85,13 @@ class Ranking:
 
 def comparisons(blocks: Sequence[Block], categories: Sequence[str]) -> list[Comparison]:
     """Every metric of these categories on every block, where two methods or more have a score."""
-    found = (
+    compared = (
         _comparison(block, column)
         for block in blocks
         for column in block.scored
         if column.category in categories
     )
-    return [one for one in found if one is not None]
+    return [comparison for comparison in compared if comparison is not None]
 
 
 def ranking(compared: Sequence[Comparison], *, seed: int = 0) -> Ranking:

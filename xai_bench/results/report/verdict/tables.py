@@ -62,14 +62,14 @@ def standings(verdict: Verdict, blocks: Sequence[Block]) -> Table:
 
 def key_columns(question: Question, blocks: Sequence[Block]) -> list[Column]:
     """The one or two metrics whose values stand beside the ranks."""
-    known = {
+    by_label = {
         column.label: column
         for block in blocks
         for column in block.scored
         if column.category in question.categories
     }
-    order = [c for name in KEY_METRICS for c in known.values() if c.metric == name]
-    rest = [column for column in known.values() if column not in order]
+    order = [c for name in KEY_METRICS for c in by_label.values() if c.metric == name]
+    rest = [column for column in by_label.values() if column not in order]
     return [*order, *rest][:_N_VALUES]
 
 

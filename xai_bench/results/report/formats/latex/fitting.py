@@ -37,7 +37,7 @@ class Float:
 def floats(table: Table) -> Iterator[Float]:
     """Every panel of a table, in floats that fit."""
     wanted = [_cut(panel) for panel in table.panels]
-    turned = any(one for one, _ in wanted)
+    turned = any(needs_turning for needs_turning, _ in wanted)
     limit = TURNED if turned else UPRIGHT
     pieces = [piece for _, panels in wanted for panel in panels for piece in _short(panel, limit)]
     for part, run in enumerate(_stacked(pieces, TALL[limit])):
