@@ -73,7 +73,9 @@ def baseline_of(given: Any, x: Tensor, encode: Callable[[Any, str], Tensor]) -> 
     if isinstance(given, int | float) and not isinstance(given, bool):
         return Constant(float(given))
     rows = given
-    if isinstance(given, Tensor) or hasattr(given, "__array__"):
+    if hasattr(given, "to_frame"):  # one row of a data frame
+        rows = given.to_frame().T.infer_objects()
+    elif isinstance(given, Tensor) or hasattr(given, "__array__"):
         if tuple(getattr(given, "shape", ())) == tuple(x.shape[1:]):
             rows = given[None] if hasattr(given, "dim") or hasattr(given, "ndim") else [given]
     elif not isinstance(given, Mapping):

@@ -117,6 +117,24 @@ class NamedExplanation:
         rows, names = list(self.layout.rows), list(self.layout.names)
         return pd.DataFrame(self.by_unit.numpy(), index=rows, columns=names)
 
+    def counterfactual_rows(self, number: int = 0) -> Any:
+        """The `number`-th counterfactual of each sample, as x was given: a data frame, an array.
+
+        Raises ValueError where the explainer finds none, or not so many. Samples without one have
+        NaN in `counterfactuals`, and are left out here.
+        """
+        found = self.counterfactuals
+        if found is None or not 0 <= number < found.shape[1]:
+            most = 0 if found is None else found.shape[1]
+            raise ValueError(f"{self.explainer} gives {most} counterfactuals for each sample")
+        points = found[:, number]
+        known = ~points.isnan().flatten(1).any(1)
+        rows = self.layout.form.decode(points[known].to(self.layout.inputs.x))
+        if not hasattr(rows, "set_axis"):
+            return rows
+        labels = [self.layout.rows[k] for k in known.nonzero()[:, 0].tolist()]
+        return rows.set_axis(labels, axis=0)
+
     def plot(self, sample: int | None = 0) -> Figure:
         """The picture of one sample; of all samples of a table together (`sample=None`).
 

@@ -140,10 +140,7 @@ class SeveralForm:
 
     def encode(self, rows: Any, name: str) -> Tensor:
         self._require_names(rows, name)
-        parts = [
-            form.encode(rows[key], f"{name}[{key!r}]").to(self.dtype)
-            for key, form in self.forms.items()
-        ]
+        parts = [self._encoded(key, rows[key], name) for key in self.forms]
         lengths = {key: len(part) for key, part in zip(self.forms, parts, strict=True)}
         if len(set(lengths.values())) > 1:
             raise ValueError(
@@ -155,7 +152,14 @@ class SeveralForm:
                     f"{name}[{key!r}] has samples of shape {list(part.shape[1:])}; expected that "
                     f"of x, {list(shape)}"
                 )
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+        return torch.cat([part.reshape(len(part), -1) for part in parts], dim=1)
+
+    def _encoded(self, key: str, rows: Any, name: str) -> Tensor:
+        """One input, `[N, *S]`; `[N]` where each sample has one number."""
+        given = numbers(rows, f"{name}[{key!r}]")
+        one = given.dim() == 1
+        found = self.forms[key].encode(given[:, None] if one else given, f"{name}[{key!r}]")
+        return (found[:, 0] if one else found).to(self.dtype)
 
     def decode(self, x: Tensor) -> dict[str, Any]:
         return {key: self.forms[key].decode(part) for key, part in self.parts(x).items()}
@@ -168,7 +172,7 @@ class SeveralForm:
 
     def joined(self, parts: Mapping[str, Tensor]) -> Tensor:
         """The inverse of `parts`, of samples `[N, *S]`."""
-        return torch.cat([parts[key].flatten(1) for key in self.shapes], dim=1)
+        return torch.cat([parts[key].reshape(len(parts[key]), -1) for key in self.shapes], dim=1)
 
     def units(self, shape: Sequence[int]) -> Tensor:
         return each_element(shape)
@@ -183,7 +187,7 @@ class SeveralForm:
 
 def each_element(shape: Sequence[int]) -> Tensor:
     """`[*S]`: every element is its own unit."""
-    return torch.arange(int(np.prod(shape))).view(*shape)
+    return torch.arange(int(np.prod(shape))).view(tuple(shape))
 
 
 def is_frame(rows: Any) -> bool:
@@ -200,6 +204,7 @@ def numbers(rows: Any, name: str) -> Tensor:
         return rows.detach()
     if is_frame(rows):
         return frame_numbers(rows, name)
+    _require_dense(rows, name)
     try:
         values = np.asarray(rows)
     except ValueError:
@@ -231,9 +236,15 @@ def table_of(rows: Any, name: str) -> Any:
         if len(rows) == 0:
             raise ValueError(f"{name} has no rows; expected at least one")
         return rows
+    _require_dense(rows, name)
     values = rows.detach().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(
             f"{name} has shape {list(values.shape)}; expected rows and columns, [N, columns]"
         )
     return values
+
+
+def _require_dense(rows: Any, name: str) -> None:
+    if hasattr(rows, "toarray"):
+        raise ValueError(f"{name} is a sparse {type(rows).__name__}: give {name}.toarray()")

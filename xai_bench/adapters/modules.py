@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from xai_bench.adapters.forms import Form, SeveralForm
 from xai_bench.core.spelling import listed
 from xai_bench.models.base import rows_of
-from xai_bench.models.libraries.recognise import Function
 from xai_bench.models.row_check import CALLERS_ERRORS
 
 
 class Adapted(nn.Module):
-    """A module or a function that is given the rows of x in another form."""
+    """A module or a function that is given the rows of x in another form; x itself without one."""
 
-    def __init__(self, model: Callable[..., Any], form: Form) -> None:
+    def __init__(self, model: Callable[..., Any], form: Form | None) -> None:
         super().__init__()
         self.model = model
         self.form = form
 
     def forward(self, x: Tensor, **context: Tensor) -> Tensor:
-        return as_outputs(self.model(self.form.decode(x), **context), x)
+        rows = x if self.form is None else self.form.decode(x)
+        return as_outputs(self.model(rows, **context), x)
 
 
 class ByName(nn.Module):
@@ -72,8 +72,26 @@ def module_for(model: Callable[..., Any], form: Form, example: Tensor) -> nn.Mod
     adapted = Adapted(model, form)
     if isinstance(model, nn.Module):
         return adapted if not _works(model, example) and _works(adapted, example) else model
-    plain = Function(model)
+    plain = Adapted(model, None)
     return plain if not _works(adapted, example) and _works(plain, example) else adapted
+
+
+def named_inputs(model: Any, x: tuple[Any, ...]) -> dict[str, Any]:
+    """Several inputs one after the other, by the names of the model's parameters.
+
+    Raises ValueError where it has fewer.
+    """
+    call = model.forward if isinstance(model, nn.Module) else model
+    try:
+        names = list(inspect.signature(call).parameters)
+    except (TypeError, ValueError):  # no function, or one written in C
+        names = []
+    if len(names) < len(x):
+        raise ValueError(
+            f"x is a tuple of {len(x)}, and the model takes {listed(names) or 'one input'}: give a "
+            "mapping from name to input, or one array for all rows"
+        )
+    return dict(zip(names, x, strict=False))
 
 
 def takes_one_mapping(model: Callable[..., Any], names: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from xai_bench.adapters.forms import (
     numbers,
     table_of,
 )
-from xai_bench.adapters.modules import module_for
+from xai_bench.adapters.modules import module_for, named_inputs
 from xai_bench.adapters.tokens import NamedEmbedding, embedding_of, ids_of, symbols_of
 from xai_bench.adapters.units import fitted_units
 from xai_bench.core.caller_tensors import first_nan
@@ -112,6 +112,13 @@ def brought(model: Any, x: Any, background: Any, embedding: str | None = None) -
 
     Raises ValueError where they do not fit together.
     """
+    if isinstance(model, type):
+        raise ValueError(f"the model is the class {model.__name__}; make an instance, and fit it")
+    if isinstance(x, tuple):
+        x = named_inputs(model, x)
+        background = (
+            named_inputs(model, background) if isinstance(background, tuple) else background
+        )
     if background is None:
         log.warning("no background is given: x itself stands for the training rows")
         background = x

@@ -111,8 +111,13 @@ def target_of(
         return named(given)
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
         return FixedOutput(int(given))
-    if isinstance(given, Tensor | np.ndarray):
-        return OutputOfEach(torch.as_tensor(given))
+    if isinstance(given, bool) and str(given) in classes:
+        return FixedOutput(list(classes).index(str(given)))
+    if isinstance(given, list | tuple) or hasattr(given, "__array__"):
+        values = given.detach().numpy() if isinstance(given, Tensor) else np.asarray(given)
+        if values.dtype.kind in "OUS":
+            return OutputOfEach(labels_of(values, len(values), len(classes), classes))
+        return OutputOfEach(torch.from_numpy(np.array(values)))
     if hasattr(given, "choose") and hasattr(given, "select") and not isinstance(given, type):
         target: Target = given
         return target
@@ -164,7 +169,11 @@ def labels_of(given: Any, n_samples: int, n_classes: int, names: Sequence[str]) 
     """
     values = given.detach().numpy() if isinstance(given, Tensor) else np.asarray(given)
     words = values.dtype.kind in "OUSb"
-    if n_classes and names and values.shape == (n_samples,) and values.dtype.kind in "OUSbiu":
+    if values.shape != (n_samples,):
+        raise ValueError(
+            f"labels have shape {list(values.shape)}; expected [{n_samples}], one for each sample"
+        )
+    if n_classes and names and values.dtype.kind in "OUSbiu":
         found = [value_name(value) for value in values.tolist()]
         places = {name: number for number, name in enumerate(names)}
         strange = [name for name in found if name not in places]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -167,4 +168,10 @@ def _on_one_thread(estimator: Any) -> Any:
     """The same, or a copy that asks for one thread: several add up their trees in any order."""
     named = estimator.get_params().items()
     jobs = [k for k, v in named if k.rpartition("__")[2] == "n_jobs" and v not in (None, 1)]
-    return copy.deepcopy(estimator).set_params(**dict.fromkeys(jobs, 1)) if jobs else estimator
+    if not jobs:
+        return estimator
+    try:
+        own = copy.deepcopy(estimator)
+    except (TypeError, AttributeError, pickle.PicklingError):
+        return estimator  # it holds a lock, a file or a generator
+    return own.set_params(**dict.fromkeys(jobs, 1))
