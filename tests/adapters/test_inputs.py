@@ -187,9 +187,10 @@ def test_baselines_may_be_rows_numbers_and_objects() -> None:
     assert bench.judge("saliency", "deletion")["deletion"].isfinite().all()
     near = bench.judge("leave_one_out", "max_sensitivity")["max_sensitivity"]
     assert near.max() < 0.5  # neighbours of a sample have the baseline of that sample
+    rows = background(bench.context.inputs)
+    rng = bench.context.stream("b", inputs=rows)
     with pytest.raises(xai_bench.Unsupported, match="each sample of x has its own"):
-        rows = background(bench.context.inputs)
-        bench.baselines["explain"].references(rows, rng=bench.context.stream("b", inputs=rows))
+        bench.baselines["explain"].references(rows, rng=rng)
     one = xai_bench.workbench(linear(), X, background=ZERO, baselines=np.array([1.0, 0, 0]))
     expected = WEIGHT * (X - torch.tensor([1.0, 0, 0]))
     np.testing.assert_allclose(one.explain("leave_one_out").numpy(), expected.numpy(), atol=1e-6)
