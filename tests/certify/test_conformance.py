@@ -256,6 +256,7 @@ def eraser_average_precision(scores: list[float], truth: list[bool]) -> float:
         ("token_f1", eraser_token_f1),
         ("token_iou_f1", eraser_iou_f1),
         ("auprc", eraser_average_precision),
+        ("token_auprc", eraser_average_precision),
     ],
 )
 def test_rationale_scores_of_eraser(name: str, definition: Any) -> None:

@@ -10,7 +10,7 @@ from xai_bench.certify.check_result import Check, CheckResult, Verdict, run_chec
 from xai_bench.certify.metric_under_test import MetricUnderTest
 from xai_bench.types import Metric
 
-NEEDS = ("truth", "rationale", "groups")
+NEEDS = ("truth", "rationale", "groups", "vocabulary")
 """What a metric may state that it needs."""
 
 
@@ -71,6 +71,10 @@ BY_CATEGORY: Mapping[str, MetricChecks] = {
         Check("same in other units of the data", invariance.check_data_scale_invariance),
     ),
     "truth": (
+        *EXACT,
+        Check("nothing to find", linear.check_nothing_to_find),
+    ),
+    "plausibility": (
         *EXACT,
         Check("nothing to find", linear.check_nothing_to_find),
     ),

@@ -3,7 +3,7 @@
 A classifier's counterfactual has another class than the target; that of a regressor lies on the
 other side of the median output of the background. Distances are sums of absolute changes in median
 absolute deviations of the background, in which another category counts 1 (Wachter+ 2017, Mothilal+
-2020).
+2020); in texts, numbers of tokens.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import model_outputs
-from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Inputs, Model
 
 
@@ -46,9 +45,10 @@ def prices(inputs: Inputs) -> Tensor:
     """`[*S]` float64: what a change of 1 in each element adds to a distance.
 
     One over the median absolute deviation, or over the standard deviation where most background
-    rows agree; 1/2 for parts of a category, two of which change together.
+    rows agree; 1/2 for parts of a category, two of which change together. 1 where x holds ids.
     """
-    require_numbers(inputs.domain, "the distance of a counterfactual")
+    if inputs.domain.discrete:
+        return torch.ones_like(inputs.x[0], dtype=torch.float64)
     rows, rules = inputs.domain.background.double(), inputs.domain.actionability
     spread = (rows - rows.quantile(0.5, dim=0)).abs().quantile(0.5, dim=0)
     price = 1 / torch.where(spread > 0, spread, inputs.domain.scale.double())
@@ -56,8 +56,12 @@ def prices(inputs: Inputs) -> Tensor:
 
 
 def changes(inputs: Inputs, points: Tensor, price: Tensor) -> Tensor:
-    """`[B, K, *S] -> [B, K, *S]` float64: the share of every element in the distance from x."""
-    size = (points.double() - inputs.x.double()[:, None]).abs() * price
+    """`[B, K, *S] -> [B, K, *S]` float64: the share of every element in the distance from x.
+
+    Another token counts 1, whichever it is.
+    """
+    size = (points.double() - inputs.x.double()[:, None]).abs()
+    size = size.clamp(max=1) if inputs.domain.discrete else size * price
     return torch.where((inputs.units < 0)[:, None], 0, size)
 
 

@@ -100,12 +100,27 @@ class AttentionLayer(nn.Module):
         scores: passes on the products `[B, H, T, T]` of queries and keys.
         weights: gives the shares `[B, H, T, T]` of what each place (a row) gathers.
         heads: passes on the products of weights and values.
+        output: mixes what the heads gathered, `[B, T, H * d]` to the stream.
     """
 
     value: nn.Module
     scores: nn.Module
     weights: nn.Module
     heads: nn.Module
+    output: nn.Linear
+
+
+class TransformerLayer(nn.Module):
+    """Attention, whose result is added to the stream `[B, T, D]` that the layer is called with.
+
+    Attributes:
+        attention_norm: a LayerNorm or RMSNorm, of the stream before attention (`norm_first`), or of
+            the sum after it.
+    """
+
+    attention: AttentionLayer
+    attention_norm: nn.Module
+    norm_first: bool
 
 
 class HiddenLayer(nn.Module):

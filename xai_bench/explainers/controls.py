@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +22,7 @@ from xai_bench.types import (
     Metric,
     Model,
     Rng,
+    Symbols,
     Unsupported,
 )
 
@@ -102,6 +105,83 @@ class DegradedOracle(Oracle):
 
 
 @dataclass(frozen=True)
+class FirstTokens(WithoutModel):
+    """Units rank by their place, the first one highest: strong where what matters comes first."""
+
+    kind: ClassVar[Kind] = "ranking"
+    category: ClassVar[str] = "controls"
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """1 for the first unit, falling evenly to 1 over their number."""
+        n_units = units.count(inputs.units)[:, None].double()
+        place = torch.arange(units.width(inputs.units))
+        scores = (n_units - place).clamp(min=0) / n_units.clamp(min=1)
+        return Explanation(units.spread(scores, inputs.units).to(inputs.x.dtype))
+
+
+@dataclass(frozen=True)
+class _OfTokens(WithoutModel):
+    """Base of controls that look at the tokens of a unit."""
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "controls"
+    needs: ClassVar[tuple[str, ...]] = ("vocabulary",)
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Of every token; a unit has the sum. Raises `Unsupported` where x holds no ids."""
+        symbols = inputs.domain.symbols
+        if symbols is None or not inputs.domain.discrete:
+            raise Unsupported("this control reads the tokens of texts, and x holds none")
+        ids = inputs.x.long().clamp(min=0)
+        scores = self.table(symbols)[ids]
+        return Explanation(torch.where(inputs.units < 0, 0, scores).to(inputs.x.dtype))
+
+    def table(self, symbols: Symbols) -> Tensor:
+        """`[V]` float64: what each token of the vocabulary gets."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Punctuation(_OfTokens):
+    """1 for tokens without a letter or a digit, else 0: strong where marks carry the tone."""
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "controls"
+
+    def table(self, symbols: Symbols) -> Tensor:
+        """From Unicode's categories of letters and numbers."""
+        return _by_text(symbols, lambda text: float(not any(map(_is_word, text))))
+
+
+@dataclass(frozen=True)
+class TokenLength(_OfTokens):
+    """The number of letters and digits of each token: long words carry more meaning."""
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "controls"
+
+    def table(self, symbols: Symbols) -> Tensor:
+        """Marks of tokenizers, such as `##`, do not count."""
+        return _by_text(symbols, lambda text: float(sum(map(_is_word, text))))
+
+
+@dataclass(frozen=True)
+class InverseFrequency(_OfTokens):
+    """How rare each token is in the training texts: `log((1 + N) / (1 + n))`."""
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "controls"
+    paper: ClassVar[str] = "Spaerck Jones 1972, doi:10.1108/eb026526 (of tokens)"
+
+    def table(self, symbols: Symbols) -> Tensor:
+        """`N` tokens in all, `n` of this one."""
+        counts = torch.where(symbols.special, 0, symbols.counts).double()
+        return ((1 + counts.sum()) / (1 + counts)).log()
+
+
+@dataclass(frozen=True)
 class MetricMaximiser:
     """The best of many blind maps by the metric itself: what optimising a score alone reaches.
 
@@ -178,3 +258,11 @@ class _SameMap:
         """The map of each row's sample; all else is ignored."""
         same = inputs.index[:, None] == self.index
         return self.attribution[same.byte().argmax(1)]
+
+
+def _is_word(letter: str) -> bool:
+    return unicodedata.category(letter)[0] in "LN"
+
+
+def _by_text(symbols: Symbols, score: Callable[[str], float]) -> Tensor:
+    return torch.tensor([score(text) for text in symbols.tokens], dtype=torch.float64)

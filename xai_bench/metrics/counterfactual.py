@@ -77,6 +77,23 @@ class CounterfactualSparsity:
 
 
 @dataclass(frozen=True)
+class EditShare:
+    """The share of its units that the nearest valid counterfactual changes, such as of the words.
+
+    Read it beside validity, which is the flip rate: who gives up early edits little.
+    """
+
+    category: ClassVar[str] = "counterfactual"
+    higher_is_better: ClassVar[bool] = False
+    paper: ClassVar[str] = "Ross+ 2021, arXiv:2012.13985 (minimality, of units)"
+
+    def score(self, case: Case) -> Tensor:
+        """`[B]`, above 0 and at most 1."""
+        changed = CounterfactualSparsity().score(case)
+        return changed / units.count(case.inputs.units)
+
+
+@dataclass(frozen=True)
 class CounterfactualPlausibility:
     """How far from the data of its new class the nearest valid counterfactual lies.
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xai_bench.metrics.common import total
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
@@ -39,6 +41,15 @@ class Blocks:
         up_to = torch.cat([hits.new_zeros(len(hits), 1), hits], dim=1).double()
         before = up_to.gather(1, start)
         return cls(start.double(), (end - start).double(), before, up_to.gather(1, end) - before)
+
+    def average_precision(self, n_marked: Tensor) -> Tensor:
+        """`[B] -> [B]`: the mean, over the marked places, of the precision down to each of them."""
+        # A place of a block is marked with probability hits / size; each place of the block above
+        # it then is with probability (hits - 1) / (size - 1).
+        others = (self.hits - 1) / (self.size - 1).clamp(min=1)
+        place = torch.arange(self.size.shape[1])
+        hits = self.hits_before + 1 + (place - self.start) * others
+        return total(self.hits / self.size * hits / (place + 1)) / n_marked
 
 
 def average_rank(values: Tensor, real: Tensor) -> Tensor:

@@ -22,6 +22,34 @@ class Outcome:
     trace: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TextUnits:
+    """The explained samples as text, a string for each unit of each of the `N` samples.
+
+    Attributes:
+        words: the units' texts, in their order.
+        marked: which of them people call the evidence, where somebody looked; else None.
+    """
+
+    words: tuple[tuple[str, ...], ...]
+    marked: tuple[tuple[bool, ...], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attention:
+    """What a transformer attends to in one sample of `T` tokens.
+
+    Attributes:
+        tokens: their texts.
+        weights: `[L, H, T, T]`, by layer and head; row `i` holds what place `i` gathers of each.
+        rollout: `[T, T]`, through all layers.
+    """
+
+    tokens: tuple[str, ...]
+    weights: Tensor
+    rollout: Tensor
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """One metric of one explainer. `values [N]` float64, NaN where unscored; empty unless ok.

@@ -13,6 +13,7 @@ from itertools import groupby
 import torch
 from omegaconf import DictConfig
 
+from xai_bench.core import units
 from xai_bench.core.determinism import canonical
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.budgets import evaluate_at_budgets
@@ -20,7 +21,10 @@ from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, 
 from xai_bench.evaluation.failures import attempt
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.results import Cell, ExplainerResult, Outcome, Predictions, Status
+from xai_bench.results.store import text_samples
 from xai_bench.results.store.store import Store
+from xai_bench.results.values import TextUnits
+from xai_bench.runner.attention import attention_of
 from xai_bench.runner.cell import prepare_cell
 from xai_bench.runner.plan import Plan
 from xai_bench.runner.progress import Progress
@@ -119,7 +123,30 @@ class CellRun:
             # Under another view the units of x are channels or neurons, not columns of the data.
             of_x = names if self.plan.names["view"] == "inputs" else ((), ())
             self.store.write_inputs(self.cell.key, self.context.inputs, *of_x)
+            texts = self._texts(len(self.context.inputs))
+            if texts is not None:
+                seen = attention_of(self.context)
+                symbols = self.context.inputs.domain.symbols
+                tokens = () if symbols is None else symbols.tokens
+                text_samples.write(self.store, self.cell.key, texts, seen, tokens)
             self.store.write_predictions(self.cell.key, self._predictions(self.context))
+
+    def _texts(self, n: int) -> TextUnits | None:
+        """The words of the explained samples, where units are words, tokens or sentences."""
+        part = self.bundle.test
+        if part.texts is None or self.plan.names["view"] not in ("inputs", "embeddings"):
+            return None
+        words = part.texts.take(torch.arange(n)).unit_texts(part.units[:n])
+        marked = None if part.rationale is None else units.pool(part.rationale.double(), part.units)
+        return TextUnits(
+            tuple(map(tuple, words)),
+            None
+            if marked is None
+            else tuple(
+                tuple((row[: len(own)] > 0).tolist())
+                for row, own in zip(marked[:n], words, strict=True)
+            ),
+        )
 
     def _predictions(self, context: EvaluationContext) -> Predictions:
         with torch.no_grad():

@@ -24,6 +24,7 @@ EXPLAINER_NEEDS: Mapping[str, str] = {
     "space": "inputs [channels, time] or [channels, height, width]",
     "attention": "a transformer that is written out here, whose attention can be looked at",
     "tokens": "token ids, or inputs [token, feature] in which a unit is a token",
+    "vocabulary": "texts, whose tokens belong to a vocabulary",
     "ordered": "units whose values have an order: numbers and categories",
     "shared_units": "units that are the same in every sample",
     "no_context": "a model that is given x alone",
@@ -62,8 +63,8 @@ class Tags:
 
     Attributes:
         needs: what it cannot do without: where that is missing it raises `Unsupported`. Of an
-            explainer, out of `EXPLAINER_NEEDS`. Of a metric, out of `truth`, `rationale` and
-            `groups`.
+            explainer, out of `EXPLAINER_NEEDS`. Of a metric, out of `truth`, `rationale`,
+            `groups` and `vocabulary`.
         paper: where the formula stands.
         version: raised whenever the same configuration yields other numbers.
         reproducible: False for what a clock or the operating system says.

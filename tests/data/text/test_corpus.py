@@ -262,3 +262,13 @@ def test_hatexplain_takes_the_majority(tmp_path: Path) -> None:
         for y, marks in zip(bundle.test.y, bundle.test.rationale, strict=True)
     }
     assert found == {(1, (2, 3)), (0, ()), (1, (3,)), (0, (1, 2, 3))}
+
+
+def test_training_on_fewer_texts_leaves_the_other_parts_alone() -> None:
+    whole, small = corpus(), corpus(TextOptions(max_train=5))
+    assert torch.equal(small.test.y, whole.test.y)
+    assert torch.equal(small.valid.y, whole.valid.y)
+    assert len(small.train) == 5
+    assert small.train.texts is not None
+    assert whole.train.texts is not None
+    assert small.train.texts.strings == whole.train.texts.strings[:5]

@@ -20,7 +20,8 @@ from xai_bench.core import units
 from xai_bench.data.arrays import CustomArrays
 from xai_bench.data.images.tiles import PhotoTiles, by_group
 from xai_bench.data.synthetic.planted import PlantedPatch
-from xai_bench.metrics.truth import localisation, tokens
+from xai_bench.metrics.plausibility import tokens
+from xai_bench.metrics.truth import localisation
 from xai_bench.types import Case, Unsupported
 
 MASK = [True, True, False, False, False, False, False, False]

@@ -18,8 +18,13 @@ from xai_bench.evaluation.context import ConfiguredExplainer
 from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.explainers.gradient.integrated import IntegratedGradients
 from xai_bench.explainers.gradient.methods import Gradient, InputXGradient, Saliency
+from xai_bench.explainers.gradient.token_paths import (
+    DiscretisedIntegratedGradients,
+    SequentialIntegratedGradients,
+)
 from xai_bench.explainers.removal.occlusion import LeaveOneOut
 from xai_bench.explainers.removal.shapley import ExactShapley, KernelSHAP
+from xai_bench.explainers.removal.spans import HierarchicalOcclusion, OwenValues
 from xai_bench.explainers.wrapped.lime_library import LimeText
 from xai_bench.models.base import Explained
 from xai_bench.models.oracle import Oracle
@@ -73,6 +78,14 @@ MASK, ZERO = TokenRemoval("mask"), TokenRemoval("zero_embedding")
         pytest.param(ExactShapley(MASK), "mask", id="exact_shapley"),
         pytest.param(KernelSHAP(MASK, budget=64), "mask", id="kernel_shap"),
         pytest.param(IntegratedGradients(MASK, budget=2), "mask", id="integrated_gradients"),
+        pytest.param(HierarchicalOcclusion(MASK), "mask", id="hierarchical_occlusion"),
+        pytest.param(OwenValues(MASK), "mask", id="owen"),
+        pytest.param(
+            SequentialIntegratedGradients(MASK, n_steps=2), "mask", id="sequential_integrated"
+        ),
+        pytest.param(
+            DiscretisedIntegratedGradients(MASK, n_steps=5), "mask", id="discretised_integrated"
+        ),
         pytest.param(LeaveOneOut(ZERO), "zero", id="leave_one_out_zero"),
         pytest.param(IntegratedGradients(ZERO, budget=1), "zero", id="integrated_gradients_zero"),
         pytest.param(InputXGradient(), "zero", id="input_x_gradient"),

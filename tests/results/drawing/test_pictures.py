@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.text_boxes import faults
+from xai_bench.results.drawing.attention import AttentionSheet, RolloutSheet
 from xai_bench.results.drawing.data_sets import Beeswarm, Dependence, Waterfall
 from xai_bench.results.drawing.sheets import BarSheet, ImageSheet, SeriesSheet
 from xai_bench.results.drawing.style import FORMATS
@@ -79,7 +80,9 @@ PICTURES = {
     "waterfall": Waterfall(HEADLINE, UNITS, HELD, normal(len(UNITS)), 0.7, "logit of malignant"),
     "beeswarm": Beeswarm(HEADLINE, UNITS, normal(20, len(UNITS)), normal(20, len(UNITS))),
     "dependence": Dependence(HEADLINE, UNITS, normal(20, len(UNITS)), normal(20, len(UNITS))),
-    "tokens": TokenSheet(HEADLINE, TOKENS, NAMES, normal(N, len(TOKENS))),
+    "tokens": TokenSheet.of(HEADLINE, TOKENS, NAMES, normal(N, len(TOKENS))),
+    "attention": AttentionSheet(HEADLINE, normal(3, 4, 7, 7) ** 2),
+    "rollout": RolloutSheet(HEADLINE, TOKENS, normal(7, 7) ** 2),
 }  # fmt: skip
 
 

@@ -49,6 +49,7 @@ class TextOptions:
         template: text around each text, with `{text}` in its place: a question to a language model.
             What is around it is never removed.
         answers: class -> what a language model would answer, for each class.
+        max_train: train on so many texts at most, the first after they are shuffled; None: on all.
         missing: `error` refuses rows without text or label, `drop` leaves them out.
         fractions: of the rows that train, validate and test, where no part is official.
     """
@@ -62,6 +63,7 @@ class TextOptions:
     lowercase: bool = True
     template: str = ""
     answers: Mapping[str, str] | None = None
+    max_train: int | None = None
     missing: Literal["error", "drop"] = "error"
     fractions: Sequence[float] = FRACTIONS
     split_seed: int = 0
@@ -91,6 +93,7 @@ class TextOptions:
         values = np.array([example.label for example in listed])
         labels = read_labels(values, "label", "classification")
         parts = _parts(labels.y, counts, self.fractions, self.split_seed)
+        parts = replace(parts, train=parts.train[: self.max_train])
         return self.encoded(listed, labels, parts)
 
     def encoded(self, examples: Sequence[Example], labels: Labels, parts: Parts) -> Bundle:

@@ -72,18 +72,31 @@ def by_token(
 
     Where x holds embeddings, a token's number is divided evenly over theirs.
     """
+    scores = torch.zeros(inputs.x.shape[:2], dtype=torch.float64)
+    for rows, order, maps in looked_at(model, inputs, targets, slopes=slopes):
+        scores[rows, : order.shape[1]] = torch.zeros_like(maps.reading).scatter(
+            1, order, read(maps)
+        )
+    return spread(scores, inputs)
+
+
+def looked_at(
+    model: Model, inputs: Inputs, targets: Tensor, *, slopes: bool = False
+) -> Iterator[tuple[Tensor, Tensor, AttentionMaps]]:
+    """By width: row numbers `[b]`, the place in x of each token that is seen `[b, T]`, the maps."""
     layers = attention_layers(model)
     there, points = embedded(model, inputs)
     tokens = points.context["tokens"].long()
-    scores = torch.zeros(tokens.shape, dtype=torch.float64)
     for rows in same_width(there, points):
         width = int(row_widths(tokens[rows], points.context["length"][rows])[0])
         own = tokens[rows, :width]
         order = (own == DELETED).to(torch.int8).argsort(dim=1, stable=True)
         part = there.module.reading(own.gather(1, order))  # type: ignore[union-attr, operator]
-        maps = _look(layers, there, points.take(rows), targets[rows], part, slopes=slopes)
-        scores[rows, :width] = torch.zeros_like(part).scatter(1, order, read(maps))
-    return spread(scores, inputs)
+        yield (
+            rows,
+            order,
+            _look(layers, there, points.take(rows), targets[rows], part, slopes=slopes),
+        )
 
 
 def spread(scores: Tensor, inputs: Inputs) -> Explanation:

@@ -166,6 +166,14 @@ def _passed_on(maps: AttentionMaps) -> Tensor:
     return row - maps.reading
 
 
+def rolled_out(maps: AttentionMaps) -> Tensor:
+    """`[B, T, T]`: the product of all layers; row `i` says what place `i` holds of each token."""
+    product = torch.eye(maps.weights.shape[-1], dtype=torch.float64)
+    for layer in _mixed(maps):
+        product = layer @ product
+    return product
+
+
 _UNIT = 2**24
 """Flows are found in whole numbers: this is a flow of 1."""
 

@@ -152,12 +152,7 @@ class AUPRC:
         """`[B]`, from 0 to 1."""
         relevant = relevant_units(case)
         ties = Blocks.of(pooled(case).abs(), relevant, units.present(case.inputs.units))
-        # A place of a block is relevant with probability hits / size; each place of the block above
-        # it then is with probability (hits - 1) / (size - 1).
-        others = (ties.hits - 1) / (ties.size - 1).clamp(min=1)
-        place = torch.arange(relevant.shape[1])
-        hits = ties.hits_before + 1 + (place - ties.start) * others
-        precision = total(ties.hits / ties.size * hits / (place + 1)) / relevant.sum(1)
+        precision = ties.average_precision(relevant.sum(1))
         return torch.where(_some_irrelevant(case, relevant), precision, torch.nan)
 
 

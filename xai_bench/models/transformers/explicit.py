@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.tokens import AttentionLayer, HiddenLayer, Sequence
+from xai_bench.core.tokens import AttentionLayer, HiddenLayer, Sequence, TransformerLayer
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -118,16 +118,28 @@ class Transformer(Body):
         return self.architecture.floats_per_row(width, gradient=gradient)
 
     def forward(self, sequence: Sequence) -> Tensor:
+        return self.upper(self.lower(sequence, len(self.blocks)), sequence, len(self.blocks))
+
+    def lower(self, sequence: Sequence, n_layers: int) -> Tensor:
+        """`[B, T, size]`: what the first layers make of the tokens."""
         stream = sequence.embedded
         width = stream.shape[1]
         if self.architecture.positions == "learned":
             stream = stream + self.positions.weight[:width]
         if self.architecture.embedding_norm:
             stream = self.embedding_norm(stream)
-        allowed = self._allowed(sequence)
-        for block in self.blocks:
-            stream = block(stream, allowed)
+        return self._through(stream, sequence, range(n_layers))
+
+    def upper(self, stream: Tensor, sequence: Sequence, n_below: int) -> Tensor:
+        """`[B, T, size]`: the layers above `n_below`, whose stream this is."""
+        stream = self._through(stream, sequence, range(n_below, len(self.blocks)))
         return self.final_norm(stream) if self.architecture.norm_first else stream
+
+    def _through(self, stream: Tensor, sequence: Sequence, layers: range) -> Tensor:
+        allowed = self._allowed(sequence)
+        for layer in layers:
+            stream = self.blocks[layer](stream, allowed)
+        return stream
 
     def _allowed(self, sequence: Sequence) -> Tensor:
         """`[B, 1, T, T]` bool: which token may attend to which."""
@@ -138,7 +150,7 @@ class Transformer(Body):
         return allowed & torch.ones(width, width, dtype=torch.bool).tril()
 
 
-class Block(nn.Module):
+class Block(TransformerLayer):
     """Attention, then an MLP on every token, each added to what it was given."""
 
     def __init__(self, architecture: Architecture) -> None:

@@ -57,7 +57,11 @@ class Classifier(TransformerNetwork):
 
     def read(self, embedded: Tensor, tokens: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         sequence = closed_up(embedded, tokens)
-        pooled = self.pooled(self.body(sequence), sequence)
+        return self.classes(self.body(sequence), sequence)
+
+    def classes(self, states: Tensor, sequence: Sequence) -> Tensor:
+        """`[B, T, D] -> [B, C]`: from the states of the last layer."""
+        pooled = self.pooled(states, sequence)
         if self.has_pooler:
             pooled = self.pooler_activation(self.pooler(pooled))
         out: Tensor = self.head(pooled)

@@ -21,6 +21,7 @@ from xai_bench.models.training import Training, initialise
 from xai_bench.models.transformers import files
 from xai_bench.models.transformers.adapters import adapter_of, body_weights, filled
 from xai_bench.models.transformers.explicit import Architecture, Transformer
+from xai_bench.models.transformers.frozen import top_layers
 from xai_bench.models.transformers.hf import Original, Task, as_it_is
 from xai_bench.models.transformers.parity import require_parity
 from xai_bench.models.transformers.readers import Classifier, LanguageModel, Pooling
@@ -211,7 +212,8 @@ class FineTunedEncoder:
         initialise(head.to_empty(device="cpu"), seed=seed)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(self._is_tuned(name, network))
-        history = self.training.fit(network, bundle, seed=seed, on_epoch=on_epoch)
+        top, features = top_layers(network, bundle, self.n_tuned_layers)
+        history = self.training.fit(top, features, seed=seed, on_epoch=on_epoch)
         return Trained(TokenPredictor(network, bundle.n_outputs), history)
 
     def save(self, predictor: Predictor, folder: Path) -> None:

@@ -26,36 +26,70 @@ _FAINT, _DARK = 0.1, 0.7
 
 
 @dataclass(frozen=True, eq=False)
+class TokenLine:
+    """A text as one explainer sees it: `values [T]`, one per token; NaN is uncoloured."""
+
+    title: str
+    tokens: tuple[str, ...]
+    values: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class TokenSheet:
-    """Signed scores of tokens as colours. `values [M, T]`; NaN is uncoloured.
+    """Signed scores of tokens as colours, each line divided by its largest absolute value.
 
     Red raises the output, blue lowers it; what lowers it is underlined, too.
     """
 
     headline: str
-    tokens: tuple[str, ...]
-    methods: tuple[str, ...]
-    values: Floats
+    lines: tuple[TokenLine, ...]
+
+    @classmethod
+    def of(
+        cls, headline: str, tokens: Sequence[str], methods: Sequence[str], values: Floats
+    ) -> TokenSheet:
+        """One text as `M` methods see it; `values [M, T]`."""
+        lines = [
+            TokenLine(name, tuple(tokens), row) for name, row in zip(methods, values, strict=True)
+        ]
+        return cls(headline, tuple(lines))
 
     def draw(self) -> Figure:
-        with style([self.headline, *self.methods, *self.tokens]):
-            places, n_lines = _places([drawable(token) or " " for token in self.tokens])
-            block = _LINE * (n_lines + 1) + 0.08
-            height = _HEAD + block * len(self.methods) + _FOOT
-            from matplotlib.figure import Figure
+        from matplotlib.figure import Figure
 
+        letters = [text for line in self.lines for text in (line.title, *line.tokens)]
+        with style([self.headline, *letters]):
+            known: dict[tuple[str, ...], tuple[list[_Place], int]] = {}
+            for line in self.lines:
+                if line.tokens not in known:
+                    known[line.tokens] = _places([shortened(t, 70) or " " for t in line.tokens])
+            tall = [_LINE * (known[line.tokens][1] + 1) + 0.08 for line in self.lines]
+            height = _HEAD + sum(tall) + _FOOT
             figure = Figure(figsize=(_WIDTH, height))
-            for i, (name, scores) in enumerate(zip(self.methods, self.values, strict=True)):
-                top = height - _HEAD - i * block
-                title = shortened(name, 60).replace("_", " ")
-                x = _MARGIN / _WIDTH
-                figure.text(x, (top - _LINE / 2) / height, title, va="center", weight="bold")
-                for place, share in zip(places, scores / grid.bound(scores), strict=True):
-                    _token(figure, place, top - _LINE, float(share))
+            top = height - _HEAD
+            for line, block in zip(self.lines, tall, strict=True):
+                _line(figure, line, known[line.tokens][0], top)
+                top -= block
             scale(figure, figure.add_axes((0.2, 0.4 / height, 0.6, 0.08 / height)))
             text = grid.wrapped(drawable(self.headline), _WIDTH - 0.4, 9)
             figure.suptitle(text, fontsize=9, weight="bold", y=1 - 0.1 / height, va="top")
             return figure
+
+
+def pieces(words: Sequence[str], values: Floats) -> tuple[tuple[str, ...], Floats]:
+    """Units of several words, such as sentences, word by word: `[..., U]` to `[..., T]`."""
+    parts = [word.split() or [""] for word in words]
+    unit = [place for place, part in enumerate(parts) for _ in part]
+    return tuple(word for part in parts for word in part), values[..., unit]
+
+
+def _line(figure: Figure, line: TokenLine, places: Sequence[_Place], top: float) -> None:
+    """The title, and the tokens below it, from `top` inches downwards."""
+    _, height = figure.get_size_inches()
+    title = shortened(line.title, 90).replace("_", " ")
+    figure.text(_MARGIN / _WIDTH, (top - _LINE / 2) / height, title, va="center", weight="bold")
+    for place, share in zip(places, line.values / grid.bound(line.values), strict=True):
+        _token(figure, place, top - _LINE, float(share))
 
 
 @dataclass(frozen=True)

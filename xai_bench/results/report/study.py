@@ -14,6 +14,7 @@ from xai_bench.results.report.sections import (
     critical_differences,
     fairness,
     fidelity_cost,
+    plausibility,
     ranks,
     regression,
     removal,
@@ -52,6 +53,11 @@ class StudyReport:
         return (self.main, self.full, *self.details)
 
     @property
+    def plausibility(self) -> Section:
+        """Agreement with what people marked, which has a place of its own."""
+        return next(one for one in self.details if plausibility.FRAME in one.frames)
+
+    @property
     def headline(self) -> str:
         """The answer to the first question, in one line."""
         if not self.verdicts:
@@ -73,6 +79,7 @@ def study_report(
         ranks.section(study, shown),
         critical_differences.section(shown),
         fidelity_cost.section(shown),
+        plausibility.section(store, study, shown),
         removal.section(store, shown),
         regression.section(store, shown),
         agreement.section(store, shown),

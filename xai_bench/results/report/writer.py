@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xai_bench.results.drawing.tokens import TokenSheet
 from xai_bench.results.report.cards import Card
 from xai_bench.results.report.figures import export
+from xai_bench.results.report.figures.export import Picture
 from xai_bench.results.report.formats import html, markdown
 from xai_bench.results.report.formats.latex import bibliography
 from xai_bench.results.report.formats.latex import document as latex
@@ -71,10 +73,12 @@ def write(
     folder = store.root / "reports" / study if folder is None else folder
     numbers = frame(study, report.blocks)
     with files.writable(folder), files.writing(folder):
-        figures, drawn = _pictures(store, report, folder, options)
+        examples = sheets(store, report, options.samples)
+        figures, drawn = _pictures(report, folder, options.figures, examples)
+        texts = [sheet for sheet in examples.values() if isinstance(sheet, TokenSheet)]
         shown = {path.stem: path.read_bytes() for path in drawn if path.suffix == ".png"}
         contents = {
-            "report.html": page.document(report, shown).encode(),
+            "report.html": page.document(report, shown, texts).encode(),
             "report.md": markdown.document(report, figures).encode(),
             "report.csv": _csv(numbers),
             **{name: text.encode() for name, text in _tables(report, options)},
@@ -85,15 +89,14 @@ def write(
 
 
 def _pictures(
-    store: Store, report: StudyReport, folder: Path, options: ReportOptions
+    report: StudyReport, folder: Path, kinds: Sequence[str], examples: Mapping[str, Picture]
 ) -> tuple[dict[str, str], list[Path]]:
     """Name -> path for Markdown, and all files; none where no kind of file is asked for."""
-    kinds = options.figures
     if not kinds:
         return {}, []
     pictures = {name: one for section in report.sections for name, one in section.figures.items()}
     paths = export.write(folder / "figures", pictures, kinds)
-    paths += export.write(folder / "sheets", sheets(store, report, options.samples), kinds)
+    paths += export.write(folder / "sheets", examples, kinds)
     shown = "png" if "png" in kinds else "svg" if "svg" in kinds else ""
     return {name: f"figures/{name}.{shown}" for name in pictures if shown}, paths
 

@@ -2,6 +2,8 @@
 
     <root>/store/<cell>/                cell.json machine.json groups.safetensors inputs.safetensors
                                         elements.json predictions.safetensors
+                                        texts.json tokens.json (of texts: words, vocabulary)
+                                        attention.safetensors (of a few texts)
     <root>/store/<cell>/<explanation>/  explanation.json attribution.safetensors
                                         measured.safetensors (curves, to be drawn)
                                         scores.parquet (repeats exactly) costs.parquet (does not)
@@ -40,6 +42,8 @@ _SCORES = {True: "scores.parquet", False: "costs.parquet"}
 _MEASURED = "measured.safetensors"
 _OF_INPUTS = ("inputs.safetensors", "elements.json", "predictions.safetensors")
 """What a cell has besides, unless its model could not be had."""
+_OF_TEXTS = ("texts.json", "attention.safetensors", "tokens.json")
+"""What texts have besides; see `store.text_samples`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Store:
             "cell.json": files.dumps(codec.cell_fields(cell)),
         }
         with self._writing(folder):
-            files.write(folder, contents, removed=_stray(folder, {*contents, *_OF_INPUTS}))
+            kept = {*contents, *_OF_INPUTS, *_OF_TEXTS}
+            files.write(folder, contents, removed=_stray(folder, kept))
 
     def read_cell(self, key: str, *, whole: bool = False) -> Cell | None:
         """The cell of this content address; None where it is absent or damaged.
@@ -95,14 +100,12 @@ class Store:
         elements: Iterable[Element] = (),
     ) -> None:
         """Store the explained inputs, for pictures and for reading the attributions later."""
-        folder = self.folder(cell_key)
         values = {"x": inputs.x, "units": inputs.units, "index": inputs.index}
         contents = {
             "inputs.safetensors": codec.tensors(values, unit_names),
             "elements.json": files.dumps([asdict(e) for e in elements]),
         }
-        with self._writing(folder):
-            files.write(folder, contents)
+        self.put(cell_key, contents)
 
     def read_inputs(self, cell_key: str) -> dict[str, Tensor] | None:
         """`x`, `units` and `index`; None where they are not stored."""
@@ -118,14 +121,18 @@ class Store:
         stored = self.reader.json(path, list) or []
         return self.reader.decoded(path, lambda _: [Element(**fields) for fields in stored]) or []
 
+    def put(self, cell_key: str, contents: Mapping[str, bytes]) -> None:
+        """Write files beside those of a cell, all or none."""
+        folder = self.folder(cell_key)
+        with self._writing(folder):
+            files.write(folder, contents)
+
     def write_predictions(self, cell_key: str, predictions: Predictions) -> None:
         """Store the outputs, targets and labels of the explained samples."""
         names = ("outputs", "targets", "labels")
         values = {name: getattr(predictions, name) for name in names}
-        folder = self.folder(cell_key)
         content = codec.tensors(values, predictions.class_names)
-        with self._writing(folder):
-            files.write(folder, {"predictions.safetensors": content})
+        self.put(cell_key, {"predictions.safetensors": content})
 
     def read_predictions(self, cell_key: str) -> Predictions | None:
         """The stored predictions; None where they are not stored."""

@@ -10,10 +10,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from xai_bench.results.store import files
+from xai_bench.results.drawing import token_html
+from xai_bench.results.drawing.style import png
+from xai_bench.results.store import files, text_samples
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.counterfactual_table import counterfactual_table
 from xai_bench.results.tracking.heat_maps import heat_map, layer_report
+from xai_bench.results.tracking.token_sheet import token_sheet
 from xai_bench.results.values import Cell, ExplainerResult
 
 TABLE = "tables/per_sample.json"
@@ -40,12 +43,16 @@ def explanation_files(
     if result.outcome.trace:
         (folder / "traceback.txt").write_text(result.outcome.trace)
     inputs, names = store.read_inputs(cell.key), store.unit_names(cell.key)
-    changes = counterfactual_table(result, inputs, names, store.elements(cell.key))
+    tokens = text_samples.tokens(store, cell.key)
+    changes = counterfactual_table(result, inputs, names, store.elements(cell.key), tokens)
     if changes is not None:
         (folder / "counterfactuals.md").write_text(changes, encoding="utf-8")
+    texts = token_sheet(result, inputs, text_samples.texts(store, cell.key))
+    if texts is not None:
+        (folder / "tokens.html").write_text(token_html.document([texts]), encoding="utf-8")
     if pictures:
         drawn = {
-            "attribution.png": heat_map(result, inputs, names),
+            "attribution.png": png(texts.draw()) if texts else heat_map(result, inputs, names),
             "layers.png": layer_report(result),
         }
         for name, picture in drawn.items():

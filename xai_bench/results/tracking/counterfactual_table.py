@@ -21,14 +21,18 @@ def counterfactual_table(
     inputs: Mapping[str, Tensor] | None,
     unit_names: Sequence[str],
     elements: Sequence[Element] = (),
+    tokens: Sequence[str] = (),
 ) -> str | None:
     """One row per counterfactual. None where there are none, or where x is not stored.
 
-    Values are in the units of the file where its `elements` are given, else in the scale of x.
+    Values are in the units of the file where its `elements` are given, in words where x holds ids
+    of `tokens`, else in the scale of x.
     """
     points = None if result.explanation is None else result.explanation.counterfactuals
     if points is None or inputs is None:
         return None
+    if tokens:
+        return _of_tokens(points, inputs, result, tokens)
     scale = "" if elements else ", in the scale of x (numbers: standard deviations)"
     lines = [f"| sample | what would have to change{scale} |", "| ---: | --- |"]
     names = (unit_names, elements)
@@ -39,6 +43,25 @@ def counterfactual_table(
         for point in points[b]
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_tokens(
+    points: Tensor, inputs: Mapping[str, Tensor], result: ExplainerResult, tokens: Sequence[str]
+) -> str:
+    """The tokens that are replaced, in the order of the text."""
+    lines = ["| sample | which words would have to change |", "| ---: | --- |"]
+    for b in range(min(N_SAMPLES, len(result.index))):
+        lines += [f"| {result.index[b]} | {_swaps(inputs['x'][b], p, tokens)} |" for p in points[b]]
+    return "\n".join(lines) + "\n"
+
+
+def _swaps(x: Tensor, point: Tensor, tokens: Sequence[str]) -> str:
+    if point.isnan().any():
+        return "*not found*"
+    places = (x != point).nonzero()[:, 0]
+    pairs = zip(x[places].long().tolist(), point[places].long().tolist(), strict=True)
+    swaps = [f"{markdown(tokens[a])} → {markdown(tokens[b])}" for a, b in pairs]
+    return "; ".join(swaps) or "nothing"
 
 
 def _changes(

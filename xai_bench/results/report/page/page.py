@@ -12,6 +12,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from xai_bench.results.drawing.tokens import TokenSheet
 from xai_bench.results.report.formats.html import panel_html
 from xai_bench.results.report.page import cards, leaderboard, samples
 from xai_bench.results.report.study import StudyReport
@@ -21,6 +22,7 @@ from xai_bench.results.report.verdict.verdict import Verdict
 PARTS = {
     "verdict": "Verdict",
     "scores": "Leaderboard",
+    "plausibility": "Agreement with people",
     "explore": "Single samples",
     "figures": "Figures",
     "cards": "Methods and metrics",
@@ -29,10 +31,13 @@ PARTS = {
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def document(report: StudyReport, pictures: Mapping[str, bytes]) -> str:
-    """The page; `pictures` are PNGs by their name."""
+def document(
+    report: StudyReport, pictures: Mapping[str, bytes], texts: Sequence[TokenSheet] = ()
+) -> str:
+    """The page; `pictures` are PNGs by their name, `texts` samples to be read on the page."""
     title = escape(report.study)
-    links = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in PARTS.items())
+    shown = [name for name in PARTS if name != "plausibility" or _plausibility(report)]
+    links = "".join(f'<li><a href="#{name}">{PARTS[name]}</a></li>' for name in shown)
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -43,7 +48,7 @@ def document(report: StudyReport, pictures: Mapping[str, bytes]) -> str:
             '<a class="skip" href="#verdict">Skip to the verdict</a>',
             f'<header><h1>{title}</h1><nav aria-label="Parts"><ul>{links}</ul></nav></header>',
             "<main>",
-            *_parts(report, pictures),
+            *_parts(report, pictures, texts),
             "</main>",
             '<script type="application/json" id="samples">',
             f"{_json(samples.scores(report))}</script>",
@@ -52,14 +57,26 @@ def document(report: StudyReport, pictures: Mapping[str, bytes]) -> str:
     )
 
 
-def _parts(report: StudyReport, pictures: Mapping[str, bytes]) -> Iterator[str]:
+def _parts(
+    report: StudyReport, pictures: Mapping[str, bytes], texts: Sequence[TokenSheet]
+) -> Iterator[str]:
     yield _section("verdict", "\n".join(_verdict(report)))
     yield _section("scores", leaderboard.boards(report.blocks))
-    yield _section("explore", samples.FORM)
+    if agreement := _plausibility(report):
+        yield _section("plausibility", agreement)
+    yield _section("explore", samples.FORM + samples.texts(texts))
     drawn = "\n".join(samples.figure(name, png) for name, png in pictures.items())
     yield _section("figures", drawn or "<p>No figures were asked for as PNG.</p>")
     yield _section("cards", cards.listed(report))
     yield _section("provenance", cards.provenance(report))
+
+
+def _plausibility(report: StudyReport) -> str:
+    """The tables of agreement with marked words; empty where nobody marked any."""
+    tables = report.plausibility.tables(len(PARTS))
+    legend = f"<p>{escape(tables[0].legend)}</p>" if tables else ""
+    panels = [(table.title, panel) for table in tables for panel in table.panels]
+    return legend + "\n".join(_scrolling(title, panel_html(one, title)) for title, one in panels)
 
 
 def _section(name: str, body: str) -> str:

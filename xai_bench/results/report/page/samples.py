@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
 import numpy as np
 
+from xai_bench.results.drawing import token_html
+from xai_bench.results.drawing.tokens import TokenSheet
 from xai_bench.results.report.main_metrics import main_columns
 from xai_bench.results.report.study import StudyReport
 from xai_bench.results.report.summary import Block, cell_scores
@@ -38,6 +41,18 @@ FORM = """\
 def scores(report: StudyReport) -> list[dict[str, Any]]:
     """One entry per block: its title, rows, and per metric the scores by explainer."""
     return [_block(block) for block in report.blocks if main_columns(block)]
+
+
+def texts(sheets: Sequence[TokenSheet]) -> str:
+    """Samples whose words are coloured, each in a part that opens; empty where there are none."""
+    if not sheets:
+        return ""
+    parts = "\n".join(
+        f"<details{' open' if place == 0 else ''}><summary>{escape(sheet.headline)}</summary>"
+        f"{token_html.fragment(replace(sheet, headline=''))}</details>"
+        for place, sheet in enumerate(sheets)
+    )
+    return f"\n<h3>Words by every method</h3>\n<p>{token_html.LEGEND}</p>\n{parts}"
 
 
 def figure(name: str, png: bytes) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
+from xai_bench.results.drawing.attention import AttentionSheet, RolloutSheet
 from xai_bench.results.report.figures.export import Picture
 from xai_bench.results.report.sections.scores import slug
 from xai_bench.results.report.sheets import pictures
@@ -11,6 +13,7 @@ from xai_bench.results.report.sheets.samples import Samples, chosen, samples
 from xai_bench.results.report.study import StudyReport
 from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import title
+from xai_bench.results.store import text_samples
 from xai_bench.results.store.store import Store
 
 
@@ -21,10 +24,22 @@ def sheets(store: Store, report: StudyReport, n: int) -> dict[str, Picture]:
         explained = samples(store, block, title(block)) if n else None
         if explained is not None:
             stem = f"{place}-{slug(block)}"
-            pictures |= {
-                f"{stem}-{name}": one for name, one in _of(explained, favourite(report, block), n)
-            }
+            of_block = chain(
+                _of(explained, favourite(report, block), n), _attention(store, block, n)
+            )
+            pictures |= {f"{stem}-{name}": one for name, one in of_block}
     return pictures
+
+
+def _attention(store: Store, block: Block, n: int) -> Iterator[tuple[str, Picture]]:
+    """Of the first samples, where the cell's model has attention."""
+    place = title(block)
+    for row, one in enumerate(text_samples.attention(store, block.cells[0].key)[:n]):
+        headline = f"{place}, sample {row}"
+        weights = one.weights.double().numpy()
+        yield f"attention-{row}", AttentionSheet(f"Attention: {headline}", weights)
+        rollout = one.rollout.double().numpy()
+        yield f"rollout-{row}", RolloutSheet(f"Rollout: {headline}", one.tokens, rollout)
 
 
 def favourite(report: StudyReport, block: Block) -> str:

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from xai_bench.results.drawing.data_sets import Beeswarm, Dependence, Waterfall
 from xai_bench.results.drawing.sheets import BarSheet, Floats, ImageSheet, SeriesSheet
+from xai_bench.results.drawing.tokens import TokenSheet, pieces
 from xai_bench.results.report.figures.export import Picture
 from xai_bench.results.report.sheets.samples import Method, Samples
+from xai_bench.results.values import TextUnits
 
 CONTROLS = ("random",)
 """The controls that sheets show; others look the same on every sample."""
+MARKED = "marked by people"
 
 
 def sheet(explained: Samples, row: int) -> Picture:
@@ -21,6 +24,8 @@ def sheet(explained: Samples, row: int) -> Picture:
     methods = shown(explained)
     names = tuple(method.name for method in methods)
     headline = explained.headline(row)
+    if explained.texts is not None:
+        return _token_sheet(headline, explained.texts, row, methods)
     if explained.form == "table":
         return BarSheet(
             headline, explained.names, explained.held(row), names, _values(methods, row)
@@ -30,6 +35,17 @@ def sheet(explained: Samples, row: int) -> Picture:
         return ImageSheet(headline, picture(explained.x[row]), names, maps.sum(1))
     channels = tuple(f"channel {i}" for i in range(maps.shape[1])) if maps.shape[1] > 1 else ("",)
     return SeriesSheet(headline, channels, names, explained.x[row].numpy(), maps)
+
+
+def _token_sheet(headline: str, texts: TextUnits, row: int, methods: list[Method]) -> TokenSheet:
+    """A line per method, and first what people marked, where they did."""
+    words = texts.words[row]
+    names, values = [method.name for method in methods], _values(methods, row)[:, : len(words)]
+    if texts.marked is not None and any(texts.marked[row]):
+        names = [MARKED, *names]
+        values = np.concatenate([np.array([texts.marked[row]], dtype=np.float64), values])
+    tokens, spread = pieces(words, values)
+    return TokenSheet.of(headline, tokens, names, spread)
 
 
 def of_data_set(explained: Samples, name: str) -> Iterator[tuple[str, Picture]]:

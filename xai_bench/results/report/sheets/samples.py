@@ -17,11 +17,12 @@ from torch import Tensor
 from xai_bench.core import units
 from xai_bench.results.drawing.changes import Change, changes, held, unit_name
 from xai_bench.results.report.summary import Block
+from xai_bench.results.store import text_samples
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Cell, Predictions
+from xai_bench.results.values import Cell, Predictions, TextUnits
 from xai_bench.types import Element, Explanation
 
-Form = Literal["image", "series", "table"]
+Form = Literal["image", "series", "table", "text"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ class Samples:
         place: what they are samples of, e.g. "digits, mlp".
         x: `[N, *S]`; `unit_ids` the same shape, -1 is padding.
         predictions: None where the store is older than them.
+        texts: the words of each sample, where they are texts.
     """
 
     place: str
@@ -54,12 +56,15 @@ class Samples:
     elements: tuple[Element, ...]
     predictions: Predictions | None
     methods: tuple[Method, ...]
+    texts: TextUnits | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     @property
     def form(self) -> Form:
+        if self.texts is not None:
+            return "text"
         if self.x.dim() == 4:
             return "image"
         return "series" if self.x.dim() == 3 else "table"
@@ -176,6 +181,7 @@ def samples(store: Store, block: Block, place: str) -> Samples | None:
         elements=tuple(store.elements(cell.key)),
         predictions=store.read_predictions(cell.key),
         methods=tuple(methods),
+        texts=text_samples.texts(store, cell.key),
     )
 
 

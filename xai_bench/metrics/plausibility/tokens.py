@@ -1,6 +1,7 @@
 """Agreement of the explanation with the rationale that people marked, a yes or no for every unit.
 
-The top `ceil(fraction * U)` units by signed attribution are the predicted rationale; `fraction`
+What people find plausible need not be what the model does: none of this is fidelity. The top
+`ceil(fraction * U)` units by signed attribution are the predicted rationale; `fraction`
 should be the mean share of units that people marked in this data. The mask is the one of
 `metrics.truth.localisation`. NaN where it is empty or holds every unit. Costs no rows.
 """
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from xai_bench.core import units
 from xai_bench.metrics.probes.removal.curves import counts
+from xai_bench.metrics.ties import Blocks
 from xai_bench.metrics.truth.localisation import Places
 from xai_bench.types import Case, KnownScores
 
@@ -27,7 +29,7 @@ class TokenF1:
     where `k` is all units.
     """
 
-    category: ClassVar[str] = "truth"
+    category: ClassVar[str] = "plausibility"
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429"
@@ -55,7 +57,7 @@ class TokenIOUF1:
     where `k` is all units.
     """
 
-    category: ClassVar[str] = "truth"
+    category: ClassVar[str] = "plausibility"
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("rationale",)
     paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429 (IOU F1, sample by sample)"
@@ -75,6 +77,31 @@ class TokenIOUF1:
         )
         f1 = _run_f1(rank < k, places.inside)
         return places.scored(torch.where(k[:, 0] < n_units, f1, torch.nan))
+
+
+@dataclass(frozen=True)
+class TokenAUPRC:
+    """Area under precision and recall of the units that people marked, by signed attribution.
+
+    The mean, over marked units, of the precision down to their place; tied units are taken in every
+    order. Unlike `auprc` it reads the sign, since people mark what speaks for the class.
+    """
+
+    category: ClassVar[str] = "plausibility"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("rationale",)
+    paper: ClassVar[str] = "DeYoung+ 2020, arXiv:1911.03429; McSherry & Najork 2008 (ties)"
+    # The three marked units come last in reverse order: precisions 1 / 6, 2 / 7, 3 / 8. By chance,
+    # as for `auprc`: the sum of 1 / p up to 8 is 761 / 280.
+    known_scores: ClassVar[KnownScores] = KnownScores(
+        exact=1, opposite=(1 / 6 + 2 / 7 + 3 / 8) / 3, random=2 / 7 + 5 / 7 * (761 / 280) / 8
+    )
+
+    def score(self, case: Case) -> Tensor:
+        """`[B]`, from 0 to 1."""
+        places = Places.of(case, "unit")
+        ties = Blocks.of(places.attribution, places.inside, places.real)
+        return places.scored(ties.average_precision(places.inside.sum(1)))
 
 
 def _run_f1(predicted: Tensor, marked: Tensor) -> Tensor:

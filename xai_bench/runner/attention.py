@@ -1,0 +1,36 @@
+"""The attention of a few samples, to be looked at in the report."""
+
+from __future__ import annotations
+
+import torch
+
+from xai_bench.evaluation.context import EvaluationContext
+from xai_bench.explainers.attention.maps import looked_at
+from xai_bench.explainers.attention.methods import rolled_out
+from xai_bench.results.values import Attention
+from xai_bench.types import Unsupported
+
+N_SAMPLES = 2
+"""A large language model has a megabyte of attention per sample."""
+
+
+@torch.no_grad()
+def attention_of(context: EvaluationContext) -> tuple[Attention, ...]:
+    """That of the first samples; empty where the model has none that can be looked at."""
+    first = torch.arange(min(N_SAMPLES, len(context.inputs)))
+    inputs, symbols = context.inputs.take(first), context.inputs.domain.symbols
+    if symbols is None or not inputs.domain.discrete:
+        return ()
+    found: dict[int, Attention] = {}
+    try:
+        for rows, order, maps in looked_at(context.model, inputs, context.targets[first]):
+            product = rolled_out(maps)
+            for place, row in enumerate(rows.tolist()):
+                ids = inputs.x[row].gather(0, order[place]).long()
+                n = int((ids >= 0).sum())
+                tokens = tuple(symbols.tokens[i] for i in ids[:n].tolist())
+                weights = maps.weights[:, place, :, :n, :n].half()
+                found[row] = Attention(tokens, weights, product[place, :n, :n].float())
+    except Unsupported:
+        return ()
+    return tuple(found[row] for row in sorted(found))
