@@ -197,7 +197,7 @@ def test_a_black_box_is_refused_by_those_who_need_gradients_only(name):
     needs = set(tags_of(build(name)).needs)
     world = with_truth(toy_worlds.WORLDS[home(name) or "tabular"]())
     asked = (BlackBox(world.model), world.inputs, world.targets)
-    if needs & {"gradient", "module", "attention", "linear", "trees", "glass_box"}:
+    if needs & {"gradient", "module", "attention", "linear", "trees", "glass_box", "vocabulary"}:
         with pytest.raises(Unsupported):
             ready(name, toy_worlds.World(BlackBox(world.model), *asked[1:])).explain(
                 *asked, rng=world.rng

@@ -62,7 +62,7 @@ def library(name: str) -> str:
 
 def takes_long(name: str) -> bool:
     """Whether an explainer is one of those that take half of the time: libraries and searches."""
-    searches = tags_of(component("explainer", name)).category == "counterfactual"
+    searches = component("explainer", name).category == "counterfactual"
     return bool(library(name)) or searches
 
 

@@ -193,8 +193,10 @@ class NamedExplanation:
             return SeriesSheet(head, channels, methods, x.double().numpy(), values[None].numpy())
         by_unit, names = self.by_unit[sample].numpy(), self.layout.names
         if kind == "tokens":
-            texts = tuple(str(int(token)) for token in x)
-            return TokenSheet(head, texts, methods, values[None].numpy())
+            symbols = self.layout.inputs.domain.symbols
+            words = None if symbols is None else symbols.tokens
+            texts = [str(i) if words is None or i < 0 else words[i] for i in x.long().tolist()]
+            return TokenSheet.of(head, texts, methods, values[None].numpy())
         held = self.layout.held(sample)
         if self.kind == "contribution":
             output = float(self.outputs[sample])

@@ -23,12 +23,13 @@ from xai_bench.data.tables.files import CustomTable
 from xai_bench.results import ExplainerResult
 from xai_bench.results.drawing.changes import number
 from xai_bench.results.tracking.counterfactual_table import counterfactual_table
-from xai_bench.types import Actionability, Explanation, Fitted, Unsupported
+from xai_bench.types import Actionability, Explanation, Fitted, Unsupported, tags_of
 
 EXPLAINERS = [
     name
     for name in options("explainer")
     if component("explainer", name).category == "counterfactual"
+    and "vocabulary" not in tags_of(component("explainer", name)).needs  # texts: test_token_flips
 ]
 explainers = each_of(EXPLAINERS)
 SMALLER = {"n_samples": 60}

@@ -13,12 +13,14 @@ from xai_bench.models.transformers.explicit import Transformer
 from xai_bench.models.transformers.frozen import top_layers
 from xai_bench.models.transformers.readers import Classifier
 
+FROZEN = ("body.embedding", "body.positions", "body.blocks.0")
+
 
 def network(n_symbols: int) -> Classifier:
     made = Classifier(Transformer(replace(SMALL, n_symbols=n_symbols)), 2, "mean", pooler=True)
     initialise(made, seed=0)
     for name, parameter in made.named_parameters():
-        parameter.requires_grad_(not name.startswith(("body.embedding", "body.blocks.0")))
+        parameter.requires_grad_(not name.startswith(FROZEN))
     return made
 
 
@@ -37,4 +39,5 @@ def test_the_same_weights_come_out_as_from_the_whole_network() -> None:
     training.fit(whole, bundle, seed=0, on_epoch=lambda row: None)
     training.fit(top, features, seed=0, on_epoch=lambda row: None)
     for (name, one), other in zip(whole.named_parameters(), part.parameters(), strict=True):
-        torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4, msg=name)
+        if not name.endswith("key.bias"):  # whose gradient is 0 but for rounding
+            torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4, msg=name)
