@@ -20,14 +20,16 @@ from xai_bench.adapters.forms import TensorForm, is_frame
 from xai_bench.adapters.layout import Layout
 from xai_bench.adapters.measured import SPENT, Given, NoModel, Spent, unknown_like
 from xai_bench.adapters.units import fitted_units
-from xai_bench.core.caller_tensors import first_nan
+from xai_bench.core.determinism import computing, require_threads
+from xai_bench.core.memory import keep as keep_memory
 from xai_bench.core.seeds import Seeds
 from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import Task
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
-from xai_bench.models.base import Explained, Target
+from xai_bench.models.base import Target
 from xai_bench.models.caller import CallerModel
+from xai_bench.models.sizing import require_memory, samples_at_once, sized
 from xai_bench.results import ExplainerResult
 from xai_bench.results.sample_scores import SampleScores, nothing_scored, sample_scores
 from xai_bench.runner.config import by_name
@@ -57,6 +59,7 @@ class Workbench:
         caller: the model that was given.
         layout: the samples in the words of the caller.
         explained: `[N]`, the scalar that is explained.
+        exact: whether a row has the same bits in every batch.
     """
 
     context: EvaluationContext
@@ -64,6 +67,12 @@ class Workbench:
     caller: CallerModel
     layout: Layout
     explained: Tensor
+    exact: bool = False
+
+    @property
+    def threads(self) -> int:
+        """Those of torch in which everything is computed."""
+        return self.context.threads or torch.get_num_threads()
 
     def explain(
         self,
@@ -200,7 +209,7 @@ class Workbench:
         metrics: Mapping[str, Metric],
         given: Explanation | None,
     ) -> ExplainerResult:
-        with self.caller.used():
+        with self.caller.used(), computing(exact=self.exact, threads=context.threads):
             return _evaluated(context, explainer, metrics, given)
 
 
@@ -220,6 +229,9 @@ def workbench(
     baselines: Any = None,
     embedding: str | None = None,
     seed: int = 0,
+    memory: float | None = None,
+    threads: int | None = None,
+    exact: bool = False,
 ) -> Workbench:
     """A model and samples, ready to be explained and scored.
 
@@ -252,6 +264,10 @@ def workbench(
             number, a row, or a row for each sample; `("mean", "marginal")` if left out.
         embedding: the layer that embeds token ids.
         seed: of all random draws.
+        memory: bytes that a call of the model may take; a quarter of what is free, at most 2 GiB.
+        threads: of torch; left out, as many as it has. Scores differ by rounding.
+        exact: a row has the same bits in every batch, as in runs: calls are filled up to 16 rows,
+            and there is one thread.
 
     Raises ValueError for what does not fit, and for a model that cannot be explained sample by
     sample.
@@ -269,9 +285,11 @@ def workbench(
     caller = CallerModel.of(own.predictor, own.modules, inputs)
     asked = answers.Asked(target, task, labels, classes, _named_target)
     known = asked.of(caller.predictor, len(inputs), list(options("target", [conf_dir()])))
-    explained = Explained(caller.predictor, known.target)
-    with caller.used():
-        targets, scalars = _targets(explained, inputs, known)
+    threads, most = require_threads(threads, exact=exact), require_memory(memory)
+    keep_memory()
+    with caller.used(), computing(exact=exact, threads=threads):
+        explained = sized(caller.predictor, known.target, inputs, memory=most, exact=exact)
+        targets, scalars = answers.chosen_targets(explained, inputs, known)
     rows = list(x.index) if is_frame(x) else range(len(inputs))
     layout = Layout(inputs, own.form, rows, known.classes)
     inputs = knowledge.with_truth(layout, truth, known.target, targets)
@@ -284,9 +302,11 @@ def workbench(
         groups=found,
         labels=known.labels,
         rationale=knowledge.rationale_of(rationale, layout, targets),
+        batch_size=samples_at_once(inputs, EvaluationContext.batch_size, most),
+        threads=threads,
         strict=True,
     )
-    return Workbench(context, loaded, caller, replace(layout, inputs=inputs), scalars)
+    return Workbench(context, loaded, caller, replace(layout, inputs=inputs), scalars, exact)
 
 
 def score(
@@ -318,33 +338,6 @@ def score(
     scored = {n: m for n, m in named.items() if m.category != "cost"}
     explainer = cast(Explainer, Given(_kind(kind, attribution)))
     return _answered(_evaluated(context, explainer, scored, Explanation(values)), named, metrics)
-
-
-@torch.no_grad()
-def _targets(model: Explained, inputs: Inputs, known: answers.Known) -> tuple[Tensor, Tensor]:
-    """`[N]` targets, chosen once, and the scalars `[N]` that they stand for.
-
-    Raises ValueError where the target needs labels and there are none.
-    """
-    target, labels = model.target, known.labels
-    if labels is None and getattr(target, "needs_labels", False):
-        raise ValueError(
-            f"target {type(target).__name__} needs the true labels: workbench(..., labels=y)"
-        )
-    parts = torch.arange(len(inputs)).split(model.max_rows)
-    outputs = torch.cat([model.outputs(inputs.take(rows)) for rows in parts])
-    if bad := first_nan("what the model gives", outputs):
-        log.warning("%s: what is computed from it is NaN, or refused", bad)
-    # No class, so that a target that asks for labels without saying so cannot take one for true.
-    given = torch.full((len(inputs),), -1) if labels is None else labels
-    chosen = target.choose(outputs, given, known.task)
-    try:
-        return chosen, target.select(outputs, chosen)
-    except (RuntimeError, IndexError) as error:
-        raise ValueError(
-            f"target {type(target).__name__} cannot be read off outputs of shape "
-            f"{list(outputs.shape)} {'without' if labels is None else 'with'} labels: {error}"
-        ) from error
 
 
 def _baselines(given: Any, own: adapters.Brought) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
@@ -11,12 +12,16 @@ import torch
 from torch import Tensor
 
 from xai_bench.adapters.forms import is_frame
-from xai_bench.core.caller_tensors import require_labels
+from xai_bench.core.caller_tensors import first_nan, require_labels
+from xai_bench.core.model_outputs import own_outputs
 from xai_bench.core.spelling import listed, suggest
 from xai_bench.data.bundle import Task
 from xai_bench.data.labels import value_name
-from xai_bench.models.base import Predictor, Target
+from xai_bench.models.base import Explained, Predictor, Target
 from xai_bench.models.targets import FixedOutput, OutputColumn, PredictedLogit
+from xai_bench.types import Inputs
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,3 +237,29 @@ def _codes(name: str, values: Any, n_samples: int) -> Tensor:
         )
     keys = found.astype(str) if found.dtype.kind == "O" else found
     return torch.from_numpy(np.unique(keys, return_inverse=True)[1].astype(np.int64))
+
+
+def chosen_targets(model: Explained, inputs: Inputs, known: Known) -> tuple[Tensor, Tensor]:
+    """`[N]` targets, chosen once, and the scalars `[N]` that they stand for.
+
+    Raises ValueError where the target needs labels and there are none.
+    """
+    target, labels = model.target, known.labels
+    if labels is None and getattr(target, "needs_labels", False):
+        raise ValueError(
+            f"target {type(target).__name__} needs the true labels: workbench(..., labels=y)"
+        )
+    outputs = own_outputs(model, inputs)
+    if bad := first_nan("what the model gives", outputs):
+        log.warning("%s: what is computed from it is NaN, or refused", bad)
+    # No class, so that a target that asks for labels without saying so cannot take one for true.
+    given = torch.full((len(inputs),), -1) if labels is None else labels
+    with torch.no_grad():
+        chosen = target.choose(outputs, given, known.task)
+        try:
+            return chosen, target.select(outputs, chosen)
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(
+                f"target {type(target).__name__} cannot be read off outputs of shape "
+                f"{list(outputs.shape)} {'without' if labels is None else 'with'} labels: {error}"
+            ) from error

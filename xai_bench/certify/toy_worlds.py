@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core.seeds import Seeds
-from xai_bench.evaluation.loop import background
+from xai_bench.evaluation.preparation import background
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.types import (

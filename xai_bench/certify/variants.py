@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.certify.toy_worlds import World, normal
-from xai_bench.evaluation.loop import background
+from xai_bench.evaluation.preparation import background
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.types import Inputs, Model
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xai_bench.core import units
 from xai_bench.core.model_outputs import target_outputs
+from xai_bench.core.sliding_windows import WindowDesign
 from xai_bench.core.tokens import require_numbers
 from xai_bench.types import ROW_BLOCK, Baseline, Imputer, Inputs, Model, Rng
 
@@ -103,7 +104,13 @@ def values(
 
 
 def values_each(
-    model: Model, inputs: Inputs, targets: Tensor, kept: Tensor, baseline: Baseline, *, rng: Rng
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    kept: Tensor | WindowDesign,
+    baseline: Baseline,
+    *,
+    rng: Rng,
 ) -> Tensor:
     """`kept [B, K, U]` bool `-> [B, K, R]` float64: the same before the mean over references."""
     return CoalitionGame(model, inputs, targets, baseline, rng=rng).values_each(kept)
@@ -159,7 +166,7 @@ class CoalitionGame:
         null: Tensor = units.pool(differs.double(), self.inputs.units) == 0
         return null
 
-    def values(self, kept: Tensor | PermutedDesign) -> Tensor:
+    def values(self, kept: Tensor | PermutedDesign | WindowDesign) -> Tensor:
         """`kept [B, K, U]` bool `-> [B, K]` float64, the mean over references.
 
         `K * R` rows per sample, at most `max_rows` at a time.
@@ -170,7 +177,7 @@ class CoalitionGame:
             out[samples, columns] = outputs[:, :, 0] if single else outputs.double().mean(2)
         return out
 
-    def values_each(self, kept: Tensor) -> Tensor:
+    def values_each(self, kept: Tensor | WindowDesign) -> Tensor:
         """`kept [B, K, U]` bool `-> [B, K, R]` float64, one value for each reference."""
         out = torch.empty(*kept.shape[:2], self.n_references, dtype=torch.float64)
         for samples, columns, outputs in self._blocks_of_outputs(kept):
@@ -179,7 +186,7 @@ class CoalitionGame:
 
     @torch.no_grad()
     def _blocks_of_outputs(
-        self, kept: Tensor | PermutedDesign
+        self, kept: Tensor | PermutedDesign | WindowDesign
     ) -> Iterator[tuple[slice, slice, Tensor]]:
         """Block by block, the target output `[b, k, R]` of each coalition and reference."""
         n_samples, per_call = len(self.inputs), self.n_references

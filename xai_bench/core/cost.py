@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -43,8 +44,11 @@ class Usage:
             forward=list(self.forward),
             gradient=list(self.gradient),
             seconds=time.perf_counter() - self.started,
-            peak_bytes=max(_peak() - self.resident, 0.0),
+            peak_bytes=self._peak_bytes(),
         )
+
+    def _peak_bytes(self) -> float:
+        return self.resident if math.isnan(self.resident) else max(_peak() - self.resident, 0.0)
 
     @property
     def rows(self) -> Rows:
@@ -90,11 +94,16 @@ class Metered(ModelWrapper):
 
 
 @contextmanager
-def timed(model: Model) -> Iterator[Metered]:
-    """Meter, time and watch the memory of what is done with the model inside the block."""
+def timed(model: Model, *, watch_memory: bool = True) -> Iterator[Metered]:
+    """Meter, time and watch the memory of what is done with the model inside the block.
+
+    Memory is watched from as little as there can be: what was kept at hand goes back to the system,
+    and is asked for again. So that costs time.
+    """
     metered = Metered(model)
     usage = metered.usage
-    usage.resident = _reset_peak()
+    if watch_memory:
+        usage.resident = _reset_peak()
     usage.started = time.perf_counter()
     try:
         yield metered

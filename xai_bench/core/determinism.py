@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -47,3 +47,35 @@ def canonical() -> Iterator[None]:
     memory.keep()
     with deterministic():
         yield
+
+
+@contextmanager
+def computing(*, exact: bool, threads: int | None) -> Iterator[None]:
+    """The setting of a caller's process: as many threads, or the canonical one where it is to be
+    exact; as before after it.
+    """
+    before = torch.get_num_threads()
+    try:
+        with ExitStack() as stack:
+            if exact:
+                stack.enter_context(canonical())
+            elif threads is not None and threads != before:
+                torch.set_num_threads(threads)
+            yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def require_threads(threads: object, *, exact: bool) -> int | None:
+    """Raises ValueError for what is no number of threads, and for several that are to be exact."""
+    if threads is None:
+        return 1 if exact else None
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads={threads!r}; expected a whole number, 1 or more")
+    if exact and threads > 1:
+        raise ValueError(
+            f"threads={threads} with exact=True: several threads add up in another order; leave "
+            "out one of the two"
+        )
+    return threads

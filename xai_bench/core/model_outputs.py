@@ -1,4 +1,4 @@
-"""Outputs of a model at many points, float64, in calls of at most `model.max_rows` rows."""
+"""Outputs of a model at many points, in calls of at most `model.max_rows` rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ from torch import Tensor
 from xai_bench.types import Inputs, Model
 
 
-def row_batches(model: Model, n_rows: int) -> tuple[Tensor, ...]:
+def row_batches(model: Model, n_rows: int, *, gradient: bool = False) -> tuple[Tensor, ...]:
     """Row numbers 0 .. `n_rows - 1` (long), split into what the model takes in one call."""
-    batches: tuple[Tensor, ...] = torch.arange(n_rows).split(model.max_rows)
+    most = gradient_rows(model) if gradient else model.max_rows
+    batches: tuple[Tensor, ...] = torch.arange(n_rows).split(most)
     return batches
+
+
+def gradient_rows(model: Model) -> int:
+    """The most rows of a call that a way back follows; `max_rows` where the model says no other."""
+    most: int | None = getattr(model, "max_gradient_rows", None)
+    return model.max_rows if most is None else most
+
+
+def room(model: Model) -> int:
+    """The most rows of a call that cannot be split; `max_rows` where the model says no other."""
+    most: int | None = getattr(model, "room", None)
+    return model.max_rows if most is None else most
 
 
 def filled_up(rows: Tensor, n_rows: int) -> Tensor:
@@ -21,10 +34,17 @@ def filled_up(rows: Tensor, n_rows: int) -> Tensor:
 
 
 @torch.no_grad()
+def own_outputs(model: Model, inputs: Inputs) -> Tensor:
+    """`[N, C]` in the precision of the model; `N` rows."""
+    if len(inputs) <= model.max_rows:
+        return model.outputs(inputs)
+    batches = row_batches(model, len(inputs))
+    return torch.cat([model.outputs(inputs.take(rows)) for rows in batches])
+
+
 def outputs(model: Model, inputs: Inputs) -> Tensor:
     """`[N, C]`; `N` rows."""
-    batches = row_batches(model, len(inputs))
-    return torch.cat([model.outputs(inputs.take(rows)) for rows in batches]).double()
+    return own_outputs(model, inputs).double()
 
 
 def outputs_at(model: Model, inputs: Inputs, points: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from xai_bench.core.model_outputs import gradient_rows, room
 from xai_bench.types import Inputs, Model, Relaxable, Unsupported
 
 
@@ -42,6 +43,16 @@ class ModelWrapper:
     def max_rows(self) -> int:
         """As the inner model."""
         return self.model.max_rows
+
+    @property
+    def max_gradient_rows(self) -> int:
+        """As the inner model."""
+        return gradient_rows(self.model)
+
+    @property
+    def room(self) -> int:
+        """As the inner model."""
+        return room(self.model)
 
     def relaxed(self, inputs: Inputs) -> tuple[Model, Inputs]:
         """As in `Relaxable`, wrapped alike; raises `Unsupported` where the inner model cannot."""

@@ -40,13 +40,15 @@ class ModuleState:
     tensors: Sequence[_Tensor]
 
     @classmethod
-    def of(cls, module: nn.Module) -> ModuleState:
-        """The state now."""
+    def of(cls, module: nn.Module, earlier: ModuleState | None = None) -> ModuleState:
+        """The state now; copies of an `earlier` one serve again where nothing was written since."""
         named = dict(module.named_modules())
         layers = [
             _Layer(name, layer, layer.training, _parts(layer)) for name, layer in named.items()
         ]
-        return cls(module, layers, [_Tensor.of(*each) for each in named_tensors(module)])
+        known = {} if earlier is None else {id(each.tensor): each for each in earlier.tensors}
+        tensors = [_Tensor.of(n, t, known.get(id(t))) for n, t in named_tensors(module)]
+        return cls(module, layers, tensors)
 
     def changes(self, *, buffers: bool = True) -> list[str]:
         """What differs from then, each as a few words; empty where nothing does.
@@ -58,6 +60,14 @@ class ModuleState:
         tensors = [t for t in self.tensors if buffers or isinstance(t.tensor, nn.Parameter)]
         changed += [words for tensor in tensors for words in tensor.changes()]
         return list(dict.fromkeys(changed))
+
+    def same_weights(self) -> bool:
+        """Whether the module has the same parameters and buffers, and the same values in them."""
+        now = list(named_tensors(self.module))
+        return [name for name, _ in now] == [each.name for each in self.tensors] and all(
+            each.is_same() if tensor is each.tensor else same(tensor, each.values)
+            for (_, tensor), each in zip(now, self.tensors, strict=True)
+        )
 
     def restore(self) -> None:
         """Make the module again what it was, in the same tensors and dictionaries."""
@@ -99,19 +109,26 @@ class _Tensor:
     name: str
     tensor: Tensor
     values: Tensor
+    seen: Sighting
     requires_grad: bool
     grad: Tensor | None
     grad_values: Tensor | None
 
     @classmethod
-    def of(cls, name: str, tensor: Tensor) -> _Tensor:
+    def of(cls, name: str, tensor: Tensor, earlier: _Tensor | None) -> _Tensor:
         grad = tensor.grad if tensor.is_leaf else None
         copied = None if grad is None else grad.detach().clone()
-        values = tensor.detach().clone()
-        return cls(name, tensor, values, tensor.requires_grad, grad, copied)
+        if earlier is not None and earlier.seen.holds():
+            values, seen = earlier.values, earlier.seen
+        else:
+            values, seen = tensor.detach().clone(), Sighting.of(tensor)
+        return cls(name, tensor, values, seen, tensor.requires_grad, grad, copied)
+
+    def is_same(self) -> bool:
+        return self.seen.holds() or same(self.tensor, self.values)
 
     def changes(self) -> Iterator[str]:
-        if not same(self.tensor, self.values):
+        if not self.is_same():
             yield f"the values of {self.name!r}"
         if self.tensor.requires_grad != self.requires_grad:
             yield f"requires_grad of {self.name!r}"
@@ -120,7 +137,7 @@ class _Tensor:
 
     @torch.no_grad()
     def restore(self) -> None:
-        if not same(self.tensor, self.values):
+        if not self.is_same():
             _write(self.tensor, self.values)
         if not self.tensor.is_leaf:
             return
@@ -131,14 +148,62 @@ class _Tensor:
                 self.grad.copy_(self.grad_values)
 
 
+_WHOLE, _SAMPLED = 1 << 16, 1 << 12
+"""Up to so many numbers a tensor is compared as a whole; how many of a larger one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """A tensor as it was seen, to be recognised without comparing all of its numbers.
+
+    Autograd counts what is written into a tensor, but for what goes through `.data`: for its sake
+    numbers are compared, all of a small tensor and evenly many of a large one.
+    """
+
+    tensor: Tensor
+    place: int
+    version: int
+    numbers: Tensor
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Sighting:
+        """The tensor now."""
+        return cls(tensor, _place(tensor), _version(tensor), _some_numbers(tensor).clone())
+
+    def holds(self) -> bool:
+        """Whether nothing has been written into it; False where nobody can tell."""
+        now = _version(self.tensor)
+        if now != self.version or now < 0 or _place(self.tensor) != self.place:
+            return False
+        return torch.equal(_some_numbers(self.tensor), self.numbers)
+
+
+def _some_numbers(tensor: Tensor) -> Tensor:
+    flat, n = tensor.detach(), tensor.numel()
+    if n <= _WHOLE:
+        return flat
+    return flat.reshape(-1)[:: n // _SAMPLED] if flat.is_contiguous() else flat
+
+
+def _place(tensor: Tensor) -> int:
+    """Where its numbers are; 0 for a tensor that does not say."""
+    return tensor.data_ptr() if tensor.layout is torch.strided else 0
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was written into; -1 where nobody counts."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
 @contextmanager
-def borrowed(modules: Iterable[nn.Module]) -> Iterator[None]:
+def borrowed(modules: Sequence[nn.Module], earlier: Sequence[ModuleState] = ()) -> Iterator[None]:
     """The modules in evaluation mode with frozen weights inside; as they were after, whatever
-    happened.
+    happened. States seen `earlier`, one per module, spare copies.
     """
     with ExitStack() as stack:
-        for module in modules:
-            stack.callback(ModuleState.of(module).restore)
+        for number, module in enumerate(modules):
+            state = ModuleState.of(module, earlier[number] if earlier else None)
+            stack.callback(state.restore)
             freeze(module)
         yield
 
@@ -157,14 +222,37 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor
 
 
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_OWN = ("training", "_backward_hooks", "_is_full_backward_hook")
+"""What a module keeps beside its layers and weights, and may be another one at every call."""
+
+
+def settings_of(module: nn.Module) -> list[tuple[str, str, Any]]:
+    """The plain attributes of all layers: numbers, texts, and tuples of them."""
+    return [
+        (name, key, value)
+        for name, layer in module.named_modules()
+        for key, value in vars(layer).items()
+        if key not in _OWN and (isinstance(value, _PLAIN) or _is_plain_tuple(value))
+    ]
+
+
+def _is_plain_tuple(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(each, _PLAIN) for each in value)
+
+
+def _all_tensors(modules: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
+    for module in modules:
+        yield from named_tensors(module)
+
+
 def fingerprint(modules: Iterable[nn.Module]) -> str:
     """A hash of all weights and buffers, bit by bit."""
     digest = hashlib.blake2b(digest_size=16)
-    for module in modules:
-        for name, tensor in named_tensors(module):
-            digest.update(name.encode())
-            flat = tensor.detach().cpu().contiguous().flatten()
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
+    for name, tensor in _all_tensors(modules):
+        digest.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -11,7 +11,13 @@ from xai_bench.core.cost import Metered, timed
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.evaluation.failures import attempt
-from xai_bench.evaluation.loop import ExplainerEvaluation, OnStep, checked, cost_of, prepare
+from xai_bench.evaluation.loop import (
+    ExplainerEvaluation,
+    OnStep,
+    checked,
+    cost_of,
+)
+from xai_bench.evaluation.preparation import measures_cost, prepare
 from xai_bench.results import ExplainerResult
 from xai_bench.types import Anytime, Cost, Explanation, Inputs
 
@@ -49,7 +55,8 @@ def _prepared(
     on_step: OnStep,
 ) -> ExplainerEvaluation | None:
     """Fitted and warmed up; None where that fails or the explainer has no `anytime`."""
-    ready, outcome = attempt(context.strict, lambda: prepare(context, configured, True))
+    warm_up = measures_cost(metrics)
+    ready, outcome = attempt(context.strict, lambda: prepare(context, configured, warm_up))
     if ready is None or not isinstance(ready[0], Anytime):
         return None
     evaluation = ExplainerEvaluation(context, configured, tuple(metrics), on_step, outcome)
@@ -70,7 +77,8 @@ def _explanations(
         assert isinstance(explainer, Anytime), "only such are prepared"
         budgets = [int(evaluation.configured.config["budget"]) for evaluation in remaining]
         rng = context.stream("explain", inputs=inputs)
-        with timed(context.model) as metered:
+        memory = any(measures_cost(evaluation.metrics) for evaluation in evaluations)
+        with timed(context.model, watch_memory=memory) as metered:
             steps = explainer.anytime(metered, inputs, targets, budgets, rng=rng)
             n_tried = 0
             for evaluation in remaining:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xai_bench.core.seeds import Seeds
 from xai_bench.core.tokens import widths
+from xai_bench.evaluation.guard import Copies
 from xai_bench.types import Explainer, Inputs, Metric, Model, ModelVariants, Rng
 
 
@@ -54,8 +55,10 @@ class EvaluationContext:
         rationale: `[N, *S]` bool, the elements that people call the evidence.
         variants: other models, for metrics that retrain or randomise.
         batch_size: rows explained at a time; changes speed and memory only.
+        threads: those of torch in which everything is computed; None leaves them as they are.
         strict: the first failure is raised with its traceback.
         shared: batch number -> cache of the probes that do not depend on the explainer.
+        copies: of what all batches share, to put it back where a component wrote into it.
     """
 
     model: Model
@@ -67,8 +70,10 @@ class EvaluationContext:
     rationale: Tensor | None = None
     variants: ModelVariants | None = None
     batch_size: int = 64
+    threads: int | None = None
     strict: bool = False
     shared: dict[int, dict[Any, Any]] = field(default_factory=dict)
+    copies: Copies = field(default_factory=Copies)
 
     def batches(self) -> tuple[Tensor, ...]:
         """The row numbers of each batch, long, at most `batch_size` each.

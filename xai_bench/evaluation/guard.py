@@ -4,23 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from xai_bench.core.module_state import ModuleState, same
+from xai_bench.core.module_state import ModuleState, Sighting, same
 from xai_bench.core.spelling import listed
 from xai_bench.evaluation.memory import ProbeMemory
-from xai_bench.types import Case, Inputs, Model
+from xai_bench.types import Case, Inputs
+
+
+@dataclass(frozen=True, eq=False)
+class _Copied:
+    """A tensor as it was seen, and its values then."""
+
+    seen: Sighting
+    values: Tensor
+
+
+@dataclass(eq=False)
+class Copies:
+    """Copies of what many guards watch, each made once.
+
+    Attributes:
+        module: the state of the module when it was watched last.
+        tensors: by identity, which the copy keeps alive.
+    """
+
+    module: ModuleState | None = None
+    tensors: dict[tuple[int, ...], _Copied] = field(default_factory=dict)
+
+    def of(self, tensor: Tensor) -> _Copied:
+        """The tensor with a copy of its values."""
+        key = (tensor.data_ptr(), *tensor.shape, *tensor.stride())
+        copied = self.tensors.get(key)
+        if copied is None or copied.values.dtype != tensor.dtype or not copied.seen.holds():
+            copied = _Copied(Sighting.of(tensor), tensor.detach().clone())
+            self.tensors[key] = copied
+        return copied
+
+    def for_batch(self) -> Copies:
+        """These, to which those of one batch are added that end with it."""
+        return Copies(self.module, dict(self.tensors))
+
+    def of_module(self, module: nn.Module | None) -> ModuleState | None:
+        """The state of the module now."""
+        if module is not None:
+            earlier = self.module if self.module and self.module.module is module else None
+            self.module = ModuleState.of(module, earlier)
+        return self.module if module is not None else None
 
 
 @dataclass(frozen=True, eq=False)
 class Guard:
     """What several components read: each tensor beside a copy, and the state of the module."""
 
-    tensors: Sequence[tuple[str, Tensor, Tensor]]
+    tensors: Sequence[tuple[str, _Copied]]
     module: ModuleState | None = None
     memories: Sequence[ProbeMemory] = ()
 
@@ -28,13 +69,17 @@ class Guard:
     def of(
         cls,
         named: Mapping[str, Tensor | None],
-        model: Model | None = None,
+        module: ModuleState | None = None,
         memories: Sequence[ProbeMemory] = (),
+        copies: Copies | None = None,
     ) -> Guard:
-        """Watch the tensors that are there, the weights and hooks of a model, and memories."""
+        """Watch the tensors that are there, the weights and hooks of a module, and memories.
+
+        `copies` made before serve again where nothing has been written since.
+        """
+        copies = Copies() if copies is None else copies
         parts = {name: _own_memory(t) for name, t in named.items() if t is not None}
-        module = None if model is None or model.module is None else ModuleState.of(model.module)
-        return cls([(n, t, t.detach().clone()) for n, t in parts.items()], module, memories)
+        return cls([(name, copies.of(t)) for name, t in parts.items()], module, memories)
 
     @contextmanager
     def watched(self, who: str) -> Iterator[None]:
@@ -59,12 +104,13 @@ class Guard:
         if self.module is not None and self.module.changes():
             changed = self.module.changes(buffers=False)
             self.module.restore()
-        for name, tensor, values in self.tensors:
-            if tensor.is_leaf and tensor.requires_grad and not values.requires_grad:
+        for name, copied in self.tensors:
+            tensor = copied.seen.tensor
+            if tensor.is_leaf and tensor.requires_grad and not copied.values.requires_grad:
                 tensor.requires_grad_(False)  # harmless once it is taken off again
-            if not same(tensor.detach(), values):
+            if not copied.seen.holds() and not same(tensor.detach(), copied.values):
                 with torch.no_grad():
-                    tensor.copy_(values)
+                    tensor.copy_(copied.values)
                 changed.append(name)
         return changed + [name for memory in self.memories for name in memory.drop_altered()]
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from xai_bench.core.caller_tensors import first_nan
 from xai_bench.core.cost import Usage, timed
-from xai_bench.core.tokens import require_numbers
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.evaluation.failures import attempt
 from xai_bench.evaluation.guard import Guard, of_case, of_inputs
 from xai_bench.evaluation.memory import ProbeMemory
+from xai_bench.evaluation.preparation import fitted, measures_cost, prepare, shared_guard
 from xai_bench.results import ExplainerResult, Outcome, Scores
 from xai_bench.types import (
     Case,
@@ -27,7 +27,6 @@ from xai_bench.types import (
     Domain,
     Explainer,
     Explanation,
-    Fitted,
     Inputs,
     Model,
     Recorded,
@@ -58,7 +57,8 @@ def evaluate(
     configured = at_embeddings(configured, context.inputs)
     finite = None if given is None else _finite(given, context.inputs)
     given = given if finite is None else _with_zeros(given, finite)
-    ready, outcome = attempt(context.strict, lambda: prepare(context, configured, given is None))
+    warm_up = given is None and measures_cost(metrics)
+    ready, outcome = attempt(context.strict, lambda: prepare(context, configured, warm_up))
     evaluation = ExplainerEvaluation(context, configured, tuple(metrics), on_step, outcome)
     if ready is not None:
         evaluation.explainer, evaluation.fit = ready
@@ -139,7 +139,7 @@ class ExplainerEvaluation:
             cell=self.memory,
         )
         memories = [each for each in (case.shared, case.own) if isinstance(each, ProbeMemory)]
-        guard = Guard.of(of_case(case), memories=memories)
+        guard = Guard.of(of_case(case), memories=memories, copies=context.copies.for_batch())
         for metric in self.metrics:
             self._score(metric, case, guard)
             self.on_step(1)
@@ -186,10 +186,12 @@ class ExplainerEvaluation:
         if given is not None:
             return given, cost_of(Usage(), inputs, Usage())
         rng = self.context.stream("explain", inputs=inputs)
-        batch = Guard.of({**of_inputs(inputs), "targets": targets})
+        watched_tensors = {**of_inputs(inputs), "targets": targets}
+        batch = Guard.of(watched_tensors, copies=self.context.copies.for_batch())
         watched = self.guard.watched(self.who), batch.watched(self.who)
         # The clock stops before the guards look at what was changed.
-        with watched[0], watched[1], timed(self.context.model) as metered:
+        memory = measures_cost(self.metrics)
+        with watched[0], watched[1], timed(self.context.model, watch_memory=memory) as metered:
             explanation = self.explainer.explain(metered, inputs, targets, rng=rng)
         cost = cost_of(metered.usage, inputs, self.fit)
         return checked(explanation, inputs, self.configured.name), cost
@@ -221,7 +223,7 @@ class ExplainerEvaluation:
         """The explainer fitted to another model, once, on the background it is met with."""
         if model not in self.fitted:
             context = replace(self.context, inputs=replace(self.context.inputs, domain=domain))
-            self.fitted[model] = _fit(context, self.configured.explainer, model)
+            self.fitted[model] = fitted(context, self.configured.explainer, model)
         return self.fitted[model]
 
     def _score(self, metric: ConfiguredMetric, case: Case, guard: Guard) -> None:
@@ -229,6 +231,8 @@ class ExplainerEvaluation:
             return
 
         def scored() -> Tensor:
+            if metric.metric.category == "spent":  # of our own, which read what was measured
+                return _values(metric, case)
             who = f"metric '{metric.name}'"
             with self.guard.watched(who), guard.watched(who):
                 return _values(metric, case)
@@ -252,31 +256,6 @@ class ExplainerEvaluation:
             values=torch.cat(self.scores[configured.name])[self._order()] if ok else torch.empty(0),
             outcome=outcome,
         )
-
-
-def prepare(
-    context: EvaluationContext, configured: ConfiguredExplainer, warm_up: bool
-) -> tuple[Explainer, Usage]:
-    """The explainer, fitted where it has to be, and what fitting used.
-
-    With `warm_up` one sample is explained first, so that lazy imports and caches are not timed.
-    """
-    explainer, usage = configured.explainer, Usage()
-    with shared_guard(context).watched(f"explainer '{configured.name}'"):
-        if isinstance(explainer, Fitted):
-            with timed(context.model) as metered:
-                explainer = _fit(context, explainer, metered)
-            usage = metered.usage
-        if warm_up:
-            first = context.inputs.take(torch.arange(1))
-            rng = context.stream("explain", inputs=first)
-            explainer.explain(context.model, first, context.targets[:1], rng=rng)
-    return explainer, usage
-
-
-def shared_guard(context: EvaluationContext) -> Guard:
-    """Watches what all batches share: the model, the units and the domain."""
-    return Guard.of(of_inputs(context.inputs.take(torch.arange(1))), context.model)
 
 
 def _require_distinct_names(metrics: Sequence[ConfiguredMetric]) -> None:
@@ -308,22 +287,6 @@ def _scored_only(result: ExplainerResult, finite: Tensor | None) -> ExplainerRes
         if s.outcome.status == "ok"
     }
     return replace(result, scores={**result.scores, **scores})
-
-
-def _fit(context: EvaluationContext, explainer: Explainer, model: Model) -> Explainer:
-    if not isinstance(explainer, Fitted):
-        return explainer
-    if not tags_of(explainer).fits_tokens:
-        require_numbers(context.inputs.domain, "what is fitted to columns of the background")
-    rng = context.seeds.stream("fit", samples=torch.zeros(1, dtype=torch.long))
-    return explainer.fit(model, background(context.inputs), rng=rng)
-
-
-def background(inputs: Inputs) -> Inputs:
-    """The domain's background rows as inputs, with the units of the first sample."""
-    domain = inputs.domain
-    rows = torch.zeros(len(domain.background), dtype=torch.long)
-    return replace(inputs.take(rows), x=domain.background, context=domain.context)
 
 
 def checked(explanation: Explanation, inputs: Inputs, name: str) -> Explanation:

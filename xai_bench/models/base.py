@@ -171,11 +171,18 @@ class Explained:
 
     Attributes:
         max_rows: the most rows to build and evaluate at once; bounds memory.
+        max_gradient_rows: the same where a way back follows; as many where it is not said.
+        room: the most rows of a call that cannot be split; `max_rows` where it is not said.
+        exact: whether a row has the same bits in every batch. A call is then filled up to a
+            multiple of `ROW_BLOCK` rows, which costs up to `ROW_BLOCK` times as much for few.
     """
 
     predictor: Predictor
     target: Target
     max_rows: int = 512
+    max_gradient_rows: int | None = None
+    room: int | None = None
+    exact: bool = True
 
     @property
     def differentiable(self) -> bool:
@@ -193,11 +200,11 @@ class Explained:
         return self.predictor.n_outputs
 
     def outputs(self, inputs: Inputs) -> Tensor:
-        """`[B, C]`, computed in a batch that is padded to a multiple of `ROW_BLOCK` rows.
+        """`[B, C]`; where it is to be exact, of a batch padded to a multiple of `ROW_BLOCK` rows.
 
         Matrix kernels round differently for few rows; padded, a row has the same bits in any batch.
         """
-        n_samples, spare = len(inputs), -len(inputs) % ROW_BLOCK
+        n_samples, spare = len(inputs), -len(inputs) % ROW_BLOCK if self.exact else 0
         out = self.predictor(
             _padded(inputs.x, spare), {k: _padded(v, spare) for k, v in inputs.context.items()}
         )
@@ -209,7 +216,8 @@ class Explained:
             raise Unsupported("this model has no word embeddings, so there is nothing between ids")
         there = self.predictor.relaxed(inputs)
         most = self.predictor.rows_at_once(inputs.x.shape[1], gradient=True)
-        return replace(self, max_rows=min(self.max_rows, most)), there
+        most = min(self.max_rows, most)
+        return replace(self, max_rows=most, max_gradient_rows=most), there
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """`[B]`: the explained scalar."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.module_state import borrowed, fingerprint
+from xai_bench.core.module_state import ModuleState, borrowed, settings_of
 from xai_bench.models.base import Predictor, TorchPredictor
 from xai_bench.models.row_check import differentiable, require_independent_rows
 from xai_bench.models.text.predictor import TokenPredictor
@@ -19,6 +21,9 @@ from xai_bench.types import Inputs
 
 N_PROBED = 16
 """Samples whose outputs show whether a model still answers as it did."""
+_QUICK = 0.005
+"""Seconds that asking them may take. Of slower modules weights and settings are compared, and of
+slower functions one sample is asked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +32,17 @@ class CallerModel:
 
     Attributes:
         modules: the module, or those that the function calls, as far as they can be seen.
-        state: the fingerprint of their weights when the predictor was made.
-        answered: the first samples and the outputs for them then.
+        states: what they were when the predictor was made.
+        settings: their plain attributes then.
+        answered: the first samples and the outputs for them then; None where asking takes long and
+            the model is one module.
     """
 
     predictor: Predictor
     modules: tuple[nn.Module, ...]
-    state: str
-    answered: tuple[Inputs, Tensor]
+    states: tuple[ModuleState, ...]
+    settings: Sequence[Any]
+    answered: tuple[Inputs, Tensor] | None
 
     @classmethod
     def of(
@@ -44,14 +52,17 @@ class CallerModel:
 
         Raises ValueError where it cannot be called, or cannot be explained sample by sample.
         """
-        state = fingerprint(modules)
-        with borrowed(modules):
+        states = tuple(ModuleState.of(module) for module in modules)
+        with borrowed(modules, states):
             predictor = make()
             require_independent_rows(predictor, inputs)
-            first = inputs.take(torch.arange(min(N_PROBED, len(inputs))))
-            outputs = _outputs(predictor, first)
-            predictor = _stated(predictor, inputs, outputs.shape[1])
-        return cls(predictor, modules, state, (first, outputs))
+            answered, seconds = _answers(predictor, inputs, N_PROBED)
+            predictor = _stated(predictor, inputs, answered[1].shape[1])
+            if seconds > _QUICK:
+                answered = _answers(predictor, inputs, 1)[0]
+        is_module = any(predictor.module is module for module in modules)
+        asked = None if is_module and seconds > _QUICK else answered
+        return cls(predictor, modules, states, _settings(modules), asked)
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -60,16 +71,22 @@ class CallerModel:
         Raises ValueError where their weights, or their answers, are no longer those that the
         targets were chosen by.
         """
-        with torch.enable_grad(), borrowed(self.modules):
-            if fingerprint(self.modules) != self.state or self._answers_differ():
+        with torch.enable_grad(), borrowed(self.modules, self.states):
+            if not self._is_same():
                 raise ValueError(
                     "the model has changed since this workbench was made, and what was measured "
                     "before no longer holds: make a new one with workbench(model, x, ...)"
                 )
             yield
 
+    def _is_same(self) -> bool:
+        weights = all(state.same_weights() for state in self.states)
+        return weights and _settings(self.modules) == self.settings and not self._answers_differ()
+
     def _answers_differ(self) -> bool:
         """Whether a function, or what is no weight of a module, has changed."""
+        if self.answered is None:
+            return False
         inputs, before = self.answered
         now = _outputs(self.predictor, inputs)
         tolerance = torch.finfo(now.dtype).eps ** 0.5
@@ -98,6 +115,19 @@ def _stated(predictor: Predictor, inputs: Inputs, n_outputs: int) -> Predictor:
     if isinstance(predictor, TorchPredictor):
         return TorchPredictor(predictor.module, n_outputs, differentiable(predictor, inputs))
     return predictor
+
+
+def _settings(modules: Sequence[nn.Module]) -> list[Any]:
+    return [settings_of(module) for module in modules]
+
+
+def _answers(
+    predictor: Predictor, inputs: Inputs, most: int
+) -> tuple[tuple[Inputs, Tensor], float]:
+    """The first samples with their outputs, and the seconds that asking took."""
+    first = inputs.take(torch.arange(min(most, len(inputs))))
+    started = time.perf_counter()
+    return (first, _outputs(predictor, first)), time.perf_counter() - started
 
 
 @torch.no_grad()

@@ -17,6 +17,8 @@ from xai_bench.types import ROW_BLOCK, Inputs
 
 N_ALONE = 3
 """Rows that are also asked alone."""
+_LARGE, _FEW = 10_000, 4
+"""Rows of so many numbers are asked a few at a time: a network of real size takes long."""
 
 
 CALLERS_ERRORS = (
@@ -50,18 +52,18 @@ def require_independent_rows(predictor: Predictor, inputs: Inputs) -> None:
             "the same answer: F.dropout needs training=self.training, random numbers a fixed seed"
         )
     company = torch.finfo(together.dtype).eps ** 0.5
-    for number in range(min(N_ALONE, len(inputs))):
-        alone = rows.take(torch.full((ROW_BLOCK,), number))
+    for number in range(min(N_ALONE, len(rows.x) // 2, len(inputs))):
+        alone = rows.take(torch.full((len(rows.x),), number))
         if _apart(together[number], asked(alone)[number], company):
             raise ValueError(_seen(number, predictor, rows, alone))
-    back = torch.arange(ROW_BLOCK).flip(0)
+    back = torch.arange(len(rows.x)).flip(0)
     if _apart(together, asked(rows.take(back))[back], company):
         raise ValueError(_seen(0, predictor, rows, rows.take(back)))
 
 
 def differentiable(predictor: Predictor, inputs: Inputs) -> bool:
     """Whether gradients flow from the outputs to x; tried on a few rows."""
-    rows = _Rows.of(inputs)
+    rows = _Rows.of(inputs).take(torch.arange(2))  # a way back keeps all that was computed
     with torch.enable_grad():
         x = rows.x.clone().requires_grad_()
         try:
@@ -77,21 +79,22 @@ class _Rows:
 
     @classmethod
     def of(cls, inputs: Inputs) -> _Rows:
-        """The first samples and, as their company, background rows: `ROW_BLOCK` in all."""
+        """The first samples and, as their company, background rows: `ROW_BLOCK` in all, or few."""
         domain = inputs.domain
-        half, parts = ROW_BLOCK // 2, [(inputs.x, inputs.context)]
+        block = ROW_BLOCK if inputs.x[0].numel() < _LARGE else _FEW
+        half, parts = block // 2, [(inputs.x, inputs.context)]
         if set(domain.context) == set(inputs.context):
             parts.append((domain.background.to(inputs.x), domain.context))
         x = torch.cat([values[:half] for values, _ in parts])
         context = {k: torch.cat([of[k][:half] for _, of in parts]) for k in inputs.context}
-        return cls(x, context).take(torch.arange(ROW_BLOCK) % len(x))
+        return cls(x, context).take(torch.arange(block) % len(x))
 
     def take(self, rows: Tensor) -> _Rows:
         return _Rows(self.x[rows], {name: value[rows] for name, value in self.context.items()})
 
 
 def _asked(predictor: Predictor, rows: _Rows) -> Tensor:
-    """`[ROW_BLOCK, C]`, or one sentence of what is wrong with what came back."""
+    """`[n, C]`, or one sentence of what is wrong with what came back."""
     try:
         out = predictor(rows.x.clone(), {k: v.clone() for k, v in rows.context.items()})
     except CALLERS_ERRORS as error:
@@ -168,8 +171,8 @@ def _trace(module: nn.Module, rows: _Rows, number: int) -> list[_Step]:
 
     def keep(name: str, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         label = f"layer {name!r}, {type(layer).__name__}"
-        taken = _row(args[0] if args else None, number)
-        steps.append((label, taken, _row(output_of(layer, output), number)))
+        taken = _row(args[0] if args else None, number, len(rows.x))
+        steps.append((label, taken, _row(output_of(layer, output), number, len(rows.x))))
 
     named = [(name, layer) for name, layer in module.named_modules() if name]
     handles = [layer.register_forward_hook(partial(keep, name)) for name, layer in named]
@@ -181,7 +184,7 @@ def _trace(module: nn.Module, rows: _Rows, number: int) -> list[_Step]:
     return steps
 
 
-def _row(value: object, number: int) -> Tensor | None:
+def _row(value: object, number: int, n_rows: int) -> Tensor | None:
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() == 0:
         return None
-    return (value[number] if len(value) == ROW_BLOCK else value).detach().clone()
+    return (value[number] if len(value) == n_rows else value).detach().clone()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
+from xai_bench.core.model_outputs import own_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.context import EvaluationContext
@@ -17,6 +18,7 @@ from xai_bench.explainers.glassbox.structure import is_glass_box
 from xai_bench.models.base import Explained, Predictor, TorchPredictor, prepared_for
 from xai_bench.models.cache import trained
 from xai_bench.models.row_check import require_independent_rows
+from xai_bench.models.sizing import samples_at_once, sized
 from xai_bench.models.training import scores as quality
 from xai_bench.models.variants import TrainedVariants
 from xai_bench.results import Cell, Outcome
@@ -62,9 +64,8 @@ def _context(
     predictor, inputs = plan.component("view").look(model.predictor, inputs)
     if isinstance(model.predictor, TorchPredictor):  # others answer row by row by their making
         require_independent_rows(predictor, inputs)
-    explained = Explained(predictor, target, settings["max_rows"])
-    with torch.no_grad():
-        outputs = explained.outputs(inputs)
+    explained = sized(predictor, target, inputs, memory=_bytes(settings), most=settings["max_rows"])
+    outputs = own_outputs(explained, inputs)
     context = EvaluationContext(
         model=explained,
         inputs=_with_truth(explained, inputs) if target.follows_output else inputs.without_truth(),
@@ -73,8 +74,8 @@ def _context(
         groups={name: codes[: len(inputs)] for name, codes in bundle.test.groups.items()},
         labels=bundle.test.y[: len(inputs)],
         rationale=None if bundle.test.rationale is None else bundle.test.rationale[: len(inputs)],
-        variants=_variants(plan, bundle, model.predictor),
-        batch_size=settings["batch_size"],
+        variants=_variants(plan, bundle, model.predictor, explained),
+        batch_size=samples_at_once(inputs, settings["batch_size"], _bytes(settings)),
         strict=plan.strict,
     )
     return context, model.history, quality(model.predictor, bundle.test, bundle.task)
@@ -92,7 +93,15 @@ def _with_truth(model: Explained, inputs: Inputs) -> Inputs:
     return replace(inputs, domain=replace(inputs.domain, truth=own))
 
 
-def _variants(plan: Plan, bundle: Bundle, predictor: Predictor) -> TrainedVariants:
+def _bytes(settings: Mapping[str, Any]) -> int | None:
+    """Of `evaluation.memory`, which is in MB (10^6 bytes); None where it is left to us."""
+    megabytes = settings.get("memory")
+    return None if megabytes is None else int(megabytes) * 10**6
+
+
+def _variants(
+    plan: Plan, bundle: Bundle, predictor: Predictor, explained: Explained
+) -> TrainedVariants:
     """The other models that metrics may ask for; trained only when one does."""
     settings = plan.config["evaluation"]
     return TrainedVariants(
@@ -105,7 +114,7 @@ def _variants(plan: Plan, bundle: Bundle, predictor: Predictor) -> TrainedVarian
         target=plan.component("target"),
         predictor=predictor,
         n_background=settings["n_background"],
-        max_rows=settings["max_rows"],
+        max_rows=explained.max_rows,
         n_workers=settings["n_workers"],
     )
 

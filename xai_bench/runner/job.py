@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 
-import torch
 from omegaconf import DictConfig
 
 from xai_bench.core import units
 from xai_bench.core.determinism import canonical
+from xai_bench.core.model_outputs import own_outputs
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.budgets import evaluate_at_budgets
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
@@ -149,8 +149,7 @@ class CellRun:
         )
 
     def _predictions(self, context: EvaluationContext) -> Predictions:
-        with torch.no_grad():
-            outputs = context.model.outputs(context.inputs)
+        outputs = own_outputs(context.model, context.inputs)
         labels = self.bundle.test.y[: len(context.inputs)]
         return Predictions(outputs, context.targets, labels, tuple(self.bundle.class_names))
 

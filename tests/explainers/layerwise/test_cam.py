@@ -20,6 +20,8 @@ from xai_bench.explainers.layerwise.cam import GradCAM, GradCAMPlusPlus, LayerCA
 from xai_bench.explainers.layerwise.conductance import LayerConductance
 from xai_bench.explainers.layerwise.fullgrad import INPUT, FullGrad
 from xai_bench.explainers.layerwise.layers import LayerActivation, LayerIntegratedGradients
+from xai_bench.explainers.layerwise.recording import observe
+from xai_bench.explainers.layerwise.spatial import over_channels, spatial_layer
 from xai_bench.models.base import Explained
 from xai_bench.models.targets import PredictedProbability
 from xai_bench.types import Explainer, Unsupported
@@ -426,3 +428,37 @@ def test_hooks_are_removed_after_a_failure(explainer: Explainer) -> None:
         world.explain(explainer)
     handle.remove()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in world.model.module.modules())
+
+
+class InPlace(nn.Module):
+    """Two convolutions, batch norm, a shortcut; everything that can be is written in place."""
+
+    def __init__(self, tail: bool) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.second, self.act = nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(inplace=True)
+        self.head, self.tail = nn.Linear(3, 2), tail
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = self.act(self.norm(self.first(x)))
+        x = self.second(kept)
+        x += kept
+        x = self.act(x)
+        if self.tail:
+            x.mul_(0.5)  # no layer: what the last one gave is written over
+        out: Tensor = self.head(x.mean((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize("tail", [False, True])
+@pytest.mark.parametrize("cam", CAMS)
+def test_maps_are_those_of_a_pass_that_copies_every_layer(cam: type[GradCAM], tail: bool) -> None:
+    net = seeded(InPlace(tail)).eval()
+    x = toy_worlds.normal(3, 1, 5, 5)
+    world = toy_worlds.world(net, x, torch.arange(25).view(1, 5, 5), x)
+    found = world.explain(cam())
+    record = observe(world.model, world.inputs, world.targets)
+    name = spatial_layer(record, world.inputs, None)
+    maps = record.layers[name]
+    weights = cam().weights(maps, record.slopes[name])
+    close(found, over_channels((weights * maps).sum(1).relu(), world.inputs))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core.baselines import references
+from xai_bench.core.model_outputs import gradient_rows
 from xai_bench.explainers.backprop.layer_types import (
     ELEMENTWISE,
     MAX_POOLS,
@@ -126,7 +127,7 @@ def _against(
         return out
 
     parts = []
-    for rows in torch.arange(len(inputs)).split(max(model.max_rows // 2, 1)):
+    for rows in torch.arange(len(inputs)).split(max(gradient_rows(model) // 2, 1)):
         part, ends = inputs.take(rows), torch.stack([inputs.x[rows], start[rows]], dim=1)
         outputs, multipliers = value_and_gradient(
             model, part.stacked(ends), targets[rows].repeat_interleave(2), checked

@@ -143,7 +143,7 @@ class _Descent:
     def _outputs_and_slopes(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """`[B, C]` outputs and `[B, *S]` slopes of the margin, at most `max_rows` at a time."""
         require_gradient(self.model)
-        batches = model_outputs.row_batches(self.model, len(point))
+        batches = model_outputs.row_batches(self.model, len(point), gradient=True)
         parts = [self._back(self.inputs.take(rows).with_x(point[rows]), rows) for rows in batches]
         outputs, slopes = (torch.cat(part).double() for part in zip(*parts, strict=True))
         return outputs, slopes

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from xai_bench.core.model_outputs import row_batches
+from xai_bench.core.model_outputs import gradient_rows, row_batches
 from xai_bench.types import Inputs, Model, Unsupported
 
 Scalar = Callable[[Inputs, Tensor], Tensor]
@@ -39,7 +39,7 @@ def value_and_gradient(
     """
     require_gradient(model)
     scalar = scalar or model.target_output
-    batches = row_batches(model, len(inputs))
+    batches = row_batches(model, len(inputs), gradient=True)
     parts = [_backward(scalar, inputs.take(rows), targets[rows]) for rows in batches]
     outputs, gradients = (torch.cat(part) for part in zip(*parts, strict=True))
     return outputs, torch.where(inputs.units < 0, 0, gradients)
@@ -69,7 +69,7 @@ def gradients_at(
     Points share batches of at most `max_rows` rows. Add them up one after the other, so that the
     bits of a sum do not depend on how many fit into one batch.
     """
-    per_batch = max(model.max_rows // len(inputs), 1)
+    per_batch = max(gradient_rows(model) // len(inputs), 1)
     for first in range(numbers.start, numbers.stop, per_batch):
         batch = range(first, min(first + per_batch, numbers.stop))
         stacked = inputs.stacked(torch.stack([point(k) for k in batch], dim=1))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai_bench.core import coalitions
 from xai_bench.core.baselines import references
-from xai_bench.explainers.layerwise.recording import forward, observe
+from xai_bench.explainers.layerwise.recording import observe_layer, output_of_layer
 from xai_bench.explainers.layerwise.spatial import enlarged, over_channels, spatial_layer
 from xai_bench.explainers.stated_rows import OneBackwardPass
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng
@@ -37,10 +37,15 @@ class _GradientCAM(OneBackwardPass, ABC):
 
         Raises `Unsupported` where the layer does not lie over x.
         """
-        record = observe(model, inputs, targets, layer=self.layer)
-        name = spatial_layer(record, inputs, self.layer)
-        maps = record.layers[name]
-        return Explanation(_heat(self.weights(maps, record.slopes[name]), maps, inputs))
+        observed = observe_layer(
+            model,
+            inputs,
+            targets,
+            layer=self.layer,
+            choose=lambda record: spatial_layer(record, inputs, self.layer),
+        )
+        weights = self.weights(observed.output, observed.slope)
+        return Explanation(_heat(weights, observed.output, inputs))
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,13 @@ class ScoreCAM:
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """Raises `Unsupported` where the layer does not lie over x."""
-        record = forward(model, inputs, targets, layer=self.layer)
-        maps = record.layers[spatial_layer(record, inputs, self.layer)]
+        maps = output_of_layer(
+            model,
+            inputs,
+            targets,
+            layer=self.layer,
+            choose=lambda record: spatial_layer(record, inputs, self.layer),
+        )
         starts = references(self.baseline, inputs, rng=rng)
         scores = torch.zeros(maps.shape[:2], dtype=torch.float64)
         for some in torch.arange(maps.shape[1]).split(max(model.max_rows // len(inputs), 1)):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.baselines import references
+from xai_bench.core.model_outputs import gradient_rows
 from xai_bench.explainers.layerwise.layer_gradients import slopes_through
 from xai_bench.explainers.layerwise.layers import over_x
 from xai_bench.explainers.layerwise.quadrature import added, nodes, steps
@@ -175,7 +176,7 @@ def _flow(
 def _nodes(
     model: Model, inputs: Inputs, starts: Tensor, n_steps: int
 ) -> Iterator[tuple[Sequence[float], Tensor, Tensor]]:
-    return nodes(inputs.x, starts, n_steps, max(model.max_rows // len(inputs), 1))
+    return nodes(inputs.x, starts, n_steps, max(gradient_rows(model) // len(inputs), 1))
 
 
 def _neurons(conducted: Tensor, neuron: Sequence[int] | None) -> Tensor:

@@ -21,7 +21,7 @@ def slopes_at(model: Model, inputs: Inputs, targets: Tensor, layer: str, values:
     """`values [B, *L] -> [B, *L]`: the gradient of the target output at the layer, whose output is
     replaced by the values; at most `max_rows` rows at a time.
     """
-    batches = row_batches(model, len(inputs))
+    batches = row_batches(model, len(inputs), gradient=True)
     return torch.cat(
         [_slope_at(model, inputs.take(r), targets[r], layer, values[r]) for r in batches]
     )
@@ -36,7 +36,7 @@ def slopes_through(
     module = differentiable(model, layer)
     with recorded(module, layer) as tape:
         parts = []
-        for rows in row_batches(model, len(inputs)):
+        for rows in row_batches(model, len(inputs), gradient=True):
             tape.clear()
             x = inputs.x[rows].detach().clone().requires_grad_()
             with torch.enable_grad():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.baselines import references
+from xai_bench.core.model_outputs import gradient_rows
 from xai_bench.explainers.layerwise.layer_gradients import slopes_at
 from xai_bench.explainers.layerwise.quadrature import added, nodes, steps
 from xai_bench.explainers.layerwise.recording import ForwardRecord, forward, observe
@@ -107,7 +108,7 @@ def _along(
     """`[B, *L]`: integrated gradients on the lines from `[B, R, *L]` to `[B, *L]`."""
     ends, starts = lines
     total = torch.zeros_like(ends)
-    width = max(model.max_rows // len(inputs), 1)
+    width = max(gradient_rows(model) // len(inputs), 1)
     for weights, points, differences in nodes(ends, starts, n_steps, width):
         k = points.shape[1]
         flat = inputs.stacked(inputs.x[:, None].expand(-1, k, *inputs.x.shape[1:]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,9 +87,70 @@ def observe(
     with recorded(module, layer) as tape:
         parts = [
             _pass(tape, model, inputs.take(r), targets[r], _rows(direction, r))
-            for r in row_batches(model, len(inputs))
+            for r in row_batches(model, len(inputs), gradient=True)
         ]
     return _joined(parts, tape, layer)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRecord:
+    """One layer: its output and the gradient of the target output there, `[B, *L]` each."""
+
+    output: Tensor
+    slope: Tensor
+
+
+def observe_layer(
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    *,
+    layer: str | None,
+    choose: Callable[[ForwardRecord], str],
+) -> LayerRecord:
+    """As `observe`, of the one layer that is chosen; the way back ends there.
+
+    Where an output is overwritten later, or has no part in the network's, it takes `observe`.
+    """
+    module = differentiable(model, layer)
+    parts: list[tuple[Tensor, Tensor]] = []
+    with recorded(module, layer, copies=False) as tape:
+        for rows in row_batches(model, len(inputs), gradient=True):
+            part = _slope_at_one(tape, model, inputs.take(rows), targets[rows], (layer, choose))
+            if part is None:
+                break
+            parts.append(part)
+        else:
+            return LayerRecord(*(torch.cat(several) for several in zip(*parts, strict=True)))
+    record = observe(model, inputs, targets, layer=layer)
+    name = choose(record)
+    return LayerRecord(record.layers[name], record.slopes[name])
+
+
+def _slope_at_one(
+    tape: Tape,
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    chosen: tuple[str | None, Callable[[ForwardRecord], str]],
+) -> tuple[Tensor, Tensor] | None:
+    """Output and slope of the layer; None where they cannot be had without copies."""
+    tape.clear()
+    x, n_samples = inputs.x.detach().clone().requires_grad_(), len(inputs)
+    with torch.enable_grad():
+        outputs = model.target_output(inputs.with_x(x), targets)
+    require_path(outputs)
+    calls = tape.named()
+    layers = {name: c.output[:n_samples].detach() for name, c in calls.items()}
+    named, choose = chosen
+    depends = {name: layers[name] for name, call in calls.items() if call.output.requires_grad}
+    if named is not None and named not in depends:
+        return None
+    call = calls[choose(_joined([(outputs.detach(), x, depends, {}, {})], tape, named))]
+    if not call.is_intact:
+        return None
+    (slope,) = _slopes(outputs, [call.output])
+    return None if slope is None else (call.output[:n_samples].detach(), slope[:n_samples])
 
 
 @torch.no_grad()
@@ -106,6 +167,32 @@ def forward(
             layers = {name: output[: len(rows)] for name, output in tape.layers().items()}
             parts.append((outputs, inputs.x[rows], layers, {}, {}))
     return _joined(parts, tape, layer)
+
+
+@torch.no_grad()
+def output_of_layer(
+    model: Model,
+    inputs: Inputs,
+    targets: Tensor,
+    *,
+    layer: str | None,
+    choose: Callable[[ForwardRecord], str],
+) -> Tensor:
+    """`[B, *L]`: as `forward`, of the one layer that is chosen, without keeping the others."""
+    module, parts = network(model, layer), list[Tensor]()
+    with recorded(module, layer, copies=False) as tape:
+        for rows in row_batches(model, len(inputs)):
+            tape.clear()
+            outputs = model.target_output(inputs.take(rows), targets[rows])
+            calls = tape.named()
+            layers = {name: call.output[: len(rows)] for name, call in calls.items()}
+            name = choose(_joined([(outputs, inputs.x[rows], layers, {}, {})], tape, layer))
+            if not calls[name].is_intact:
+                break
+            parts.append(layers[name])
+        else:
+            return torch.cat(parts)
+    return forward(model, inputs, targets, layer=layer).layers[name]
 
 
 def network(model: Model, layer: str | None = None) -> nn.Module:
@@ -170,7 +257,8 @@ def _one_pass(
         point = x if direction is None else forward_ad.make_dual(x, direction)
         outputs = model.target_output(inputs.with_x(point), targets)
         layers = {name: output for name, output in tape.layers().items() if output.requires_grad}
-        rates = {name: forward_ad.unpack_dual(output).tangent for name, output in layers.items()}
+        tangents = {} if direction is None else layers
+        rates = {n: forward_ad.unpack_dual(output).tangent for n, output in tangents.items()}
     require_path(outputs)
     # The empty name stands for x itself, which no layer can have.
     slopes = dict(zip(("", *layers), _slopes(outputs, [x, *layers.values()]), strict=True))
@@ -180,7 +268,7 @@ def _one_pass(
         torch.where(inputs.units < 0, 0, _or_zero(slopes[""], x)),
         {name: layers[name][:n_samples].detach() for name in used},
         {name: _or_zero(slopes[name], layers[name])[:n_samples] for name in used},
-        {name: _or_zero(rates[name], layers[name])[:n_samples].detach() for name in used},
+        {n: _or_zero(rates[n], layers[n])[:n_samples].detach() for n in used if n in rates},
     )
 
 
@@ -199,7 +287,9 @@ def _or_zero(value: Tensor | None, like: Tensor) -> Tensor:
 def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> ForwardRecord:
     outputs, gradients, *maps = zip(*parts, strict=True)
     layers, slopes, rates = (
-        {name: torch.cat([part[name] for part in several]) for name in several[0]}
+        several[0]
+        if len(several) == 1
+        else {name: torch.cat([part[name] for part in several]) for name in several[0]}
         for several in maps
     )
     if layer is not None and layer not in layers:

@@ -36,12 +36,21 @@ def is_function(name: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """One call: the name of the layer, itself, its output, and the places of what it was given."""
+    """One call: the name of the layer, itself, its output, and the places of what it was given.
+
+    `version` counts what had been written into the output when it was recorded.
+    """
 
     name: str
     layer: nn.Module
     output: Tensor
     axes: tuple[int, ...]
+    version: int = 0
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether nothing has been written into the output since."""
+        return self.output._version == self.version
 
 
 @dataclass(eq=False)
@@ -49,25 +58,30 @@ class Tape:
     """What the hooks of `recorded` write down during one pass.
 
     Attributes:
+        copies: whether the next layer gets a copy of an output, which it may overwrite.
         calls: in their order.
         passed_on: the output of the last layer, as the next one gets it; the first one of several.
         owners: the layers whose output that is: a layer, and those that hold it or only pass it on.
         last: the owners of the network's output.
         n_rows: rows of the network's output, those that fill up a batch among them.
         given: what the network was given.
+        has_convolution: whether one was called; of the first one it is asked what it is given.
     """
 
+    copies: bool = True
     calls: list[_Call] = field(default_factory=list)
     passed_on: Tensor | None = None
     owners: frozenset[int] = frozenset()
     last: frozenset[int] = frozenset()
     n_rows: int = 0
     given: Tensor | None = None
+    has_convolution: bool = False
 
     def clear(self) -> None:
         """Forget the calls before another pass."""
         self.calls.clear()
         self.passed_on = None
+        self.has_convolution = False
 
     def n_calls(self, name: str) -> int:
         """How often the layer of this name was called."""
@@ -76,9 +90,10 @@ class Tape:
     def named(self) -> dict[str, _Call]:
         """The calls whose output has a row per sample, by a name of their own."""
         numbers, found = Counter[str](), {}
+        n_calls = Counter(call.name for call in self.calls)
         for call in self.calls:
             numbers[call.name] += 1
-            several = self.n_calls(call.name) > 1
+            several = n_calls[call.name] > 1
             name = f"{call.name} (call {numbers[call.name]})" if several else call.name
             if call.output.dim() > 1 and len(call.output) == self.n_rows:
                 found[name] = call
@@ -107,10 +122,15 @@ class Tape:
         value = output_of(layer, output)
         if value is None:
             return None
-        axes = _axes(args[0], self.given) if isinstance(layer, CONVOLUTION) else ()
-        self.calls.append(_Call(name, layer, value, axes))
+        first = isinstance(layer, CONVOLUTION) and not self.has_convolution
+        axes = _axes(args[0], self.given) if first else ()
+        self.has_convolution |= first
+        self.calls.append(_Call(name, layer, value, axes, value._version))
         self.owners = self.owners if _first(output) is self.passed_on else frozenset()
         self.owners |= {len(self.calls) - 1}
+        if not self.copies:
+            self.passed_on = _first(output)
+            return None
         # A copy, for the next layer may overwrite what it is given.
         handed_on = with_output(layer, output, value.clone())
         self.passed_on = _first(handed_on)
@@ -146,13 +166,13 @@ def _axes(given: Tensor, x: Tensor | None) -> tuple[int, ...]:
 
 
 @contextmanager
-def recorded(module: nn.Module, layer: str | None) -> Iterator[Tape]:
+def recorded(module: nn.Module, layer: str | None, *, copies: bool = True) -> Iterator[Tape]:
     """Calls inside the block are written on the tape; after it, the hooks are gone.
 
     Recorded are layers that hold no others and do more than reshape, functions that could have been
     such layers, and the layer named `layer`.
     """
-    tape = Tape()
+    tape = Tape(copies)
     leaves = leaf_layers(module)
     named = (
         {} if layer is None else {name: p for name, p in module.named_modules() if name == layer}

@@ -27,7 +27,7 @@ class Banzhaf(PairedSampler):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Banzhaf 1965; Liu+ 2024, arXiv:2410.08336"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def least(self, n_units: int) -> int:
         """Two pairs for each coefficient, or all there are: with fewer the regression is nearly

@@ -10,13 +10,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from xai_bench.core import cooperative_games, units
 from xai_bench.core.coalitions import CoalitionGame, PermutedDesign
+from xai_bench.core.sliding_windows import WindowDesign
 from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending
 from xai_bench.types import Baseline, Explanation, Inputs, Model, Rng, Rows, Unsupported
 
@@ -63,7 +64,7 @@ class Solver(Protocol):
         """What a unit gets that is the same present or absent."""
         ...
 
-    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+    def solve(self, kept: Any, values: Tensor) -> UnitAttributions:
         """`kept [K, u], values [b, K]` float64 to attributions of the units."""
         ...
 
@@ -71,7 +72,7 @@ class Solver(Protocol):
 class CoalitionDesign(Solver, Protocol):
     """A method whose coalitions are fixed, the same for all samples."""
 
-    def coalitions(self, n_units: int) -> Tensor:
+    def coalitions(self, n_units: int) -> Tensor | WindowDesign:
         """`kept [K, u]` bool."""
         ...
 
@@ -89,11 +90,11 @@ class FixedCoalitions(ABC):
         """How many coalitions are evaluated."""
 
     @abstractmethod
-    def coalitions(self, n_units: int) -> Tensor:
+    def coalitions(self, n_units: int) -> Tensor | WindowDesign:
         """`kept [K, u]` bool, `K = n_coalitions`."""
 
     @abstractmethod
-    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+    def solve(self, kept: Any, values: Tensor) -> UnitAttributions:
         """As in `Solver`."""
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
@@ -227,21 +228,32 @@ class _EvaluatedDesign:
     it, a unit's column is its own.
     """
 
-    def __init__(self, group: _Group, design: Tensor, columns: Tensor | None = None) -> None:
+    def __init__(
+        self, group: _Group, design: Tensor | WindowDesign, columns: Tensor | None = None
+    ) -> None:
         self.group, self.design, self.columns = group, design, columns
         self.values = torch.zeros(len(group.rows), 0, dtype=torch.float64)
 
     def solve(self, solver: Solver, n_coalitions: int) -> tuple[Tensor, UnitAttributions]:
         """The rows of the group, and their attributions from the first coalitions of the design."""
-        fresh = self.design[self.values.shape[1] : n_coalitions]
-        shared = fresh.expand(len(self.values), -1, -1)
-        kept = shared if self.columns is None else PermutedDesign(fresh, self.columns)
+        kept = self._kept(self.values.shape[1], n_coalitions)
         self.values = torch.cat([self.values, self.group.game.values(kept)], dim=1)
-        solved = solver.solve(self.design[:n_coalitions], self.values)
+        design = self.design
+        whole = design[:n_coalitions] if isinstance(design, Tensor) else design
+        solved = solver.solve(whole, self.values)
         solved = solved if self.columns is None else _by_unit(solved, self.columns)
         if solver.null_units != "solved" and self.group.is_null.any():
             solved = _without_null(solved, self.group.is_null, solver.null_units == "shared")
         return self.group.rows, solved
+
+    def _kept(self, start: int, stop: int) -> Tensor | PermutedDesign | WindowDesign:
+        """Some of the coalitions, of all samples."""
+        if isinstance(self.design, WindowDesign):
+            return self.design.part(start, stop, len(self.values))
+        fresh = self.design[start:stop]
+        if self.columns is None:
+            return fresh.expand(len(self.values), -1, -1)
+        return PermutedDesign(fresh, self.columns)
 
 
 def _drawn(sampler: CoalitionSampler, group: _Group, n_coalitions: int) -> _EvaluatedDesign:
@@ -309,7 +321,17 @@ def _affordable(sampler: CoalitionSampler, budget: int, group: _Group) -> int:
     least = sampler.least(n_units)
     if budget // n_references < least:
         raise budget_too_small(budget, least, n_units, n_references)
-    return sampler.n_coalitions(n_units, budget // n_references)
+    n_coalitions = sampler.n_coalitions(n_units, budget // n_references)
+    if n_coalitions * n_units > _MOST_CELLS:
+        raise Unsupported(
+            f"{n_coalitions:,} coalitions of {n_units:,} units do not fit into memory; use coarser "
+            "units, or leave_one_out"
+        )
+    return n_coalitions
+
+
+_MOST_CELLS = 1 << 26
+"""Of a design: it is solved in double precision, half a gigabyte for each matrix of that size."""
 
 
 def budget_too_small(budget: int, least: int, n_units: int, n_references: int = 1) -> Unsupported:

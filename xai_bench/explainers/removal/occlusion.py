@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from xai_bench.core.sliding_windows import DENSE, Axis, WindowDesign
 from xai_bench.explainers.removal.engine import (
     FixedCoalitions,
     NullUnits,
@@ -42,11 +43,11 @@ class LeaveOneOut(FixedCoalitions):
         """The full one, and one without each unit."""
         return n_units + 1
 
-    def coalitions(self, n_units: int) -> Tensor:
+    def coalitions(self, n_units: int) -> Tensor | WindowDesign:
         """`[1 + u, u]` bool: the full coalition first."""
-        return all_but(torch.eye(n_units, dtype=torch.bool))
+        return without_windows((n_units,), 1, 1)
 
-    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+    def solve(self, kept: Tensor | WindowDesign, values: Tensor) -> UnitAttributions:
         """The full coalition's value less that without each unit."""
         return UnitAttributions(values[:, :1] - values[:, 1:])
 
@@ -80,11 +81,11 @@ class Occlusion(FixedCoalitions):
         """The full one, and one without each window."""
         return 1 + n_windows(n_units, self.window, self.stride)
 
-    def coalitions(self, n_units: int) -> Tensor:
+    def coalitions(self, n_units: int) -> Tensor | WindowDesign:
         """`[1 + n_windows, u]` bool: the full coalition first."""
-        return all_but(windows(n_units, self.window, self.stride))
+        return without_windows((n_units,), self.window, self.stride)
 
-    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+    def solve(self, kept: Tensor | WindowDesign, values: Tensor) -> UnitAttributions:
         """See `shared_drops`."""
         return shared_drops(kept, values)
 
@@ -141,11 +142,10 @@ class _Patches:
     patch: int
     stride: int
 
-    def coalitions(self, n_units: int) -> Tensor:
-        down, across = (windows(n, self.patch, self.stride) for n in (self.height, self.width))
-        return all_but((down[:, None, :, None] & across[None, :, None, :]).flatten(2).flatten(0, 1))
+    def coalitions(self, n_units: int) -> Tensor | WindowDesign:
+        return without_windows((self.height, self.width), self.patch, self.stride)
 
-    def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
+    def solve(self, kept: Tensor | WindowDesign, values: Tensor) -> UnitAttributions:
         return shared_drops(kept, values)
 
 
@@ -163,23 +163,21 @@ def n_windows(length: int, size: int, stride: int) -> int:
     return 1 + math.ceil(max(length - size, 0) / stride)
 
 
-def windows(length: int, size: int, stride: int) -> Tensor:
-    """`[n, length]` bool: the places under each window; the last one ends at the last place."""
-    first = (stride * torch.arange(n_windows(length, size, stride)))[:, None]
-    first = first.clamp(max=max(length - size, 0))
-    place = torch.arange(length)
-    return (place >= first) & (place < first + size)
+def without_windows(lengths: Sequence[int], size: int, stride: int) -> Tensor | WindowDesign:
+    """`[1 + n, u]` bool: the full coalition, and those without each window over axes of these
+    lengths; built at once where that takes little memory.
+    """
+    design = WindowDesign.over(*(Axis.of(length, size, stride) for length in lengths))
+    small = math.prod(design.shape) <= DENSE
+    return design.built(design.rows) if small else design
 
 
-def all_but(dropped: Tensor) -> Tensor:
-    """`[n, u] -> [1 + n, u]` bool: the full coalition, and those without each set of units."""
-    return torch.cat([torch.ones_like(dropped[:1]), ~dropped])
-
-
-def shared_drops(kept: Tensor, values: Tensor) -> UnitAttributions:
+def shared_drops(kept: Tensor | WindowDesign, values: Tensor) -> UnitAttributions:
     """Of the full coalition and windows: a window's drop is shared evenly by its units, and a unit
     gets the mean over the windows that cover it.
     """
+    if isinstance(kept, WindowDesign):
+        return UnitAttributions(kept.mean_drops(values))
     dropped = (~kept[1:]).double()
     share = dropped / dropped.sum(1, keepdim=True) / dropped.sum(0)
     return UnitAttributions(row_matmul(values[:, :1] - values[:, 1:], share))

@@ -14,6 +14,8 @@ _SINGULAR = 1e-9
 direction."""
 _LEAST_DEGREES_OF_FREEDOM = 1.0
 """With fewer, errors are NaN: an interval would be wider than anything that is measured."""
+_FEW_UNITS = 64
+"""Up to so many units an eigen-decomposition costs next to nothing."""
 _MAX_SWEEPS = 1000
 _SWEEPS_PER_CHECK = 4
 """Sweeps of the lasso between two checks of whether its signs are right."""
@@ -33,7 +35,10 @@ class Regression:
             drawn without replacement; 1 by default. Rows of 0 are not drawn: they have no part in
             the errors and their degrees of freedom.
         n_free: how many directions there are to cover, by default `u`; errors are NaN where the
-            design covers fewer.
+            design covers fewer. It is `u - 1` where rows add up to 0.
+
+    Up to 64 units by eigenvalues. Of more by Cholesky, in a tenth of the time, unless it finds a
+    direction that is not covered.
     """
 
     def __init__(
@@ -46,23 +51,37 @@ class Regression:
         n_free: int | None = None,
     ) -> None:
         self.design = design
-        weighted = design * weight[:, None]
-        gram = weighted.mT @ design
-        size, direction = torch.linalg.eigh(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
-        covered = size > _SINGULAR * size[-1:].clamp(min=1e-300)
-        inverse = (direction * torch.where(covered, 1 / size, 0)) @ direction.mT
-        self.solution = weighted @ inverse
+        self.right: Tensor | None = None
+        enough = self._solve(design, weight, ridge, n_free)
         spare = torch.ones_like(weight) if spare is None else spare
         leverage, is_drawn = (self.solution * design).sum(1), spare > 0
         self.n_drawn = int(is_drawn.sum())
         self.degrees_of_freedom = float(torch.where(is_drawn, 1 - leverage, 0).sum())
-        enough = int(covered.sum()) >= (len(gram) if n_free is None else n_free)
         self.has_errors = self.degrees_of_freedom > _LEAST_DEGREES_OF_FREEDOM and enough
-        self.spread = self.solution.square() * spare[:, None]
+        self.spread = self.solution.square() * spare[:, None].to(self.solution)
+
+    def _solve(self, design: Tensor, weight: Tensor, ridge: float, n_free: int | None) -> bool:
+        """Whether as many directions are covered as there are."""
+        weighted = design * weight[:, None]
+        gram = weighted.mT @ design
+        n_free = len(gram) if n_free is None else n_free
+        penalised = gram + ridge * torch.eye(len(gram), dtype=gram.dtype)
+        inverse = _by_cholesky(penalised, n_free) if len(gram) > _FEW_UNITS else None
+        if inverse is not None:
+            # Errors need single precision only; coefficients do without this product.
+            self.right, self.inverse = weighted, inverse
+            self.solution = weighted.float() @ inverse.float()
+            return True
+        inverse, n_covered = _by_eigenvalues(penalised)
+        self.solution = weighted @ inverse
+        return n_covered >= n_free
 
     def attributions(self, response: Tensor) -> UnitAttributions:
         """`response [b, K]` to coefficients and their errors, `[b, u]`."""
-        values = row_matmul(response, self.solution)
+        if self.right is None:
+            values = row_matmul(response, self.solution)
+        else:
+            values = row_matmul(row_matmul(response, self.right), self.inverse)
         if not self.has_errors:
             unknown = torch.full_like(values, torch.nan)
             return UnitAttributions(values, unknown, degrees_of_freedom=0.0)
@@ -70,6 +89,31 @@ class Regression:
         errors = row_matmul(residual.square(), self.spread).clamp(min=0).sqrt()
         errors = errors * (self.n_drawn / self.degrees_of_freedom)
         return UnitAttributions(values, errors, degrees_of_freedom=self.degrees_of_freedom)
+
+
+def _by_eigenvalues(gram: Tensor) -> tuple[Tensor, int]:
+    """`[u, u]`: the inverse on the directions that are covered, and how many those are."""
+    size, direction = torch.linalg.eigh(gram)
+    covered = size > _SINGULAR * size[-1:].clamp(min=1e-300)
+    inverse = (direction * torch.where(covered, 1 / size, 0)) @ direction.mT
+    return inverse, int(covered.sum())
+
+
+def _by_cholesky(gram: Tensor, n_free: int) -> Tensor | None:
+    """`[u, u]`: the same where `n_free` directions are covered, else None.
+
+    Of `u - 1` the one that is left is that of ones, which is filled in and taken out again.
+    """
+    n_units = len(gram)
+    if n_free < n_units:
+        gram = gram + gram.diagonal().mean() / n_units
+    factor, regular = _factor(gram[None])
+    if not regular.all():
+        return None
+    inverse = torch.cholesky_inverse(factor)[0, :n_units, :n_units]
+    if n_free < n_units:
+        inverse = inverse - inverse.sum(1, keepdim=True) / n_units
+    return inverse
 
 
 def regress_on_members(

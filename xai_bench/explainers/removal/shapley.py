@@ -106,7 +106,7 @@ class KernelSHAP(PairedSampler):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Covert & Lee 2021, arXiv:2012.01536"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     null_units: ClassVar[NullUnits] = "shared"
 
     def design(self, n_units: int, n_coalitions: int, *, rng: Rng) -> Tensor:

@@ -52,7 +52,7 @@ class LIME(_LIMESampler):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     search: ClassVar[Mapping[str, Range]] = {
         "width": Range(0.05, 2.0, log=True),
         "ridge": Range(1e-4, 100.0, log=True),

@@ -54,7 +54,7 @@ def _batches(
 ) -> Tensor:
     """`[B, *S]`: at most `max_rows` at a time."""
     parts = []
-    for rows in row_batches(model, len(inputs)):
+    for rows in row_batches(model, len(inputs), gradient=True):
         part = inputs.take(rows)
         with undisturbed(model.module):
             x = part.x.detach().clone().requires_grad_()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from xai_bench.core import units
 from xai_bench.core.baselines import references
-from xai_bench.core.model_outputs import filled_up
+from xai_bench.core.model_outputs import filled_up, room
 from xai_bench.explainers.gradient.engine import require_gradient
 from xai_bench.types import (
     ROW_BLOCK,
@@ -144,7 +144,9 @@ class Scalar(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[n]`."""
-        calls = torch.arange(len(x)).split(self.model.max_rows)
+        # With gradients, what is computed is kept until the way back, whole or in parts.
+        most = room(self.model) if torch.is_grad_enabled() else self.model.max_rows
+        calls = torch.arange(len(x)).split(most)
         parts = [self._call(x[rows], rows % len(self.inputs)) for rows in calls]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -196,10 +198,10 @@ class Column(nn.Module):
 
 def require_room(model: Model, n_rows: int) -> None:
     """Raise `Unsupported` where layers that are hooked would see the rows in several calls."""
-    if n_rows > model.max_rows:
+    if n_rows > room(model):
         raise Unsupported(
-            f"this explainer pairs {n_rows} rows in one call and max_rows is {model.max_rows}; "
-            "set fewer n_samples, or more evaluation.max_rows"
+            f"this explainer pairs {n_rows} rows in one call and max_rows is {room(model)}; "
+            "set fewer n_samples, or more evaluation.max_rows and evaluation.memory"
         )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xai_bench.core import units
 from xai_bench.core.inpainting import NoisyLinear
+from xai_bench.core.model_outputs import own_outputs
 from xai_bench.metrics.common import pooled
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.types import Case, KnownScores, Unsupported
@@ -49,5 +50,6 @@ class Road:
             # The same stream at every fraction, so that only the removed units differ.
             kept = (rank >= n_removed[:, None])[:, None]
             points = imputer.impute(inputs, kept, rng=rng)[:, 0, 0]
-            correct.append(model.outputs(inputs.with_x(points)).argmax(1) == labels)
+            outputs = own_outputs(model, inputs.with_x(points))
+            correct.append(outputs.argmax(1) == labels)
         return torch.stack(correct, dim=1).double().mean(1)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core import model_outputs
 from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Case, Inputs, Model, Unsupported
 
@@ -38,8 +39,8 @@ class Neighbours:
     def measure(self, case: Case) -> Neighbourhood:
         """The points and their maps."""
         points = neighbour_points(case, self.radius, self.n_draws)
-        near = [case.explain(case.inputs.with_x(point)) for point in points.unbind(1)]
-        return Neighbourhood(points, torch.stack(near, dim=1))
+        near = case.explain(case.inputs.stacked(points))
+        return Neighbourhood(points, near.view(*points.shape[:2], *near.shape[1:]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +75,8 @@ class NeighbourOutputs:
     def measure(self, case: Case) -> NeighbourValues:
         """The outputs, `[B, C]` and `[B, K, C]`."""
         points = neighbour_points(case, self.radius, self.n_draws)
-        at_x = case.model.outputs(case.inputs).double()
-        nearby = [case.model.outputs(case.inputs.with_x(p)).double() for p in points.unbind(1)]
-        return NeighbourValues(at_x, torch.stack(nearby, dim=1))
+        at_x = model_outputs.outputs(case.model, case.inputs)
+        return NeighbourValues(at_x, model_outputs.outputs_at(case.model, case.inputs, points))
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,12 @@ SETTINGS: Mapping[str, type] = {
     "evaluation.n_background": int,
     "evaluation.batch_size": int,
     "evaluation.max_rows": int,
+    "evaluation.memory": int,
     "evaluation.n_workers": int,
 }
 """The settings of a configuration and their types; all other keys are components."""
 
-OPTIONAL = ("budget",)
+OPTIONAL = ("budget", "evaluation.memory")
 """Settings that may be null."""
 
 LONGEST_NAME = 120

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.model_outputs import own_outputs
 from xai_bench.core.model_wrapper import ModelWrapper
 from xai_bench.core.tokens import require_numbers
 from xai_bench.metrics.common import once_per_cell
@@ -85,10 +86,10 @@ def _put(layer: nn.Module, name: str, value: Tensor) -> None:
 @torch.no_grad()
 def _require_equal(model: Model, split: Model, inputs: Inputs) -> None:
     """Raises `Unsupported` where the outputs differ by more than rounding."""
-    expected = model.outputs(inputs)
+    expected = own_outputs(model, inputs)
     reason = "splitting hidden units changes this model: its layers do not follow each other simply"
     try:
-        outputs = split.outputs(inputs)
+        outputs = own_outputs(split, inputs)
     except RuntimeError as error:
         raise Unsupported(reason) from error
     # 1.5 w - 0.5 w is w but for rounding, which many layers add up.

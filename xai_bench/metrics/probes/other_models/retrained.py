@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench.core import coalitions, units
+from xai_bench.core import coalitions, model_outputs, units
 from xai_bench.core.seeds import Seeds
 from xai_bench.metrics.common import once_per_cell, variants_of
 from xai_bench.metrics.probes.removal.curves import counts
@@ -96,7 +96,7 @@ def _explained(case: Case, variants: ModelVariants, part: str) -> tuple[Inputs, 
 @torch.no_grad()
 def _loss(model: Model, inputs: Inputs, labels: Tensor, n_classes: int) -> Tensor:
     """`[B]` float64: squared error where there are no classes, else cross-entropy."""
-    outputs = model.outputs(inputs).double()
+    outputs = model_outputs.outputs(model, inputs)
     if n_classes == 0:
         return (outputs[:, 0] - labels).square()
     return functional.cross_entropy(outputs, labels, reduction="none")

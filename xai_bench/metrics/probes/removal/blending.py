@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.model_outputs import outputs
 from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Baseline, Case, Imputer, Inputs, Unsupported
 
@@ -64,5 +65,5 @@ class Faded:
 @torch.no_grad()
 def _probability(case: Case, inputs: Inputs) -> Tensor:
     """`[B]` float64: of the explained class."""
-    shares = case.model.outputs(inputs).double().softmax(1)
+    shares = outputs(case.model, inputs).softmax(1)
     return shares.gather(1, case.targets[:, None])[:, 0]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
+from xai_bench.core.sliding_windows import Axis, WindowDesign
 from xai_bench.types import Baseline, Case
 
 
@@ -38,7 +39,7 @@ class LeaveOneOut:
         """The drop of every unit, mean over the references."""
         model, inputs, targets = case.model, case.inputs, case.targets
         real = units.present(inputs.units)
-        kept = ~torch.eye(real.shape[1], dtype=torch.bool).expand(len(inputs), -1, -1)
+        kept = WindowDesign.over(Axis.of(real.shape[1], 1, 1)).part(1, None, len(inputs))
         rng = case.rng.child("leave_one_out")
         # Reference by reference, since the mean square is not the square of the mean.
         values = coalitions.values_each(model, inputs, targets, kept, self.baseline, rng=rng)
