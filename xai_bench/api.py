@@ -150,7 +150,8 @@ class Workbench:
         has one; settings go to the metrics that have them. `on_step(explainer, number, of)` is
         called before each explainer.
 
-        What cannot work with this model is NaN, with its reason in `table.reasons`. Raises
+        What cannot work with this model is NaN, with its reason in `table.reasons`;
+        `table.attrs["threads"]` is the number of threads. Raises
         `Unsupported` or ValueError where nothing at all could be scored.
         """
         from xai_bench.adapters.comparison import comparison
@@ -167,7 +168,9 @@ class Workbench:
         if all(row.nothing for row in rows.values()):
             each = {n: f"{m}: {why}" for n, row in rows.items() for m, why in row.reasons.items()}
             raise nothing_scored(each, results.values())
-        return comparison(rows, {name: metric.higher_is_better for name, metric in named.items()})
+        table = comparison(rows, {name: metric.higher_is_better for name, metric in named.items()})
+        table.attrs["threads"] = self.threads
+        return table
 
     def _result(self, explainer: Any, named: Mapping[str, Metric]) -> ExplainerResult:
         tolerant = replace(self.context, strict=False)
