@@ -171,10 +171,9 @@ def measured(row: Row, who: str, repeats: int) -> dict[str, Any]:
     explain = CONTENDERS[who](at, row)
     if explain is None:
         return {}
-    small = row._replace(n=1, options={**row.options, **_small(row, at)})
-    warm = CONTENDERS[who](at, small)
-    assert warm is not None
-    warm()
+    first = CONTENDERS[who](at, row._replace(method="saliency", n=1, options={}))
+    assert first is not None
+    first()  # which imports what is needed
     floors, seconds, peaks = [_floor(at, row)], [], []
     for _ in range(repeats):
         Path("/proc/self/clear_refs").write_text("5")
@@ -184,11 +183,6 @@ def measured(row: Row, who: str, repeats: int) -> dict[str, Any]:
         peaks.append(_resident("VmHWM") - before)
         floors.append(_floor(at, row))
     return {"seconds": seconds, "floors": floors, "peak": max(peaks)}
-
-
-def _small(row: Row, at: World) -> dict[str, int]:
-    """Settings of a first call, which imports what is needed."""
-    return {"budget": min(row.options["budget"], 2 * at.n_units)} if "budget" in row.options else {}
 
 
 def _floor(at: World, row: Row) -> float:

@@ -1,7 +1,7 @@
 """How fast, frugal and exact are the sampling explainers? Against captum, shap and lime.
 
-    python benchmarks/explainers.py            # everything: an hour, most of it theirs
-    python benchmarks/explainers.py --quick    # a few samples, one budget
+    python benchmarks/sampling.py            # everything: an hour, most of it theirs
+    python benchmarks/sampling.py --quick    # a few samples, one budget
 
 One run: KernelSHAP, LIME and permutation sampling, a network on 30 columns and a CNN on 49
 superpixels, at equal rows through the model. Rows are counted by a hook on the module, on all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -97,3 +98,31 @@ def test_a_module_that_squeezes_is_asked_several_rows() -> None:
         bench(Squeezed(), x=X[:1]).explain("gradient").attribution,
         bench(x=X[:1]).explain("gradient").attribution,
     )
+
+
+class Slow(nn.Module):
+    """Takes long, counts its calls, and multiplies by a plain attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.factor, self.n_calls = net(), 2.0, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.006)
+        self.n_calls += 1
+        return self.factor * self.inner(x)
+
+
+def test_a_slow_module_may_count_its_calls_but_not_change_its_answers() -> None:
+    module = Slow()
+    one = bench(module)
+    one.explain("gradient")
+    module.factor = 3.0
+    with pytest.raises(ValueError, match="the model has changed"):
+        one.explain("gradient")
+    module.factor = 2.0
+    one.explain("gradient")
+    with torch.no_grad():
+        module.inner[0].weight.data[0, 0] += 1  # type: ignore[index]
+    with pytest.raises(ValueError, match="the model has changed"):
+        one.explain("gradient")

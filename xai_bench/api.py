@@ -26,6 +26,7 @@ from xai_bench.core.seeds import Seeds
 from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import Task
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
+from xai_bench.evaluation.guard import Copies
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.models.base import Target
 from xai_bench.models.caller import CallerModel
@@ -308,6 +309,7 @@ def workbench(
         batch_size=samples_at_once(inputs, EvaluationContext.batch_size, most),
         threads=threads,
         strict=True,
+        copies=Copies(caller.state_of(caller.predictor.module)),
     )
     return Workbench(context, loaded, caller, replace(layout, inputs=inputs), scalars, exact)
 

@@ -61,12 +61,12 @@ class ModuleState:
         changed += [words for tensor in tensors for words in tensor.changes()]
         return list(dict.fromkeys(changed))
 
-    def same_weights(self) -> bool:
-        """Whether the module has the same parameters and buffers, and the same values in them."""
-        now = list(named_tensors(self.module))
-        return [name for name, _ in now] == [each.name for each in self.tensors] and all(
-            each.is_same() if tensor is each.tensor else same(tensor, each.values)
-            for (_, tensor), each in zip(now, self.tensors, strict=True)
+    def same_weights(self, other: ModuleState) -> bool:
+        """Whether both have the same parameters and buffers, and the same values in them."""
+        names = [[each.name for each in state.tensors] for state in (self, other)]
+        return names[0] == names[1] and all(
+            one.seen is two.seen or same(one.values, two.values)
+            for one, two in zip(self.tensors, other.tensors, strict=True)
         )
 
     def restore(self) -> None:
@@ -148,7 +148,7 @@ class _Tensor:
                 self.grad.copy_(self.grad_values)
 
 
-_WHOLE, _SAMPLED = 1 << 16, 1 << 12
+_WHOLE, _SAMPLED = 1 << 14, 1 << 8
 """Up to so many numbers a tensor is compared as a whole; how many of a larger one."""
 
 
@@ -196,16 +196,20 @@ def _version(tensor: Tensor) -> int:
 
 
 @contextmanager
-def borrowed(modules: Sequence[nn.Module], earlier: Sequence[ModuleState] = ()) -> Iterator[None]:
+def borrowed(
+    modules: Sequence[nn.Module], earlier: Sequence[ModuleState] = ()
+) -> Iterator[list[ModuleState]]:
     """The modules in evaluation mode with frozen weights inside; as they were after, whatever
     happened. States seen `earlier`, one per module, spare copies.
     """
+    states = list[ModuleState]()
     with ExitStack() as stack:
         for number, module in enumerate(modules):
             state = ModuleState.of(module, earlier[number] if earlier else None)
             stack.callback(state.restore)
             freeze(module)
-        yield
+            states.append(state)
+        yield states
 
 
 def freeze(module: nn.Module) -> None:
@@ -280,6 +284,8 @@ def _write(tensor: Tensor, values: Tensor) -> None:
 
 
 def _same_items(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    if not first and not second:
+        return True
     return list(first) == list(second) and all(first[key] is second[key] for key in first)
 
 

@@ -22,8 +22,8 @@ from xai_bench.types import Inputs
 N_PROBED = 16
 """Samples whose outputs show whether a model still answers as it did."""
 _QUICK = 0.005
-"""Seconds that asking them may take. Of slower modules weights and settings are compared, and of
-slower functions one sample is asked."""
+"""Seconds that asking them may take. A slower module is asked one sample, and only where one of its
+plain attributes is another; a slower function is asked one each time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +34,16 @@ class CallerModel:
         modules: the module, or those that the function calls, as far as they can be seen.
         states: what they were when the predictor was made.
         settings: their plain attributes then.
-        answered: the first samples and the outputs for them then; None where asking takes long and
-            the model is one module.
+        answered: the first samples and the outputs for them then.
+        always_asked: whether these are asked again before each use.
     """
 
     predictor: Predictor
     modules: tuple[nn.Module, ...]
     states: tuple[ModuleState, ...]
     settings: Sequence[Any]
-    answered: tuple[Inputs, Tensor] | None
+    answered: tuple[Inputs, Tensor]
+    always_asked: bool
 
     @classmethod
     def of(
@@ -61,8 +62,8 @@ class CallerModel:
             if seconds > _QUICK:
                 answered = _answers(predictor, inputs, 1)[0]
         is_module = any(predictor.module is module for module in modules)
-        asked = None if is_module and seconds > _QUICK else answered
-        return cls(predictor, modules, states, _settings(modules), asked)
+        always_asked = seconds <= _QUICK or not is_module
+        return cls(predictor, modules, states, _settings(modules), answered, always_asked)
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -71,22 +72,27 @@ class CallerModel:
         Raises ValueError where their weights, or their answers, are no longer those that the
         targets were chosen by.
         """
-        with torch.enable_grad(), borrowed(self.modules, self.states):
-            if not self._is_same():
+        with torch.enable_grad(), borrowed(self.modules, self.states) as now:
+            if not self._is_same(now):
                 raise ValueError(
                     "the model has changed since this workbench was made, and what was measured "
                     "before no longer holds: make a new one with workbench(model, x, ...)"
                 )
             yield
 
-    def _is_same(self) -> bool:
-        weights = all(state.same_weights() for state in self.states)
-        return weights and _settings(self.modules) == self.settings and not self._answers_differ()
+    def state_of(self, module: nn.Module | None) -> ModuleState | None:
+        """What a module was when the predictor was made; None where it is not among them."""
+        return next((state for state in self.states if state.module is module), None)
+
+    def _is_same(self, now: Sequence[ModuleState]) -> bool:
+        if not all(a.same_weights(b) for a, b in zip(self.states, now, strict=True)):
+            return False
+        if not self.always_asked and _settings(self.modules) == self.settings:
+            return True
+        return not self._answers_differ()
 
     def _answers_differ(self) -> bool:
         """Whether a function, or what is no weight of a module, has changed."""
-        if self.answered is None:
-            return False
         inputs, before = self.answered
         now = _outputs(self.predictor, inputs)
         tolerance = torch.finfo(now.dtype).eps ** 0.5
