@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import xai_bench
-from xai_bench.evaluation.loop import background
+from xai_bench.evaluation.preparation import background
 from xai_bench.models.text.predictor import TokenPredictor
 
 WEIGHT = torch.tensor([3.0, -1.0, 0.5])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 
+import torch
 from omegaconf import DictConfig
 
 from xai_bench.core import units
