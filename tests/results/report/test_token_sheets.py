@@ -63,7 +63,7 @@ def test_the_words_and_the_attention_come_back_as_they_were(store: Store) -> Non
 def test_a_sheet_shows_what_people_marked_and_then_every_method(store: Store) -> None:
     found = sheets(store, study_report(store, "s", ReportOptions(), {}), 3)
     texts = {name[-1]: one for name, one in found.items() if isinstance(one, TokenSheet)}
-    assert [line.title for line in texts["0"].lines] == ["marked by people", "lime", "shap"]
+    assert [line.title for line in texts["0"].lines] == ["marked as evidence", "lime", "shap"]
     assert [line.title for line in texts["1"].lines] == ["lime", "shap"]
     assert [line.values.tolist() for line in texts["0"].lines] == [
         [0, 1, 0],

@@ -16,7 +16,7 @@ from xai_bench.results.values import TextUnits
 
 CONTROLS = ("random",)
 """The controls that sheets show; others look the same on every sample."""
-MARKED = "marked by people"
+MARKED = "marked as evidence"
 
 
 def sheet(explained: Samples, row: int) -> Picture:
