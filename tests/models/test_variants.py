@@ -163,7 +163,7 @@ def test_the_global_generator_is_unchanged(tmp_path: Path) -> None:
 # Several at the same time
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_models_trained_in_parallel_have_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

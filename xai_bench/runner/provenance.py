@@ -28,6 +28,7 @@ WITHOUT_EFFECT = (
     "runner/inspection.py",
     "runner/launch.py",
     "runner/progress.py",
+    "runner/publication.py",
     "runner/supervision.py",
     "runner/ui.py",
     "runner/verification.py",

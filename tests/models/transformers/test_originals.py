@@ -254,6 +254,7 @@ def test_minilm_knows_paraphrases() -> None:
     assert means[0] @ means[1] > 0.6 > 0.2 > means[0] @ means[2]
 
 
+@pytest.mark.exhaustive
 def test_smollm2_is_that_of_the_library() -> None:
     pytest.importorskip("gguf")
     pytest.importorskip("accelerate")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from xai_bench.results.store import digests, files
 from xai_bench.results.store.store import Store
-from xai_bench.results.tracking import database
+from xai_bench.results.tracking import database, default_view
 from xai_bench.results.tracking.artifacts import TABLE, cell_files, explanation_files
 from xai_bench.results.tracking.runs import Run, explanation_run, training_run
 from xai_bench.results.values import Cell, ExplainerResult
@@ -60,6 +60,7 @@ class MlflowRecorder:
             client = self._client(store.root)
             runs = _Runs(client, self._experiment(client, store.root, study), study)
             self._show(runs, store, cell)
+            runs.set_view(store.explanations(study, cell_key, attributions=False))
 
     def sync(self, store: Store, study: str, *, dry_run: bool = False) -> list[str]:
         """Bring all runs of a study in line with the store, and say what was done.
@@ -74,6 +75,7 @@ class MlflowRecorder:
             runs = _Runs(client, experiment, study, thorough=True, dry_run=dry_run)
             for cell in cells:
                 self._show(runs, store, cell)
+                runs.set_view(store.explanations(study, cell.key, attributions=False))
             runs.remove_others()
         return runs.done
 
@@ -101,7 +103,10 @@ class MlflowRecorder:
         experiment = self._experiment(self._client(root), root, study)
         uri = self.uri(root)
         server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
-        query = "workflowType=machine_learning&compareRunsMode=CHART"
+        query = (
+            "workflowType=machine_learning&compareRunsMode=CHART"
+            f"&viewStateShareKey={default_view.SHARE_KEY}"
+        )
         return f"{server}/#/experiments/{experiment}/runs?{query}"
 
     def ui_command(self, root: Path, port: int = 5000) -> list[str]:
@@ -230,6 +235,17 @@ class _Runs:
             shown = shown if self.dry_run else self._write(run, artifacts, links or {}, shown)
         self.ids.append("" if shown is None else str(shown.info.run_id))
         return self.ids[-1]
+
+    def set_view(self, results: Sequence[ExplainerResult]) -> None:
+        """Make charts of these results part of the view in which the study opens."""
+        tags = self.client.get_experiment(self.experiment).tags
+        shown = default_view.known_arrows(tags.get(default_view.TAG))
+        arrows = dict(shown)
+        for result in results:
+            arrows |= default_view.directions(result.scores.values())
+        if arrows != shown and not self.dry_run:
+            content = default_view.state(arrows)
+            self.client.set_experiment_tag(self.experiment, default_view.TAG, content)
 
     def remove_others(self) -> None:
         """Remove the runs of this package that were not shown: the study does not have them."""
