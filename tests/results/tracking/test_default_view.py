@@ -48,20 +48,23 @@ def test_metrics_without_a_chart_are_deleted_so_that_the_page_makes_none() -> No
     assert sorted(chart["metricKey"] for chart in charts) == sorted(NAMES)
     assert sum(not chart["deleted"] for chart in charts) == default_view.N_CHARTS
     assert charts[0]["displayName"] == "abpc ↑"
-    sections = {section["uuid"] for section in view["compareRunSections"]}
-    assert {chart["metricSectionId"] for chart in charts if not chart["deleted"]} == sections
+    [section] = view["compareRunSections"]
+    assert {chart["metricSectionId"] for chart in charts} == {section["uuid"]}
 
 
 def test_a_hundred_metrics_fit_into_a_tag() -> None:
     arrows = {f"fidelity/metric_number_{i}": "↓" for i in range(120)}
-    content = default_view.state(arrows)
+    groups = {
+        default_view.Group(f"explainer_{i}", f"data_{k}") for i in range(12) for k in range(6)
+    }
+    content = default_view.state(arrows, groups)
     assert len(content) < 5000
-    assert default_view.known_arrows(content) == arrows
+    assert default_view.read(content) == (arrows, groups)
 
 
 @pytest.mark.parametrize("content", [None, "", "text", "deflate;text", "deflate;" + "e30="])
 def test_a_view_that_is_not_ours_is_made_anew(content: str | None) -> None:
-    assert default_view.known_arrows(content) == {}
+    assert default_view.read(content) == ({}, set())
 
 
 @pytest.mark.slow
@@ -78,8 +81,7 @@ def test_each_cell_adds_its_metrics(tmp_path: Path) -> None:
         PLAIN.record(store, "s", key)
     client = PLAIN._client(tmp_path)
     tags = client.get_experiment_by_name("s").tags
-    assert set(default_view.known_arrows(tags[default_view.TAG])) == {
-        "fidelity/abpc",
-        "fidelity/deletion",
-    }
+    arrows, groups = default_view.read(tags[default_view.TAG])
+    assert set(arrows) == {"fidelity/abpc", "fidelity/deletion"}
+    assert [group.id for group in groups] == ["param.explainer.lime,param.data.digits"]
     assert f"viewStateShareKey={default_view.SHARE_KEY}" in PLAIN.deep_link(tmp_path, "s")

@@ -10,7 +10,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from xai_bench.results.questions import QUESTIONS
 from xai_bench.results.values import Scores
@@ -25,6 +25,29 @@ _FIRST = ("cosine_to_shapley", "abpc", "comprehensiveness", "faithfulness_correl
 """Metrics whose chart is preferred to those of others of the same category."""
 
 
+_SECTION: Mapping[str, Any] = {
+    "uuid": "section-key-metrics",
+    "name": "key metrics",
+    "display": True,
+    "isReordered": True,
+    "deleted": False,
+    "isGenerated": False,
+}
+"""One for all charts, so that they lie side by side."""
+
+
+class Group(NamedTuple):
+    """The runs of one explainer on one data set: those of several models and seeds."""
+
+    explainer: str
+    data: str
+
+    @property
+    def id(self) -> str:
+        """As the page writes it."""
+        return ",".join(f"param.{name}.{value}" for name, value in self._asdict().items())
+
+
 def directions(scored: Iterable[Scores]) -> dict[str, str]:
     """`category/metric` -> the arrow of its better direction, of metrics with scores."""
     return {
@@ -34,46 +57,46 @@ def directions(scored: Iterable[Scores]) -> dict[str, str]:
     }
 
 
-def state(arrows: Mapping[str, str]) -> str:
-    """The content of `TAG` for a study with these metrics."""
+def state(arrows: Mapping[str, str], groups: Iterable[Group] = ()) -> str:
+    """The content of `TAG` for a study with these metrics; groups of runs are closed."""
     shown = charted(list(arrows))
-    sections = list(dict.fromkeys(name.partition("/")[0] for name in shown))
     hidden = [name for name in sorted(arrows) if name not in shown]
     content = {
         "groupBy": {
             "aggregateFunction": "average",
-            "groupByKeys": [
-                {"mode": "param", "groupByData": "data"},
-                {"mode": "param", "groupByData": "explainer"},
-            ],
+            # The explainer first: the page cuts the names of groups at their end.
+            "groupByKeys": [{"mode": "param", "groupByData": name} for name in Group._fields],
         },
+        "groupsExpanded": {group.id: False for group in sorted(set(groups))},
         "useGroupedValuesInCharts": True,
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
         "selectedColumns": [f"metrics.`{name}`" for name in shown],
-        "compareRunSections": [_section(name) for name in sections],
+        "compareRunSections": [_SECTION],
         "compareRunCharts": [
             *(_chart(name, arrows[name], deleted=False) for name in shown),
             # The page would else make a chart of each metric that has none.
             *(_chart(name, arrows[name], deleted=True) for name in hidden),
         ],
         "isAccordionReordered": True,
-        # Ours, to be read when the next cell brings other metrics.
+        # Ours, to be read when the next cell brings others.
         "xaiBenchArrows": dict(sorted(arrows.items())),
+        "xaiBenchGroups": sorted(set(groups)),
     }
     # Compressed, because databases take 5000 characters, and a hundred metrics make 20,000.
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return _PREFIX + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
-def known_arrows(content: str | None) -> dict[str, str]:
-    """The metrics of a view that is there; none where it is not ours."""
+def read(content: str | None) -> tuple[dict[str, str], set[Group]]:
+    """The metrics and groups of a view that is there; none where it is not ours."""
     try:
         packed = base64.b64decode((content or "").removeprefix(_PREFIX))
-        arrows = json.loads(zlib.decompress(packed))["xaiBenchArrows"]
-        return {str(name): str(arrow) for name, arrow in dict(arrows).items()}
+        view = json.loads(zlib.decompress(packed))
+        arrows = {str(name): str(arrow) for name, arrow in dict(view["xaiBenchArrows"]).items()}
+        return arrows, {Group(*map(str, group)) for group in view["xaiBenchGroups"]}
     except (ValueError, KeyError, TypeError, zlib.error):
-        return {}
+        return {}, set()
 
 
 def charted(names: Sequence[str]) -> list[str]:
@@ -97,25 +120,14 @@ def _of_question(categories: Sequence[str], names: Sequence[str]) -> list[str]:
     return sorted((n for n in names if n.partition("/")[0] in categories), key=place)
 
 
-def _section(name: str) -> dict[str, Any]:
-    return {
-        "uuid": f"section-{name}",
-        "name": name,
-        "display": True,
-        "isReordered": True,
-        "deleted": False,
-        "isGenerated": False,
-    }
-
-
 def _chart(name: str, arrow: str, *, deleted: bool) -> dict[str, Any]:
-    section, _, metric = name.partition("/")
+    metric = name.partition("/")[2]
     return {
         "uuid": f"chart-{name}",
         "type": "BAR",
         "metricKey": name,
         "displayName": f"{metric} {arrow}",
-        "metricSectionId": f"section-{section}",
+        "metricSectionId": _SECTION["uuid"],
         "runsCountToCompare": 100,
         "deleted": deleted,
         "isGenerated": deleted,

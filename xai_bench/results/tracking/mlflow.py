@@ -60,7 +60,8 @@ class MlflowRecorder:
             client = self._client(store.root)
             runs = _Runs(client, self._experiment(client, store.root, study), study)
             self._show(runs, store, cell)
-            runs.set_view(store.explanations(study, cell_key, attributions=False))
+            results = store.explanations(study, cell_key, attributions=False)
+            runs.set_view(cell.data, results)
 
     def sync(self, store: Store, study: str, *, dry_run: bool = False) -> list[str]:
         """Bring all runs of a study in line with the store, and say what was done.
@@ -75,7 +76,8 @@ class MlflowRecorder:
             runs = _Runs(client, experiment, study, thorough=True, dry_run=dry_run)
             for cell in cells:
                 self._show(runs, store, cell)
-                runs.set_view(store.explanations(study, cell.key, attributions=False))
+                results = store.explanations(study, cell.key, attributions=False)
+                runs.set_view(cell.data, results)
             runs.remove_others()
         return runs.done
 
@@ -236,15 +238,16 @@ class _Runs:
         self.ids.append("" if shown is None else str(shown.info.run_id))
         return self.ids[-1]
 
-    def set_view(self, results: Sequence[ExplainerResult]) -> None:
-        """Make charts of these results part of the view in which the study opens."""
+    def set_view(self, data: str, results: Sequence[ExplainerResult]) -> None:
+        """Make these results of a data set part of the view in which the study opens."""
         tags = self.client.get_experiment(self.experiment).tags
-        shown = default_view.known_arrows(tags.get(default_view.TAG))
-        arrows = dict(shown)
+        shown = default_view.read(tags.get(default_view.TAG))
+        arrows, groups = dict(shown[0]), set(shown[1])
         for result in results:
             arrows |= default_view.directions(result.scores.values())
-        if arrows != shown and not self.dry_run:
-            content = default_view.state(arrows)
+            groups.add(default_view.Group(result.explainer, data))
+        if (arrows, groups) != shown and not self.dry_run:
+            content = default_view.state(arrows, groups)
             self.client.set_experiment_tag(self.experiment, default_view.TAG, content)
 
     def remove_others(self) -> None:
