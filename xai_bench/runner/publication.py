@@ -31,6 +31,9 @@ KEY = ("data", "model", "view", "target", "baseline_explain", "baseline_measure"
 COLUMNS = (*KEY, "seeds", "category", "higher_is_better", "mean", "low", "high", "n_scored")
 OF_PLACE = ("results=", "recorder=", "recorder.")
 """Overrides that say where a study lies, not what it is."""
+FIGURES = ("scores-", "ranks-", "baselines-", "fidelity-cost", "predicted", "anytime-")
+"""How the names of figures begin that are kept; others take more room than they tell."""
+
 _CLOCKS = ("seconds", "fit_seconds", "peak_memory")
 _MOVED = 0.25
 
@@ -48,7 +51,8 @@ def publish(results: Path, study: str, to: Path) -> Path:
     for name in ("main.csv", "main.tex"):
         shutil.copyfile(report / "tables" / name, folder / name)
     for figure in sorted(report.glob("figures/*.svg")):
-        shutil.copyfile(figure, folder / "figures" / figure.name)
+        if figure.name.startswith(FIGURES):
+            shutil.copyfile(figure, folder / "figures" / figure.name)
     content = origin(Store(results), study)
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / "provenance.json").write_text(f"{text}\n", encoding="utf-8")
