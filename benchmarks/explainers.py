@@ -31,6 +31,8 @@ import torch
 from torch import Tensor
 from worlds import WORLDS, World, world
 
+from xai_bench.core import memory
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -174,6 +176,7 @@ def measured(row: Row, who: str, repeats: int) -> dict[str, Any]:
     first = CONTENDERS[who](at, row._replace(method="saliency", n=1, options={}))
     assert first is not None
     first()  # which imports what is needed
+    memory.give_back()  # what the first call left at hand
     floors, seconds, peaks = [_floor(at, row)], [], []
     for _ in range(repeats):
         Path("/proc/self/clear_refs").write_text("5")

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -79,7 +80,8 @@ class ModuleState:
             # A module may do more in `train` than to set the mode, such as to unmerge weights.
             self.module.train(self.layers[0].training)
         for layer in self.layers:
-            layer.layer.training = layer.training
+            if layer.layer.training != layer.training:
+                layer.layer.training = layer.training
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,16 +94,18 @@ class _Layer:
     def changes(self, parts: Iterable[str]) -> Iterator[str]:
         if self.layer.training != self.training:
             yield f"the mode of {_layer(self.name)}"
-        for key in self.parts.keys() & set(parts):
-            if not _same_items(getattr(self.layer, key), self.parts[key]):
+        now = vars(self.layer)
+        for key in parts:
+            if not _same_items(now.get(key), self.parts.get(key)):
                 yield f"the {_PARTS[key]} of {_layer(self.name)}"
 
     def restore_parts(self) -> None:
-        for key, part in self.parts.items():
-            now = getattr(self.layer, key)
-            if not _same_items(now, part):
-                now.clear()
-                now.update(part)
+        now = vars(self.layer)
+        for key in _PARTS:
+            part = self.parts.get(key)
+            if not _same_items(now.get(key), part):
+                now[key].clear()
+                now[key].update(part or {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,14 +145,15 @@ class _Tensor:
             _write(self.tensor, self.values)
         if not self.tensor.is_leaf:
             return
-        self.tensor.requires_grad_(self.requires_grad)
+        if self.tensor.requires_grad != self.requires_grad:
+            self.tensor.requires_grad_(self.requires_grad)
         if not _same_grad(self):
             self.tensor.grad = self.grad
             if self.grad is not None and self.grad_values is not None:
                 self.grad.copy_(self.grad_values)
 
 
-_WHOLE, _SAMPLED = 1 << 14, 1 << 8
+_WHOLE, _SAMPLED = 1 << 12, 1 << 7
 """Up to so many numbers a tensor is compared as a whole; how many of a larger one."""
 
 
@@ -158,36 +163,45 @@ class Sighting:
 
     Autograd counts what is written into a tensor, but for what goes through `.data`: for its sake
     numbers are compared, all of a small tensor and evenly many of a large one.
+
+    Attributes:
+        window: some of its numbers, where they are; None where they cannot be looked at.
     """
 
     tensor: Tensor
     place: int
     version: int
-    numbers: Tensor
+    window: npt.NDArray[Any] | None
+    numbers: bytes
 
     @classmethod
     def of(cls, tensor: Tensor) -> Sighting:
         """The tensor now."""
-        return cls(tensor, _place(tensor), _version(tensor), _some_numbers(tensor).clone())
+        window = _window(tensor)
+        numbers = b"" if window is None else window.tobytes()
+        return cls(tensor, tensor.data_ptr(), _version(tensor), window, numbers)
 
     def holds(self) -> bool:
         """Whether nothing has been written into it; False where nobody can tell."""
-        now = _version(self.tensor)
-        if now != self.version or now < 0 or _place(self.tensor) != self.place:
+        if self.window is None or _version(self.tensor) != self.version:
             return False
-        return torch.equal(_some_numbers(self.tensor), self.numbers)
+        return self.tensor.data_ptr() == self.place and self.window.tobytes() == self.numbers
 
 
-def _some_numbers(tensor: Tensor) -> Tensor:
-    flat, n = tensor.detach(), tensor.numel()
-    if n <= _WHOLE:
-        return flat
-    return flat.reshape(-1)[:: n // _SAMPLED] if flat.is_contiguous() else flat
-
-
-def _place(tensor: Tensor) -> int:
-    """Where its numbers are; 0 for a tensor that does not say."""
-    return tensor.data_ptr() if tensor.layout is torch.strided else 0
+def _window(tensor: Tensor) -> npt.NDArray[Any] | None:
+    """Some of the numbers, where they are in memory."""
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu" or _version(tensor) < 0:
+        return None
+    inwards = sorted(range(tensor.dim()), key=lambda axis: -tensor.stride()[axis])
+    laid_out = tensor.detach().permute(inwards)
+    if not laid_out.is_contiguous() or tensor.is_conj() or tensor.is_neg():
+        return None
+    flat = laid_out.view(-1)
+    step = 1 if tensor.numel() <= _WHOLE else tensor.numel() // _SAMPLED
+    if flat.dtype is torch.bfloat16:
+        flat = flat.view(torch.int16)
+    window: npt.NDArray[Any] = flat.numpy()[::step]
+    return window
 
 
 def _version(tensor: Tensor) -> int:
@@ -214,9 +228,11 @@ def borrowed(
 
 def freeze(module: nn.Module) -> None:
     """Evaluation mode, and weights without gradients; scripted modules have the long way only."""
-    module.eval()
+    if any(layer.training for layer in module.modules()):
+        module.eval()
     for parameter in module.parameters():
-        parameter.requires_grad_(False)
+        if parameter.requires_grad:
+            parameter.requires_grad_(False)
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -226,8 +242,8 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor
 
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_OWN = ("training", "_backward_hooks", "_is_full_backward_hook")
+_PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
+_OWN = frozenset({"training", "_is_full_backward_hook"})
 """What a module keeps beside its layers and weights, and may be another one at every call."""
 
 
@@ -237,12 +253,12 @@ def settings_of(module: nn.Module) -> list[tuple[str, str, Any]]:
         (name, key, value)
         for name, layer in module.named_modules()
         for key, value in vars(layer).items()
-        if key not in _OWN and (isinstance(value, _PLAIN) or _is_plain_tuple(value))
+        if (type(value) in _PLAIN or _is_plain_tuple(value)) and key not in _OWN
     ]
 
 
 def _is_plain_tuple(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(each, _PLAIN) for each in value)
+    return type(value) is tuple and all(type(each) in _PLAIN for each in value)
 
 
 def _all_tensors(modules: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
@@ -270,9 +286,13 @@ def same(first: Tensor, second: Tensor) -> bool:
 
 
 def _parts(layer: nn.Module) -> dict[str, dict[str, Any]]:
-    """A copy of each dictionary; scripted modules have something else in the place of some."""
-    parts = {key: getattr(layer, key, None) for key in _PARTS}
-    return {key: dict(part) for key, part in parts.items() if isinstance(part, dict)}
+    """A copy of each dictionary that is not empty; scripted modules have something else there."""
+    parts = vars(layer)
+    return {key: dict(parts[key]) for key in _PARTS if _is_filled(parts.get(key))}
+
+
+def _is_filled(part: Any) -> bool:
+    return isinstance(part, dict) and bool(part)
 
 
 def _write(tensor: Tensor, values: Tensor) -> None:
@@ -283,9 +303,9 @@ def _write(tensor: Tensor, values: Tensor) -> None:
         tensor.data = values.clone()
 
 
-def _same_items(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    if not first and not second:
-        return True
+def _same_items(first: dict[str, Any] | None, second: dict[str, Any] | None) -> bool:
+    if not first or not second or not isinstance(first, dict):
+        return not second and (not first or not isinstance(first, dict))
     return list(first) == list(second) and all(first[key] is second[key] for key in first)
 
 

@@ -66,6 +66,14 @@ WEIGHTED = {
 """Functions with weights of their own, or that may have them."""
 
 
+_OF_INTEREST = frozenset(
+    f"{name}{end}"
+    for name in (*_LAYERS, *WEIGHTED, "clamp", "clamp_min", "clamp_max", "clip", "prelu")
+    for end in ("", "_")
+)
+"""All names that `layer_of` knows, and those of weighted functions."""
+
+
 def layer_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The layer that does what a call does, or None where there is none."""
     name = getattr(func, "__name__", "").removesuffix("_")
@@ -116,8 +124,8 @@ class FunctionCalls:
         weighted: the same of functions with weights, by their own name.
     """
 
-    def __init__(self, on_call: OnCall) -> None:
-        self.on_call = on_call
+    def __init__(self, on_call: OnCall, *, notes: bool = True) -> None:
+        self.on_call, self.notes = on_call, notes
         self.depth = 1
         self.places: dict[str, str] = {}
         self.weighted: dict[str, str] = {}
@@ -126,9 +134,11 @@ class FunctionCalls:
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """The output of the function, or what `on_call` puts in its place."""
+        if self.depth or getattr(func, "__name__", "") not in _OF_INTEREST:
+            return self._noted(func(*args, **kwargs))
         given = dict(kwargs)
-        layer = None if self.depth else layer_of(func, args, given)
-        if not self.depth and getattr(func, "__name__", "") in WEIGHTED:
+        layer = layer_of(func, args, given)
+        if func.__name__ in WEIGHTED:
             self.weighted.setdefault(func.__name__.strip("_"), _place())
         if layer is None:
             return self._noted(func(*args, **given))
@@ -143,6 +153,8 @@ class FunctionCalls:
 
     def _noted(self, out: Any) -> Any:
         """The output, of which the place in the user's code is written down."""
+        if not self.notes:
+            return out
         node = getattr(out, "grad_fn", None) if isinstance(out, Tensor) else None
         if node is not None and node_name(node) not in self.places:
             self.places[node_name(node)] = _place()
@@ -168,13 +180,18 @@ class _Mode(TorchFunctionMode):
 
 @contextmanager
 def function_calls(
-    module: nn.Module, on_call: OnCall, is_whole: Callable[[nn.Module], bool]
+    module: nn.Module,
+    on_call: OnCall,
+    is_whole: Callable[[nn.Module], bool],
+    *,
+    notes: bool = True,
 ) -> Iterator[FunctionCalls]:
     """The calls that the network makes inside the block, outside the layers that are whole.
 
-    Enter this after all other hooks are in place: those of a layer belong to it.
+    Enter this after all other hooks are in place: those of a layer belong to it. Without `notes`
+    nobody asks where in the code a function was called.
     """
-    calls = FunctionCalls(on_call)
+    calls = FunctionCalls(on_call, notes=notes)
 
     def deeper(by: int) -> Callable[..., None]:
         def hook(*_: Any) -> None:

@@ -66,6 +66,7 @@ class Tape:
         n_rows: rows of the network's output, those that fill up a batch among them.
         given: what the network was given.
         has_convolution: whether one was called; of the first one it is asked what it is given.
+        of_pass, by_name: the calls that were named last, and what came of it.
     """
 
     copies: bool = True
@@ -76,6 +77,8 @@ class Tape:
     n_rows: int = 0
     given: Tensor | None = None
     has_convolution: bool = False
+    of_pass: list[_Call] = field(default_factory=list)
+    by_name: dict[str, _Call] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Forget the calls before another pass."""
@@ -89,6 +92,11 @@ class Tape:
 
     def named(self) -> dict[str, _Call]:
         """The calls whose output has a row per sample, by a name of their own."""
+        if len(self.of_pass) != len(self.calls) or self.of_pass != self.calls:
+            self.of_pass, self.by_name = list(self.calls), self._named()
+        return self.by_name
+
+    def _named(self) -> dict[str, _Call]:
         numbers, found = Counter[str](), {}
         n_calls = Counter(call.name for call in self.calls)
         for call in self.calls:
@@ -187,7 +195,7 @@ def recorded(module: nn.Module, layer: str | None, *, copies: bool = True) -> It
         return tape.record(f"{function}()", *call)
 
     try:
-        with function_calls(module, record, whole.__contains__):
+        with function_calls(module, record, whole.__contains__, notes=False):
             yield tape
     finally:
         for handle in handles:
