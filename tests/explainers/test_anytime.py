@@ -26,8 +26,14 @@ ANYTIME = [
 """Those on coalitions; masks, gradients and counterfactuals are tried where they are tested."""
 ours = pytest.mark.parametrize("name", ANYTIME)
 tabular, *others = toy_worlds.WORLDS
+LATER = {"text": pytest.mark.slow}
+"""Texts have padding and units of several elements; all worlds are tried by `make test-all`."""
 worlds = pytest.mark.parametrize(
-    "where", [tabular, *(pytest.param(other, marks=pytest.mark.slow) for other in others)]
+    "where",
+    [
+        tabular,
+        *(pytest.param(w, marks=LATER.get(w, pytest.mark.exhaustive)) for w in others),
+    ],
 )
 
 

@@ -105,7 +105,7 @@ def home(name: str) -> str | None:
 
 
 def in_every_world() -> pytest.MarkDecorator:
-    """Ours all at home, representatives everywhere; every pair with the exhaustive tests.
+    """Ours all at home, representatives on texts, too; every pair with the exhaustive tests.
 
     Of those that take long, representatives at home.
     """
@@ -113,6 +113,8 @@ def in_every_world() -> pytest.MarkDecorator:
     def marks(name: str, where: str) -> list[pytest.MarkDecorator]:
         at_home = where == (home(name) or "tabular")
         reasons = (name in representatives("explainer")) + at_home + (not takes_long(name))
+        if reasons == 2 and not at_home and where != "text":
+            return [pytest.mark.exhaustive]
         return [[pytest.mark.exhaustive], [pytest.mark.exhaustive], [pytest.mark.slow], []][reasons]
 
     pairs = [(name, where) for where in toy_worlds.WORLDS for name in NAMES]

@@ -179,7 +179,7 @@ def ran(folder: Path, *overrides: str) -> str:
     return command_line.succeed(folder, *base, *small, *overrides)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sweep_of_budgets_is_one_table_and_recomputes_nothing(tmp_path: Path) -> None:
     chosen = "explainer=[kernel_shap,saliency,random]"
     output = ran(tmp_path, "-m", chosen, "budget=1,50,100")

@@ -21,6 +21,8 @@ from xai_bench.results.store.store import Store
 from xai_bench.runner.doctor import Doctor, Finding
 from xai_bench.types import Domain, Element, Inputs
 
+pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

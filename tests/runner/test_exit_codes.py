@@ -12,6 +12,8 @@ from torch import nn
 
 from tests.support import command_line
 
+pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
+
 SMALL = ("run", "data=iris", "evaluation.n_samples=4", "recorder=none")
 
 ENDING = """
@@ -112,9 +114,12 @@ def test_a_checkpoint_without_independent_rows_is_refused(
     assert "Traceback" not in finished.text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("how", "sentence"), [("_exit", "ended the process"), ("exit", "exit(0) was called")]
+    ("how", "sentence"),
+    [
+        ("_exit", "ended the process"),
+        pytest.param("exit", "exit(0) was called", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_component_that_ends_the_process_is_no_success(
     tmp_path: Path, how: str, sentence: str

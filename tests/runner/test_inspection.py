@@ -13,6 +13,8 @@ from xai_bench.cli import main
 from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.inspection import inspect
 
+pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
+
 
 @pytest.fixture
 def loans(tmp_path: Path) -> str:

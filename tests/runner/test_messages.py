@@ -15,6 +15,8 @@ from tests.support.command_line import run, small_run
 from xai_bench.results.report.writer import Report
 from xai_bench.runner import exit_summary, job, report
 
+pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
+
 MISTAKES = [
     (["study=.."], "study='..' names a folder"),
     (["study=."], "a letter or digit first"),

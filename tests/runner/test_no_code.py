@@ -13,6 +13,8 @@ from tests.support.command_line import small_run
 from xai_bench import cli
 from xai_bench.runner import components, exit_summary, job
 
+pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
+
 MARK = "executed"
 TOUCH = f"{{_target_: pathlib.Path.touch, _args_: [{{_target_: pathlib.Path, _args_: [{MARK}]}}]}}"
 SYSTEM = f"{{_target_: os.system, command: touch {MARK}}}"

@@ -17,6 +17,8 @@ from xai_bench.runner import exit_summary, job
 from xai_bench.runner.config.catalogue import GROUPS, conf_dir, options
 from xai_bench.runner.config.preflight import NODES, SETTINGS
 
+pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
+
 MARK = "executed"
 KEYS = [
     *SETTINGS, *GROUPS, *NODES, "baseline", "evaluation", "tuning", "explainer.random",

@@ -92,6 +92,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
+@pytest.mark.exhaustive
 def test_the_same_command_twice_gives_the_same_bytes(reference: Path, tmp_path: Path) -> None:
     run(tmp_path / "results")
     assert_same_store(tmp_path / "results", reference)
@@ -103,6 +104,7 @@ def test_a_second_run_recomputes_nothing(reference: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+@pytest.mark.exhaustive
 def test_batch_and_chunk_size_change_no_score(reference: Path, tmp_path: Path) -> None:
     run(tmp_path / "results", "evaluation.batch_size=7", "evaluation.max_rows=100")
     pd.testing.assert_frame_equal(

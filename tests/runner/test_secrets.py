@@ -15,6 +15,8 @@ from xai_bench.results.escape import markdown
 from xai_bench.results.tracking.counterfactual_table import counterfactual_table
 from xai_bench.types import Element, Explanation
 
+pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
+
 SECRET = "s3cr3t"
 SMALL = ["data=iris", "model=linear", "explainer=[random]", "metric=[entropy]"]
 

@@ -14,6 +14,8 @@ from tests.results.tracking.test_mlflow import PLAIN, runs
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking import database
 
+pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
+
 LIME, TRAINING = "lime-digits-cnn-s0", "training-digits-cnn-s0"
 
 
