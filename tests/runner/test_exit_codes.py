@@ -69,7 +69,7 @@ def pair():
     ("words", "code"),
     [
         (("explainer=[grad_cam]", "metric=[abpc]"), 1),
-        (("explainer=[saliency]", "metric=[auroc]"), 1),
+        pytest.param(("explainer=[saliency]", "metric=[auroc]"), 1, marks=pytest.mark.exhaustive),
         (("explainer=[saliency,grad_cam]", "metric=[abpc,auroc]"), 0),
     ],
 )

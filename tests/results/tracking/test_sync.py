@@ -161,7 +161,9 @@ def test_runs_that_left_the_study_go_and_those_of_others_stay(store: Store, made
     assert client.get_run(own.info.run_id).info.lifecycle_stage == "active"
 
 
-@pytest.mark.parametrize("call", range(4))
+@pytest.mark.parametrize(
+    "call", [0, *(pytest.param(call, marks=pytest.mark.exhaustive) for call in (1, 2, 3))]
+)
 def test_the_numbers_of_a_killed_recording_come_back(
     tmp_path: Path, made: Path, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
