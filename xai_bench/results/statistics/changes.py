@@ -113,6 +113,7 @@ def _change(field: tuple[str, ...], before: DataFrame, after: DataFrame, level: 
     sign = 1.0 if bool(before["higher_is_better"].iloc[0]) else -1.0
     a, b = (both[f"score_{x}"].to_numpy(dtype=float) for x in "ab")
     n_before, n_after = (int(np.isfinite(f["score"]).sum()) for f in (before, after))
+    # The scale is that of the study before: a change that widens the scores must not hide itself.
     rope = effects.ROPE * effects.scale(before["score"].to_numpy(dtype=float))
     rope = rope if np.isfinite(rope) else 0.0
     pairs = np.isfinite(a) & np.isfinite(b)

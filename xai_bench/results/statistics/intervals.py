@@ -67,11 +67,16 @@ class Spread:
         """`[E]` the squared half width where rows are shared by seeds."""
         parts = (self.seeds, self.rows, self.rest)
         a, b, e = (part.variance for part in parts)
+        # The rest is in the means of seeds and in those of rows: counted twice, taken off once.
+        # Where chance makes that too small, the larger of the two sources cannot be smaller.
         variance = np.maximum(a + b - e, np.minimum(a, b))
         lost = sum(ratio(p.variance**2, p.degrees_of_freedom) for p in parts)
         fewest = np.minimum(self.seeds.degrees_of_freedom, self.rows.degrees_of_freedom)
+        # Satterthwaite 1946; with a part that is taken off, his number can fall below any source's.
         freedom = np.fmax(ratio(variance**2, lost), fewest)
         satterthwaite = Component(variance, freedom).wide(tail)
+        # Cochran 1951 mixes the quantiles instead of the degrees of freedom. His width is too large
+        # where one source dominates and Satterthwaite's too small: a third of his covers best.
         wide_a, wide_b, wide_e = (part.wide(tail) for part in parts)
         cochran = np.maximum(wide_a + wide_b - wide_e, np.minimum(wide_a, wide_b))
         return np.asarray((1 - COCHRAN) * satterthwaite + COCHRAN * cochran)
@@ -149,6 +154,7 @@ def _rest(filled: Floats, scored: Flags, n: Ints) -> Component:
     row_means = np.nan_to_num(ratio(filled.sum(1), n_rows))
     shared = scored & (n_rows > 1)[:, None]
     residuals = np.where(shared, filled - seed_means[:, :, None] - row_means[:, None], 0.0)
+    # Scores less one mean per shared row and per seed, which have the grand mean in common.
     freedom = shared.sum((1, 2)) - (n_rows > 1).sum(1) - (n_seeds > 0).sum(1) + 1
     freedom = np.maximum(freedom, 0).astype(float)
     squares = ratio((residuals**2).sum((1, 2)), freedom * n)

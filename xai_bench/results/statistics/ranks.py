@@ -27,6 +27,7 @@ def field_ranks(scores: Floats) -> Floats:
     """`[F, M]` scores -> ranks, 1 is best; ties share a rank, unscored methods the last ones."""
     from scipy.stats import rankdata
 
+    # Unscored is worst, not left out: else a method would gain by refusing what is hard.
     worst = np.where(np.isfinite(scores), scores, -np.inf)
     return np.asarray(rankdata(-worst, axis=1))
 
@@ -173,6 +174,8 @@ def smallest_change(scores: Floats) -> tuple[int, ...] | None:
         if rival == winners[0] or not (gains < 0).any():
             continue
         order = np.argsort(-gains, kind="stable")
+        # Without its best fields the winner's lead shrinks as fast as it can: no other set of that
+        # size does more, so the first sign change is the smallest.
         lead = gains.sum() - np.cumsum(gains[order])
         changes.append(tuple(sorted(int(f) for f in order[: int(np.argmax(lead < 0)) + 1])))
     return min(changes, key=len) if changes else None
@@ -193,6 +196,7 @@ def _variations(
         for value in distinct:
             mine = np.array([other == value for other in values])
             yield _variation(axis, value, scores[everything[mine]], by_mean_rank)
+            # Of two values, leaving one out is taking the other alone.
             if len(distinct) > 2:
                 rest = scores[everything[~mine]]
                 yield _variation(axis, f"without {value}", rest, by_mean_rank)

@@ -133,6 +133,7 @@ def _held_out(ranks: Floats) -> tuple[int, int]:
     n = len(ranks)
     if n < 2:
         return 0, n
+    # Advice for a data set may not have seen it (leave-one-out over data sets).
     chosen = [int(np.delete(ranks, d, 0).mean(0).argmin()) for d in range(n)]
     right = sum(bool(ranks[d, c] <= ranks[d].min() + 1e-9) for d, c in enumerate(chosen))
     return right, n
@@ -143,6 +144,7 @@ def _too_dear(scores: DataFrame, budget: float | None) -> tuple[str, ...]:
     if budget is None:
         return ()
     rows = scores[scores["metric"].isin(ROWS)]
+    # Forward and gradient rows are two metrics: summed within a cell, and the dearest cell counts.
     cell = rows.groupby(["explainer", "cell", "explanation", "metric"])["score"].mean()
     spent = cell.groupby(["explainer", "cell", "explanation"]).sum(min_count=1)
     dearest = spent.groupby("explainer").max()
