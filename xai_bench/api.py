@@ -61,6 +61,13 @@ class Workbench:
         layout: the samples in the words of the caller.
         explained: `[N]`, the scalar that is explained.
         exact: whether a row has the same bits in every batch.
+
+    >>> import torch, xai_bench
+    >>> bench = xai_bench.workbench(torch.nn.Linear(3, 2), torch.eye(3), target=1)
+    >>> bench.explain("gradient").shape
+    torch.Size([3, 3])
+    >>> list(bench.compare(["gradient", "random"], ["gini"]).index)
+    ['gradient', 'random']
     """
 
     context: EvaluationContext

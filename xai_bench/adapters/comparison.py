@@ -23,6 +23,12 @@ class Comparison(pd.DataFrame):
         reasons: explainer -> metric -> why it has no score.
         higher_is_better: metric -> its direction.
         low, high: frames of the ends of the 95 % intervals of the means, over samples.
+
+    >>> import torch, xai_bench
+    >>> bench = xai_bench.workbench(lambda x: x.sum(1), torch.eye(3), background=torch.eye(3))
+    >>> bench.compare({"mine": torch.eye(3)}, "gini")
+              gini ↑
+    mine  0.667 ± 0
     """
 
     _metadata = ["scores", "reasons", "higher_is_better", "low", "high"]  # noqa: RUF012

@@ -47,6 +47,15 @@ class NamedExplanation:
         layout: the samples, and what their parts are called.
         outputs: `[N]`, the scalar that is explained; `targets [N]`, which output that is.
         cost: `forward_rows`, `gradient_rows` and `seconds` of each sample, `[N]`.
+
+    >>> import pandas as pd, xai_bench
+    >>> rows = pd.DataFrame({"age": [30.0, 50.0], "debt": [1.0, 0.0]}, index=["Ann", "Bob"])
+    >>> score = lambda frame: frame.age - 10 * frame.debt
+    >>> bench = xai_bench.workbench(score, rows, background=rows, baselines=0)
+    >>> bench.explain("leave_one_out").frame()
+          age  debt
+    Ann  30.0 -10.0
+    Bob  50.0   0.0
     """
 
     explainer: str

@@ -201,4 +201,6 @@ def _connected(labels: npt.NDArray[np.int64], smallest: float) -> npt.NDArray[np
             around = regions[ndimage.binary_dilation(inside) & ~inside]
             if len(around):
                 regions[inside] = np.bincount(around).argmax()
-    return np.unique(regions, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
+    _, first, found = np.unique(regions, return_index=True, return_inverse=True)
+    numbers = np.argsort(np.argsort(first))  # in the order in which rows meet them
+    return numbers[found].reshape(labels.shape).astype(np.int64)
