@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from xai_bench.adapters import knowledge
 from xai_bench.adapters import samples as adapters
 from xai_bench.adapters import targets as answers
-from xai_bench.adapters.attributions import attribution_of
+from xai_bench.adapters.attributions import attribution_of, kind_of
 from xai_bench.adapters.baselines import baseline_of, slots_of
 from xai_bench.adapters.explanation import NamedExplanation
 from xai_bench.adapters.forms import TensorForm, is_frame
@@ -23,7 +23,6 @@ from xai_bench.adapters.units import fitted_units
 from xai_bench.core.determinism import computing, require_threads
 from xai_bench.core.memory import keep as keep_memory
 from xai_bench.core.seeds import Seeds
-from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import Task
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.guard import Copies
@@ -127,7 +126,7 @@ class Workbench:
         given = self._given(attribution)
         named = by_name.components("metric", metrics, settings, self.baselines)
         scored = {n: m for n, m in named.items() if m.category != "cost"}
-        explainer = cast(Explainer, Given(_kind(kind, attribution)))
+        explainer = cast(Explainer, Given(kind_of(kind, attribution)))
         result = self._evaluate(replace(self.context, strict=False), explainer, scored, given)
         return _answered(result, named, metrics)
 
@@ -185,7 +184,7 @@ class Workbench:
         if hasattr(explainer, "explain"):
             return self._evaluate(tolerant, explainer, named, None)
         scored = {n: m for n, m in named.items() if m.category != "cost"}
-        stand_in = cast(Explainer, Given(_kind(None, explainer)))
+        stand_in = cast(Explainer, Given(kind_of(None, explainer)))
         return self._evaluate(tolerant, stand_in, scored, self._given(explainer))
 
     def _explainers(self, chosen: Any, budget: int | None) -> dict[str, Any]:
@@ -348,7 +347,7 @@ def score(
     slots = {slot: by_name.load("baseline", "zero") for slot in ("explain", "measure")}
     named = by_name.components("metric", metrics, settings, slots)
     scored = {n: m for n, m in named.items() if m.category != "cost"}
-    explainer = cast(Explainer, Given(_kind(kind, attribution)))
+    explainer = cast(Explainer, Given(kind_of(kind, attribution)))
     return _answered(_evaluated(context, explainer, scored, Explanation(values)), named, metrics)
 
 
@@ -368,14 +367,6 @@ def _baselines(given: Any, own: adapters.Brought) -> dict[str, Any]:
 
 def _named_target(name: str) -> Target:
     return cast(Target, by_name.component("target", name, {}, {}))
-
-
-def _kind(kind: Any, attribution: Any) -> Kind:
-    """What was said, or else what the explanation says. Raises ValueError for another word."""
-    found = kind or getattr(attribution, "kind", "contribution")
-    if found not in get_args(Kind):
-        raise ValueError(f"there is no kind {found!r}; {suggest(str(found), get_args(Kind))}")
-    return cast(Kind, found)
 
 
 def _evaluated(

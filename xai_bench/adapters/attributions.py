@@ -6,7 +6,8 @@ Letters: `N` samples, `*S` the shape of one sample in x, `U` units, `F` columns,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from xai_bench.adapters.forms import SeveralForm, TableForm, is_frame
 from xai_bench.adapters.layout import Layout, spread_over
-from xai_bench.core.spelling import listed
+from xai_bench.core.spelling import listed, suggest
+from xai_bench.types import Kind
 
 
 def attribution_of(given: Any, layout: Layout, targets: Tensor, n_outputs: int) -> Tensor:
@@ -48,9 +50,8 @@ def _placed(values: Tensor, layout: Layout) -> Tensor | None:
     if isinstance(layout.form, TableForm):
         encoding = layout.form.encoding
         if values.shape == (len(x), len(encoding.columns)):
-            by_column = inputs.with_x(x)
             ids = encoding.units.expand(x.shape)
-            return spread_over(values, _with_units(by_column, ids))
+            return spread_over(values, replace(inputs, units=ids))
     if values.shape == (len(x), len(layout.names)):
         return spread_over(values, inputs)
     if x.dim() >= 4 and values.dim() >= 3:  # a map without channels, or with one for all
@@ -58,12 +59,6 @@ def _placed(values: Tensor, layout: Layout) -> Tensor | None:
         if values.numel() == flat.numel() and flat.shape[1:] == x.shape[2:] and len(flat) == len(x):
             return (flat.double()[:, None] / x.shape[1]).expand(x.shape).clone()
     return None
-
-
-def _with_units(inputs: Any, ids: Tensor) -> Any:
-    from dataclasses import replace
-
-    return replace(inputs, units=ids)
 
 
 def _of_target(values: Tensor, targets: Tensor) -> Tensor:
@@ -124,3 +119,11 @@ def _numbers(given: Any) -> Tensor:
     if values.is_complex():
         raise ValueError(f"attributions hold {values.dtype}; expected real numbers")
     return values.clone()
+
+
+def kind_of(kind: Any, attribution: Any) -> Kind:
+    """What was said, or else what the explanation says. Raises ValueError for another word."""
+    found = kind or getattr(attribution, "kind", "contribution")
+    if found not in get_args(Kind):
+        raise ValueError(f"there is no kind {found!r}; {suggest(str(found), get_args(Kind))}")
+    return cast(Kind, found)
