@@ -238,6 +238,7 @@ def workbench(
     rationale: Any = None,
     baselines: Any = None,
     embedding: str | None = None,
+    device: str | torch.device | None = None,
     seed: int = 0,
     memory: float | None = None,
     threads: int | None = None,
@@ -273,6 +274,9 @@ def workbench(
         baselines: what absent means, for explaining and for measuring, or one for both: a name, a
             number, a row, or a row for each sample; `("mean", "marginal")` if left out.
         embedding: the layer that embeds token ids.
+        device: where the model is called, `auto`, `cpu`, `cuda` or `mps`: a copy of it, where it is
+            not there. Left out, where it is. All else stays on the CPU; what looks into layers
+            needs the CPU.
         seed: of all random draws.
         memory: bytes that a call of the model may take; a quarter of what is free, at most 2 GiB.
         threads: of torch; left out, as many as it has. Scores differ by rounding.
@@ -289,7 +293,7 @@ def workbench(
     array([[3., 0.],
            [0., 1.]])
     """
-    own = adapters.brought(model, x, background, embedding)
+    own = adapters.brought(model, x, background, embedding, device)
     inputs = own.inputs(units)
     loaded = _baselines(baselines, own)
     caller = CallerModel.of(own.predictor, own.modules, inputs)

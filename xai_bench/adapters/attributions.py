@@ -70,7 +70,7 @@ def _of_target(values: Tensor, targets: Tensor) -> Tensor:
 def _tensor(given: Any, layout: Layout) -> Tensor:
     own = getattr(given, "attribution", None)
     if isinstance(own, Tensor):
-        return own.detach()
+        return own.detach().cpu()
     if hasattr(given, "base_values") and hasattr(given, "values"):  # a shap.Explanation
         return _numbers(given.values)
     if isinstance(layout.form, SeveralForm) and isinstance(given, Mapping | tuple | list):
@@ -107,7 +107,7 @@ def _of_frame(given: Any, layout: Layout) -> Tensor:
 
 def _numbers(given: Any) -> Tensor:
     if isinstance(given, Tensor):
-        values = given.detach()
+        values = given.detach().cpu()
     else:
         try:
             values = torch.from_numpy(np.array(given, dtype=np.float64))

@@ -201,7 +201,7 @@ def numbers(rows: Any, name: str) -> Tensor:
     Raises ValueError for what holds no numbers.
     """
     if isinstance(rows, Tensor):
-        return rows.detach()
+        return rows.detach().cpu()
     if is_frame(rows):
         return frame_numbers(rows, name)
     _require_dense(rows, name)
@@ -237,7 +237,7 @@ def table_of(rows: Any, name: str) -> Any:
             raise ValueError(f"{name} has no rows; expected at least one")
         return rows
     _require_dense(rows, name)
-    values = rows.detach().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
+    values = rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(
             f"{name} has shape {list(values.shape)}; expected rows and columns, [N, columns]"

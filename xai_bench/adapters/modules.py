@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,15 @@ from xai_bench.adapters.forms import Form, SeveralForm
 from xai_bench.core.spelling import listed
 from xai_bench.models.base import rows_of
 from xai_bench.models.row_check import CALLERS_ERRORS
+
+
+class NamedForm(Protocol):
+    """A form of several inputs by name."""
+
+    @property
+    def shapes(self) -> Mapping[str, Any]: ...
+
+    def decode(self, x: Tensor) -> Any: ...
 
 
 class Adapted(nn.Module):
@@ -32,7 +41,7 @@ class Adapted(nn.Module):
 class ByName(nn.Module):
     """A module or a function that takes several inputs by name."""
 
-    def __init__(self, model: Callable[..., Any], form: SeveralForm) -> None:
+    def __init__(self, model: Callable[..., Any], form: NamedForm) -> None:
         super().__init__()
         self.model = model
         self.form = form

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xai_bench.adapters import devices
 from xai_bench.adapters.forms import (
     Form,
     NumberFrameForm,
@@ -29,7 +30,7 @@ from xai_bench.core.caller_tensors import first_nan
 from xai_bench.core.spelling import listed
 from xai_bench.data.tables.encoding import TableEncoding
 from xai_bench.models.base import Predictor, TorchPredictor
-from xai_bench.models.caller import modules_of
+from xai_bench.models.caller import ElsewherePredictor, modules_of
 from xai_bench.models.libraries import onnx
 from xai_bench.models.libraries.recognise import encoding_of, is_fitted_model, predictor_of
 from xai_bench.models.text.predictor import TokenPredictor
@@ -107,11 +108,14 @@ def units_of_inputs(given: Mapping[str, Any], form: Form) -> Tensor:
     return torch.cat(parts)
 
 
-def brought(model: Any, x: Any, background: Any, embedding: str | None = None) -> Brought:
+def brought(
+    model: Any, x: Any, background: Any, embedding: str | None = None, device: object = None
+) -> Brought:
     """Samples `x` and rows of `background`, left out: those of x, for a model of any library.
 
     Raises ValueError where they do not fit together.
     """
+    place = devices.device_of(device, model, x)
     if isinstance(model, type):
         raise ValueError(f"the model is the class {model.__name__}; make an instance, and fit it")
     if isinstance(x, tuple):
@@ -123,9 +127,9 @@ def brought(model: Any, x: Any, background: Any, embedding: str | None = None) -
         log.warning("no background is given: x itself stands for the training rows")
         background = x
     if embedding is not None:
-        return _of_tokens(model, x, background, embedding)
+        return _of_tokens(devices.placed(model, devices.CPU), x, background, embedding)
     if isinstance(x, Mapping):
-        return _of_several(model, x, background)
+        return _of_several(model, x, background, place)
     if is_fitted_model(model) and not (onnx.is_onnx(model) and not is_frame(x)):
         return _of_table(model, x, background)
     if not callable(model) and not is_fitted_model(model):
@@ -140,7 +144,7 @@ def brought(model: Any, x: Any, background: Any, embedding: str | None = None) -
         form = NumberFrameForm(columns, dtype_of(model) or torch.float32)
     else:
         form = tensor_form(model, numbers(x, "x"), isinstance(x, Tensor))
-    return _of_callable(model, x, background, form)
+    return _of_callable(model, x, background, form, place)
 
 
 def dtype_of(model: Any) -> torch.dtype | None:
@@ -167,14 +171,18 @@ def _beyond_single(rows: Tensor) -> bool:
     return bool(rows.numel()) and int(rows.abs().max()) > 2**24
 
 
-def _of_callable(model: Any, x: Any, background: Any, form: Form) -> Brought:
+def _of_callable(model: Any, x: Any, background: Any, form: Form, place: torch.device) -> Brought:
     samples, rows = _encoded(form, x, background)
     modules = (model,) if isinstance(model, nn.Module) else modules_of(model)
+    there = devices.placed(model, place)
+    modules = modules if there is model else (*modules, there)
 
     def predictor() -> Predictor:
+        if place != devices.CPU:
+            return ElsewherePredictor(devices.caller_of(there, form, place))
         if onnx.is_onnx(model):
             return cast(Predictor, onnx.predictor_of(model, samples))
-        return TorchPredictor(module_for(model, form, samples[:_FEW]), 1)
+        return TorchPredictor(module_for(there, form, samples[:_FEW]), 1)
 
     known = form.encoding.actionability() if isinstance(form, TableForm) else None
     return Brought(samples, rows, form, predictor, modules, actionability=known)
@@ -192,7 +200,7 @@ def _of_table(model: Any, x: Any, background: Any) -> Brought:
     return Brought(samples, rows, form, predictor, actionability=known)
 
 
-def _of_several(model: Any, x: Mapping[str, Any], background: Any) -> Brought:
+def _of_several(model: Any, x: Mapping[str, Any], background: Any, place: torch.device) -> Brought:
     if not x:
         raise ValueError("x is an empty mapping; expected inputs by name")
     tensors = {str(name): numbers(rows, f"x[{name!r}]") for name, rows in x.items()}
@@ -205,7 +213,7 @@ def _of_several(model: Any, x: Mapping[str, Any], background: Any) -> Brought:
     shapes = {name: tuple(rows.shape[1:]) for name, rows in tensors.items()}
     form = SeveralForm(forms, shapes, dtype)
     if not onnx.is_onnx(model):
-        return _of_callable(model, x, background, form)
+        return _of_callable(model, x, background, form, place)
     samples, rows = _encoded(form, x, background)
     return Brought(samples, rows, form, lambda: OnnxOfSeveral.of(model, samples, form))
 

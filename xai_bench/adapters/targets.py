@@ -119,7 +119,7 @@ def target_of(
     if isinstance(given, bool) and str(given) in classes:
         return FixedOutput(list(classes).index(str(given)))
     if isinstance(given, list | tuple) or hasattr(given, "__array__"):
-        values = given.detach().numpy() if isinstance(given, Tensor) else np.asarray(given)
+        values = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
         if values.dtype.kind in "OUS":
             return OutputOfEach(labels_of(values, len(values), len(classes), classes))
         return OutputOfEach(torch.from_numpy(np.array(values)))
@@ -172,7 +172,7 @@ def labels_of(given: Any, n_samples: int, n_classes: int, names: Sequence[str]) 
     Where classes have names, labels may be these, in words or as the numbers that they stand for.
     Raises ValueError where labels and classes do not fit.
     """
-    values = given.detach().numpy() if isinstance(given, Tensor) else np.asarray(given)
+    values = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     words = values.dtype.kind in "OUSb"
     if values.shape != (n_samples,):
         raise ValueError(

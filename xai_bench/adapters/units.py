@@ -56,7 +56,7 @@ def superpixels(image: Any, n: int = 50) -> Tensor:
     >>> xai_bench.superpixels(halves, n=2).unique(dim=0)
     tensor([[0, 0, 0, 0, 1, 1, 1, 1]])
     """
-    given = torch.as_tensor(image).detach().double()
+    given = torch.as_tensor(image).detach().cpu().double()
     if given.dim() == 4:
         return torch.stack([superpixels(each, n) for each in given])
     if given.dim() == 2:
@@ -105,7 +105,7 @@ def fitted_units(units: object, x: Tensor) -> Tensor:
     arrays = isinstance(units, list) or hasattr(units, "__array__")
     if not arrays and not isinstance(units, Tensor):
         raise ValueError(f"units is a {type(units).__name__}; expected whole numbers, [*S]")
-    given = units.detach() if isinstance(units, Tensor) else torch.from_numpy(np.array(units))
+    given = units.detach().cpu() if isinstance(units, Tensor) else torch.from_numpy(np.array(units))
     shape = x.shape[1:]
     if given.shape not in (x.shape, shape) and given.dim() >= 1 and x.dim() > 2:
         if given.shape == shape[1:]:

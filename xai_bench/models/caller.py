@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core.module_state import ModuleState, borrowed, settings_of
-from xai_bench.models.base import Predictor, TorchPredictor
+from xai_bench.models.base import Predictor, TorchPredictor, rows_of
 from xai_bench.models.row_check import differentiable, require_independent_rows
 from xai_bench.models.text.predictor import TokenPredictor
 from xai_bench.types import Inputs
@@ -24,6 +24,19 @@ N_PROBED = 16
 _QUICK = 0.005
 """Seconds that asking them may take. A slower module is asked one sample, and only where one of its
 plain attributes is another; a slower function is asked one each time."""
+
+
+@dataclass(frozen=True, eq=False)
+class ElsewherePredictor:
+    """A module that answers on a device of its own; nobody looks into its layers there."""
+
+    call: nn.Module
+    n_outputs: int = 1
+    differentiable: bool = True
+    module: None = None
+
+    def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        return rows_of(self.call(x, **context)).to(x.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +131,9 @@ def _stated(predictor: Predictor, inputs: Inputs, n_outputs: int) -> Predictor:
     """The same, which says how many outputs it has, and whether gradients reach x."""
     if isinstance(predictor, TokenPredictor):
         return replace(predictor, n_outputs=n_outputs)
+    if isinstance(predictor, ElsewherePredictor):
+        gradients = differentiable(predictor, inputs)
+        return replace(predictor, n_outputs=n_outputs, differentiable=gradients)
     if isinstance(predictor, TorchPredictor):
         return TorchPredictor(predictor.module, n_outputs, differentiable(predictor, inputs))
     return predictor
