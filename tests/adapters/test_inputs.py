@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import xai_bench
+from xai_bench.adapters.forms import TensorForm
 from xai_bench.evaluation.preparation import background
 from xai_bench.models.text.predictor import TokenPredictor
 
@@ -84,6 +85,11 @@ def mixed(image: Tensor, kind: Tensor, number: Tensor) -> Tensor:
     assert kind.dtype == torch.int64
     table = torch.tensor([0.0, 10.0, 20.0])
     return 2 * image.sum((1, 2)) + table[kind[:, 0]] + 5 * number
+
+
+def test_numbers_between_whole_ones_are_rounded_for_a_model_of_whole_ones() -> None:
+    form = TensorForm(torch.float32, torch.int64)
+    assert form.decode(torch.tensor([[1.6, -0.6, 2.4]])).tolist() == [[2, -1, 2]]
 
 
 SEVERAL = {
@@ -224,6 +230,10 @@ def test_truth_and_rationale_reach_the_metrics() -> None:
     scores = bench.judge("leave_one_out", ["rank_correlation", "pointing_game"])
     torch.testing.assert_close(scores["rank_correlation"], torch.ones(2).double())
     assert scores["pointing_game"].tolist() == [1.0, 1.0]
+    inputs, truth = bench.context.inputs, bench.context.inputs.domain.truth
+    assert truth is not None
+    second = inputs.take(torch.tensor([1]))
+    assert torch.equal(truth(second, bench.context.targets[1:]), exact[1:].double())
     function = xai_bench.workbench(linear(), X, background=ZERO, truth=lambda rows: WEIGHT * rows)
     assert torch.equal(function.explain("oracle").attribution, exact.double())
 
