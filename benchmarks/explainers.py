@@ -176,9 +176,9 @@ def measured(row: Row, who: str, repeats: int) -> dict[str, Any]:
     first = CONTENDERS[who](at, row._replace(method="saliency", n=1, options={}))
     assert first is not None
     first()  # which imports what is needed
-    memory.give_back()  # what the first call left at hand
     floors, seconds, peaks = [_floor(at, row)], [], []
     for _ in range(repeats):
+        memory.give_back()  # what earlier calls left at hand
         Path("/proc/self/clear_refs").write_text("5")
         before, start = _resident("VmRSS"), time.process_time()
         explain()
