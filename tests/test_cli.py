@@ -304,7 +304,7 @@ class Jobs:
         monkeypatch.setattr(job, "job", self.job)
         monkeypatch.setattr(exit_summary, "finish", self.finish)
 
-    def job(self, cfg) -> str:
+    def job(self, cfg, **_) -> str:
         self.configs.append(cfg)
         deed = self.deeds.pop(0)
         if deed == "raise":
@@ -333,7 +333,9 @@ def test_a_sweep_does_all_jobs_though_one_has_a_bug(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jobs = Jobs(monkeypatch, "ok", "raise", "ok")
-    code, _, err = invoke("run", "seed=1,2,3", "-m", *SMALL)  # a flag may stand anywhere
+    code, _, err = invoke(
+        "run", "seed=1,2,3", "-m", "n_jobs=1", *SMALL
+    )  # a flag may stand anywhere
     assert code == 1
     assert [cfg.seed for cfg in jobs.configs] == [1, 2, 3]
     assert jobs.ended == [(tmp_path / "results", "default", ["failed", "ok", "ok"])]
@@ -350,7 +352,9 @@ def test_an_experiment_can_define_a_sweep(
     text = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {data: 'iris,wine'}}}\n"
     (tmp_path / "own" / "experiment" / "two.yaml").write_text(text)
     jobs = Jobs(monkeypatch, *["ok"] * 4)
-    code, _, _ = invoke("run", *SMALL, "--config-dir", "own", "experiment=two", "seed=1,2")
+    code, _, _ = invoke(
+        "run", *SMALL, "--config-dir", "own", "experiment=two", "seed=1,2", "n_jobs=1"
+    )
     assert code == 0
     assert [(cfg.data.name, cfg.seed) for cfg in jobs.configs] == [
         ("iris", 1), ("iris", 2), ("wine", 1), ("wine", 2),

@@ -69,6 +69,11 @@ def run(arguments: Sequence[str]) -> None:
         width = min(shutil.get_terminal_size().columns, 100)
         sys.stdout.write(run_help(_folders(_config_dir(arguments)), width) + "\n")
         return
+    from xai_bench.runner.finished import known
+
+    code = known.again(arguments)
+    if code is not None:
+        sys.exit(code)
     from xai_bench.runner import launch
 
     launch.run(arguments)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from xai_bench.core.determinism import deterministic
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Split, Task
+from xai_bench.models.adamw import AdamW
 from xai_bench.models.base import OnEpoch, Predictor
 
 History = tuple[Mapping[str, float], ...]
@@ -42,9 +43,7 @@ class Training:
         where the loss is never finite.
         """
         order = torch.Generator().manual_seed(Seeds(seed).number("training", "order"))
-        optimiser = torch.optim.AdamW(
-            network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
+        optimiser = AdamW(network.parameters(), self.learning_rate, self.weight_decay)
         history: list[Mapping[str, float]] = []
         # Epoch 0 are the initial weights, which stay where no loss is finite.
         best_epoch, best_loss, best = 0, math.inf, _copy(network)
@@ -69,7 +68,7 @@ class Training:
     def _epoch(
         self,
         network: nn.Module,
-        optimiser: torch.optim.Optimizer,
+        optimiser: AdamW,
         bundle: Bundle,
         order: torch.Generator,
     ) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from xai_bench.data.bundle import Bundle
@@ -67,4 +68,28 @@ def with_weights(
 
 def allocate(network: nn.Module, bundle: Bundle) -> nn.Module:
     """Memory for the weights of a network on the meta device, of the data's floating type."""
-    return network.to(bundle.train.x.dtype).to_empty(device="cpu")
+    return materialise(network, bundle.train.x.dtype)
+
+
+def materialise(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Replace what lies on the meta device by memory that is not yet set, of a floating type.
+
+    `nn.Module.to_empty` does the same and loads an algebra of shapes for it.
+    """
+    made: dict[Tensor, Tensor] = {}
+    for layer in network.modules():
+        for own in (layer._parameters, layer._buffers):
+            for name, value in own.items():
+                if value is not None and value not in made:
+                    made[value] = _empty(value, dtype)
+                if value is not None:
+                    own[name] = made[value]
+    return network
+
+
+def _empty(value: Tensor, dtype: torch.dtype) -> Tensor:
+    kind = dtype if value.is_floating_point() else value.dtype
+    memory = torch.empty(value.shape, dtype=kind)
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(memory, requires_grad=value.requires_grad)
+    return memory

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:  # what is finished is told by digests alone, without waiting for torch
+    from torch import Tensor
 
-from xai_bench.types import Explanation, Kind
+    from xai_bench.types import Explanation, Kind
 
 Status = Literal["ok", "skipped", "failed"]
 

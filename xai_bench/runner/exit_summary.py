@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xai_bench.results.report.options import ReportOptions
-from xai_bench.results.store.store import Store
-from xai_bench.runner import report
+from xai_bench.runner.finished.intact import IntactFolders
+from xai_bench.runner.finished.printed import PrintedReport
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,34 +22,52 @@ def finish(
     `settings` are those of the report in the configuration. Returns the exit code: 0, or 1 if a
     cell failed, none ran, or nothing at all was scored.
     """
-    from rich.console import Console
-
-    console = Console()
-    if study in Store(results).studies():
-        try:
-            _show(console, results, study, settings or {})
-        except ValueError as error:
-            console.print(f"no report: {error}", style="red", highlight=False)
+    if IntactFolders(results).cells(study):
+        _show(results, study, settings or {})
     failed = sum(status == "failed" for status in statuses)
-    if failed:
-        console.print(
-            f"{failed} of {len(statuses)} runs failed; the reasons are above", style="red"
-        )
     scored = any(status == "ok" for status in statuses)
-    if statuses and not failed and not scored:
-        console.print(
-            "nothing could be scored: the reasons are above, those of metrics in the report",
-            style="red",
-        )
+    if failed:
+        _warn(f"{failed} of {len(statuses)} runs failed; the reasons are above")
+    elif statuses and not scored:
+        _warn("nothing could be scored: the reasons are above, those of metrics in the report")
     return 0 if scored and not failed else 1
 
 
-def _show(console: Console, results: Path, study: str, settings: Mapping[str, Any]) -> None:
-    """The table, the paths and the verdict. Raises ValueError where no report can be written."""
-    from xai_bench.results.report.formats.console import terminal, verdict
+def _show(results: Path, study: str, settings: Mapping[str, Any]) -> None:
+    """The table, the paths and the verdict; what was printed before, if nothing has changed."""
+    printed = PrintedReport.of(results, study, settings)
+    text = printed.read()
+    if text is None:
+        from rich.console import Console
 
-    options = ReportOptions.of(settings)
-    written = report.write(results, study, options)
+        console = Console()
+        with console.capture() as capture:
+            is_written = _write(console, results, study, settings)
+        text = capture.get()
+        if is_written:
+            printed.keep(text)
+    sys.stdout.write(text)
+
+
+def _write(console: Console, results: Path, study: str, settings: Mapping[str, Any]) -> bool:
+    """Write the report and print what is in it; says so where it cannot be written."""
+    from xai_bench.results.report.formats.console import terminal, verdict
+    from xai_bench.results.report.options import ReportOptions
+    from xai_bench.runner import report
+
+    try:
+        options = ReportOptions.of(settings)
+        written = report.write(results, study, options)
+    except ValueError as error:
+        console.print(f"no report: {error}", style="red", highlight=False)
+        return False
     console.print(terminal(written.study.blocks, metrics=options.metrics))
     report.show_places(console, results, study, written)
     console.print(verdict(written.study.verdicts))
+    return True
+
+
+def _warn(sentence: str) -> None:
+    from rich.console import Console
+
+    Console().print(sentence, style="red")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
@@ -27,23 +28,35 @@ from xai_bench.results.store.store import Store
 from xai_bench.results.values import TextUnits
 from xai_bench.runner.attention import attention_of
 from xai_bench.runner.cell import prepare_cell
+from xai_bench.runner.display import Lane, Screen
 from xai_bench.runner.plan import Plan
-from xai_bench.runner.progress import Progress
+from xai_bench.runner.progress import Display, Progress
 from xai_bench.runner.tuning import TuningJob, tune_all, validation
 from xai_bench.types import Anytime
 
 log = logging.getLogger(__name__)
 
 
-def job(cfg: DictConfig, names: Mapping[str, str] | None = None) -> Status:
+OnEnd = Callable[[Plan, Cell, Sequence[ExplainerResult], Status], None]
+"""Called with the plan, the cell, its results and its status when all of it is recorded."""
+
+
+def job(
+    cfg: DictConfig,
+    names: Mapping[str, str] | None = None,
+    *,
+    display: Display | None = None,
+    note: str = "",
+    on_end: OnEnd | None = None,
+) -> Status:
     """Run one cell and record it; a failure becomes the status and is never raised.
 
     `names` are the options chosen in `conf/`; left out, Hydra is asked. Under `strict=true` the
-    first failure is raised with its traceback.
+    first failure is raised with its traceback. `note` stands beside the cell's name.
     """
     plan = Plan.of(cfg, names)
-    with canonical(), Progress(plan.title) as progress:
-        status, outcome = attempt(plan.strict, lambda: CellRun.start(plan, progress).finish())
+    with canonical(), _shown(display) as place, Progress(plan.title, place, note) as progress:
+        status, outcome = attempt(plan.strict, lambda: CellRun.start(plan, progress).finish(on_end))
         if status is not None:
             return status
         progress.cell_ended(outcome)
@@ -51,6 +64,16 @@ def job(cfg: DictConfig, names: Mapping[str, str] | None = None) -> Status:
         cell = replace(plan.cell(), outcome=outcome)
         attempt(plan.strict, lambda: record(plan, Store(plan.results), cell, []))
         return outcome.status
+
+
+@contextmanager
+def _shown(display: Display | None) -> Iterator[Display]:
+    """The display, or the terminal where there is none."""
+    if display is not None:
+        yield display
+        return
+    with Screen() as screen:
+        yield Lane(screen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +125,7 @@ class CellRun:
             run.prepare()
         return run
 
-    def finish(self) -> Status:
+    def finish(self, on_end: OnEnd | None = None) -> Status:
         """Evaluate all explainers, list the cell in its study and show it; the status."""
         results: list[ExplainerResult] = []
         if self.cell.outcome.status == "ok":
@@ -111,7 +134,10 @@ class CellRun:
         else:
             self.progress.cell_ended(self.cell.outcome)
         recorded = record(self.plan, self.store, self.cell, results)
-        return "failed" if recorded.status == "failed" else status_of(self.cell, results)
+        status = "failed" if recorded.status == "failed" else status_of(self.cell, results)
+        if on_end is not None:
+            on_end(self.plan, self.cell, results, status)
+        return status
 
     def prepare(self) -> None:
         """Train the model or read its weights, once, and store the cell and its inputs."""
@@ -184,7 +210,7 @@ class CellRun:
 
     def tasks(self, explainers: Sequence[ConfiguredExplainer]) -> list[Task]:
         """One task per explainer, without the metrics that the store has scores of."""
-        metrics, wanted = self.plan.metrics(), self.plan.metric_keys
+        metrics, wanted = self.plan.metrics, self.plan.metric_keys
         tasks = []
         for explainer in explainers:
             stored = self.store.read(self.cell.key, explainer.key, wanted, whole=True)

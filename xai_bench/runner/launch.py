@@ -8,8 +8,10 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,8 +21,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from xai_bench.core.secrets import without_passwords
 from xai_bench.runner.config.catalogue import ALL, SETS
-from xai_bench.runner.config.compose import Command, configurations, parse
+from xai_bench.runner.config.compose import Command, Jobs, composed, parse
+from xai_bench.runner.config.hydra_settings import folders
 from xai_bench.runner.config.messages import UsageError
+from xai_bench.runner.finished import job_record
+from xai_bench.runner.finished.known import Known
+from xai_bench.runner.sweep import Sweep
+
+if TYPE_CHECKING:
+    from xai_bench.results import Cell, ExplainerResult, Status
+    from xai_bench.runner.plan import Plan
+    from xai_bench.runner.progress import Display
 
 _ROOM = 1 << 20
 """Bytes that have to be free before a run starts: the least that one cell takes."""
@@ -31,21 +42,60 @@ log = logging.getLogger(__name__)
 def run(arguments: Sequence[str]) -> None:
     """Check the configuration of every job, then run them. Raises `UsageError` before any work."""
     command = parse(arguments)
-    if not command.parsed.shell_completion:
-        _check(command)
+    sys.argv = ["xai-bench run", *command.flags, *command.overrides]
+    if command.parsed.shell_completion:
+        _start(command)
+        return
+    with composed(command) as jobs:
+        if command.runs and _is_ours(jobs):
+            sys.exit(_run(jobs, arguments))
+        _check(command, jobs)
     end = _start(command)
     if end is not None:
-        sys.exit(_finish(end))
+        sys.exit(_finish(end.config, _statuses(end.folder)))
 
 
-def job(cfg: DictConfig) -> str:
+def _run(jobs: Jobs, arguments: Sequence[str]) -> int:
+    """Do what is not finished of the jobs; the exit code."""
+    known = Known.of(jobs, folders(jobs.first))
+    overrides = jobs.overrides()
+    records = known.finished(overrides)
+    if len(records) < len(overrides):
+        _check(jobs.command, jobs)
+    statuses = Sweep(jobs, partial(job, known=known), records).run()
+    if "failed" not in statuses:
+        report = OmegaConf.to_container(jobs.first.report, resolve=True)
+        known.keep_command(arguments, overrides, str(jobs.first.study), report)
+    return _finish(jobs.first, statuses)
+
+
+def _is_ours(jobs: Jobs) -> bool:
+    """Whether the jobs are started here; other launchers than the basic one are Hydra's."""
+    choices = jobs.first.hydra.runtime.choices
+    return choices.get("hydra/launcher") == "basic" and not jobs.command.parsed.experimental_rerun
+
+
+def job(
+    cfg: DictConfig,
+    overrides: Sequence[str] = (),
+    note: str = "",
+    display: Display | None = None,
+    known: Known | None = None,
+) -> str:
     """One run. Returns its status; raises only for a bug, or for any failure where `strict`."""
     from xai_bench.runner.job import job as run_cell
+
+    def keep(plan: Plan, cell: Cell, results: Sequence[ExplainerResult], status: Status) -> None:
+        from xai_bench.runner.finished.keeping import record_of
+
+        record = record_of(plan, cell, results, status)
+        if known is not None and record is not None:
+            job_record.save(plan.results, known.key(overrides), asdict(record))
 
     # On a full disk, each line of the log would else be a traceback on the terminal.
     logging.raiseExceptions = False
     cfg.results = str(Path(HydraConfig.get().runtime.cwd, cfg.results))
-    return run_cell(cfg)
+    return run_cell(cfg, display=display, note=note, on_end=keep)
 
 
 class JobStatusCallback(Callback):
@@ -99,15 +149,18 @@ def _start(command: Command) -> JobsFinished | None:
     return None
 
 
-def _finish(end: JobsFinished) -> int:
+def _finish(cfg: DictConfig, statuses: Sequence[str]) -> int:
     from xai_bench.runner import exit_summary
 
+    settings: Any = OmegaConf.to_container(cfg.report, resolve=True)
+    return exit_summary.finish(Path(cfg.results).absolute(), cfg.study, statuses, settings)
+
+
+def _statuses(folder: Path) -> list[str]:
+    """The status of every job with a folder in this one."""
     # One of a job that died has its configuration alone.
-    jobs = {path.parent for name in ("status", ".hydra") for path in end.folder.glob(f"**/{name}")}
-    statuses = [_status(job / "status") for job in sorted(jobs)]
-    settings: Any = OmegaConf.to_container(end.config.report, resolve=True)
-    results = Path(end.config.results).absolute()
-    return exit_summary.finish(results, end.config.study, statuses, settings)
+    jobs = {path.parent for name in ("status", ".hydra") for path in folder.glob(f"**/{name}")}
+    return [_status(job / "status") for job in sorted(jobs)]
 
 
 def _status(file: Path) -> str:
@@ -116,24 +169,25 @@ def _status(file: Path) -> str:
     return status or "failed"
 
 
-def _check(command: Command) -> None:
+def _check(command: Command, jobs: Jobs) -> None:
     """Raise `UsageError` with all mistakes of all jobs, each once; print what is worth a note."""
     problems: dict[str, None] = {}
-    folders: dict[str, None] = {}
+    places: dict[str, None] = {}
     notes: dict[str, None] = {}
-    for cfg in configurations(command):
+    for overrides in jobs.checked():
+        cfg = jobs.config(overrides)
         problems.update(dict.fromkeys(_hidden(command, cfg)))
         if command.runs:
             from xai_bench.runner.config import preflight
 
-            folders[str(cfg.results)] = None
+            places[str(cfg.results)] = None
             of_job = preflight.check(cfg)
             problems.update(dict.fromkeys(of_job))
             notes.update(dict.fromkeys([] if of_job else preflight.notes(cfg)))
     if problems:
         raise UsageError("\n".join(problems))
-    for folder in folders:
-        _expect_room(Path(folder))
+    for place in places:
+        _expect_room(Path(place))
     for note in notes:
         sys.stderr.write(f"note: {note}\n")
 
@@ -153,8 +207,6 @@ def _expect_room(folder: Path) -> None:
 
 def _hidden(command: Command, cfg: DictConfig) -> list[str]:
     """Options in a user's folder that an option of ours with the same name would hide."""
-    from xai_bench.runner.config.preflight import folders
-
     return [
         f"{path} is hidden by an option of the same name in {command.conf}; give it another name"
         for folder in folders(cfg)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,6 +98,7 @@ class Plan:
         regime = regimes.describe(config, shipped, equal=bool(self.budgets))
         return ConfiguredExplainer(name, explainer, key, config, regime)
 
+    @cached_property
     def metrics(self) -> list[ConfiguredMetric]:
         """All metrics of the study."""
         return [self.metric(name) for name in self.config["metric"]]
@@ -120,7 +122,7 @@ class Plan:
     @property
     def metric_keys(self) -> dict[str, str]:
         """Metric name -> content address, of all metrics of the study."""
-        return {metric.name: metric.key for metric in self.metrics()}
+        return {metric.name: metric.key for metric in self.metrics}
 
     def cell(self, fingerprint: str = "") -> Cell:
         """The cell and its content address, before its model is trained and scored."""

@@ -1,49 +1,52 @@
-"""Progress of a cell on the terminal: a bar with the time left, a line per finished explainer."""
+"""What is told of a cell while it is worked on: a line per explainer, and the state of a bar."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
 
 from xai_bench.results import Cell, ExplainerResult, Outcome
 from xai_bench.results.regimes import PAPER
 
-_MARK = {"ok": "[green]✓[/]", "skipped": "[yellow]–[/]", "failed": "[red]✗[/]"}
+MARKS = {"ok": "[green]✓[/]", "skipped": "[yellow]–[/]", "failed": "[red]✗[/]"}
+REUSED = "already in the store"
+
+
+class Display(Protocol):
+    """Where progress is shown: the terminal, or the process that shows that of all jobs."""
+
+    def start(self, title: str) -> None:
+        """A cell begins."""
+        ...
+
+    def stop(self) -> None:
+        """The cell has ended."""
+        ...
+
+    def line(self, text: str) -> None:
+        """A line that stays, in rich's markup."""
+        ...
+
+    def state(self, text: str, *, total: int | None = None, steps: int = 0) -> None:
+        """What is done now; so many steps lie ahead from here, or were made since."""
+        ...
 
 
 class Progress:
-    """A context manager around a terminal bar; without a terminal, plain lines only."""
+    """A context manager that tells a display how far a cell is.
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
-        self.title = title
-        self._bars = Bars(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console or Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bars.add_task(title, total=None)
+    `note` stands at the end of the cell's first line.
+    """
+
+    def __init__(self, title: str, display: Display, note: str = "") -> None:
+        self.title, self.note = title, note
+        self._display = display
 
     def __enter__(self) -> Progress:
-        self._bars.start()
+        self._display.start(self.title)
         return self
 
     def __exit__(
@@ -52,22 +55,21 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        self._display.stop()
 
     def epoch(self, numbers: Mapping[str, float]) -> None:
         """One training epoch has ended."""
         shown = "  ".join(f"{name} {value:.3g}" for name, value in numbers.items())
-        self._bars.update(self._task, description=f"{self.title}: training  {shown}")
+        self._display.state(f"{self.title}: training  {shown}")
 
     def expect(self, total: int) -> None:
         """So many steps of explaining and scoring lie ahead."""
-        self._bars.reset(self._task, total=total, description=self.title)
+        self._display.state(self.title, total=total)
 
     def trial(self, name: str, number: int, best: float | None) -> None:
         """One setting more was tried."""
         score = "" if best is None else f", best {best:.4g}"
-        self._bars.update(self._task, description=f"{self.title}: tuning {name}, {number}{score}")
-        self._bars.advance(self._task)
+        self._display.state(f"{self.title}: tuning {name}, {number}{score}", steps=1)
 
     def tuned(self, name: str, tuning: Mapping[str, Any]) -> None:
         """The trials of one explainer are over; `tuning` is their summary."""
@@ -75,24 +77,23 @@ class Progress:
         scores = (
             f"{tuning['metric']} {tuning['score']:.4g}, as shipped {tuning['shipped_score']:.4g}"
         )
-        self._print(f"  [green]✓[/] {name}  [dim]tuned: {escape(settings)} ({scores})[/]")
+        self._line("ok", name, f"tuned: {settings} ({scores})")
 
     def untuned(self, name: str, reason: str) -> None:
         """An explainer keeps its configured settings."""
-        self._print(f"  [yellow]–[/] {name}  [dim]not tuned: {escape(reason)}[/]")
+        self._line("skipped", name, f"not tuned: {reason}")
 
     def working_on(self, name: str) -> None:
         """An explainer is explained or scored from now on."""
-        self._bars.update(self._task, description=f"{self.title}: {name}")
+        self._display.state(f"{self.title}: {name}")
 
     def step(self, steps: int) -> None:
         """So many batches more were explained or scored."""
-        self._bars.advance(self._task, steps)
+        self._display.state("", steps=steps)
 
     def model_ready(self, cell: Cell) -> None:
         """The model is trained or read; one line with its scores on the test part."""
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in cell.model_scores.items())
-        self._print(f"[bold]{self.title}[/]  {scores}")
+        self._display.line(headline(self.title, model_scores(cell), self.note))
 
     def finished(self, result: ExplainerResult, *, reused: bool = False) -> None:
         """One line for one explainer, and one for each of its metrics that failed."""
@@ -101,16 +102,37 @@ class Progress:
             for scores in result.scores.values()
             if scores.outcome.status == "failed" and result.outcome.status == "ok"
         }
-        regime = "" if result.regime == PAPER else result.regime
-        notes = [regime, "already in the store" if reused else result.outcome.reason]
-        shown = escape(", ".join(filter(None, notes)))
-        self._print(f"  {_MARK[result.outcome.status]} {result.explainer}  [dim]{shown}[/]")
+        note = REUSED if reused else result.outcome.reason
+        self._line(result.outcome.status, result.explainer, note_of(result, note))
         for failure in sorted(failures):
-            self._print(f"      {_MARK['failed']} {escape(failure)}")
+            self._display.line(f"      {MARKS['failed']} {escape(failure)}")
 
     def cell_ended(self, outcome: Outcome) -> None:
         """The whole cell was skipped or failed."""
-        self._print(f"{_MARK[outcome.status]} [bold]{self.title}[/]  {escape(outcome.reason)}")
+        mark = MARKS[outcome.status]
+        self._display.line(f"{mark} [bold]{escape(self.title)}[/]  {escape(outcome.reason)}")
 
-    def _print(self, text: str) -> None:
-        self._bars.console.print(text, highlight=False, soft_wrap=True)
+    def _line(self, status: str, name: str, note: str) -> None:
+        self._display.line(explainer_line(status, name, note))
+
+
+def headline(title: str, scores: str, note: str = "") -> str:
+    """The first line of a cell."""
+    end = f"  [dim]{escape(note)}[/]" if note else ""
+    return f"[bold]{escape(title)}[/]  {scores}{end}"
+
+
+def model_scores(cell: Cell) -> str:
+    """The scores of the model on its test part."""
+    return "  ".join(f"{name} {value:.3f}" for name, value in cell.model_scores.items())
+
+
+def explainer_line(status: str, name: str, note: str) -> str:
+    """The line of one explainer."""
+    return f"  {MARKS[status]} {escape(name)}  [dim]{escape(note)}[/]"
+
+
+def note_of(result: ExplainerResult, note: str) -> str:
+    """What stands beside an explainer: its regime, where it is not its own, and a note."""
+    regime = "" if result.regime == PAPER else result.regime
+    return ", ".join(filter(None, [regime, note]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 from yaml import YAMLError
 
-from xai_bench.results.drawing.style import FORMATS
 from xai_bench.results.report.cards import Card
 from xai_bench.results.report.main_metrics import check_metrics
 from xai_bench.results.report.options import ReportOptions
 from xai_bench.results.store.store import Store
 from xai_bench.runner.config.catalogue import SETS, Entry, conf_dir, entries
 from xai_bench.runner.config.messages import UsageError
+from xai_bench.runner.finished.printed import PrintedReport
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from xai_bench.results.report.writer import Report
 
 _PREFIX = "report."
-_DEFAULTS = {"figures": FORMATS, "samples": 3}
+_DEFAULTS = {"samples": 3}
 """Of a report that is asked for; that at the end of a run draws less, so that nobody waits."""
 
 
@@ -57,10 +59,23 @@ def write(results: Path, study: str, options: ReportOptions) -> Report:
 def show(results: Path, study: str, options: ReportOptions) -> None:
     """Write the report of a stored study; print the verdict and where it lies.
 
-    Raises `UsageError` for a metric in `options` that the study has not measured.
+    Where neither results nor report have changed since, only the text is printed. Raises
+    `UsageError` for a metric in `options` that the study has not measured.
     """
     from rich.console import Console
 
+    printed = PrintedReport.of(results, study, {"of": "report", **asdict(options)})
+    text = printed.read()
+    if text is None:
+        console = Console()
+        with console.capture() as capture:
+            _show(console, results, study, options)
+        text = capture.get()
+        printed.keep(text)
+    sys.stdout.write(text)
+
+
+def _show(console: Console, results: Path, study: str, options: ReportOptions) -> None:
     from xai_bench.results.report.formats.console import verdict
 
     report = write(results, study, options)
@@ -68,7 +83,6 @@ def show(results: Path, study: str, options: ReportOptions) -> None:
         check_metrics(report.study.blocks, options.metrics)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    console = Console()
     title = escape(f"{study}: {results / 'reports' / study}")
     console.print(title, highlight=False, soft_wrap=True)
     console.print(verdict(report.study.verdicts))
@@ -87,6 +101,9 @@ def _places(results: Path, study: str, report: Report) -> dict[str, str]:
         "report": _short(report.markdown),
         "page": _short(report.page),
     }
+    if report.n_left_out:
+        command = ["xai-bench", "report", "--study", study, "--results", _short(results)]
+        found["pictures"] = f"{shlex.join(command)} draws {report.n_left_out} more"
     if (results / "mlflow.db").exists():
         places["MLflow"] = _short(results / "mlflow.db")
         show_runs = ["xai-bench", "ui", "--study", study, "--results", _short(results)]

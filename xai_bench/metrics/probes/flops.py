@@ -76,6 +76,11 @@ class _Counter(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.count: int = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No, for nothing here is compiled: torch would load its compiler to leave this out."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)

@@ -17,7 +17,7 @@ from xai_bench.models.base import OnEpoch, Predictor, Trained
 from xai_bench.models.text.networks import Bag, Cell, Pooling, Recurrent, TextConvolution
 from xai_bench.models.text.predictor import TokenPredictor
 from xai_bench.models.training import Training, initialise
-from xai_bench.models.weights import FILE, write_weights
+from xai_bench.models.weights import FILE, materialise, write_weights
 from xai_bench.types import Unsupported
 
 
@@ -40,7 +40,7 @@ class TokenRecipe:
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
         with torch.device("meta"):
             network = self.network(bundle)
-        network = network.to_empty(device="cpu").float()
+        materialise(network, torch.float32)
         initialise(network, seed=seed)
         history = self.training.fit(network, bundle, seed=seed, on_epoch=on_epoch)
         return Trained(TokenPredictor(network, bundle.n_outputs), history)

@@ -25,7 +25,7 @@ from xai_bench.models.transformers.frozen import top_layers
 from xai_bench.models.transformers.hf import Original, Task, as_it_is
 from xai_bench.models.transformers.parity import require_parity
 from xai_bench.models.transformers.readers import Classifier, LanguageModel, Pooling
-from xai_bench.models.weights import FILE
+from xai_bench.models.weights import FILE, materialise
 from xai_bench.types import Unsupported
 
 
@@ -209,7 +209,7 @@ class FineTunedEncoder:
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
         network = self._network(bundle)
         head = nn.ModuleList([network.pooler, network.head])
-        initialise(head.to_empty(device="cpu"), seed=seed)
+        initialise(materialise(head, torch.float32), seed=seed)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(self._is_tuned(name, network))
         top, features = top_layers(network, bundle, self.n_tuned_layers)

@@ -19,12 +19,15 @@ class ReportOptions:
     metrics: of the main table, in this order; empty for some of every category.
     figures: kinds of files that figures and sheets are drawn as; empty for none.
     samples: how many samples per data set have an example sheet.
+    pictures: how many figures and sheets are drawn, those that are looked at first; None for all.
+        Others that are there stay if they are up to date.
     """
 
     tables: tuple[str, ...] = TABLES
     metrics: tuple[str, ...] = ()
     figures: tuple[str, ...] = ("png",)
     samples: int = 1
+    pictures: int | None = None
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> ReportOptions:
@@ -43,6 +46,10 @@ class ReportOptions:
             raise ValueError(f"report.metrics={made.metrics}: write a list, such as [abpc,seconds]")
         if not isinstance(made.samples, int) or made.samples < 0:
             raise ValueError(f"report.samples={made.samples}: it must be a whole number, 0 or more")
+        if not (made.pictures is None or (isinstance(made.pictures, int) and made.pictures >= 0)):
+            raise ValueError(
+                f"report.pictures={made.pictures}: it must be a whole number, 0 or more, or null"
+            )
         return made
 
 

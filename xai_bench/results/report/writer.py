@@ -27,17 +27,24 @@ from xai_bench.results.store.store import Store
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+FIRST = ("scores-0", "fidelity-cost", "removal", "scores")
+"""How the names of figures start that are looked at first, in this order."""
+
 ALL_COLUMNS = 10_000
 """As many columns side by side as there are."""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was written, the page first, and every number with its keys."""
+    """What was written, the page first, and every number with its keys.
+
+    `n_left_out` pictures were not drawn, as the options ask for.
+    """
 
     paths: tuple[Path, ...]
     frame: DataFrame
     study: StudyReport
+    n_left_out: int = 0
 
     @property
     def folder(self) -> Path:
@@ -74,7 +81,7 @@ def write(
     numbers = frame(study, report.blocks)
     with files.writable(folder), files.writing(folder):
         examples = sheets(store, report, options.samples)
-        figures, drawn = _pictures(report, folder, options.figures, examples)
+        figures, drawn, n_left_out = _pictures(report, folder, options, examples)
         texts = [sheet for sheet in examples.values() if isinstance(sheet, TokenSheet)]
         shown = {path.stem: path.read_bytes() for path in drawn if path.suffix == ".png"}
         contents = {
@@ -85,20 +92,38 @@ def write(
             **{n: _csv(one) for s in report.details for n, one in s.frames.items() if len(one)},
         }
         files.write(folder, contents)
-    return Report((*(folder / name for name in contents), *drawn), numbers, report)
+    paths = (*(folder / name for name in contents), *drawn)
+    return Report(paths, numbers, report, n_left_out)
 
 
 def _pictures(
-    report: StudyReport, folder: Path, kinds: Sequence[str], examples: Mapping[str, Picture]
-) -> tuple[dict[str, str], list[Path]]:
-    """Name -> path for Markdown, and all files; none where no kind of file is asked for."""
+    report: StudyReport, folder: Path, options: ReportOptions, examples: Mapping[str, Picture]
+) -> tuple[dict[str, str], list[Path], int]:
+    """Name -> path for Markdown, all files, and how many are left out.
+
+    None at all where no kind of file is asked for.
+    """
+    kinds = options.figures
     if not kinds:
-        return {}, []
+        return {}, [], 0
     pictures = {name: one for section in report.sections for name, one in section.figures.items()}
-    paths = export.write(folder / "figures", pictures, kinds)
-    paths += export.write(folder / "sheets", examples, kinds)
+    first = _first(list(pictures), list(examples), options.pictures)
+    paths = export.write(folder / "figures", pictures, kinds, first)
+    there = {path.stem for path in paths}
+    paths += export.write(folder / "sheets", examples, kinds, first)
     shown = "png" if "png" in kinds else "svg" if "svg" in kinds else ""
-    return {name: f"figures/{name}.{shown}" for name in pictures if shown}, paths
+    shown_figures = {n: f"figures/{n}.{shown}" for n in pictures if shown and n in there}
+    n_drawn = len({path.stem for path in paths})
+    return shown_figures, paths, len(pictures) + len(examples) - n_drawn
+
+
+def _first(figures: list[str], examples: list[str], n: int | None) -> list[str] | None:
+    """The `n` pictures that are looked at first: scores, fidelity against cost, an example."""
+    if n is None:
+        return None
+    ordered = [name for start in FIRST for name in figures if name.startswith(start)]
+    ordered[1:1] = examples[:1]
+    return list(dict.fromkeys([*ordered, *figures, *examples]))[:n]
 
 
 def _tables(report: StudyReport, options: ReportOptions) -> Iterator[tuple[str, str]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
+from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores, Status
 from xai_bench.types import Explanation
 
 _LABEL = pa.dictionary(pa.int32(), pa.string())
@@ -155,13 +155,34 @@ def scores(content: bytes, index: Tensor) -> list[Scores]:
     Raises:
         ValueError: the rows belong to other samples.
     """
-    table = pq.read_table(pa.BufferReader(content))
-    metric, key = (np.array(table[name].to_pylist()) for name in ("metric", "metric_key"))
+    columns = _columns(content)
+    metric, key = (columns[name][0] for name in ("metric", "metric_key"))
     if not len(metric):
         return []
     starts = np.flatnonzero((metric[1:] != metric[:-1]) | (key[1:] != key[:-1])) + 1
     bounds = [0, *starts.tolist(), len(metric)]
-    return [_scores(table[a:b], index) for a, b in pairwise(bounds)]
+    return [_scores(columns, a, b, index) for a, b in pairwise(bounds)]
+
+
+Columns = Mapping[str, tuple[np.ndarray[Any, Any], Sequence[Any]]]
+"""Name -> the codes or numbers of all rows, and what the codes stand for."""
+
+
+def _columns(content: bytes) -> Columns:
+    """The columns of a file; texts as codes, because a file has few of them in many rows."""
+    # Without threads and their readahead, which take longer than these files.
+    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
+    found = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if pa.types.is_dictionary(column.type):
+            found[name] = (column.indices.to_numpy(), column.dictionary.to_pylist())
+        elif pa.types.is_string(column.type):
+            texts, codes = np.unique(np.array(column.to_pylist(), dtype=str), return_inverse=True)
+            found[name] = (codes, texts.tolist())
+        else:
+            found[name] = (column.to_numpy(zero_copy_only=False), ())
+    return found
 
 
 def _table(scores: Scores, index: np.ndarray[Any, Any]) -> Any:
@@ -195,21 +216,25 @@ def _repeat(value: Any, times: int, kind: Any) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([value]))
 
 
-def _scores(table: Any, index: Tensor) -> Scores:
+def _scores(columns: Columns, start: int, end: int, index: Tensor) -> Scores:
     """The metric whose rows these are. Raises ValueError where they belong to other samples."""
-    first = table.slice(0, 1).to_pylist()[0]
-    outcome = Outcome(first["status"], first["reason"], first["trace"])
+
+    def text(name: str) -> str:
+        codes, texts = columns[name]
+        return str(texts[int(codes[start])])
+
+    outcome = Outcome(cast(Status, text("status")), text("reason"), text("trace"))
     values = torch.empty(0, dtype=torch.float64)
     if outcome.status == "ok":
-        if not np.array_equal(table["index"].to_numpy(), index.numpy()):
-            raise ValueError(f"the scores of '{first['metric']}' belong to other samples")
-        values = torch.from_numpy(table["score"].to_numpy().copy())
+        if not np.array_equal(columns["index"][0][start:end], index.numpy()):
+            raise ValueError(f"the scores of '{text('metric')}' belong to other samples")
+        values = torch.from_numpy(columns["score"][0][start:end].copy())
     return Scores(
-        metric=first["metric"],
-        key=first["metric_key"],
-        category=first["category"],
-        higher_is_better=first["higher_is_better"],
-        reproducible=first["reproducible"],
+        metric=text("metric"),
+        key=text("metric_key"),
+        category=text("category"),
+        higher_is_better=bool(columns["higher_is_better"][0][start]),
+        reproducible=bool(columns["reproducible"][0][start]),
         values=values,
         outcome=outcome,
     )

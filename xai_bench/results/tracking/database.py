@@ -93,5 +93,28 @@ def set_aside(root: Path) -> Path:
     return aside
 
 
+def shown(root: Path) -> set[tuple[str, str, str]]:
+    """Study, cell and digest of each run, read without MLflow; empty where that cannot be done.
+
+    It cannot in a folder that was moved, whose runs have to learn where their artifacts are.
+    """
+    try:
+        if misplaced(root) or not path(root).exists():
+            return set()
+        with closing(_read_only(path(root))) as connection:
+            return {(str(s), str(c), str(d)) for s, c, d in connection.execute(_SHOWN)}
+    except sqlite3.Error:
+        return set()
+
+
+_SHOWN = """
+    SELECT experiments.name, cell.value, digest.value FROM runs
+    JOIN experiments ON experiments.experiment_id = runs.experiment_id
+    JOIN tags AS cell ON cell.run_uuid = runs.run_uuid AND cell.key = 'cell'
+    JOIN tags AS digest ON digest.run_uuid = runs.run_uuid AND digest.key = 'digest'
+    WHERE runs.lifecycle_stage = 'active' AND experiments.lifecycle_stage = 'active'
+"""
+
+
 def _read_only(database: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)

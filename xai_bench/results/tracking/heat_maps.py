@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.results.drawing.style import png
+from xai_bench.results.drawing.grid import name_width
+from xai_bench.results.drawing.style import png, shortened
 from xai_bench.results.values import ExplainerResult
 
 if TYPE_CHECKING:
@@ -119,9 +120,12 @@ def _bars(sizes: Tensor, unit_names: Sequence[str], title: str) -> Figure:
 
     order = sizes.argsort(descending=True, stable=True)[:_N_BARS].tolist()
     named = len(unit_names) == len(sizes)
-    labels = [unit_names[i] if named else f"unit {i}" for i in order]
-    figure = Figure(figsize=(6, 0.6 + 0.25 * len(order)), layout="constrained")
-    axis = figure.subplots()
+    labels = [shortened(unit_names[i], 40) if named else f"unit {i}" for i in order]
+    # In places that are known beforehand: to find them, everything would be drawn three times.
+    width, height = 6.0, 0.75 + 0.25 * len(order)
+    left = min(0.2 + name_width(labels), width / 2) / width
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((left, 0.45 / height, 0.97 - left, 1 - 0.75 / height))
     axis.barh(range(len(order)), sizes[order].tolist(), color="#0b5fa5")
     axis.set_yticks(range(len(order)), labels=labels, fontsize=8)
     axis.invert_yaxis()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from xai_bench.results.store import digests, files
 from xai_bench.results.store.store import Store
-from xai_bench.results.tracking import database, default_view
+from xai_bench.results.tracking import database, default_view, template
 from xai_bench.results.tracking.artifacts import TABLE, cell_files, explanation_files
 from xai_bench.results.tracking.runs import Run, explanation_run, training_run
 from xai_bench.results.values import Cell, ExplainerResult
@@ -131,10 +131,14 @@ class MlflowRecorder:
         with files.writable(root):
             root.mkdir(parents=True, exist_ok=True)
             with files.locked(root / ".mlflow.lock"), _quiet():
+                is_new = self.tracking_uri is None and not database.path(root).exists()
                 if self.tracking_uri is None:
                     self._check(root)
+                    template.start(database.path(root))
                 client = MlflowClient(tracking_uri=self.uri(root))
                 client.search_experiments(max_results=1)
+                if is_new:
+                    template.keep(database.path(root))
                 if self.tracking_uri is None:
                     database.write_ahead(root)
         return client

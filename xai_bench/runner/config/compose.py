@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -104,21 +107,108 @@ def configurations(command: Command) -> Iterator[DictConfig]:
 
     Every value of a sweep is in one of them; checking all combinations would take minutes.
     """
+    with composed(command) as jobs:
+        yield from map(jobs.config, jobs.checked())
+
+
+@contextlib.contextmanager
+def composed(command: Command) -> Iterator[Jobs]:
+    """The jobs of a command, while Hydra can compose them. Raises `UsageError`."""
     if not (command.conf / f"{command.config_name}.yaml").is_file():
         names = [path.stem for path in command.conf.glob("*.yaml")]
         raise UsageError(
             f"--config-name {command.config_name}: there is no such file in {command.conf}; "
             f"{suggest(command.config_name, names)}"
         )
-    extra, folders = _searchpath(command), _folders(command)
+    folders = _folders(command)
     with initialize_config_dir(str(command.conf), version_base="1.3"):
         typed = _values(command.overrides)
         register_all(folders)
-        first = [values[0] for values in typed.values()]
-        cfg = _compose(command, [*first, *extra])
-        swept = _values(_swept(command, cfg, typed)) | typed
-        for overrides in _jobs(list(swept.values())):
-            yield cfg if overrides == first else _compose(command, [*overrides, *extra])
+        first = _compose(
+            command, [*(values[0] for values in typed.values()), *_searchpath(command)]
+        )
+        swept = _values(_swept(command, first, typed)) | typed
+        yield Jobs(command, first, list(swept.values()))
+
+
+@dataclass(eq=False)
+class Jobs:
+    """The jobs of a command.
+
+    Attributes:
+        first: what is composed with the first value of every setting that is typed.
+        values: for each setting that is typed or swept, an override per value.
+    """
+
+    command: Command
+    first: DictConfig
+    values: Sequence[Sequence[str]]
+    _base: tuple[list[str], DictConfig] | None = None
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether there may be several."""
+        return bool(self.command.parsed.multirun) or self.first.hydra.mode is RunMode.MULTIRUN
+
+    def overrides(self) -> list[tuple[str, ...]]:
+        """The overrides of each job, in the order of Hydra's own sweeper."""
+        return list(itertools.product(*self.values))
+
+    def checked(self) -> Iterator[tuple[str, ...]]:
+        """One job per value, with all other settings at their first value."""
+        first = tuple(of_key[0] for of_key in self.values)
+        yield first
+        for i, of_key in enumerate(self.values):
+            yield from ((*first[:i], value, *first[i + 1 :]) for value in of_key[1:])
+
+    def config(self, overrides: Sequence[str]) -> DictConfig:
+        """The configuration of a job.
+
+        Jobs that differ in the values of settings only, such as seeds, are composed once: that
+        takes a tenth of a second, and values are set in it as Hydra sets them.
+        """
+        others = [override for override in overrides if not _is_plain(override)]
+        if self._base is None or others != self._base[0]:
+            same = self._base is None and list(overrides) == self.typed
+            cfg = self.first if same else _compose(self.command, [*overrides, *self.extra])
+            self._base = (others, cfg)
+        try:
+            return _with_values(self._base[1], overrides)
+        except (OmegaConfBaseException, HydraException):  # told as Hydra tells it
+            return _compose(self.command, [*overrides, *self.extra])
+
+    @property
+    def typed(self) -> list[str]:
+        """What `first` is composed of, where no configuration adds a sweep."""
+        return [of_key[0] for of_key in self.values]
+
+    @property
+    def extra(self) -> list[str]:
+        """The override that stands for `--config-dir`."""
+        return _searchpath(self.command)
+
+
+def _is_plain(override: str) -> bool:
+    """Whether an override sets a value, and chooses neither an option nor anything of Hydra's."""
+    return bool(re.fullmatch(r"seed=\d+|[a-z]\w*(\.\w+)+=[\w.-]+", override)) and not (
+        override.startswith("hydra.")
+    )
+
+
+def _with_values(base: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A copy of a configuration with the values that these overrides set."""
+    cfg = copy.deepcopy(base)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override in parsed:
+        if _is_plain(str(override.input_line)):
+            OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
+    task = [override for override in parsed if not override.is_hydra_override()]
+    cfg.hydra.overrides.task = [override.input_line for override in task]
+    settings = cfg.hydra.job.config.override_dirname
+    cfg.hydra.job.override_dirname = get_overrides_dirname(
+        task, settings.exclude_keys, settings.item_sep, settings.kv_sep
+    )
+    return cfg
 
 
 def jobs(command: Command, wanted: Mapping[str, str]) -> Iterator[DictConfig]:
@@ -212,14 +302,6 @@ def _swept(command: Command, cfg: DictConfig, typed: Mapping[str, list[str]]) ->
         raise UsageError("hydra.sweeper.params is no mapping of settings and values")
     pairs: Iterable[tuple[Any, Any]] = params.items()
     return [f"{key}={value}" for key, value in pairs]
-
-
-def _jobs(values: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-    """One override list per value, with all other keys at their first value."""
-    first = [of_key[0] for of_key in values]
-    yield first
-    for i, of_key in enumerate(values):
-        yield from ([*first[:i], value, *first[i + 1 :]] for value in of_key[1:])
 
 
 def _compose(command: Command, overrides: list[str]) -> DictConfig:

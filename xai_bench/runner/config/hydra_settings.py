@@ -17,6 +17,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from xai_bench.runner.components import is_allowed, outside
 from xai_bench.runner.config.catalogue import conf_dir
@@ -57,6 +58,16 @@ def changed(cfg: DictConfig) -> list[str]:
         for path in dict.fromkeys(paths)
         if not f"{path}.".startswith(tuple(f"{free}." for free in (*FREE, *FILLED)))
     ]
+
+
+def folders(cfg: DictConfig) -> list[Path]:
+    """The user's own folders of options."""
+    try:
+        places = OmegaConf.select(cfg, "hydra.searchpath") or []
+    except OmegaConfBaseException:
+        return []
+    paths = [str(place) for place in places]
+    return [Path(path.removeprefix("file://")) for path in paths if "://" not in path[7:]]
 
 
 def typed_allow(overrides: Sequence[str]) -> list[str]:

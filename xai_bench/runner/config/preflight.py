@@ -19,6 +19,7 @@ from xai_bench.core.spelling import suggest
 from xai_bench.runner.components import fields_of, locate
 from xai_bench.runner.config.catalogue import SETS, components, conf_dir
 from xai_bench.runner.config.environment import without_environment
+from xai_bench.runner.config.hydra_settings import folders
 from xai_bench.runner.config.messages import no_key, one_line
 from xai_bench.runner.config.signatures import WORDS, accepts, arguments, belongs
 from xai_bench.types import tags_of
@@ -26,6 +27,7 @@ from xai_bench.types import tags_of
 SETTINGS: Mapping[str, type] = {
     "study": str,
     "seed": int,
+    "n_jobs": int,
     "results": str,
     "strict": bool,
     "allow": list,
@@ -38,6 +40,7 @@ SETTINGS: Mapping[str, type] = {
     "report.tables": list,
     "report.metrics": list,
     "report.figures": list,
+    "report.pictures": int,
     "report.samples": int,
     "evaluation.n_samples": int,
     "evaluation.n_background": int,
@@ -48,13 +51,13 @@ SETTINGS: Mapping[str, type] = {
 }
 """The settings of a configuration and their types; all other keys are components."""
 
-OPTIONAL = ("budget", "evaluation.memory")
+OPTIONAL = ("budget", "n_jobs", "evaluation.memory", "report.pictures")
 """Settings that may be null."""
 
 LONGEST_NAME = 120
 """Bytes of the name of a study: file systems take 255, of which others use some."""
 
-COUNTS = ("evaluation.", "budget", "tuning.n_")
+COUNTS = ("evaluation.", "budget", "tuning.n_", "n_jobs")
 """Settings that start like this are counts: 1 or more."""
 
 NODES = ("data", "model", "view", "target", "baseline.explain", "baseline.measure", "recorder")
@@ -127,12 +130,6 @@ def _component_at(cfg: DictConfig, path: str) -> list[str]:
 def notes(cfg: DictConfig) -> list[str]:
     """What a user may not expect of a configuration without mistakes, one sentence each."""
     return [*_will_be_skipped(cfg), *_without_budget(cfg)]
-
-
-def folders(cfg: DictConfig) -> list[Path]:
-    """The user's own conf folders."""
-    paths = [str(entry) for entry in _select(cfg, "hydra.searchpath") or []]
-    return [Path(path.removeprefix("file://")) for path in paths if "://" not in path[7:]]
 
 
 def _will_be_skipped(cfg: DictConfig) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -29,27 +29,36 @@ class Picture(Protocol):
     def draw(self) -> Figure: ...
 
 
-def write(folder: Path, pictures: Mapping[str, Picture], kinds: Sequence[str]) -> list[Path]:
+def write(
+    folder: Path,
+    pictures: Mapping[str, Picture],
+    kinds: Sequence[str],
+    drawn: Collection[str] | None = None,
+) -> list[Path]:
     """Write every picture in every kind of file to `folder`; the paths, in order.
 
     `keys.json` there holds a hash of what each picture shows: a file whose picture has the same is
-    left alone. Files of pictures that are no longer there are removed.
+    left alone. Files of pictures that are no longer there, or show something else, are removed.
+    With `drawn`, only these are drawn, and others stay where they are up to date.
     """
     reader = Reader()
     stored = reader.json(folder / KEYS, dict) or {}
     keys = {name: content_key(picture) for name, picture in pictures.items()}
-    paths = []
+    same = {name for name, key in keys.items() if stored.get(name) == key}
+    paths: list[Path] = []
     contents: dict[str, bytes] = {}
     for name, picture in pictures.items():
         wanted = [folder / f"{name}.{kind}" for kind in kinds]
-        paths += wanted
-        is_same = stored.get(name) == keys[name]
-        missing = [path for path in wanted if not (is_same and reader.intact(path))]
-        drawn = zip(missing, _drawn(picture, missing), strict=True)
-        contents |= {path.name: content for path, content in drawn}
-    gone = [p.name for name in stored.keys() - keys.keys() for p in folder.glob(f"{name}.*")]
-    if contents or gone or keys != stored:
-        files.write(folder, {**contents, KEYS: files.dumps(keys)}, removed=gone)
+        missing = [path for path in wanted if not (name in same and reader.intact(path))]
+        if drawn is None or name in drawn:
+            contents |= {p.name: c for p, c in zip(missing, _drawn(picture, missing), strict=True)}
+            missing = []
+        paths += [path for path in wanted if path not in missing]
+    old = [path.name for name in stored.keys() - same for path in folder.glob(f"{name}.*")]
+    gone = [name for name in old if name not in contents]
+    kept = {n: k for n, k in keys.items() if n in same or drawn is None or n in drawn}
+    if contents or gone or kept != stored:
+        files.write(folder, {**contents, KEYS: files.dumps(kept)}, removed=gone)
     return paths
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -148,9 +149,16 @@ def weights(seeds: Ints, rows: Ints) -> Floats:
 
     A resample draws seeds and, apart from that, test rows (Owen 2007, arXiv:0712.1111).
     """
+    return _weights(seeds.astype(np.int64).tobytes(), rows.astype(np.int64).tobytes())
+
+
+@lru_cache(maxsize=2)
+def _weights(seeds: bytes, rows: bytes) -> Floats:
+    """All metrics of a block have the same rows, and their draws take longer than all else."""
     generator = Generator(PCG64(0))
-    drawn = _draws(rows, generator) * _draws(seeds, generator)
-    return np.concatenate([np.ones((1, len(rows))), drawn])
+    places = [np.frombuffer(ids, dtype=np.int64) for ids in (rows, seeds)]
+    drawn = _draws(places[0], generator) * _draws(places[1], generator)
+    return np.concatenate([np.ones((1, len(places[0]))), drawn])
 
 
 def _draws(ids: Ints, generator: Generator) -> Floats:
@@ -177,8 +185,8 @@ def _means(scores: Floats, counts: Floats) -> Floats:
 def _beaten(worth: Floats, margin: float) -> Floats:
     """`[R + 1, E] -> [R + 1, E]`: the share of the others that are worse, ties counted half."""
     gap = worth[:, :, None] - worth[:, None]
-    points = np.where(gap > margin, 1.0, np.where(np.abs(gap) <= margin, 0.5, 0.0))
-    return np.asarray((points.sum(2) - 0.5) / (worth.shape[1] - 1))
+    points = ((gap > margin).sum(2) + (gap >= -margin).sum(2)) / 2
+    return np.asarray((points - 0.5) / (worth.shape[1] - 1))
 
 
 def _metric_draws(compared: Sequence[Comparison], seed: int) -> Floats:
