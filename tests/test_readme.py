@@ -12,7 +12,7 @@ from torch import nn
 from tests.support import pages
 from tests.support.paths import ROOT
 from xai_bench import cli
-from xai_bench.runner.config import compose, preflight
+from xai_bench.runner.config import command, compose, preflight
 
 README = ROOT / "README.md"
 COMMANDS = [words for text in pages.blocks(README) for words in pages.commands(text)]
@@ -40,7 +40,7 @@ def test_every_run_passes_the_preflight(arguments: list[str]) -> None:
     """Composed and checked; your own folder and package are those of docs/how-to, run there."""
     if "--help" in arguments or "my_conf" in arguments:
         return
-    for cfg in compose.configurations(compose.parse(arguments)):
+    for cfg in compose.configurations(command.parse(arguments)):
         assert preflight.check(cfg) == []
 
 

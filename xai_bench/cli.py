@@ -341,9 +341,9 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 def _studies(options: argparse.Namespace) -> tuple[Path, list[str]]:
     """The results folder, and the study that is named or all of its studies."""
     root = _root(options.results)
-    from xai_bench.results.store.store import Store
+    from xai_bench.results.store import manifest
 
-    studies = Store(root).studies()
+    studies = manifest.studies(root)
     if options.study is None and studies:
         return root, studies
     if options.study not in studies:

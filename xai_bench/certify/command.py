@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from xai_bench.certify.certificate_page import Certificate
 from xai_bench.certify.explainer import contract
 from xai_bench.certify.metric import certificate
+from xai_bench.runner.config import command as command_line
 from xai_bench.runner.config import compose, preflight
 from xai_bench.runner.config.catalogue import ALL
 from xai_bench.runner.config.messages import UsageError
@@ -48,7 +49,7 @@ def _selects(group: str, overrides: Sequence[str]) -> bool:
 def _plan(overrides: Sequence[str], config_dir: str | None) -> Plan:
     """The plan of a run with these components; its data and model are composed but never loaded."""
     arguments = [*overrides, *(["--config-dir", config_dir] if config_dir else [])]
-    cfg = next(compose.configurations(compose.parse(arguments)))
+    cfg = next(compose.configurations(command_line.parse(arguments)))
     problems = preflight.check(cfg)
     if problems:
         raise UsageError("\n".join(problems))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import safetensors.torch
 import torch
@@ -78,7 +78,8 @@ def materialise(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """
     made: dict[Tensor, Tensor] = {}
     for layer in network.modules():
-        for own in (layer._parameters, layer._buffers):
+        stored: tuple[dict[str, Any], ...] = (layer._parameters, layer._buffers)
+        for own in stored:
             for name, value in own.items():
                 if value is not None and value not in made:
                     made[value] = _empty(value, dtype)

@@ -108,11 +108,13 @@ class Screen:
         self._advance(n_finished)
 
     def __enter__(self) -> Screen:
-        self.bars.start()
+        if self.console.is_terminal:
+            self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bars.stop()
+        if self.console.is_terminal:
+            self.bars.stop()
 
     def note(self) -> str:
         """Which run the next one is, and how long all that are left will take."""

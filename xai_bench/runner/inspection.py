@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 from xai_bench.data.description import Summary, summary
 from xai_bench.runner.config import preflight
-from xai_bench.runner.config.compose import configurations, parse
+from xai_bench.runner.config.command import parse
+from xai_bench.runner.config.compose import configurations
 from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.plan import Plan
 

@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from xai_bench.core.secrets import without_passwords
 from xai_bench.runner.config.catalogue import ALL, SETS
-from xai_bench.runner.config.compose import Command, Jobs, composed, parse
+from xai_bench.runner.config.command import Command, parse
+from xai_bench.runner.config.compose import Jobs, composed
 from xai_bench.runner.config.hydra_settings import folders
 from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.finished import job_record
@@ -174,6 +175,7 @@ def _check(command: Command, jobs: Jobs) -> None:
     problems: dict[str, None] = {}
     places: dict[str, None] = {}
     notes: dict[str, None] = {}
+    first, *_ = jobs.checked()
     for overrides in jobs.checked():
         cfg = jobs.config(overrides)
         problems.update(dict.fromkeys(_hidden(command, cfg)))
@@ -181,9 +183,11 @@ def _check(command: Command, jobs: Jobs) -> None:
             from xai_bench.runner.config import preflight
 
             places[str(cfg.results)] = None
-            of_job = preflight.check(cfg)
+            changed = set(overrides).difference(first)
+            same = bool(changed) and all(map(preflight.is_setting, changed))
+            of_job = preflight.check(cfg, components_too=not same)
             problems.update(dict.fromkeys(of_job))
-            notes.update(dict.fromkeys([] if of_job else preflight.notes(cfg)))
+            notes.update(dict.fromkeys([] if of_job or same else preflight.notes(cfg)))
     if problems:
         raise UsageError("\n".join(problems))
     for place in places:

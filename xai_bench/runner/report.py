@@ -15,9 +15,7 @@ from rich.markup import escape
 from yaml import YAMLError
 
 from xai_bench.results.report.cards import Card
-from xai_bench.results.report.main_metrics import check_metrics
 from xai_bench.results.report.options import ReportOptions
-from xai_bench.results.store.store import Store
 from xai_bench.runner.config.catalogue import SETS, Entry, conf_dir, entries
 from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.finished.printed import PrintedReport
@@ -52,6 +50,7 @@ def options_of(overrides: Sequence[str]) -> ReportOptions:
 def write(results: Path, study: str, options: ReportOptions) -> Report:
     """Write the report of a study to its folder in `results`."""
     from xai_bench.results.report.writer import write as write_files
+    from xai_bench.results.store.store import Store
 
     return write_files(Store(results), study, results / "reports" / study, options, cards())
 
@@ -62,11 +61,11 @@ def show(results: Path, study: str, options: ReportOptions) -> None:
     Where neither results nor report have changed since, only the text is printed. Raises
     `UsageError` for a metric in `options` that the study has not measured.
     """
-    from rich.console import Console
-
     printed = PrintedReport.of(results, study, {"of": "report", **asdict(options)})
     text = printed.read()
     if text is None:
+        from rich.console import Console
+
         console = Console()
         with console.capture() as capture:
             _show(console, results, study, options)
@@ -77,6 +76,7 @@ def show(results: Path, study: str, options: ReportOptions) -> None:
 
 def _show(console: Console, results: Path, study: str, options: ReportOptions) -> None:
     from xai_bench.results.report.formats.console import verdict
+    from xai_bench.results.report.main_metrics import check_metrics
 
     report = write(results, study, options)
     try:
@@ -103,7 +103,7 @@ def _places(results: Path, study: str, report: Report) -> dict[str, str]:
     }
     if report.n_left_out:
         command = ["xai-bench", "report", "--study", study, "--results", _short(results)]
-        found["pictures"] = f"{shlex.join(command)} draws {report.n_left_out} more"
+        places["pictures"] = f"{shlex.join(command)} draws {report.n_left_out} more"
     if (results / "mlflow.db").exists():
         places["MLflow"] = _short(results / "mlflow.db")
         show_runs = ["xai-bench", "ui", "--study", study, "--results", _short(results)]

@@ -60,7 +60,7 @@ class Sweep:
         with Screen(len(overrides), len(self.records), n_workers) as screen:
             for record in self.records.values():
                 tell(screen, record)
-            with _one_thread() if len(overrides) > 1 else nullcontext():
+            with one_thread() if len(overrides) > 1 else nullcontext():
                 statuses = (
                     _one_by_one(work, left, screen)
                     if n_workers == 1
@@ -118,7 +118,7 @@ def _one_by_one(work: workers.Work, left: Sequence[int], screen: Screen) -> dict
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Whatever the number of workers: with other threads, sums may round differently."""
     import torch
     from threadpoolctl import threadpool_limits

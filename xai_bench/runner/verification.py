@@ -6,6 +6,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from torch import Tensor
 from xai_bench.results import Cell
 from xai_bench.results.store.store import Store
 from xai_bench.runner import provenance
-from xai_bench.runner.config.compose import Command, jobs, parse
+from xai_bench.runner.config.command import Command, parse
+from xai_bench.runner.config.compose import jobs
 from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.job import job
 from xai_bench.runner.plan import Plan
+from xai_bench.runner.sweep import one_thread
 
 STUDY = "verification"
 _SHOWN = 10
@@ -145,7 +148,8 @@ def _run_again(cell: Cell, commands: Sequence[str], folder: Path, allow: Sequenc
             cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
             plan = Plan.of(cfg)
             if plan.identity == cell.config and _names(plan.cell()) == _names(cell):
-                job(cfg)
+                with _threads_of(cell):
+                    job(cfg)
                 n_runs += 1
     if not n_runs:
         raise UsageError(
@@ -153,6 +157,11 @@ def _run_again(cell: Cell, commands: Sequence[str], folder: Path, allow: Sequenc
             f"with the configuration it was stored with; they are: {'; '.join(commands)}"
         )
     return Store(folder)
+
+
+def _threads_of(cell: Cell) -> AbstractContextManager[None]:
+    """One thread, as in a sweep, for a cell that was made with one: others may round otherwise."""
+    return one_thread() if cell.environment.get("threads") == "1" else nullcontext()
 
 
 def _command(text: str, folder: Path, allow: Sequence[str]) -> Command:

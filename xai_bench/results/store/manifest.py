@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from xai_bench.results.regimes import TUNED
 from xai_bench.results.values import ExplainerResult
+
+
+def studies(root: Path) -> list[str]:
+    """The names of all studies in a results folder with at least one cell, in order."""
+    folders = (root / "studies").glob("*/")
+    return sorted(folder.name for folder in folders if any(folder.glob("*.json")))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from xai_bench.core.spelling import suggest
 from xai_bench.results.store import codec, digests, files
-from xai_bench.results.store.manifest import StudyManifest
+from xai_bench.results.store.manifest import StudyManifest, studies
 from xai_bench.results.store.reader import Reader
 from xai_bench.results.values import Cell, ExplainerResult, Predictions, Scores
 from xai_bench.types import Element, Inputs
@@ -313,8 +313,7 @@ class Store:
 
     def studies(self) -> list[str]:
         """The names of all studies with at least one cell, in alphabetical order."""
-        folders = (self.root / "studies").glob("*/")
-        return sorted(folder.name for folder in folders if any(folder.glob("*.json")))
+        return studies(self.root)
 
     def cells(
         self, study: str, *, attributions: bool = True

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
-import io
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import get_overrides_dirname
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,73 +29,11 @@ from xai_bench.runner.config.catalogue import (
     GROUPS,
     SETS,
     components,
-    conf_dir,
     folder,
     options,
 )
+from xai_bench.runner.config.command import Command
 from xai_bench.runner.config.messages import UsageError
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What follows `xai-bench run`: Hydra's flags as typed, and the overrides in order."""
-
-    flags: tuple[str, ...]
-    overrides: tuple[str, ...]
-    parsed: argparse.Namespace
-
-    @property
-    def conf(self) -> Path:
-        """The folder of the main configuration: ours, or the one given by `--config-path`."""
-        path = self.parsed.config_path
-        return Path(path).absolute() if path else conf_dir()
-
-    @property
-    def config_name(self) -> str:
-        """The name of the main configuration."""
-        return str(self.parsed.config_name or "config")
-
-    @property
-    def allowed(self) -> list[str]:
-        """The packages that may run code: those typed, because no file can trust itself."""
-        return hydra_settings.typed_allow(self.overrides)
-
-    @property
-    def runs(self) -> bool:
-        """Whether jobs are started; False where Hydra only shows something."""
-        flags = self.parsed
-        return not (flags.cfg or flags.info or flags.hydra_help or flags.shell_completion)
-
-
-def parse(arguments: Sequence[str]) -> Command:
-    """Split arguments into flags and overrides, in any order. Raises `UsageError`."""
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            parsed = get_args_parser().parse_intermixed_args(list(arguments))
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        reason = errors.getvalue().strip().rpartition("error: ")[2]
-        raise UsageError(f"{reason}; `xai-bench run --help` shows what can be written") from None
-    flags = list(arguments)
-    for override in parsed.overrides:
-        flags.remove(override)
-    return Command(tuple(flags), tuple(map(_as_hydra_reads_it, parsed.overrides)), parsed)
-
-
-def _as_hydra_reads_it(override: str) -> str:
-    """The override with its home folder written out, and quoted where Hydra's grammar needs it.
-
-    Hydra reads no letters outside ASCII but in quotes, and takes `~` for a letter.
-    """
-    key, equals, value = override.partition("=")
-    if equals and key.lstrip("+") == "results" and value.startswith("~"):
-        value = str(Path(value).expanduser())
-        override = f"{key}={value}"
-    if equals and not value.isascii() and not re.search(r"[\[\]{}(),'\"\\]|\$\{", value):
-        return f"{key}='{value}'"
-    return override
 
 
 def configurations(command: Command) -> Iterator[DictConfig]:
@@ -217,15 +151,10 @@ def jobs(command: Command, wanted: Mapping[str, str]) -> Iterator[DictConfig]:
     `wanted` is key -> value: of the values of a key that is swept, only this one is composed.
     Raises `UsageError`.
     """
-    extra = _searchpath(command)
-    with initialize_config_dir(str(command.conf), version_base="1.3"):
-        typed = _values(command.overrides)
-        register_all(_folders(command))
-        cfg = _compose(command, [*(values[0] for values in typed.values()), *extra])
-        swept = _values(_swept(command, cfg, typed)) | typed
-        narrow = [_narrowed(key, values, wanted) for key, values in swept.items()]
-        for overrides in product(*narrow):
-            yield _compose(command, [*overrides, *extra])
+    with composed(command) as found:
+        keys = [values[0].partition("=")[0] for values in found.values]
+        narrow = [_narrowed(k, list(v), wanted) for k, v in zip(keys, found.values, strict=True)]
+        yield from map(found.config, itertools.product(*narrow))
 
 
 def _narrowed(key: str, values: list[str], wanted: Mapping[str, str]) -> list[str]:

@@ -71,10 +71,11 @@ STRUCTURES: Mapping[str, str] = {
 """Structure that an explainer may need -> what a model without it is."""
 
 
-def check(cfg: DictConfig) -> list[str]:
+def check(cfg: DictConfig, *, components_too: bool = True) -> list[str]:
     """Everything that is wrong with a composed configuration, one sentence each.
 
-    Components are checked only when the settings are right, because that imports torch.
+    Components are checked only when the settings are right, because that imports torch; without
+    `components_too`, where they are those of a configuration that was checked.
     """
     if problems := list(_passwords(cfg)):
         return problems
@@ -85,7 +86,15 @@ def check(cfg: DictConfig) -> list[str]:
             *_tuning(cfg),
             *_report(cfg),
         ]
-    return problems or [p for path in _component_paths(cfg) for p in _component_at(cfg, path)]
+    if problems or not components_too:
+        return problems
+    return [p for path in _component_paths(cfg) for p in _component_at(cfg, path)]
+
+
+def is_setting(override: str) -> bool:
+    """Whether an override changes a setting alone, such as `seed=3`, that no component needs."""
+    name = override.partition("=")[0]
+    return name in SETTINGS and name != "allow"
 
 
 def _passwords(cfg: DictConfig) -> Iterator[str]:
