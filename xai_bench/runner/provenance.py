@@ -130,6 +130,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@lru_cache
 def _git(*arguments: str) -> str:
     """The output of git in the checkout of this package; empty for an installed wheel."""
     if not (PACKAGE.parent / ".git").exists():

@@ -270,7 +270,9 @@ class Store:
         """The files of cells that differ in code, data or libraries, or failed and were mended."""
         superseded = []
         for path in (self.root / "studies" / study).glob("*.json"):
-            other = None if path.stem == cell.key else self.read_cell(path.stem)
+            if path.stem == cell.key or not self._may_have_seed(path.stem, cell.seed):
+                continue
+            other = self.read_cell(path.stem)
             if other is None:
                 continue
             mended = _mends(cell, other)
@@ -278,6 +280,17 @@ class Store:
             if mended or other.config == cell.config:
                 superseded.append(path.name)
         return superseded
+
+    def _may_have_seed(self, key: str, seed: int) -> bool:
+        """Whether a cell may have a seed, by a look that takes a tenth of reading the cell.
+
+        Every cell of a study looks at all others, of which most have other seeds.
+        """
+        try:
+            content = (self.folder(key) / "cell.json").read_bytes()
+        except OSError:
+            return True
+        return f'"seed": {seed}'.encode() in content
 
     def study_manifest(self, study: str, cell_key: str) -> StudyManifest:
         """The study's manifest of a cell; an empty one where the cell is not part of the study."""

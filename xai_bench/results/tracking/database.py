@@ -93,7 +93,7 @@ def set_aside(root: Path) -> Path:
     return aside
 
 
-def shown(root: Path) -> set[tuple[str, str, str]]:
+def shown(root: Path, cell: str = "%") -> set[tuple[str, str, str]]:
     """Study, cell and digest of each run, read without MLflow; empty where that cannot be done.
 
     It cannot in a folder that was moved, whose runs have to learn where their artifacts are.
@@ -102,7 +102,7 @@ def shown(root: Path) -> set[tuple[str, str, str]]:
         if misplaced(root) or not path(root).exists():
             return set()
         with closing(_read_only(path(root))) as connection:
-            return {(str(s), str(c), str(d)) for s, c, d in connection.execute(_SHOWN)}
+            return {(str(s), str(c), str(d)) for s, c, d in connection.execute(_SHOWN, (cell,))}
     except sqlite3.Error:
         return set()
 
@@ -113,6 +113,7 @@ _SHOWN = """
     JOIN tags AS cell ON cell.run_uuid = runs.run_uuid AND cell.key = 'cell'
     JOIN tags AS digest ON digest.run_uuid = runs.run_uuid AND digest.key = 'digest'
     WHERE runs.lifecycle_stage = 'active' AND experiments.lifecycle_stage = 'active'
+    AND cell.value LIKE ?
 """
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,17 @@ def read(results: Path, name: str) -> JobRecord | None:
 
 
 def save(results: Path, name: str, content: Mapping[str, Any]) -> None:
-    """Write plain values with their digest."""
+    """Write plain values with their digest; where that cannot be done, nothing is kept."""
     plain = json.loads(json.dumps(content))
     path = results / FOLDER / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"content": plain, "digest": digest(plain)}))
-    draft.replace(path)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.write_text(json.dumps({"content": plain, "digest": digest(plain)}))
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def load(results: Path, name: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from xai_bench.models.cache import Fingerprinted
 from xai_bench.results import Cell, ExplainerResult, Status
+from xai_bench.results.tracking import database
 from xai_bench.runner.finished.intact import IntactFolders
 from xai_bench.runner.finished.job_record import JobRecord
 from xai_bench.runner.finished.surroundings import of_files
@@ -31,7 +32,7 @@ def record_of(
     """What is kept of a job; None where it depends on more than can be compared."""
     read = _read_by(plan)
     intact = IntactFolders(plan.results)
-    study, runs = plan.config["study"], _runs(plan, intact, cell)
+    study, runs = plan.config["study"], _runs(plan, cell)
     folders = [intact.cell(cell.key), *(intact.cell(cell.key) / r.key for r in results)]
     indices = {str(f.relative_to(intact.root)): intact.index(f) for f in folders}
     if read is None or status == "failed" or runs is None or not all(indices.values()):
@@ -51,22 +52,22 @@ def record_of(
     )
 
 
-def _runs(plan: Plan, intact: IntactFolders, cell: Cell) -> tuple[str, ...] | None:
+def _runs(plan: Plan, cell: Cell) -> tuple[str, ...] | None:
     """The runs of a cell in MLflow; None where they lie elsewhere than in the results folder."""
     recorder = plan.config["recorder"]
     if recorder["_target_"] == _NO_RECORDER:
         return ()
     if recorder["_target_"] != _MLFLOW or recorder.get("tracking_uri"):
         return None
-    own = (plan.config["study"], cell.key)
-    return tuple(sorted(run for study, key, run in intact.shown if (study, key) == own)) or None
+    shown = database.shown(plan.results, cell.key)
+    return tuple(sorted(run for study, _, run in shown if study == plan.config["study"])) or None
 
 
 def _read_by(plan: Plan) -> list[Path] | None:
     """The files that components are read from; None where not all are known, or they are large."""
     data, model = plan.config["data"], plan.config["model"]
-    if str(data["_target_"]).startswith(_ELSEWHERE):
-        return None
+    if str(data["_target_"]).startswith(_ELSEWHERE) or plan.config["tune"]:
+        return None  # what was found by tuning lies in a cache that the run itself looks at
     texts = [text for group in _COMPONENTS for text in _texts(plan.config[group])]
     if any(text.startswith("hf:") for text in texts):
         return None
