@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xai_bench.runner.finished.intact import IntactFolders
-from xai_bench.runner.finished.surroundings import digest, of_file
+from xai_bench.runner.finished.surroundings import digest, of_path
 
 FOLDER = Path("cache", "finished")
 """Where records are kept, in the results."""
@@ -34,7 +34,7 @@ class JobRecord:
         explanations: name, regime and content address of each, and whether it was tuned.
         metrics: name -> content address.
         runs: the digests of its runs in the MLflow database of the results folder.
-        files: path -> digest of what data, models and own components were read from.
+        files: path -> digest of what data, models and own components were read from, also folders.
     """
 
     study: str
@@ -54,7 +54,7 @@ class JobRecord:
         return (
             self._is_listed(intact, command)
             and all(intact.index(intact.root / name) == d for name, d in self.folders.items())
-            and all(of_file(Path(path)) == d for path, d in self.files.items())
+            and all(of_path(Path(path)) == d for path, d in self.files.items())
             and all((self.study, self.cell, run) in intact.shown for run in self.runs)
         )
 

@@ -12,7 +12,7 @@ from xai_bench.results import Cell, ExplainerResult, Status
 from xai_bench.results.tracking import database
 from xai_bench.runner.finished.intact import IntactFolders
 from xai_bench.runner.finished.job_record import JobRecord
-from xai_bench.runner.finished.surroundings import of_files
+from xai_bench.runner.finished.surroundings import of_path
 from xai_bench.runner.plan import Plan
 from xai_bench.runner.progress import REUSED, model_scores, note_of
 
@@ -22,6 +22,7 @@ _ELSEWHERE = ("xai_bench.data.tables.openml", "xai_bench.data.text.hf_data")
 
 _NO_RECORDER = "xai_bench.results.tracking.recorder.NoRecorder"
 _MLFLOW = "xai_bench.results.tracking.mlflow.MlflowRecorder"
+_PLACES = ("path", "folder", "file", "dir", "root")
 _LARGEST = 1 << 28
 """Bytes of files that are read to know that they are the same; else the job looks itself."""
 
@@ -48,7 +49,7 @@ def record_of(
         explanations=tuple((r.explainer, r.regime, r.key, r.tuning is not None) for r in results),
         metrics=plan.metric_keys,
         runs=runs,
-        files=of_files(read),
+        files={str(path): of_path(path) for path in read},
     )
 
 
@@ -69,12 +70,13 @@ def _read_by(plan: Plan) -> list[Path] | None:
     if str(data["_target_"]).startswith(_ELSEWHERE) or plan.config["tune"]:
         return None  # what was found by tuning lies in a cache that the run itself looks at
     texts = [text for group in _COMPONENTS for text in _texts(plan.config[group])]
-    if any(text.startswith("hf:") for text in texts):
+    if any(text.startswith("hf:") for text in texts) or not all(map(_exists, _places(plan.config))):
         return None
     of_model = [text for text in _texts(model) if _exists(text)]
     if isinstance(plan.component("model"), Fingerprinted) and not of_model:
         return None
-    paths = [Path(text) for text in texts if _exists(text)] + list(_own_modules(texts))
+    paths = [Path(text).expanduser() for text in texts if _exists(text)]
+    paths += _own_modules(texts)
     files = [f for path in paths for f in ([path] if path.is_file() else path.rglob("*"))]
     return paths if sum(f.stat().st_size for f in files if f.is_file()) < _LARGEST else None
 
@@ -88,9 +90,23 @@ def _texts(node: Any) -> Iterator[str]:
         yield from _texts(value)
 
 
+def _places(node: Any, key: str = "") -> Iterator[str]:
+    """What settings called a path, folder or file name in the components, at any depth."""
+    if isinstance(node, str) and node and key.endswith(_PLACES):
+        yield node
+    if isinstance(node, list):
+        for item in node:
+            yield from _places(item, key)
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            if key or name in _COMPONENTS:
+                yield from _places(value, f"{key}.{name}")
+
+
 def _exists(text: str) -> bool:
+    """Whether a text is the path of something; a decimal point is not, though `.` is a folder."""
     try:
-        return bool(text) and Path(text).expanduser().exists()
+        return any(map(str.isalnum, text)) and Path(text).expanduser().exists()
     except (OSError, ValueError):
         return False
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,9 @@ def surroundings(own: Sequence[Path] = ()) -> str:
     )
 
 
-def of_files(paths: Iterable[Path]) -> dict[str, str]:
-    """Path -> digest of its content, for files, and for all files in folders."""
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
-    return {str(file): of_file(file) for file in sorted(files) if file.is_file()}
+def of_path(path: Path) -> str:
+    """The digest of a file, or of the names and contents of all files in a folder."""
+    return _of_tree(path, "") if path.is_dir() else of_file(path)
 
 
 def of_file(path: Path) -> str:
