@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ class Sweep:
         left = [number for number in range(len(overrides)) if number not in self.records]
         n_workers = n_parallel(self.jobs.first, len(left))
         work = partial(self.work, overrides, self.folder)
+        if n_workers > 1:  # what every worker needs is loaded once, before there are several
+            import_module("xai_bench.runner.job")
         with Screen(len(overrides), len(self.records), n_workers) as screen:
             for record in self.records.values():
                 tell(screen, record)
