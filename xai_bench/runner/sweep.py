@@ -100,7 +100,7 @@ def n_parallel(cfg: DictConfig, n_jobs: int) -> int:
     """How many jobs are done at the same time: `n_jobs` of the configuration, or one per core."""
     from joblib import cpu_count
 
-    wanted = cfg.n_jobs or cpu_count()
+    wanted = OmegaConf.select(cfg, "n_jobs") or cpu_count()
     return max(min(wanted, n_jobs), 1) if sys.platform == "linux" else 1
 
 

@@ -84,6 +84,14 @@ class Jobs:
         """Whether there may be several."""
         return bool(self.command.parsed.multirun) or self.first.hydra.mode is RunMode.MULTIRUN
 
+    @property
+    def results(self) -> Path:
+        """Where results go; some path where that is no text, which is told when it is checked."""
+        try:
+            return Path(str(OmegaConf.select(self.first, "results"))).absolute()
+        except OmegaConfBaseException:
+            return Path.cwd()
+
     def overrides(self) -> list[tuple[str, ...]]:
         """The overrides of each job, in the order of Hydra's own sweeper."""
         return list(itertools.product(*self.values))

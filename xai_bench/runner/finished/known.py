@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,7 @@ class Known:
         command = jobs.command
         name = [str(command.conf), command.config_name]
         around = digest({"surroundings": surroundings([command.conf, *own]), "name": name})
-        results = Path(jobs.first.results).absolute()
-        return cls(results, around, command_line(sys.argv[1:]))
+        return cls(jobs.results, around, command_line(sys.argv[1:]))
 
     def finished(self, jobs: Sequence[Sequence[str]]) -> dict[int, JobRecord]:
         """Number of a job -> its record, for those that need not be done again."""
@@ -73,7 +73,25 @@ def command_line(arguments: Sequence[str]) -> str:
 
 def again(arguments: Sequence[str]) -> int | None:
     """The exit code of a command that is finished, once it was told; None where it is not."""
-    own, results = own_folders(arguments), _results(arguments)
+    found = None
+    with suppress(OSError, ValueError, RuntimeError):  # whatever is wrong is told by the run itself
+        found = _finished(_results(arguments), arguments)
+    if found is None:
+        return None
+    record, finished = found
+    for job in finished:
+        _tell(job)
+    from xai_bench.runner import exit_summary
+
+    statuses = [job.status for job in finished]
+    return exit_summary.finish(_results(arguments), record["study"], statuses, record["report"])
+
+
+def _finished(
+    results: Path, arguments: Sequence[str]
+) -> tuple[Mapping[str, Any], list[JobRecord]] | None:
+    """What is known of a command all of whose jobs are finished, and of these."""
+    own = own_folders(arguments)
     if own is None or not (results / job_record.FOLDER).is_dir():
         return None
     record = job_record.load(results, _of_command(own, arguments))
@@ -82,14 +100,7 @@ def again(arguments: Sequence[str]) -> int | None:
     intact = IntactFolders(results)
     jobs = [job_record.read(results, key) for key in record["jobs"]]
     finished = [job for job in jobs if job is not None and job.holds(intact, record["command"])]
-    if len(finished) < len(jobs):
-        return None
-    for job in finished:
-        _tell(job)
-    from xai_bench.runner import exit_summary
-
-    statuses = [job.status for job in finished]
-    return exit_summary.finish(results, record["study"], statuses, record["report"])
+    return (record, finished) if len(finished) == len(jobs) else None
 
 
 def own_folders(arguments: Sequence[str]) -> list[Path] | None:

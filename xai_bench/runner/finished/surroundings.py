@@ -70,7 +70,7 @@ def _of_tree(folder: Path, suffix: str) -> str:
             if name.endswith(suffix):
                 file = Path(place, name)
                 total.update(f"{file.relative_to(folder).as_posix()}\0".encode())
-                total.update(hashlib.sha256(file.read_bytes()).digest())
+                total.update(of_file(file).encode())
     return total.hexdigest()
 
 
