@@ -73,6 +73,8 @@ class Worker:
 
     def stop(self, *, at_once: bool) -> None:
         """End the process; `at_once` in the middle of its job."""
+        with suppress(OSError):
+            self.pipe.send(None)
         self.pipe.close()
         if at_once and self.process.is_alive():
             with suppress(ProcessLookupError):
@@ -127,6 +129,6 @@ def _serve(pipe: Connection, work: Work) -> None:
         ctypes.CDLL(None).prctl(_PARENT_DIED, signal.SIGKILL)
     display = Sender(pipe.send)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
-        while True:
-            job, note = pipe.recv()
+        while (given := pipe.recv()) is not None:
+            job, note = given
             pipe.send(("ended", work(job, note, display)))
