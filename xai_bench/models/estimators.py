@@ -110,7 +110,7 @@ def require_fit(bundle: Bundle, name: str) -> None:
 
 def fit_rows(estimator: Any, rows: Floats, labels: npt.NDArray[Any]) -> None:
     """Fit on one thread, because sums in another order give other bits."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
         estimator.fit(rows, labels)
