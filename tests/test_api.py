@@ -237,6 +237,29 @@ def test_one_output_of_all_samples_is_a_target() -> None:
         xai_bench.workbench(net, x, background=x, target=FixedOutput(3))
 
 
+@pytest.mark.parametrize(
+    ("last", "options", "said"),
+    [
+        (nn.Identity(), {}, True),
+        (nn.Identity(), {"target": "predicted_logit"}, False),
+        (nn.Identity(), {"target": 1}, False),
+        (nn.Identity(), {"labels": torch.zeros(3).long()}, False),
+        (nn.Softmax(1), {}, False),
+        (nn.LogSoftmax(1), {}, False),
+        (nn.Linear(2, 1), {}, False),
+    ],
+)
+def test_what_nothing_tells_is_said(
+    last: nn.Module, options: dict[str, Any], said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two outputs may be logits of two classes, or two values of a regressor."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 2), last), torch.randn(3, 4)
+    xai_bench.workbench(model, x, background=torch.randn(9, 4), **options)
+    told = [record.getMessage() for record in caplog.records]
+    assert ["task='regression', target=0" in one for one in told] == [True] * said
+
+
 def test_units_are_dense_or_refused() -> None:
     net, x = nn.Linear(4, 3), torch.randn(5, 4)
 

@@ -93,7 +93,7 @@ class Workbench:
         by name. Raises `Unsupported` where the explainer cannot work with this model, ValueError
         for settings that it does not have.
         """
-        chosen = {**(options or {}), **settings}
+        chosen = {**by_name.mapping(options), **settings}
         made = by_name.component("explainer", explainer, chosen, self.baselines)
         name = explainer if isinstance(explainer, str) else type(made).__name__
         spent = {what: cast(Metric, Spent(what)) for what in SPENT}

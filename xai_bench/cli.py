@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from xai_bench.core.printable import printable
 from xai_bench.core.spelling import suggest
 from xai_bench.runner.config.messages import UsageError
 
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise UsageError(f"there is no command '{command}'; {suggest(command, COMMANDS)}")
     except UsageError as mistake:
         for sentence in str(mistake).splitlines():
-            sys.stderr.write(f"xai-bench: {sentence}\n")
+            sys.stderr.write(f"xai-bench: {printable(sentence)}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("\nxai-bench: stopped; the same command does the rest\n")

@@ -38,7 +38,36 @@ def bench(model: Any = MODEL, x: Any = ROWS, **given: Any) -> xai_bench.Workbenc
     return xai_bench.workbench(model, x, **given)
 
 
+NET, X = nn.Linear(3, 2), torch.randn(4, 3)
+
 BAD: dict[str, tuple[Callable[[], Any], str]] = {
+    "complex numbers": (lambda: bench(NET, X + 0j), "x holds torch.complex64; expected real"),
+    "a sparse tensor": (lambda: bench(NET, X.to_sparse()), "x is a tensor that is sparse"),
+    "a tensor of no device": (lambda: bench(NET, X.to("meta")), "a tensor that is without values"),
+    "rows of other lengths": (
+        lambda: bench(NET, torch.nested.nested_tensor([X[0], X[1]])),
+        "x is a tensor that is nested",
+    ),
+    "layers without weights": (
+        lambda: bench(nn.Sequential(nn.LazyLinear(2)), X),
+        "layer '0', LazyLinear, has no weights yet: call the model once",
+    ),
+    "a set for an explainer": (
+        lambda: bench(NET, X).explain("default"),
+        "'default' is a set of explainers: name one of them, such as",
+    ),
+    "options without names": (
+        lambda: bench(NET, X).explain("lime", [("budget", 5)]),
+        "expected settings by name",
+    ),
+    "a kernel of no width": (
+        lambda: bench(NET, X).explain("lime", width=0.0),
+        "the kernel's width is 0.0; expected a number above 0",
+    ),
+    "a setting that is no number": (
+        lambda: bench(NET, X).explain("lime", width=float("nan")),
+        "lime.width=nan is not a number",
+    ),
     "a column is missing": (
         lambda: bench(x=ROWS[["age", "own"]]),
         "the table lacks column 'rate'; the model was fitted on age, rate, own",

@@ -402,3 +402,11 @@ def test_without_scaling_numbers_are_as_in_the_file(tmp_path: Path) -> None:
     assert set(prices.train.y.tolist()) <= set((torch.arange(11) / 7).tolist())
     with pytest.raises(ValueError, match="standard or none"):
         replace(data, scale="raw").load()  # type: ignore[arg-type]
+
+
+def test_files_put_together_repeat_their_header(tmp_path: Path) -> None:
+    data = table(tmp_path)
+    path = Path(data.path)
+    path.write_text(path.read_text() + path.read_text())
+    with pytest.raises(ValueError, match=f"data row {N + 1} repeats the names of the columns"):
+        data.load()

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from tests.support.model_bundles import ignore, plane, two_classes
 from xai_bench.data.bundle import Bundle
@@ -30,6 +31,7 @@ class Counted:
     trains: ClassVar[bool] = True
     calls: list[str] = field(default_factory=list)
     breaks: bool = False
+    error: Exception | None = None
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
         self.calls.append("train")
@@ -39,6 +41,8 @@ class Counted:
         SMALL.save(predictor, folder)
         if self.breaks:
             raise KeyboardInterrupt
+        if self.error is not None:
+            raise self.error
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
         return SMALL.load(bundle, folder)
@@ -166,3 +170,18 @@ def test_models_that_are_not_trained_are_not_stored(tmp_path: Path) -> None:
     ask(tmp_path, recipe)
     assert recipe.calls == ["train", "train"]
     assert not list(tmp_path.iterdir())
+
+
+NO_ROOM = [
+    OSError(28, "No space left on device"),
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+]
+
+
+@pytest.mark.parametrize("error", NO_ROOM, ids=lambda error: type(error).__name__)
+def test_a_full_disk_is_one_sentence_and_leaves_no_draft(error: Exception, tmp_path: Path) -> None:
+    recipe, folder = Counted(error=error), tmp_path / "models"
+    with pytest.raises(ValueError, match="No space left on device; make room and run the same"):
+        ask(folder, recipe)
+    assert not [path for path in folder.iterdir() if path.suffix != ".lock"]
+    assert torch.equal(outputs(ask(folder, Counted())), outputs(ask(folder, SMALL)))

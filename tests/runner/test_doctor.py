@@ -31,7 +31,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     indices, units = torch.arange(3), torch.tensor([[0, 1]] * 3)
     inputs = Inputs(torch.zeros(3, 2), units, indices, Domain(torch.zeros(1, 2), torch.ones(2)))
     store.write_inputs("cell0", inputs, ["a", "b"], [Element(1.0, 2.0), Element(0.0, 1.0)])
-    store.write_predictions("cell0", Predictions(torch.zeros(3, 2), indices, indices, ("a", "b")))
+    chosen = indices % 2
+    store.write_predictions("cell0", Predictions(torch.zeros(3, 2), chosen, chosen, ("a", "b")))
     both = [explanation(name, scored("deletion", [1.0, 2.0, 6.0])) for name in ("lime", "shap")]
     add_to_study(store, "s", cell(), both, "xai-bench run explainer=[lime,shap]")
     PLAIN.record(store, "s", "cell0")
@@ -125,6 +126,36 @@ def test_what_can_be_repaired_is(root: Path, made: Path, harm: Callable[[Path], 
     assert contents(root / "store") == before
     assert examine(root, dry_run=True) == []
     assert set(runs(Store(root))) == set(runs(Store(made)))
+
+
+REPORTED = [
+    "reports/s/report.html", "reports/s/report.md", "reports/s/report.csv", "reports/s/report.tex",
+    "reports/s/tables/main.tex", "reports/s/SHA256SUMS", "reports/s/figures/SHA256SUMS",
+    "reports/s/figures/keys.json", "reports/s/figures/*.png", "reports/s/sheets/*.png",
+    "mlartifacts/*/artifacts/scores.parquet", "mlartifacts/*/artifacts/config.yaml",
+    "mlartifacts/*/artifacts/SHA256SUMS",
+]  # fmt: skip
+
+
+@pytest.mark.exhaustive
+def test_damage_of_what_is_shown_is_found_and_drawn_again(root: Path) -> None:
+    """Pages, tables, figures and MLflow's artifacts, each flipped, cut or deleted."""
+    examine(root)
+    before = {name: of for name, of in contents(root).items() if "db" not in name}
+    kinds = [damage for damage in DAMAGE if damage.__name__ in ("flipped", "deleted", "truncated")]
+    paths = [sorted(root.glob(pattern))[0] for pattern in REPORTED]
+    for path in paths:
+        content = path.read_bytes()
+        for damage in kinds:
+            damage(path, path)
+            assert len(examine(root, dry_run=True)) == 1, (path, damage)
+            path.write_bytes(content)
+    for number, path in enumerate(paths):
+        kinds[number % len(kinds)](path, path)
+    assert {one.state for one in examine(root)} == {"repaired"}
+    assert examine(root) == []
+    after = {name: of for name, of in contents(root).items() if name in before}
+    assert after == before
 
 
 def test_a_cell_that_is_gone_is_named_with_its_commands(root: Path) -> None:

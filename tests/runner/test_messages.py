@@ -20,6 +20,9 @@ pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
 MISTAKES = [
     (["study=.."], "study='..' names a folder"),
     (["study=."], "a letter or digit first"),
+    (["study=con"], "study='con' names a folder"),
+    (["study=a."], "study='a.' names a folder"),
+    (["results=s3://bucket/x"], "results=s3://bucket/x is an address"),
     (["study=-x"], "a letter or digit first"),
     (["study=" + "a" * 300], "at most 120 bytes"),
     (["results=" + "a" * 300], "cannot be a folder (File name too long)"),
@@ -30,10 +33,17 @@ MISTAKES = [
     (["baseline@baseline.explain=[1,2]"], "choose by name, several as [a,b]"),
     (["~tuning.n_trials=none"], "cannot be left out: write tuning.n_trials="),
     (["~tuning.n_trials"], "tuning.n_trials has no value: write tuning.n_trials="),
+    (["metric=[]"], "no metric is chosen: write e.g. 'metric=[abpc,entropy]'"),
+    (["explainer=[]"], "no explainer is chosen: write e.g. 'explainer=[saliency,random]'"),
     (["~model"], "no model is chosen: write model=NAME"),
     (["hydra.mode=X"], "hydra.mode=X does not fit"),
     (["hydra.verbose=[1]"], "is neither true, false nor the names of loggers"),
     (["-m", "seed=glob(*)"], "seed=glob(*) names nothing"),
+    (["+allow=!!python/name:os.system"], "'+allow=!!python/name:os.system' is not understood"),
+    (["allow=json_str({})"], "'allow=json_str({})' is not understood"),
+    (["hydra.searchpath=[][x"], "'hydra.searchpath=[][x' is not understood"),
+    (["report.metrics=[{a: b}]"], "report.metrics=[{'a': 'b'}]: write a list of names"),
+    (["+experiment=demo"], "+experiment=demo: experiment is set already, so leave out the '+'"),
     (["allow=os"], "allow=os is not a list of packages"),
     (["model=mlp", "model.hidden=3"], "model.hidden=3 is not a list"),
     (["model=mlp", "model.hidden=[a]"], "is not a list, as [...], of a whole number"),
@@ -54,6 +64,33 @@ def test_a_mistake_is_one_sentence(overrides: list[str], sentence: str, tmp_path
     assert finished.code == 2
     assert all(line.startswith("xai-bench: ") for line in finished.text.splitlines())
     assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+def test_anchors_that_unfold_without_end_are_a_sentence(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60))]
+    (tmp_path / "own/experiment").mkdir(parents=True)
+    (tmp_path / "own/experiment/endless.yaml").write_text("\n".join(lines))
+    finished = run(tmp_path, *small_run("--config-dir", "own", "experiment=endless"))
+    assert finished.code == 2
+    assert "its anchors unfold to more than 100,000 values" in finished.text
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "the file of the experiment sets nothing"),
+        (b"- a\n", "the file of the experiment sets nothing"),
+        (b"# gr\xf6\xdfe\nseed: 1\n", "odd.yaml: byte 0xf6 at 4 is not UTF-8; save it in UTF-8"),
+    ],
+)
+def test_an_experiment_that_says_nothing_is_a_sentence(
+    content: bytes, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own/experiment").mkdir(parents=True)
+    (tmp_path / "own/experiment/odd.yaml").write_bytes(content)
+    finished = run(tmp_path, *small_run("--config-dir", "own", "experiment=odd"))
+    assert finished.code == 2
+    assert sentence in finished.text
 
 
 @pytest.mark.parametrize(

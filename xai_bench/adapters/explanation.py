@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.adapters.layout import Layout
+from xai_bench.adapters.tensor_like import TensorLike
 from xai_bench.core import units
 from xai_bench.results.drawing.data_sets import Beeswarm, Waterfall
 from xai_bench.results.drawing.sheets import BarSheet, ImageSheet, SeriesSheet
@@ -36,10 +37,11 @@ class Picture(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class NamedExplanation:
+class NamedExplanation(TensorLike):
     """The explanation of all samples by one explainer.
 
-    It may be used where an array is expected: `numpy.asarray(explanation)` is `.numpy()`.
+    It may be used where an array is expected: `numpy.asarray(explanation)` is `.numpy()`; and where
+    a tensor is, which is its attribution: `explanation - other`, `explanation.abs()`.
 
     Attributes:
         explainer: its name; `kind` what its numbers mean.

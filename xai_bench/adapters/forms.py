@@ -201,7 +201,7 @@ def numbers(rows: Any, name: str) -> Tensor:
     Raises ValueError for what holds no numbers.
     """
     if isinstance(rows, Tensor):
-        return rows.detach().cpu()
+        return _plain(rows.detach(), name).cpu()
     if is_frame(rows):
         return frame_numbers(rows, name)
     _require_dense(rows, name)
@@ -216,6 +216,17 @@ def numbers(rows: Any, name: str) -> Tensor:
         )
     native = values.dtype.newbyteorder("=")
     return torch.from_numpy(np.ascontiguousarray(values, dtype=native).copy())
+
+
+def _plain(rows: Tensor, name: str) -> Tensor:
+    """The tensor itself, 0 and 1 of truth values. Raises ValueError where it lies nowhere whole."""
+    if rows.is_nested or rows.layout != torch.strided or rows.is_meta or rows.is_quantized:
+        kind = "nested" if rows.is_nested else "without values" if rows.is_meta else "sparse"
+        kind = "quantised" if rows.is_quantized else kind
+        raise ValueError(f"{name} is a tensor that is {kind}; expected plain numbers [N, ...]")
+    if rows.is_complex():
+        raise ValueError(f"{name} holds {rows.dtype}; expected real numbers")
+    return rows.to(torch.uint8) if rows.dtype == torch.bool else rows
 
 
 def frame_numbers(frame: pd.DataFrame, name: str) -> Tensor:

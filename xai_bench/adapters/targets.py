@@ -60,12 +60,17 @@ class FunctionOfOutputs:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is explained, and what is known of the outputs and the samples."""
+    """What is explained, and what is known of the outputs and the samples.
+
+    Attributes:
+        assumed: nobody said what several outputs are.
+    """
 
     target: Target
     task: Task
     classes: tuple[str, ...]
     labels: Tensor | None
+    assumed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +95,8 @@ class Asked:
         classes = classes_of(self.classes, n_outputs, own or ())
         target = target_of(self.target, classes, self.named, names)
         if self.labels is None:
-            return Known(target, task, classes, None)
+            said = (own, self.target, self.task, self.classes)
+            return Known(target, task, classes, None, all(one is None for one in said))
         n_classes = n_outputs if task == "classification" else 0
         return Known(target, task, classes, labels_of(self.labels, n_samples, n_classes, classes))
 
@@ -155,6 +161,30 @@ def task_of(given: str | None, n_outputs: int, class_names: Sequence[str] | None
     if given == "regression":
         classes = False
     return "classification" if classes else "regression"
+
+
+def say_assumption(known: Known, outputs: Tensor) -> None:
+    """Warn of what is assumed of outputs `[N, C]` of which nobody said what they are.
+
+    Not where there is one output, nor where rows are probabilities or their logarithms.
+    """
+    tolerance = torch.finfo(outputs.dtype).eps ** 0.5
+    shares = [outputs.double(), outputs.double().exp()]
+    if (
+        not known.assumed
+        or outputs.shape[1] == 1
+        or any(
+            bool((share >= 0).all() and ((share.sum(1) - 1).abs() < tolerance).all())
+            for share in shares
+        )
+    ):
+        return
+    log.warning(
+        "the model has %d outputs, taken for the logits of classes: each sample explains its "
+        "largest (target='predicted_logit' says so). Of a regressor of several values, say which "
+        "one is explained: task='regression', target=0",
+        outputs.shape[1],
+    )
 
 
 def require_chosen_output(task: Task, n_outputs: int, target: object) -> None:
@@ -252,6 +282,7 @@ def chosen_targets(model: Explained, inputs: Inputs, known: Known) -> tuple[Tens
     outputs = own_outputs(model, inputs)
     if bad := first_nan("what the model gives", outputs):
         log.warning("%s: what is computed from it is NaN, or refused", bad)
+    say_assumption(known, outputs)
     # No class, so that a target that asks for labels without saying so cannot take one for true.
     given = torch.full((len(inputs),), -1) if labels is None else labels
     with torch.no_grad():

@@ -20,7 +20,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 
+from xai_bench.core.disk import writable
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Recipe, Trained
 from xai_bench.types import tags_of
@@ -69,18 +71,23 @@ def trained(
 
     `config` is the recipe's resolved configuration, plain values only. A model is always read back
     from its files, so that a new one and a stored one are the same to the last bit. `on_epoch` is
-    called only while training; `Trained.history` is stored with the weights.
+    called only while training; `Trained.history` is stored with the weights. Raises ValueError
+    where the model cannot be stored.
     """
     if not recipe.trains:
         return recipe.train(bundle, seed=seed, on_epoch=on_epoch)
-    folder.mkdir(parents=True, exist_ok=True)
     model_folder = folder / key(recipe, config, bundle, seed=seed)
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(f"{model_folder}.lock").acquire()
     # Held while training, so that the jobs of a parallel sweep wait for one model.
-    with FileLock(f"{model_folder}.lock"):
+    with held:
         if _intact(model_folder):
             _LOG.info("model %s is read from the cache", model_folder.name)
         else:
-            _store(recipe, recipe.train(bundle, seed=seed, on_epoch=on_epoch), model_folder)
+            model = recipe.train(bundle, seed=seed, on_epoch=on_epoch)
+            with writable(folder):
+                _store(recipe, model, model_folder)
         predictor = recipe.load(bundle, model_folder)
     history = json.loads((model_folder / _META).read_text())["history"]
     return Trained(predictor, tuple(history))
@@ -97,14 +104,18 @@ def _store(recipe: Recipe, model: Trained, folder: Path) -> None:
     """Write the model beside its folder, then rename: a killed writer leaves a draft only."""
     draft = folder.with_name(f"{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    recipe.save(model.predictor, draft)
-    meta = {"files": _hashes(draft), "history": [dict(row) for row in model.history]}
-    (draft / _META).write_text(json.dumps({**meta, "digest": _digest(meta)}, indent=1))
-    for path in (*draft.rglob("*"), draft):
-        _sync(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.replace(folder)
+    try:
+        draft.mkdir()
+        recipe.save(model.predictor, draft)
+        meta = {"files": _hashes(draft), "history": [dict(row) for row in model.history]}
+        (draft / _META).write_text(json.dumps({**meta, "digest": _digest(meta)}, indent=1))
+        for path in (*draft.rglob("*"), draft):
+            _sync(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.replace(folder)
+    except (OSError, RuntimeError, SafetensorError):  # on a full disk, a draft takes others' room
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     _sync(folder.parent)
 
 

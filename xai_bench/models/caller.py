@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from xai_bench.core.module_state import ModuleState, borrowed, settings_of
 from xai_bench.models.base import Predictor, TorchPredictor, rows_of
@@ -66,6 +67,7 @@ class CallerModel:
 
         Raises ValueError where it cannot be called, or cannot be explained sample by sample.
         """
+        _require_initialised(modules)
         states = tuple(ModuleState.of(module) for module in modules)
         with borrowed(modules, states):
             predictor = make()
@@ -110,6 +112,18 @@ class CallerModel:
         now = _outputs(self.predictor, inputs)
         tolerance = torch.finfo(now.dtype).eps ** 0.5
         return not torch.allclose(now, before, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def _require_initialised(modules: tuple[nn.Module, ...]) -> None:
+    """Raise ValueError for layers whose weights have no shape yet, which asking would give them."""
+    for module in modules:
+        for name, layer in module.named_modules():
+            own = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+            if any(is_lazy(weight) for weight in own):
+                raise ValueError(
+                    f"layer {name!r}, {type(layer).__name__}, has no weights yet: call the model "
+                    "once, such as model(x[:2]), or load its weights, before it is explained"
+                )
 
 
 def modules_of(function: Callable[..., object]) -> tuple[nn.Module, ...]:

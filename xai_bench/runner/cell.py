@@ -45,11 +45,19 @@ def prepare_cell(
     return replace(scored, group_names=bundle.group_names), context
 
 
+def evaluated_inputs(plan: Plan, bundle: Bundle) -> Inputs:
+    """The samples that are explained, with what the target needs, before any view."""
+    settings = plan.config["evaluation"]
+    inputs = bundle.evaluation(settings["n_samples"], settings["n_background"])
+    return prepared_for(plan.component("target"), inputs)
+
+
 def _context(
     plan: Plan, bundle: Bundle, progress: Progress
 ) -> tuple[EvaluationContext, tuple[Mapping[str, float], ...], Mapping[str, float]]:
     """The context, the numbers of every training epoch, and the model's scores on its test part."""
     recipe, target = plan.component("model"), plan.component("target")
+    inputs = evaluated_inputs(plan, bundle)
     model = trained(
         recipe,
         plan.config["model"],
@@ -59,8 +67,6 @@ def _context(
         on_epoch=progress.epoch,
     )
     settings = plan.config["evaluation"]
-    inputs = bundle.evaluation(settings["n_samples"], settings["n_background"])
-    inputs = prepared_for(target, inputs)
     predictor, inputs = plan.component("view").look(model.predictor, inputs)
     if isinstance(model.predictor, TorchPredictor):  # others answer row by row by their making
         require_independent_rows(predictor, inputs)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from xai_bench.core.disk import writable
 from xai_bench.models import cache
 from xai_bench.results.store import digests, files
 from xai_bench.results.store.reader import Reader
@@ -20,6 +21,8 @@ from xai_bench.runner import report
 
 State = Literal["repaired", "to be computed again"]
 
+_WRITTEN = ("report.html", "report.md", "report.csv", "report.tex", "references.bib", "tables/")
+"""Of a report, beside its figures; what else lies there is somebody's own."""
 _STORED = (".json", ".parquet", ".safetensors")
 
 
@@ -52,7 +55,7 @@ class Doctor:
 
         Raises ValueError where nothing can be written.
         """
-        with files.writable(self.root):
+        with writable(self.root):
             for folder in self._folders():
                 yield from self._drafts(folder)
                 for inner in [
@@ -142,14 +145,16 @@ class Doctor:
                     yield Finding(f"{sentence}; run{commands}", "to be computed again")
 
     def _reports(self) -> Iterator[Finding]:
-        """Tables and figures, which are drawn again from the store."""
+        """Pages, tables and figures, which are written and drawn again from the store."""
         for study in Store(self.root).studies():
             folder = self.root / "reports" / study
-            if all(map(_is_as_written, [folder, folder / "figures", folder / "sheets"])):
+            wrong = list(_not_as_written(folder))
+            if not wrong:
                 continue
             if not self.dry_run:
                 report.write(self.root, study, report.options_of([]))
-            yield Finding(f"{self._short(folder)}: files missing or damaged, written again")
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            yield Finding(f"{self._short(wrong[0])}{more}: missing or damaged, written again")
 
     def _tracking(self) -> Iterator[Finding]:
         """MLflow's database and what it shows of each study."""
@@ -191,7 +196,19 @@ def _removed(folder: Path) -> bool:
     return True
 
 
-def _is_as_written(folder: Path) -> bool:
-    """Whether all that the index of a folder lists is as it was written."""
-    listed, there = digests.read(folder) or {}, digests.of_tree(folder)
-    return all(there.get(name) == listed[name] for name in listed)
+def _not_as_written(report: Path) -> Iterator[Path]:
+    """What the folder of a report has not as it was written, and half-written files.
+
+    Its figures and sheets are folders of their own, of which one without an index is damaged.
+    """
+    if not report.is_dir():
+        return
+    yield from files.drafts(report)
+    for folder in (report, report / "figures", report / "sheets"):
+        listed, there = digests.read(folder) or {}, digests.of_tree(folder)
+        ours = [name for name in there if folder != report or name.startswith(_WRITTEN)]
+        if not listed.keys() >= set(ours):
+            yield folder / digests.NAME
+        for name, of_name in listed.items():
+            if there.get(name) != of_name:
+                yield folder / name

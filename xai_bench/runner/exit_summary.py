@@ -20,23 +20,27 @@ def finish(
     """Write the report; print its main table, the verdict and the paths of everything.
 
     `settings` are those of the report in the configuration. Returns the exit code: 0, or 1 if a
-    cell failed, none ran, or nothing at all was scored.
+    cell failed, none ran, nothing at all was scored, or no report could be written.
     """
+    reported = True
     if IntactFolders(results).cells(study):
-        _show(results, study, settings or {})
+        reported = _show(results, study, settings or {})
     failed = sum(status == "failed" for status in statuses)
     scored = any(status == "ok" for status in statuses)
     if failed:
         _warn(f"{failed} of {len(statuses)} runs failed; the reasons are above")
     elif statuses and not scored:
         _warn("nothing could be scored: the reasons are above, those of metrics in the report")
-    return 0 if scored and not failed else 1
+    return 0 if scored and not failed and reported else 1
 
 
-def _show(results: Path, study: str, settings: Mapping[str, Any]) -> None:
-    """The table, the paths and the verdict; what was printed before, if nothing has changed."""
+def _show(results: Path, study: str, settings: Mapping[str, Any]) -> bool:
+    """The table, the paths and the verdict; what was printed before, if nothing has changed.
+
+    False where no report can be written.
+    """
     printed = PrintedReport.of(results, study, settings)
-    text = printed.read()
+    text, is_written = printed.read(), True
     if text is None:
         from rich.console import Console
 
@@ -47,6 +51,7 @@ def _show(results: Path, study: str, settings: Mapping[str, Any]) -> None:
         if is_written:
             printed.keep(text)
     sys.stdout.write(text)
+    return is_written
 
 
 def _write(console: Console, results: Path, study: str, settings: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
+from xai_bench.core.printable import printable
 from xai_bench.data.description import Summary, summary
 from xai_bench.runner.config import preflight
 from xai_bench.runner.config.command import parse
@@ -28,7 +29,7 @@ def inspect(overrides: Sequence[str], config_dir: str | None = None) -> Summary:
     """Compose the configuration and read its data. Raises `UsageError` for every mistake."""
     flags = ["--config-dir", config_dir] if config_dir else []
     cfg = next(iter(configurations(parse([*flags, *overrides]))))
-    problems = preflight.check(cfg)
+    problems = preflight.check(cfg, writes=False)
     if problems:
         raise UsageError("\n".join(problems))
     plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
@@ -57,10 +58,10 @@ def show(summary: Summary, console: Console) -> None:
         for column in summary.columns[:_MANY]:
             counts = (str(column.n_elements), str(column.n_missing or ""))
             cells = (column.name, column.kind, column.values, *counts)
-            table.add_row(*(Text(cell) for cell in cells))
+            table.add_row(*(Text(printable(cell)) for cell in cells))
         console.print(table)
     for name, line in _lines(summary):
-        console.print(Text.assemble((f"{name:<10} ", "bold"), line))
+        console.print(Text.assemble((f"{name:<10} ", "bold"), printable(line)))
 
 
 _COUNTS = ("in x", "missing")

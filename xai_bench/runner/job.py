@@ -18,6 +18,7 @@ from xai_bench.core import units
 from xai_bench.core.determinism import canonical
 from xai_bench.core.model_outputs import own_outputs
 from xai_bench.data.bundle import Bundle
+from xai_bench.evaluation.beforehand import refusal
 from xai_bench.evaluation.budgets import evaluate_at_budgets
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.failures import attempt
@@ -27,7 +28,7 @@ from xai_bench.results.store import text_samples
 from xai_bench.results.store.store import Store
 from xai_bench.results.values import TextUnits
 from xai_bench.runner.attention import attention_of
-from xai_bench.runner.cell import prepare_cell
+from xai_bench.runner.cell import evaluated_inputs, prepare_cell
 from xai_bench.runner.display import Lane, Screen
 from xai_bench.runner.plan import Plan
 from xai_bench.runner.progress import Display, Progress
@@ -122,6 +123,7 @@ class CellRun:
         stored = store.read_cell(cell.key, whole=True)
         run = cls(plan, progress, store, bundle, stored or cell)
         if stored is None:
+            run.expect_explanations()
             run.prepare()
         return run
 
@@ -138,6 +140,24 @@ class CellRun:
         if on_end is not None:
             on_end(self.plan, self.cell, results, status)
         return status
+
+    def expect_explanations(self) -> None:
+        """Say which explainers refuse such data before the model is trained.
+
+        Raises ValueError where all do, so that nothing is trained for nothing. Under another view
+        than the inputs, what is explained is known only once there is a model.
+        """
+        if self.plan.names["view"] != "inputs":
+            return
+        inputs = evaluated_inputs(self.plan, self.bundle)
+        explainers = self.plan.explainers()
+        refusals = [(e, refusal(e.explainer, inputs)) for e in explainers]
+        refused = [(e, reason) for e, reason in refusals if reason is not None]
+        if explainers and len(refused) == len(explainers):
+            reasons = "; ".join(dict.fromkeys(f"{e.name}: {reason}" for e, reason in refused))
+            raise ValueError(f"nothing can be explained, so nothing is trained: {reasons}")
+        for explainer, reason in refused:
+            self.progress.will_be_skipped(explainer.name, reason)
 
     def prepare(self) -> None:
         """Train the model or read its weights, once, and store the cell and its inputs."""

@@ -19,6 +19,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from xai_bench.core.disk import writable
+from xai_bench.core.printable import printable
 from xai_bench.core.secrets import without_passwords
 from xai_bench.runner.config.catalogue import ALL, SETS
 from xai_bench.runner.config.command import Command, parse
@@ -193,15 +195,13 @@ def _check(command: Command, jobs: Jobs) -> None:
     for place in places:
         _expect_room(Path(place))
     for note in notes:
-        sys.stderr.write(f"note: {note}\n")
+        sys.stderr.write(f"note: {printable(note)}\n")
 
 
 def _expect_room(folder: Path) -> None:
     """Raise `UsageError` where the results folder cannot be written, or its disk is full."""
-    from xai_bench.results.store import files
-
     try:
-        with files.writable(folder):
+        with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(bytes(_ROOM))

@@ -95,6 +95,10 @@ class Progress:
         """The model is trained or read; one line with its scores on the test part."""
         self._display.line(headline(self.title, model_scores(cell), self.note))
 
+    def will_be_skipped(self, name: str, reason: str) -> None:
+        """An explainer refuses the data, whatever the model will be."""
+        self._line("skipped", name, f"will be skipped: {reason}")
+
     def finished(self, result: ExplainerResult, *, reused: bool = False) -> None:
         """One line for one explainer, and one for each of its metrics that failed."""
         failures = {

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
+from xai_bench.core.disk import writable
 from xai_bench.core.seeds import Seeds
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
@@ -90,7 +91,7 @@ class TuningJob:
         if tuning is None:
             trials = self._trials(explainer, space)
             tuning = self._summary(explainer, trials)
-            with files.writable(self.folder), files.writing(self.folder):
+            with writable(self.folder), files.writing(self.folder):
                 files.write(self.folder, {path.name: files.dumps(tuning)})
         return tuning
 

@@ -129,8 +129,7 @@ def test_lasso_lime_is_the_lasso_of_scikit_learn(alpha):
         lasso = linear_model.Lasso(alpha=max(alpha, 1e-9), tol=1e-12, max_iter=100_000)
         lasso.fit(kept[b], values, sample_weight=weight)
         assert torch.allclose(ours.attribution[b], torch.tensor(lasso.coef_), atol=1e-6)
-    assert (ours.standard_error[ours.attribution == 0] == 0).all()
-    assert (ours.standard_error[ours.attribution != 0] > 0).all()
+    assert ours.standard_error is None  # which are left out depends on the draws
 
 
 @pytest.mark.slow

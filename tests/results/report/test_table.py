@@ -124,7 +124,7 @@ def test_the_markdown_has_scores_notes_and_commands(store: Store) -> None:
     assert "**0.638 ±" in rows["ig"]
     assert "**0.638 ±" in rows["lime"]
     assert list(rows).index("*controls*") == list(rows).index("oracle") - 1
-    assert "- `cosine` (digits, cnn): no written-down truth" in text
+    assert "- cosine (digits, cnn): no written-down truth" in text
     assert "accuracy 0.550" in text
     assert "seeds 0, 1" in text
     assert "xai-bench run seed=0\nxai-bench run seed=1" in text

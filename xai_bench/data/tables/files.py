@@ -16,7 +16,7 @@ from xai_bench.data.labels import AskedTask, Labels, read_labels
 from xai_bench.data.splits import divide, partition
 from xai_bench.data.tables.columns import Column, axes, elements, read_column
 from xai_bench.data.tables.formats import read_frame
-from xai_bench.data.tables.frames import filtered, recoded
+from xai_bench.data.tables.frames import filtered, recoded, require_one_header
 from xai_bench.data.tables.remarks import remarks
 from xai_bench.data.tables.settings import FileSettings
 from xai_bench.data.tables.texts import days, is_text, require_clear, trimmed, typed
@@ -73,6 +73,7 @@ class CustomTable(FileSettings):
     def bundle(self, frame: pd.DataFrame, n_first: int) -> Bundle:
         """The data of a frame with rows 0, 1, ...; from `n_first` on, an official test part."""
         self._check_names(frame)
+        require_one_header(frame)
         rows = filtered(self._typed(frame), self.where)
         frame = self._without_gaps(recoded(rows, self.recode or {}))
         labels = self._labels(frame[self.target])

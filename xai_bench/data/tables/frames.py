@@ -24,6 +24,18 @@ def filtered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     return kept
 
 
+def require_one_header(frame: pd.DataFrame) -> None:
+    """Raise ValueError where a row repeats the names of the columns."""
+    first = frame.columns[0]
+    likely = frame[frame[first].astype(str).str.strip() == str(first).strip()]
+    for number, row in likely.iterrows():
+        if [str(value).strip() for value in row] == [str(name).strip() for name in frame.columns]:
+            raise ValueError(
+                f"data row {int(str(number)) + 1} repeats the names of the columns, as in a file "
+                "put together of several; remove such rows"
+            )
+
+
 def recoded(frame: pd.DataFrame, recode: Mapping[str, Mapping[Any, Any]]) -> pd.DataFrame:
     """The frame with `{column: {value: other value}}` applied.
 

@@ -31,14 +31,14 @@ class UnitAttributions:
         errors: `[b, u]` standard errors of `values`, NaN where there are too few draws to tell, or
             None where nothing is drawn.
         interactions: `[b, u, u]`, of pairs of units, from methods that compute them.
-        degrees_of_freedom: of the errors, the same for all samples; infinite where nothing is
-            drawn, None where the method does not state them.
+        degrees_of_freedom: of the errors, the same for all samples or `[b]`; infinite where nothing
+            is drawn, None where the method does not state them.
     """
 
     values: Tensor
     errors: Tensor | None = None
     interactions: Tensor | None = None
-    degrees_of_freedom: float | None = None
+    degrees_of_freedom: float | Tensor | None = None
 
 
 NullUnits = Literal["zero", "shared", "solved"]

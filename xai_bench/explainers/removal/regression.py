@@ -141,7 +141,9 @@ def regress_on_members(
     residual = values - centre - (member @ coefficients[..., None])[..., 0]
     residual = residual + (mean * coefficients).sum(1, keepdim=True)
     scatter = _scatter(kept.float(), (weight * residual).float(), mean)
-    return UnitAttributions(coefficients, normal.errors(scatter, kept.shape[1]))
+    errors = normal.errors(scatter, kept.shape[1])
+    degrees_of_freedom = normal.degrees_of_freedom(kept.shape[1])
+    return UnitAttributions(coefficients, errors, degrees_of_freedom=degrees_of_freedom)
 
 
 def _scatter(member: Tensor, residual: Tensor, mean: Tensor) -> Tensor:
@@ -179,10 +181,14 @@ class Normal:
         The diagonal of the sandwich `inverse @ scatter @ inverse`, corrected for leverage.
         """
         variance = ((self.inverse @ scatter) * self.inverse).sum(2)
-        degrees_of_freedom = (n_rows - (self.inverse * self.gram).sum((1, 2)))[:, None]
-        has_errors = (degrees_of_freedom > 0.5) & self.regular[:, None]
+        degrees_of_freedom = self.degrees_of_freedom(n_rows)[:, None]
         errors = variance.clamp(min=0).sqrt() * n_rows / degrees_of_freedom
-        return torch.where(has_errors, errors, torch.nan)
+        return torch.where(degrees_of_freedom > 0, errors, torch.nan)
+
+    def degrees_of_freedom(self, n_rows: int) -> Tensor:
+        """`[b]`: what the leverages leave of the rows; 0 where that is too few, or singular."""
+        left = n_rows - 1 - (self.inverse * self.gram).sum((1, 2))  # one for the intercept
+        return torch.where(self.regular & (left > _LEAST_DEGREES_OF_FREEDOM), left, 0)
 
 
 def _factor(gram: Tensor) -> tuple[Tensor, Tensor]:

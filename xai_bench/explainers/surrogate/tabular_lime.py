@@ -33,6 +33,7 @@ class TabularLIME(BudgetedExplainer):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
+    version: ClassVar[int] = 2
     # Drawn columns correlate by chance.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
@@ -66,12 +67,16 @@ class TabularLIME(BudgetedExplainer):
 
     def _explanation(self, inputs: Inputs, kept: Tensor, values: Tensor) -> Explanation:
         """From `kept [B, K, U]` bool and the values `[B, K]` of the draws."""
+        if not self.width > 0:
+            raise ValueError(f"the kernel's width is {self.width}; expected a number above 0")
         counts = units.count(inputs.units)[:, None].double()
         weight = torch.exp(-(~kept).sum(2) / (self.width**2 * counts))
         fit = regress_on_members(kept, values, weight, self.ridge)
         assert fit.errors is not None
         spread = [units.spread(v, inputs.units) for v in (fit.values, fit.errors)]
-        return Explanation(spread[0].to(inputs.x.dtype), spread[1].to(inputs.x.dtype))
+        degrees = torch.as_tensor(fit.degrees_of_freedom)
+        values, errors = (part.to(inputs.x.dtype) for part in spread)
+        return Explanation(values, errors, degrees_of_freedom=degrees)
 
 
 def _drawn(

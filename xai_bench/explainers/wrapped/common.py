@@ -241,7 +241,7 @@ def undisturbed(module: nn.Module | None, seed: int = 0) -> Iterator[None]:
     What libraries leave on the layers of a module, hooks among it, is removed. They un-pool maxima,
     which torch calls not deterministic; with one thread it is, so this is only warned of.
     """
-    layers = [] if module is None else list(module.modules())
+    layers = list(module.modules()) if isinstance(module, nn.Module) else []
     before = [
         [(key, value, _copied(value)) for key, value in vars(layer).items()] for layer in layers
     ]

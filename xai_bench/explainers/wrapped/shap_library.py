@@ -96,13 +96,9 @@ class ShapKernel(SampleBySample):
     def attribution(self, sample: Sample) -> Tensor:
         """`[*S]`; raises `Unsupported` for too small a budget."""
         codes = SourceCodes(sample, self.baseline)
+        n_samples = self._n_samples(len(codes.background))
         explainer = shap().KernelExplainer(codes.values, codes.background)
-        values = explainer.shap_values(
-            codes.x,
-            nsamples=self._n_samples(len(codes.background)),
-            l1_reg=self.l1_reg,
-            silent=True,
-        )
+        values = explainer.shap_values(codes.x, nsamples=n_samples, l1_reg=self.l1_reg, silent=True)
         return sample.spread(torch.from_numpy(values[0]))
 
     def _n_samples(self, n_references: int) -> int | str:

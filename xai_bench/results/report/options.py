@@ -42,8 +42,12 @@ class ReportOptions:
         made = cls(**values)
         _check("tables", made.tables, TABLES)
         _check("figures", made.figures, FORMATS)
-        if not isinstance(made.metrics, tuple):
-            raise ValueError(f"report.metrics={made.metrics}: write a list, such as [abpc,seconds]")
+        names = made.metrics if isinstance(made.metrics, tuple) else [None]
+        if not all(isinstance(name, str) for name in names):
+            shown = settings["metrics"]
+            raise ValueError(
+                f"report.metrics={shown}: write a list of names, such as [abpc,seconds]"
+            )
         if not isinstance(made.samples, int) or made.samples < 0:
             raise ValueError(f"report.samples={made.samples}: it must be a whole number, 0 or more")
         if not (made.pictures is None or (isinstance(made.pictures, int) and made.pictures >= 0)):

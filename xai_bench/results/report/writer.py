@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xai_bench.core.disk import writable
 from xai_bench.results.drawing.tokens import TokenSheet
 from xai_bench.results.report.cards import Card
 from xai_bench.results.report.figures import export
@@ -79,7 +80,7 @@ def write(
     report = study_report(store, study, options, cards or {})
     folder = store.root / "reports" / study if folder is None else folder
     numbers = frame(study, report.blocks)
-    with files.writable(folder), files.writing(folder):
+    with writable(folder), files.writing(folder):
         examples = sheets(store, report, options.samples)
         figures, drawn, n_left_out = _pictures(report, folder, options, examples)
         texts = [sheet for sheet in examples.values() if isinstance(sheet, TokenSheet)]

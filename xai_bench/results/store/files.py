@@ -96,22 +96,6 @@ def writing(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """Turn an error of the operating system into one sentence about `folder`.
-
-    Raises:
-        ValueError: nothing can be written there.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ValueError(
-            f"cannot write results to {folder}: {reason}; choose another folder with results=..."
-        ) from error
-
-
 def dumps(value: Any) -> bytes:
     """A value as JSON, always in the same bytes: sorted keys, no NaN."""
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)

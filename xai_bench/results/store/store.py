@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from xai_bench.core.disk import writable
 from xai_bench.core.spelling import suggest
 from xai_bench.results.store import codec, digests, files
 from xai_bench.results.store.manifest import StudyManifest, studies
@@ -363,7 +364,7 @@ class Store:
     @contextmanager
     def _writing(self, folder: Path) -> Iterator[None]:
         """Hold the lock of `folder`; where nothing can be written, the results folder is named."""
-        with files.writable(self.root), files.writing(folder):
+        with writable(self.root), files.writing(folder):
             yield
 
 

@@ -60,20 +60,27 @@ def misplaced(root: Path) -> list[str]:
 def relocate(root: Path) -> None:
     """Let the runs of a results folder that was moved or copied know its artifacts again.
 
-    MLflow stores absolute addresses only. Raises sqlite3.Error where nothing can be written.
+    MLflow stores absolute addresses only. Raises ValueError where nothing can be written.
     """
-    here = artifacts(root)
     for old in misplaced(root):
-        with closing(sqlite3.connect(path(root))) as connection, connection:
-            connection.execute(
-                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
-                "WHERE substr(artifact_uri, 1, ?) = ?",
-                (here, len(old) + 1, len(old) + 1, f"{old}/"),
-            )
-            connection.execute(
-                "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?",
-                (here, old),
-            )
+        try:
+            _replace_address(path(root), old, artifacts(root))
+        except sqlite3.Error as error:
+            raise ValueError(
+                f"{path(root)} was moved, and where its artifacts are cannot be corrected: {error}"
+            ) from error
+
+
+def _replace_address(database: Path, old: str, new: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+            "WHERE substr(artifact_uri, 1, ?) = ?",
+            (new, len(old) + 1, len(old) + 1, f"{old}/"),
+        )
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?", (new, old)
+        )
 
 
 def write_ahead(root: Path) -> None:

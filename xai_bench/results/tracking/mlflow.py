@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xai_bench.core.disk import writable
 from xai_bench.results.store import digests, files
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking import database, default_view, template
@@ -128,7 +130,7 @@ class MlflowRecorder:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
-        with files.writable(root):
+        with writable(root):
             root.mkdir(parents=True, exist_ok=True)
             with files.locked(root / ".mlflow.lock"), _quiet():
                 is_new = self.tracking_uri is None and not database.path(root).exists()
@@ -160,12 +162,12 @@ class MlflowRecorder:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            yield
+            with _quiet(logging.CRITICAL):  # it logs a traceback before it raises
+                yield
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            [reason, *_] = str(error).splitlines() or [type(error).__name__]
             raise ValueError(
-                f"MLflow at {self.uri(root)} cannot be written: {reason}; the results are in the "
-                f"store, and `xai-bench sync --results {root}` shows them"
+                f"MLflow at {self.uri(root)} cannot be written: {_reason(error)}; the results are "
+                f"in the store, and `xai-bench sync --results {root}` shows them"
             ) from error
 
     def _experiment(
@@ -367,19 +369,30 @@ class _Runs:
             self.client.log_batch(run_id, tags=batch)
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong; of files that could not be copied, of the first."""
+    if isinstance(error, shutil.Error):
+        [(_, _, text), *_] = error.args[0]
+        return re.sub(r"^\[Errno \d+\] |: '.*", "", str(text).splitlines()[0])
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(getattr(error, "orig", None) or error)
+    return next(iter(text.splitlines()), type(error).__name__)
+
+
 def _batches(entities: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (entities[start : start + size] for start in range(0, len(entities), size))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a hundred log lines about the making of database tables."""
+def _quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """Without what MLflow logs below a level, such as a hundred lines about its tables."""
     loggers = [logging.getLogger(name) for name in ("alembic", "mlflow")]
-    levels = [logger.level for logger in loggers]
+    before = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.WARNING)
+        logger.setLevel(level)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger, own in zip(loggers, before, strict=True):
+            logger.setLevel(own)

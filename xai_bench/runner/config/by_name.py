@@ -47,6 +47,10 @@ def component(
             )
         return chosen
     loaded = load(group, chosen)
+    if (inside := members(group, chosen, [conf_dir()])) != [chosen]:
+        raise ValueError(
+            f"{chosen!r} is a set of {group}s: name one of them, such as {inside[0]!r}"
+        )
     kept = _Objects()
     named = {name: _baseline(name, value) for name, value in settings.items()}
     node = OmegaConf.merge(loaded.get(chosen, loaded), kept.without(named))
@@ -84,6 +88,13 @@ def components(
     if unknown:
         raise ValueError(f"no {group} that is chosen has a setting {unknown[0]!r}")
     return made
+
+
+def mapping(options: Any) -> Mapping[str, Any]:
+    """The options, none where nothing is given. Raises ValueError for what holds none by name."""
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"options={options!r}; expected settings by name, {{'budget': 2000}}")
+    return options or {}
 
 
 def several(chosen: Any) -> list[Any]:

@@ -34,6 +34,7 @@ from xai_bench.runner.config.catalogue import (
 )
 from xai_bench.runner.config.command import Command
 from xai_bench.runner.config.messages import UsageError
+from xai_bench.runner.config.yaml_files import check_size, not_utf8
 
 
 def configurations(command: Command) -> Iterator[DictConfig]:
@@ -55,6 +56,7 @@ def composed(command: Command) -> Iterator[Jobs]:
             f"{suggest(command.config_name, names)}"
         )
     folders = _folders(command)
+    check_size([folder for folder in folders if folder != command.conf])
     with initialize_config_dir(str(command.conf), version_base="1.3"):
         typed = _values(command.overrides)
         register_all(folders)
@@ -187,8 +189,10 @@ def _folders(command: Command) -> list[Path]:
         places = OmegaConf.select(main, "hydra.searchpath") or []
     for override in [*command.overrides, *_searchpath(command)]:
         if override.lstrip("+").startswith("hydra.searchpath="):
-            with _errors_in_one_sentence(command, []):
+            try:
                 places = OverridesParser.create().parse_override(override).value()
+            except (HydraException, ValueError):
+                raise UsageError(messages.not_understood(override)) from None
     if not isinstance(places, (list, ListConfig)):
         raise UsageError(f"hydra.searchpath={places} is not a list: write [file://PATH]")
     hydra_settings.check_searchpath(places, command.allowed)
@@ -260,6 +264,8 @@ def _errors_in_one_sentence(command: Command, overrides: list[str]) -> Iterator[
         yield
     except YAMLError as error:
         raise UsageError(f"a YAML file cannot be read: {messages.one_line(error)}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(messages.no_utf8(not_utf8(_folders(command)), error)) from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UsageError(_sentence(error, command, overrides)) from None
     except (TypeError, AttributeError, AssertionError, LookupError, RecursionError) as error:
@@ -334,7 +340,7 @@ def _no_key(key: str, command: Command, overrides: list[str]) -> str:
 
 
 def _twice(key: str, command: Command, overrides: list[str]) -> str:
-    return messages.twice(key, next(o for o in overrides if o.startswith(f"+{key}")))
+    return messages.twice(key, next((o for o in overrides if o.startswith(f"+{key}")), key))
 
 
 def _nothing(key: str, command: Command, overrides: list[str]) -> str:
@@ -348,6 +354,7 @@ def _other_value(key: str, command: Command, overrides: list[str]) -> str:
 _MERGING = "Error merging override "
 _PATTERNS: Mapping[str, Callable[[str, Command, list[str]], str]] = {
     r"Could not append to config\. An item is already at '(.+?)'": _twice,
+    r"Multiple values for (.+?)\. ": _twice,
     r"Could not delete from config\. '(.+?)' does not exist": _nothing,
     r"Could not delete from config\. The value of '(.+?)'": _other_value,
     r"Could not override '(.+?)'": _no_key,

@@ -15,7 +15,7 @@ from typing import Any, cast
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -77,7 +77,7 @@ def typed_allow(overrides: Sequence[str]) -> list[str]:
         if override.lstrip("+").startswith("allow="):
             try:
                 parsed = OverridesParser.create().parse_override(override)
-            except OverrideParseException:
+            except HydraException:
                 continue  # answered where all overrides are parsed
             values = (
                 list(parsed.sweep_iterator()) if parsed.is_sweep_override() else [parsed.value()]

@@ -73,6 +73,13 @@ def nothing_to_leave_out(key: str) -> str:
     return f"~{key}: there is no '{key}' to leave out"
 
 
+def no_utf8(paths: Sequence[object], error: UnicodeDecodeError) -> str:
+    """A YAML file is in another encoding; `paths` are those that are."""
+    which = ", ".join(map(str, paths)) or "a YAML file"
+    byte = error.object[error.start]
+    return f"{which}: byte {byte:#x} at {error.start} is not UTF-8; save it in UTF-8"
+
+
 def one_line(error: BaseException) -> str:
     """The first paragraph of an error's text, on one line."""
     text = re.split(r"\n\s*(?:Config search path|full_key|object_type|See https)", str(error))[0]

@@ -71,17 +71,18 @@ STRUCTURES: Mapping[str, str] = {
 """Structure that an explainer may need -> what a model without it is."""
 
 
-def check(cfg: DictConfig, *, components_too: bool = True) -> list[str]:
+def check(cfg: DictConfig, *, components_too: bool = True, writes: bool = True) -> list[str]:
     """Everything that is wrong with a composed configuration, one sentence each.
 
     Components are checked only when the settings are right, because that imports torch; without
-    `components_too`, where they are those of a configuration that was checked.
+    `components_too`, where they are those of a configuration that was checked. `writes` says
+    whether folders will be written to.
     """
     if problems := list(_passwords(cfg)):
         return problems
     with without_environment():
         problems = [*_unknown(cfg), *_names(cfg), *_settings(cfg)] or [
-            *_folders_to_write(cfg),
+            *(_folders_to_write(cfg) if writes else ()),
             *_budgets(cfg),
             *_tuning(cfg),
             *_report(cfg),
@@ -176,7 +177,12 @@ def _without_budget(cfg: DictConfig) -> list[str]:
 def _unknown(cfg: DictConfig) -> Iterator[str]:
     tops = {path.partition(".")[0] for path in (*SETTINGS, *NODES, *SETS)}
     for key in cfg:
-        if key not in tops and key != "hydra":
+        if key == "experiment":
+            yield (
+                "the file of the experiment sets nothing: its first line is '# @package _global_', "
+                "and settings as on the command line follow"
+            )
+        elif key not in tops and key != "hydra":
             yield no_key(str(key), tops)
     for parent in ("evaluation", "tuning", "report", "baseline"):
         allowed = [p.rpartition(".")[2] for p in (*SETTINGS, *NODES) if p.startswith(parent)]
@@ -223,13 +229,16 @@ def _settings(cfg: DictConfig) -> Iterator[str]:
         elif path == "study" and not _names_a_folder(value):
             yield (
                 f"study={value!r} names a folder: use letters, digits, '.', '_' and '-' only, a "
-                f"letter or digit first, and at most {LONGEST_NAME} bytes"
+                f"letter or digit first, at most {LONGEST_NAME} bytes, and none of the names that "
+                "Windows keeps, such as con"
             )
 
 
 def _names_a_folder(name: str) -> bool:
     """Whether a name is one folder on every system, and no option on a command line."""
-    return bool(re.fullmatch(r"\w[\w.-]*", name)) and len(name.encode()) <= LONGEST_NAME
+    reserved = re.fullmatch(r"(?i:con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.", name)  # by Windows
+    plain = bool(re.fullmatch(r"\w[\w.-]*", name)) and not reserved
+    return plain and len(name.encode()) <= LONGEST_NAME
 
 
 def _budgets(cfg: DictConfig) -> Iterator[str]:
@@ -293,6 +302,8 @@ def _no_folder(setting: str, place: str) -> str:
     advice = f"give a folder that can be written to: {setting}=..."
     if not place.strip() or place.startswith("~"):
         return f"{setting}={place!r} would be a folder of that name; write its whole path"
+    if re.match(r"\w+://", place):
+        return f"{setting}={place} is an address; {setting} is a folder of this machine"
     try:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
     except (OSError, ValueError) as error:
@@ -306,13 +317,13 @@ def _no_folder(setting: str, place: str) -> str:
 
 
 def _component_paths(cfg: DictConfig) -> list[str]:
-    """The dotted paths of all components; `explainer` itself where none is chosen."""
+    """The dotted paths of all components; `explainer` or `metric` itself where none is chosen."""
     paths = list(NODES)
     for group in SETS:
         nodes = _select(cfg, group)
         named = list(nodes) if isinstance(nodes, DictConfig) else [] if nodes is None else [None]
         paths += [group if name is None else f"{group}.{name!s}" for name in named]
-    return paths if _select(cfg, "explainer") else [*paths, "explainer"]
+    return [*paths, *(group for group in SETS if not _select(cfg, group))]
 
 
 def _component(path: str, node: object, allow: Sequence[str]) -> list[str]:
@@ -347,10 +358,9 @@ def _nodes(path: str, node: object, allow: Sequence[str]) -> Iterator[str]:
 
 def _no_component(path: str, node: object) -> str:
     group, _, name = path.partition(".")
-    if path == "explainer":
-        return (
-            "no explainer is chosen: write e.g. 'explainer=[saliency,random]' or explainer=default"
-        )
+    if path in SETS:
+        few = {"explainer": "saliency,random", "metric": "abpc,entropy"}[path]
+        return f"no {path} is chosen: write e.g. '{path}=[{few}]' or {path}=default"
     if node is None:
         return f"no {group} is chosen: write {_choice(path)}=NAME (`xai-bench list {group}`)"
     if group in SETS:

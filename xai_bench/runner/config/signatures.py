@@ -81,7 +81,8 @@ def accepts(hint: Any, value: object, allow: Sequence[str] = ()) -> bool:
     if hint is type(None):
         return value is None
     if hint in (int, float):
-        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+        is_number = isinstance(value, (int, hint)) and not isinstance(value, bool)
+        return is_number and value == value  # NaN is none
     if hint in (str, bool):
         return isinstance(value, hint)
     if inspect.isclass(origin) and issubclass(origin, (Sequence, Mapping)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from xai_bench.results.drawing.style import saved, settled, style
-from xai_bench.results.store import files
+from xai_bench.results.store import digests, files
 from xai_bench.results.store.reader import Reader
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def write(
     With `drawn`, only these are drawn, and others stay where they are up to date.
     """
     reader = Reader()
-    stored = reader.json(folder / KEYS, dict) or {}
+    # Without an index nobody knows whether the files are those that were drawn.
+    stored = (reader.json(folder / KEYS, dict) or {}) if digests.read(folder) else {}
     keys = {name: content_key(picture) for name, picture in pictures.items()}
     same = {name for name, key in keys.items() if stored.get(name) == key}
     paths: list[Path] = []

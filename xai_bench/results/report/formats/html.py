@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
+from xai_bench.results.escape import html
 from xai_bench.results.report.table import Entry, Panel, Table
 
 
 def document(study: str, tables: Sequence[Table]) -> str:
     """A page of tables."""
-    title = f'<meta charset="utf-8"><title>{escape(study)}</title>'
+    title = f'<meta charset="utf-8"><title>{html(study)}</title>'
     head = f'<!doctype html>\n<html lang="en"><head>{title}</head><body>'
     return "\n".join([head, *(table_html(one) for one in tables), "</body></html>"]) + "\n"
 
@@ -18,9 +18,9 @@ def document(study: str, tables: Sequence[Table]) -> str:
 def table_html(table: Table) -> str:
     """A table with its caption; its panels follow each other."""
     caption = " ".join(filter(None, [table.caption, table.legend]))
-    parts = [f"<h2>{escape(table.title)}</h2>", f"<p>{escape(caption)}</p>"]
+    parts = [f"<h2>{html(table.title)}</h2>", f"<p>{html(caption)}</p>"]
     parts += [panel_html(panel) for panel in table.panels]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    notes = "".join(f"<li>{html(note)}</li>" for note in table.notes)
     return "\n".join([*parts, f"<ol>{notes}</ol>" if notes else ""]).strip()
 
 
@@ -33,23 +33,21 @@ def _lines(panel: Panel, name: str) -> Iterator[str]:
     n_methods = len(panel.rows) - panel.n_controls
     yield "<table>"
     if name:
-        yield f"<caption>{escape(name)}</caption>"
+        yield f"<caption>{html(name)}</caption>"
     yield "<thead>"
     if any(category for category, _ in panel.categories):
-        spans = (
-            f'<th scope="colgroup" colspan="{n}">{escape(c)}</th>' for c, n in panel.categories
-        )
+        spans = (f'<th scope="colgroup" colspan="{n}">{html(c)}</th>' for c, n in panel.categories)
         yield f"<tr><td></td>{''.join(spans)}</tr>"
-    heads = "".join(f'<th scope="col">{escape(head.text)}</th>' for head in panel.heads)
-    yield f'<tr><th scope="col">{escape(panel.corner)}</th>{heads}</tr></thead><tbody>'
+    heads = "".join(f'<th scope="col">{html(head.text)}</th>' for head in panel.heads)
+    yield f'<tr><th scope="col">{html(panel.corner)}</th>{heads}</tr></thead><tbody>'
     for place, (label, entries) in enumerate(panel.rows):
         kind = ' class="control"' if place >= n_methods else ""
         fields = "".join(f"<td>{_entry(entry)}</td>" for entry in entries)
-        yield f'<tr{kind}><th scope="row">{escape(label)}</th>{fields}</tr>'
+        yield f'<tr{kind}><th scope="row">{html(label)}</th>{fields}</tr>'
     yield "</tbody></table>"
 
 
 def _entry(entry: Entry) -> str:
-    text = f"<strong>{escape(entry.text)}</strong>" if entry.best else escape(entry.text)
+    text = f"<strong>{html(entry.text)}</strong>" if entry.best else html(entry.text)
     notes = "".join(f"<sup>{note}</sup>" for note in entry.notes)
     return f"{text}{' †' if entry.tied else ''}{notes}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from xai_bench.results.escape import code, html, markdown
 from xai_bench.results.report.study import StudyReport
 from xai_bench.results.report.table import LEGEND, Entry, Panel, Table
 from xai_bench.results.report.verdict import tables as verdict_tables
@@ -13,9 +14,9 @@ N_COLUMNS = 8
 
 def document(report: StudyReport, figures: dict[str, str]) -> str:
     """The whole report; `figures` are the paths of pictures that were drawn, by name."""
-    parts = [f"# {_escape(report.study)}", *_verdict(report)]
+    parts = [f"# {markdown(report.study)}", *_verdict(report)]
     parts.append("## Scores")
-    parts.append(_escape(LEGEND))
+    parts.append(markdown(LEGEND))
     for table in report.main.tables(N_COLUMNS):
         parts += _section(table, figures, level=3)
     for name in report.main.figures:
@@ -30,7 +31,7 @@ def document(report: StudyReport, figures: dict[str, str]) -> str:
             )
     parts += _other_pictures(report, figures)
     parts += _unscored(report)
-    parts += ["## Commands", "```sh\n" + "\n".join(report.commands) + "\n```"]
+    parts += ["## Commands", code("\n".join(report.commands), "sh")]
     return "\n\n".join(parts) + "\n"
 
 
@@ -43,10 +44,10 @@ def _verdict(report: StudyReport) -> Iterator[str]:
     yield _panel(summary.panels[0])
     for verdict in report.verdicts:
         yield f"### {verdict.question.asked}"
-        yield _escape(verdict.paragraph)
+        yield markdown(verdict.paragraph)
         table = verdict_tables.standings(verdict, report.blocks)
         yield _panel(table.panels[0])
-        yield _escape(table.caption)
+        yield markdown(table.caption)
         hidden = [
             verdict.question.meaning,
             f"Measured: {', '.join(verdict.metrics)}.",
@@ -54,31 +55,31 @@ def _verdict(report: StudyReport) -> Iterator[str]:
         ]
         more = verdict.exceptions[3:]
         hidden += [f"It does not hold, either: {'; '.join(more)}."] if more else []
-        yield from _folded("How this was measured", [_escape(text) for text in hidden])
+        yield from _folded("How this was measured", [markdown(text) for text in hidden])
 
 
 def _section(table: Table, figures: dict[str, str], level: int) -> Iterator[str]:
     """A table with what belongs to it; no heading at level 0."""
     if level:
-        yield f"{'#' * level} {_escape(table.title)}"
+        yield f"{'#' * level} {markdown(table.title)}"
     told = (table.caption, "" if table.legend == LEGEND else table.legend)
-    yield from (_escape(text) for text in told if text)
+    yield from (markdown(text) for text in told if text)
     yield from (_panel(panel) for panel in table.panels)
     if table.notes:
-        yield "\n".join(f"- [{i}] {_escape(note)}" for i, note in enumerate(table.notes, start=1))
+        yield "\n".join(f"- [{i}] {markdown(note)}" for i, note in enumerate(table.notes, start=1))
     if table.figure:
         yield from _picture(table.figure, figures)
 
 
 def _folded(title: str, parts: Sequence[str] | Iterator[str]) -> Iterator[str]:
-    yield f"<details><summary>{_escape(title)}</summary>"
+    yield f"<details><summary>{html(title)}</summary>"
     yield from (part for part in parts if part)
     yield "</details>"
 
 
 def _picture(name: str, figures: dict[str, str]) -> Iterator[str]:
     if name in figures:
-        yield f"![{_escape(name)}]({figures[name]})"
+        yield f"![{markdown(name)}]({figures[name]})"
 
 
 def _other_pictures(report: StudyReport, figures: dict[str, str]) -> Iterator[str]:
@@ -95,7 +96,7 @@ def _unscored(report: StudyReport) -> Iterator[str]:
     """One list of all in which nothing was scored."""
     if report.unscored:
         lines = [
-            f"- `{what}` ({_escape(places)}): {_escape(reason)}"
+            f"- {markdown(what)} ({markdown(places)}): {markdown(reason)}"
             for what, places, reason in report.unscored
         ]
         yield from _folded("Nothing was scored here", ["\n".join(lines)])
@@ -103,27 +104,21 @@ def _unscored(report: StudyReport) -> Iterator[str]:
 
 def _panel(panel: Panel) -> str:
     """Controls follow after a row of their own, because Markdown has no lines in tables."""
-    heads = ["<br>".join(_escape(t) for t in (h.category, h.text) if t) for h in panel.heads]
+    heads = ["<br>".join(markdown(t) for t in (h.category, h.text) if t) for h in panel.heads]
     n_methods = len(panel.rows) - panel.n_controls
     lines = [_line([panel.corner, *heads]), _line(["---"] + ["---:"] * len(heads))]
     for place, (name, entries) in enumerate(panel.rows):
         if place == n_methods and place:
             lines.append(_line(["*controls*"] + [" "] * len(heads)))
-        lines.append(_line([_escape(name), *(_entry(entry) for entry in entries)]))
+        lines.append(_line([markdown(name), *(_entry(entry) for entry in entries)]))
     return "\n".join(lines)
 
 
 def _entry(entry: Entry) -> str:
-    text = f"**{_escape(entry.text)}**" if entry.best else _escape(entry.text)
+    text = f"**{markdown(entry.text)}**" if entry.best else markdown(entry.text)
     notes = "".join(f" [{note}]" for note in entry.notes)
     return f"{text}{' †' if entry.tied else ''}{notes}"
 
 
 def _line(fields: Sequence[str]) -> str:
     return "| " + " | ".join(fields) + " |"
-
-
-def _escape(text: str) -> str:
-    for special in ("\\", "|", "*", "_", "<", "`"):
-        text = text.replace(special, f"\\{special}")
-    return " ".join(text.split())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
+from xai_bench.results.escape import html
 from xai_bench.results.report.regimes import base
 from xai_bench.results.report.study import StudyReport
 from xai_bench.results.report.summary import Block
@@ -23,18 +23,18 @@ def listed(report: StudyReport) -> str:
 
 def provenance(report: StudyReport) -> str:
     """Captions of all tables, what the cells were run with, what has no score, the commands."""
-    parts = [f"<p>{escape(f'{title(block)}: {caption(block)}')}</p>" for block in report.blocks]
+    parts = [f"<p>{html(f'{title(block)}: {caption(block)}')}</p>" for block in report.blocks]
     parts += [
         _facts(list(_cells(block)), f"Data and code: {title(block)}") for block in report.blocks
     ]
     if report.unscored:
         items = "".join(
-            f"<li>{escape(f'{what} ({where}): {why}')}</li>" for what, where, why in report.unscored
+            f"<li>{html(f'{what} ({where}): {why}')}</li>" for what, where, why in report.unscored
         )
         parts.append(
             f"<details><summary>Nothing was scored here</summary><ul>{items}</ul></details>"
         )
-    commands = escape("\n".join(report.commands))
+    commands = html("\n".join(report.commands))
     return "\n".join([*parts, "<h3>Commands</h3>", f'<pre tabindex="0">{commands}</pre>'])
 
 
@@ -82,7 +82,7 @@ def _cells(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def _facts(rows: Sequence[tuple[str, str]], name: str, summary: str = "") -> str:
-    items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows if v)
-    text = f"<p>{escape(summary)}.</p>" if summary else ""
+    items = "".join(f"<dt>{html(k)}</dt><dd>{html(v)}</dd>" for k, v in rows if v)
+    text = f"<p>{html(summary)}.</p>" if summary else ""
     body = f"<dl>{items}</dl>" if items else ""
-    return f"<details><summary>{escape(name)}</summary>{text}{body}</details>"
+    return f"<details><summary>{html(name)}</summary>{text}{body}</details>"

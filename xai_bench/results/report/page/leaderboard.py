@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
+from xai_bench.results.escape import html
 from xai_bench.results.report.main_metrics import main_columns
 from xai_bench.results.report.summary import Block, Column, Number
 from xai_bench.results.report.table import header, measured, shown, title
@@ -30,15 +30,15 @@ def boards(blocks: Sequence[Block]) -> str:
     """All tables with what filters them."""
     scored = [block for block in blocks if block.scored]
     options = "".join(
-        f'<option value="{place}">{escape(title(block))}</option>'
+        f'<option value="{place}">{html(title(block))}</option>'
         for place, block in enumerate(scored)
     )
-    parts = [f"<p>{escape(_LEGEND)}</p>", _CONTROLS.format(options=options)]
+    parts = [f"<p>{html(_LEGEND)}</p>", _CONTROLS.format(options=options)]
     return "\n".join([*parts, *(_board(place, block) for place, block in enumerate(scored))])
 
 
 def _board(place: int, block: Block) -> str:
-    name = escape(title(block))
+    name = html(title(block))
     main = main_columns(block)
     table = "".join(_table(block, main))
     return (
@@ -48,18 +48,18 @@ def _board(place: int, block: Block) -> str:
 
 
 def _table(block: Block, main: Sequence[Column]) -> Iterator[str]:
-    yield f'<table class="sortable"><caption>{escape(title(block))}</caption><thead><tr>'
+    yield f'<table class="sortable"><caption>{html(title(block))}</caption><thead><tr>'
     yield '<th scope="col"><button type="button">explainer</button></th>'
     for column in block.scored:
         first = "descending" if column.higher_is_better else "ascending"
         yield (
             f'<th scope="col" data-number="1" data-first="{first}"{_kind(column, main)}>'
-            f'<button type="button">{escape(header(column)).replace("_", "_<wbr>")}</button></th>'
+            f'<button type="button">{html(header(column)).replace("_", "_<wbr>")}</button></th>'
         )
     yield "</tr></thead><tbody>"
     for name in shown(block, block.scored):
         control = "" if name in block.methods else ' class="control"'
-        yield f'<tr{control}><th scope="row" data-value="{escape(name)}">{escape(name)}</th>'
+        yield f'<tr{control}><th scope="row" data-value="{html(name)}">{html(name)}</th>'
         for column in block.scored:
             yield _cell(block.numbers[name, column], _kind(column, main, block, name))
         yield "</tr>"
@@ -77,14 +77,14 @@ def _kind(
 
 def _cell(number: Number, kind: str) -> str:
     if number.status != "ok":
-        reasons = escape("; ".join(number.reasons))
+        reasons = html("; ".join(number.reasons))
         text = "–" if number.status == "absent" else number.status
         return f'<td{kind} title="{reasons}">{text}</td>'
     mark = " †" if number.tied else ""
     few = f" ({number.n_scored})" if number.n_scored < number.n_samples else ""
     return (
-        f'<td{kind} data-value="{number.mean!r}" title="{escape(_hover(number))}">'
-        f"{escape(measured(number.mean))}{mark}{few}</td>"
+        f'<td{kind} data-value="{number.mean!r}" title="{html(_hover(number))}">'
+        f"{html(measured(number.mean))}{mark}{few}</td>"
     )
 
 

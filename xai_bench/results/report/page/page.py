@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from importlib.resources import files
 from typing import Any
 
 from xai_bench.results.drawing.tokens import TokenSheet
+from xai_bench.results.escape import html
 from xai_bench.results.report.formats.html import panel_html
 from xai_bench.results.report.page import cards, leaderboard, samples
 from xai_bench.results.report.study import StudyReport
@@ -35,7 +35,7 @@ def document(
     report: StudyReport, pictures: Mapping[str, bytes], texts: Sequence[TokenSheet] = ()
 ) -> str:
     """The page; `pictures` are PNGs by their name, `texts` samples to be read on the page."""
-    title = escape(report.study)
+    title = html(report.study)
     shown = [name for name in PARTS if name != "plausibility" or _plausibility(report)]
     links = "".join(f'<li><a href="#{name}">{PARTS[name]}</a></li>' for name in shown)
     return "\n".join(
@@ -74,7 +74,7 @@ def _parts(
 def _plausibility(report: StudyReport) -> str:
     """The tables of agreement with marked words; empty where nobody marked any."""
     tables = report.plausibility.tables(len(PARTS))
-    legend = f"<p>{escape(tables[0].legend)}</p>" if tables else ""
+    legend = f"<p>{html(tables[0].legend)}</p>" if tables else ""
     panels = [(table.title, panel) for table in tables for panel in table.panels]
     return legend + "\n".join(_scrolling(title, panel_html(one, title)) for title, one in panels)
 
@@ -91,22 +91,22 @@ def _verdict(report: StudyReport) -> Iterator[str]:
     summary = verdict_tables.summary(report.verdicts)
     yield _scrolling("Verdict, one line per question", panel_html(summary.panels[0]), "words")
     for verdict in report.verdicts:
-        yield f"<h3>{escape(verdict.question.asked)}</h3>\n<p>{escape(verdict.paragraph)}</p>"
+        yield f"<h3>{html(verdict.question.asked)}</h3>\n<p>{html(verdict.paragraph)}</p>"
         yield _measured(verdict, report)
 
 
 def _measured(one: Verdict, report: StudyReport) -> str:
     table = verdict_tables.standings(one, report.blocks)
     texts = [one.question.meaning, f"Measured: {', '.join(one.metrics)}.", table.legend]
-    shown = "".join(f"<p>{escape(text)}</p>" for text in (*texts, table.caption) if text)
+    shown = "".join(f"<p>{html(text)}</p>" for text in (*texts, table.caption) if text)
     body = _scrolling(f"Standings: {one.question.asked}", panel_html(table.panels[0]))
-    asked = escape(one.question.asked)
+    asked = html(one.question.asked)
     return f"<details><summary>How this was measured: {asked}</summary>{body}{shown}</details>"
 
 
 def _scrolling(label: str, table: str, kind: str = "") -> str:
     """A table that may be wider than the page, reached by keyboard."""
-    name = escape(label)
+    name = html(label)
     return (
         f'<div class="scroll {kind}" role="region" aria-label="{name}" tabindex="0">{table}</div>'
     )

@@ -7,13 +7,13 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from xai_bench.results.drawing import token_html
 from xai_bench.results.drawing.tokens import TokenSheet
+from xai_bench.results.escape import html
 from xai_bench.results.report.main_metrics import main_columns
 from xai_bench.results.report.study import StudyReport
 from xai_bench.results.report.summary import Block, cell_scores
@@ -48,7 +48,7 @@ def texts(sheets: Sequence[TokenSheet]) -> str:
     if not sheets:
         return ""
     parts = "\n".join(
-        f"<details{' open' if place == 0 else ''}><summary>{escape(sheet.headline)}</summary>"
+        f"<details{' open' if place == 0 else ''}><summary>{html(sheet.headline)}</summary>"
         f"{token_html.fragment(replace(sheet, headline=''))}</details>"
         for place, sheet in enumerate(sheets)
     )
@@ -57,7 +57,7 @@ def texts(sheets: Sequence[TokenSheet]) -> str:
 
 def figure(name: str, png: bytes) -> str:
     """A picture, made small; its name is what is said of it."""
-    text = escape(name.replace("-", " ").replace("_", " "))
+    text = html(name.replace("-", " ").replace("_", " "))
     data = base64.b64encode(_small(png)).decode()
     image = f'<img src="data:image/png;base64,{data}" alt="Figure: {text}" loading="lazy">'
     return f"<figure>{image}<figcaption>{text}</figcaption></figure>"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from xai_bench.results.report.figures.lines import Dot, DotFigure
 from xai_bench.results.report.main_metrics import main_columns
 from xai_bench.results.report.summary import Block, Column, Number
 from xai_bench.results.report.table import Section, Table, header, shown, table, title
+
+LONGEST_NAME = 100
+"""Letters of the part of a file's name that says what is in it."""
 
 
 def main(blocks: Sequence[Block], metrics: Sequence[str]) -> Section:
@@ -51,8 +55,8 @@ def _ran(block: Block) -> Iterator[bool]:
 
 
 def slug(block: Block) -> str:
-    """For the name of a file."""
-    return f"{block.names['data']}-{block.names['model']}"
+    """For the name of a file: letters, digits and '-', whatever data and model are called."""
+    return re.sub(r"[^\w.+-]+", "-", f"{block.names['data']}-{block.names['model']}")[:LONGEST_NAME]
 
 
 def _dots(block: Block, metrics: Sequence[Column]) -> DotFigure:

@@ -11,6 +11,7 @@ _SPECIAL = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "±": r"$\pm$", "†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--",
     "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "²": r"$^2$", "…": r"\ldots{}",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # after the end of a row they would be its arguments
     "→": r"$\rightarrow$", "·": r"$\cdot$", "’": "'", "“": "``", "”": "''", "—": "---",
 }  # fmt: skip
 _GREEK = {

@@ -1,0 +1,63 @@
+"""YAML files of a user that cannot be composed: endless by their anchors, or in no UTF-8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from xai_bench.runner.config.messages import UsageError
+
+MOST = 100_000
+"""Values of one file: our largest has hundreds."""
+
+
+def check_size(folders: Sequence[Path]) -> None:
+    """Raise `UsageError` for a file that a few lines of anchors make endless to compose."""
+    for folder in folders:
+        for path in sorted(folder.glob("**/*.yaml")):
+            if _n_values(path) > MOST:
+                raise UsageError(
+                    f"{path}: its anchors unfold to more than {MOST:,} values; write what is used"
+                )
+
+
+def not_utf8(folders: Sequence[Path]) -> list[Path]:
+    """The files that are in another encoding."""
+    return [path for folder in folders for path in sorted(folder.glob("**/*.yaml")) if _odd(path)]
+
+
+def _odd(path: Path) -> bool:
+    try:
+        path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError):
+        return True
+    return False
+
+
+def _n_values(path: Path) -> int:
+    """Values with every alias written out; 0 of what is no YAML, which is answered elsewhere."""
+    try:
+        content = path.read_bytes()
+        # Reading YAML takes long, and hardly any file has an anchor.
+        root = yaml.compose(content, yaml.SafeLoader) if b"&" in content else None
+        return 0 if root is None else _unfolded(root, {})
+    except (yaml.YAMLError, OSError, ValueError, RecursionError):
+        return 0
+
+
+def _unfolded(node: Node, known: dict[int, int]) -> int:
+    """The values in a node; each is counted once, so that aliases cost no time."""
+    if isinstance(node, ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MOST + 1  # of a node that holds itself
+        inside: list[Node] = []
+        if isinstance(node, SequenceNode):
+            inside = list(node.value)
+        elif isinstance(node, MappingNode):
+            inside = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_unfolded(part, known) for part in inside)
+    return known[id(node)]
