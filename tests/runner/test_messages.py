@@ -107,7 +107,7 @@ def test_a_path_may_hold_any_letters(
 ) -> None:
     seen: list[str] = []
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(job, "job", lambda cfg: seen.append(cfg.results) or "ok")
+    monkeypatch.setattr(job, "job", lambda cfg, **_: seen.append(cfg.results) or "ok")
     monkeypatch.setattr(exit_summary, "finish", lambda *_: 0)
     finished = run(tmp_path, *small_run(written))
     assert (finished.code, finished.text) == (0, "")
@@ -120,7 +120,9 @@ def test_the_printed_command_can_be_pasted(tmp_path: Path) -> None:
     results = tmp_path / "my [bold]results; $(rm x)"
     results.mkdir()
     (results / "mlflow.db").touch()
-    written = cast(Report, SimpleNamespace(markdown=results / "x.md", page=results / "x.html"))
+    written = cast(
+        Report, SimpleNamespace(markdown=results / "x.md", page=results / "x.html", n_left_out=0)
+    )
     text = io.StringIO()
     report.show_places(Console(file=text, width=400), results, "mine", written)
     [line] = [each for each in text.getvalue().splitlines() if "xai-bench ui" in each]

@@ -102,7 +102,7 @@ def unclear(folder: Path, arguments: list[str]) -> str:
 def test_every_override_is_answered_clearly(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "job", lambda cfg: "ok")
+    monkeypatch.setattr(job, "job", lambda cfg, **_: "ok")
     monkeypatch.setattr(exit_summary, "finish", lambda *_: 0)
     monkeypatch.setenv("SECRET", "s3cr3t")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
