@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.random import PCG64, Generator
 
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.tables.files import CustomTable
@@ -47,7 +48,7 @@ class HousePrices(FileSettings):
         """One row per house."""
         import pandas as pd
 
-        rng = np.random.Generator(np.random.PCG64(self.seed))
+        rng = Generator(PCG64(self.seed))
         n, names = self.n_rows, list(DISTRICTS)
         district = rng.integers(len(names), size=n)
         area = np.exp(rng.normal(4.6, 0.35, n)).round()
@@ -96,7 +97,7 @@ class LoanDecisions(FileSettings):
         """One row per application."""
         import pandas as pd
 
-        rng = np.random.Generator(np.random.PCG64(self.seed))
+        rng = Generator(PCG64(self.seed))
         n = self.n_rows
         woman = rng.random(n) < 0.5
         income, debt = np.exp(rng.normal(8.0, 0.4, n)), rng.gamma(2.0, 4000.0, n)
