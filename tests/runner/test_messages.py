@@ -37,6 +37,7 @@ MISTAKES = [
     (["explainer=[]"], "no explainer is chosen: write e.g. 'explainer=[saliency,random]'"),
     (["~model"], "no model is chosen: write model=NAME"),
     (["hydra.mode=X"], "hydra.mode=X does not fit"),
+    (["hydra.mode=${oc.env:PATH}"], "hydra.mode is neither RUN nor MULTIRUN"),
     (["hydra.verbose=[1]"], "is neither true, false nor the names of loggers"),
     (["-m", "seed=glob(*)"], "seed=glob(*) names nothing"),
     (["+allow=!!python/name:os.system"], "'+allow=!!python/name:os.system' is not understood"),

@@ -248,6 +248,10 @@ def _swept(command: Command, cfg: DictConfig, typed: Mapping[str, list[str]]) ->
 def _compose(command: Command, overrides: list[str]) -> DictConfig:
     with _errors_in_one_sentence(command, overrides):
         cfg = compose(command.config_name, overrides, return_hydra_config=True)
+    try:
+        OmegaConf.select(cfg, "hydra.mode")
+    except OmegaConfBaseException:  # whose text may hold what the environment does
+        raise UsageError("hydra.mode is neither RUN nor MULTIRUN") from None
     problems = [
         *hydra_settings.changed(cfg),
         *hydra_settings.granted_by_a_file(cfg, command.allowed),
