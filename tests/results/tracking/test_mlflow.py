@@ -220,7 +220,7 @@ def test_the_link_and_the_command_open_the_comparison(recorded: Store) -> None:
     experiment = runs(recorded)["lime-digits-cnn-s0"].info.experiment_id
     assert PLAIN.deep_link(recorded.root, "s", 5001) == (
         f"http://127.0.0.1:5001/#/experiments/{experiment}/runs"
-        "?workflowType=machine_learning&compareRunsMode=CHART"
+        "?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey=xai_bench"
     )
     command = PLAIN.ui_command(recorded.root, 5001)
     assert command[1:4] == ["-m", "mlflow", "ui"]
