@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -16,3 +17,14 @@ def canonical_setting() -> Iterator[None]:
 
     with canonical():
         yield
+
+
+@pytest.fixture(autouse=True)
+def messages_are_heard() -> None:
+    """Commands that run in this process set up logging as in one of their own."""
+    logging.disable(logging.NOTSET)
+    logging.getLogger().setLevel(logging.WARNING)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("xai_bench") and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)

@@ -423,7 +423,8 @@ def test_all_is_every_component_of_our_folders_and_of_yours(
     (own / "mine.yaml").write_text("mine: {_target_: xai_bench.explainers.controls.Random}\n")
     (own / "set_of_mine.yaml").write_text("defaults: [sobol, all]\n")
     everything = sorted([*components("explainer", [conf]), "mine"])
-    jobs, place = Jobs(monkeypatch, "ok", "ok"), [*SMALL[2:], "--config-path", str(conf)]
+    jobs = Jobs(monkeypatch, "ok", "ok")
+    place = [*SMALL[2:], "n_jobs=1", "--config-path", str(conf)]
     code, _, err = invoke("run", "-m", *place, "--config-dir", "own", "explainer=all,set_of_mine")
     first, second = (list(cfg.explainer) for cfg in jobs.configs)
     assert (code, first, sorted(second)) == (0, everything, everything), err

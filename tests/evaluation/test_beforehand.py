@@ -64,7 +64,7 @@ def test_nothing_is_trained_where_nothing_can_be_explained(tmp_path: Path) -> No
     ended = command_line.run(tmp_path, *command_line.small_run("explainer=[lime]", *small))
     assert ended.code == 1
     assert "nothing is trained: lime: a budget of 4 model rows is too small for 4" in ended.text
-    assert not (tmp_path / "results/cache").exists()
+    assert not (tmp_path / "results/cache/models").exists()
     both = command_line.small_run("explainer=[lime,random]", *small)
     ended = command_line.run(tmp_path, *both)
     assert ended.code == 0

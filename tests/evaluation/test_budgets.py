@@ -267,6 +267,7 @@ def test_one_run_fills_the_store_as_a_sweep_does(reference: Path, tmp_path: Path
     """But for seconds and memory, which are another file's."""
     ran(tmp_path / "results", "-m", "budget=8,40,64,200")
     assert_same_store(tmp_path / "results", reference)
+    command_line.succeed(tmp_path, "report")
     figures = tmp_path / "results" / "reports" / "same" / "figures"
     assert (figures / "anytime-0-digits-linear.png").exists()
 

@@ -182,7 +182,7 @@ def ran(folder: Path, *overrides: str) -> str:
 @pytest.mark.exhaustive
 def test_a_sweep_of_budgets_is_one_table_and_recomputes_nothing(tmp_path: Path) -> None:
     chosen = "explainer=[kernel_shap,saliency,random]"
-    output = ran(tmp_path, "-m", chosen, "budget=1,50,100")
+    output = ran(tmp_path, "-m", chosen, "budget=1,50,100", "n_jobs=1")
     assert "a budget of 1 " in output
     assert output.count("already in the store") == 4
     assert ran(tmp_path, chosen, "explainer.kernel_shap.budget=50").count("already in") == 3

@@ -28,8 +28,9 @@ def test_a_misspelt_component_is_answered_with_the_nearest() -> None:
         component_page.text("digitz", [conf_dir()])
 
 
-def test_a_report_that_is_asked_for_draws_every_kind_of_file() -> None:
-    assert report.options_of([]).figures == FORMATS
+def test_a_report_that_is_asked_for_draws_the_kinds_of_files_that_are_named() -> None:
+    assert report.options_of([]).figures == ("png",)
+    assert report.options_of([f"report.figures=[{','.join(FORMATS)}]"]).figures == FORMATS
     chosen = report.options_of(["report.metrics=[abpc,seconds]", "report.figures=[png]"])
     assert (chosen.metrics, chosen.figures) == (("abpc", "seconds"), ("png",))
 

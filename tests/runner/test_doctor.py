@@ -16,8 +16,9 @@ from tests.results.test_store import add_to_study, cell, contents, explanation, 
 from tests.results.tracking.test_mlflow import PLAIN, runs
 from xai_bench import cli
 from xai_bench.results import Predictions
-from xai_bench.results.report import writer
 from xai_bench.results.store.store import Store
+from xai_bench.results.tracking.mlflow import MlflowRecorder
+from xai_bench.runner import report
 from xai_bench.runner.doctor import Doctor, Finding
 from xai_bench.types import Domain, Element, Inputs
 
@@ -35,8 +36,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.write_predictions("cell0", Predictions(torch.zeros(3, 2), chosen, chosen, ("a", "b")))
     both = [explanation(name, scored("deletion", [1.0, 2.0, 6.0])) for name in ("lime", "shap")]
     add_to_study(store, "s", cell(), both, "xai-bench run explainer=[lime,shap]")
-    PLAIN.record(store, "s", "cell0")
-    writer.write(store, "s")
+    MlflowRecorder().record(store, "s", "cell0")
+    report.write(store.root, "s", report.options_of([]))
     train(store.root / "cache" / "models", SMALL)
     return store.root
 

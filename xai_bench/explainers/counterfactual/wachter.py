@@ -38,6 +38,8 @@ class Wachter(CounterfactualSearch, BudgetedExplainer):
     category: ClassVar[str] = "counterfactual"
     needs: ClassVar[tuple[str, ...]] = ("gradient",)
     paper: ClassVar[str] = "Wachter+ 2017, arXiv:1711.00399"
+    # Of two equal elements it is enough to change one.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)
 
     budget: int = 500
     growth: float = 1.05

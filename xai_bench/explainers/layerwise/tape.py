@@ -65,7 +65,6 @@ class Tape:
         last: the owners of the network's output.
         n_rows: rows of the network's output, those that fill up a batch among them.
         given: what the network was given.
-        has_convolution: whether one was called; of the first one it is asked what it is given.
         of_pass, by_name: the calls that were named last, and what came of it.
     """
 
@@ -76,7 +75,6 @@ class Tape:
     last: frozenset[int] = frozenset()
     n_rows: int = 0
     given: Tensor | None = None
-    has_convolution: bool = False
     of_pass: list[_Call] = field(default_factory=list)
     by_name: dict[str, _Call] = field(default_factory=dict)
 
@@ -84,7 +82,6 @@ class Tape:
         """Forget the calls before another pass."""
         self.calls.clear()
         self.passed_on = None
-        self.has_convolution = False
 
     def n_calls(self, name: str) -> int:
         """How often the layer of this name was called."""
@@ -130,9 +127,8 @@ class Tape:
         value = output_of(layer, output)
         if value is None:
             return None
-        first = isinstance(layer, CONVOLUTION) and not self.has_convolution
-        axes = _axes(args[0], self.given) if first else ()
-        self.has_convolution |= first
+        # Of every convolution: under a view the first of the network is not the first behind x.
+        axes = _axes(args[0], self.given) if isinstance(layer, CONVOLUTION) else ()
         self.calls.append(_Call(name, layer, value, axes, value._version))
         self.owners = self.owners if _first(output) is self.passed_on else frozenset()
         self.owners |= {len(self.calls) - 1}

@@ -51,9 +51,9 @@ class HierarchicalOcclusion(FixedCoalitions):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "removal"
     paper: ClassVar[str] = "Singh+ 2019, arXiv:1806.05337; Chen+ 2020, arXiv:2004.02015"
-    # What two halves do together is shared by both.
+    # What two halves do together is shared by both, and a span counts as a whole.
     null_units: ClassVar[NullUnits] = "solved"
-    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy",)
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     def n_coalitions(self, n_units: int) -> int:
         """The full one, and one without each span."""

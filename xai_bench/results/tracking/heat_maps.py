@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.printable import printable
 from xai_bench.results.drawing.grid import name_width
 from xai_bench.results.drawing.style import png, shortened
 from xai_bench.results.values import ExplainerResult
@@ -40,7 +41,8 @@ def heat_map(
     if maps.dim() == 3 and not unit_names and _shared(inputs):
         return png(_grid(maps))
     sizes = maps.flatten(1) if inputs is None else units.pool(maps, inputs["units"])
-    return png(_bars(sizes.abs().mean(0), unit_names, result.explainer))
+    names = [printable(name) for name in unit_names]
+    return png(_bars(sizes.abs().mean(0), names, printable(result.explainer)))
 
 
 def layer_report(result: ExplainerResult) -> bytes | None:
@@ -67,7 +69,8 @@ def layer_report(result: ExplainerResult) -> bytes | None:
     axes[-1, 1].set_xlabel("unit", fontsize=7)
     part = "" if len(shown) == len(names) else f", {len(shown)} of {len(names)} layers"
     figure.suptitle(
-        f"{result.explainer}, layer by layer{part}\nred raises the output, blue lowers it",
+        f"{printable(result.explainer)}, layer by layer{part}\n"
+        "red raises the output, blue lowers it",
         fontsize=9,
     )
     return png(figure)
