@@ -59,7 +59,8 @@ test-all: install
 	$(PYTEST) -m 'not gpu and not network'
 
 test-fuzz: install
-	XAI_BENCH_FUZZ=full $(PYTEST) tests/data/test_fuzz.py tests/runner/test_override_fuzz.py
+	XAI_BENCH_FUZZ=full $(PYTEST) tests/data/test_fuzz.py tests/runner/test_override_fuzz.py \
+		tests/results/test_damage.py
 
 check: install
 	$(BIN)/ruff check .
