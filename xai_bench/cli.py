@@ -218,6 +218,8 @@ def verify(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if not 0 < options.share <= 1:
         raise UsageError(f"--share {options.share} is no share: write a number above 0, up to 1")
+    if not options.tolerance >= 0:
+        raise UsageError(f"--tolerance {options.tolerance} is no bound: write a number from 0 on")
     root, [study] = _studies(argparse.Namespace(results=options.results, study=options.name))
     from xai_bench.runner import verification
 

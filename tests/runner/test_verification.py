@@ -98,3 +98,20 @@ def test_a_share_is_at_least_one_cell_and_always_the_same_ones(made: Path) -> No
     assert len(chosen(cells, 0.01)) == 1
     assert chosen(cells, 0.5) == chosen(cells[::-1], 0.5)
     assert len(chosen(cells, 1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (["--share", "2"], "write a number above 0, up to 1"),
+        (["--share", "nan"], "write a number above 0, up to 1"),
+        (["--tolerance", "-1"], "write a number from 0 on"),
+        (["--tolerance", "nan"], "write a number from 0 on"),
+    ],
+)
+def test_a_number_that_is_no_share_or_bound_is_refused(
+    made: Path, typed: list[str], sentence: str
+) -> None:
+    finished = command_line.run(made, "verify", STUDY, *typed)
+    assert finished.code == 2
+    assert sentence in finished.text

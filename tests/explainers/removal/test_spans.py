@@ -62,7 +62,7 @@ def test_an_interaction(
 
 
 @pytest.mark.parametrize("explainer", [HierarchicalOcclusion(ZERO), OwenValues(ZERO)])
-@pytest.mark.parametrize("n_units", [1, 2, 3, 7])
+@pytest.mark.parametrize("n_units", [1, 2, 3, 7, 13])
 def test_attributions_add_up_and_the_rows_are_those_stated(explainer: Any, n_units: int) -> None:
     module = toy_worlds.seeded(nn.Sequential(nn.Linear(n_units, 5), nn.Tanh(), nn.Linear(5, 1)))
     x = toy_worlds.normal(3, n_units, seed=4)
@@ -91,3 +91,8 @@ def test_owen_values_are_shapley_values_of_the_halves_and_in_the_halves() -> Non
 def test_too_many_units_are_refused_with_a_way_out() -> None:
     with pytest.raises(Unsupported, match="set max_units=4, or take hierarchical_occlusion"):
         explained(OwenValues(ZERO, max_units=3), Product(0, 1, 2))
+
+
+def test_coalitions_are_counted_without_being_built() -> None:
+    """Of pixels there are so many that building them would not end; `2 (U^2 + 2) / 3` by hand."""
+    assert OwenValues(ZERO).n_coalitions(4096) == 2 * (4096**2 + 2) // 3

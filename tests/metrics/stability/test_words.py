@@ -80,6 +80,17 @@ def words(inputs: Inputs, x: Tensor) -> list[str]:
     return [inputs.domain.symbols.tokens[int(i)] for i in x if i >= 0]
 
 
+def exchanged(inputs: Inputs, points: Tensor) -> set[tuple[str, str]]:
+    """Every word that stands in the place of another in some neighbour."""
+    return {
+        pair
+        for row in range(len(inputs))
+        for point in points[row]
+        for pair in zip(words(inputs, inputs.x[row]), words(inputs, point), strict=True)
+        if pair[0] != pair[1]
+    }
+
+
 def test_a_table_a_typo_and_a_case_by_hand(world: tuple[Explained, Inputs], tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("good fine\ngood great\n")
     one, inputs = by_table(world), world[1]
@@ -89,24 +100,9 @@ def test_a_table_a_typo_and_a_case_by_hand(world: tuple[Explained, Inputs], tmp_
     }
     for kind, allowed in expected.items():
         probe = WordNeighbours(kind, 1.0, 8, table=str(tmp_path / "words.txt"))  # type: ignore[arg-type]
-        points = probe.measure(one).points
-        seen = {
-            pair
-            for row in range(len(inputs))
-            for point in points[row]
-            for pair in zip(words(inputs, inputs.x[row]), words(inputs, point), strict=True)
-            if pair[0] != pair[1]
-        }
-        assert seen == allowed, kind
+        assert exchanged(inputs, probe.measure(one).points) == allowed, kind
     probe = WordNeighbours("typo", 1.0, 4)
-    points = probe.measure(one).points
-    seen = {
-        pair
-        for row in range(len(inputs))
-        for point in points[row]
-        for pair in zip(words(inputs, inputs.x[row]), words(inputs, point), strict=True)
-        if pair[0] != pair[1]
-    }
+    seen = exchanged(inputs, probe.measure(one).points)
     assert ("film", "flim") in seen, "where the vocabulary has the typo, it is that word"
     assert {new for _, new in seen} <= {"flim", "film", "[UNK]"}
     assert all(len(old) >= 4 for old, _ in seen)

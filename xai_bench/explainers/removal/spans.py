@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import ClassVar
 
@@ -86,7 +87,7 @@ class OwenValues(FixedCoalitions):
 
     On the way from the whole to a unit, each half that is left behind is either there or not; a
     unit gets its mean effect over all of these. They add up to what all units do together. About
-    `4 U^2 / 3` coalitions, where Shapley values take `2^U`. Owen 1977; shap calls them Partition.
+    `2 U^2 / 3` coalitions, where Shapley values take `2^U`. Owen 1977; shap calls them Partition.
 
     Attributes:
         max_units: beyond so many units `Unsupported` is raised.
@@ -112,8 +113,8 @@ class OwenValues(FixedCoalitions):
         return super().explain(model, inputs, targets, rng=rng)
 
     def n_coalitions(self, n_units: int) -> int:
-        """All that some unit is asked with or without, each once."""
-        return len(self.coalitions(n_units))
+        """All that some unit is asked with or without, each once; none is built."""
+        return _n_distinct(n_units)
 
     def coalitions(self, n_units: int) -> Tensor:
         """`[K, u]` bool, in ascending order."""
@@ -131,6 +132,16 @@ class OwenValues(FixedCoalitions):
                 share[place[tuple(with_it.tolist())], unit] += 1 / len(effects)
                 share[place[tuple(without.tolist())], unit] -= 1 / len(effects)
         return UnitAttributions(row_matmul(values, share))
+
+
+@cache
+def _n_distinct(n_units: int) -> int:
+    """How many coalitions a span of so many units has: all, none, or one half that is not whole."""
+    if n_units == 1:
+        return 2
+    left, right = (end - start for start, end in halves((0, n_units)))
+    # The four of whole halves; those of a half that is divided, beside the other, there or not.
+    return 4 + 2 * (_n_distinct(left) - 2) + 2 * (_n_distinct(right) - 2)
 
 
 def _effects(unit: int, n_units: int) -> Iterator[tuple[Tensor, Tensor]]:

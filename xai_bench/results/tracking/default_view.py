@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xai_bench.results.questions import QUESTIONS
@@ -57,7 +57,7 @@ def directions(scored: Iterable[Scores]) -> dict[str, str]:
     }
 
 
-def state(arrows: Mapping[str, str], groups: Iterable[Group] = ()) -> str:
+def state(arrows: Mapping[str, str], groups: Collection[Group] = ()) -> str:
     """The content of `TAG` for a study with these metrics; groups of runs are closed."""
     shown = charted(list(arrows))
     hidden = [name for name in sorted(arrows) if name not in shown]
