@@ -43,3 +43,19 @@ def test_the_same_seed_gives_the_same_rows(table: HousePrices | LoanDecisions) -
     assert bundle.fingerprint() == table.load().fingerprint()
     assert bundle.notes == ()
     assert bool(bundle.group_names) == isinstance(table, LoanDecisions)
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (HousePrices(n_rows=0), "data.n_rows=0: write 20 or more"),
+        (LoanDecisions(n_rows=-5), "data.n_rows=-5: write 20 or more"),
+        (HousePrices(noise=-1.0), "data.noise=-1.0 is no deviation"),
+        (LoanDecisions(prejudice=float("nan")), "data.prejudice=nan is no deviation"),
+    ],
+)
+def test_what_cannot_be_generated_is_one_sentence(
+    table: HousePrices | LoanDecisions, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        table.load()

@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 from xai_bench.results.report.options import ReportOptions
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
-from xai_bench.runner.publication import COLUMNS, differences, publish
+from xai_bench.runner.publication import COLUMNS, differences, main, publish
 
 PUBLISHED = ROOT / "results" / "published"
 STUDIES = sorted(path.name for path in PUBLISHED.glob("*/"))
@@ -49,6 +49,15 @@ def test_a_mean_that_moved_is_named_and_noise_is_not(tmp_path: Path) -> None:
     assert list(differences(before, published(tmp_path / "b", [1.0, 2.0, 3.00001]))) == []
     [sentence] = differences(before, published(tmp_path / "c", [2.5, 4.0, 6.0]))
     assert "lime, abpc: 2 was published, 4.16667 comes out" in sentence
+
+
+@pytest.mark.parametrize("study", ["nosuch", "../s", ""])
+def test_what_is_no_study_is_one_sentence_and_removes_nothing(tmp_path: Path, study: str) -> None:
+    folder = published(tmp_path, [1.0, 2.0, 3.0])
+    places = ["--results", str(tmp_path / "results"), "--to", str(tmp_path / "published" / "x")]
+    with pytest.raises(SystemExit, match="has no report"):
+        main([study, *places])
+    assert (folder / "scores.csv").is_file()
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -41,7 +41,7 @@ _MOVED = 0.25
 def publish(results: Path, study: str, to: Path) -> Path:
     """Write the folder of a study below `to`. Raises ValueError where it has no report."""
     report = results / "reports" / study
-    if not (report / "report.csv").is_file():
+    if study not in Store(results).studies() or not (report / "report.csv").is_file():
         raise ValueError(f"study {study} has no report in {results}; run `xai-bench report` first")
     folder = to / study
     shutil.rmtree(folder, ignore_errors=True)
@@ -139,8 +139,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", default="results", type=Path)
     parser.add_argument("--to", default=Path("results/published"), type=Path)
     options = parser.parse_args(arguments)
-    for study in options.studies:
-        sys.stdout.write(f"{publish(options.results.absolute(), study, options.to)}\n")
+    try:
+        for study in options.studies:
+            sys.stdout.write(f"{publish(options.results.absolute(), study, options.to)}\n")
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

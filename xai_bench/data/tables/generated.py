@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 DISTRICTS = {"centre": 6.5, "north": 5.2, "river": 4.4, "mill": 3.1}
 """Thousand per square metre of a house that is neither old nor far out."""
 
+LEAST = 20
+"""Rows, so that every part has some of every category."""
+
 SECTORS = ("trade", "craft", "office", "care")
 """Of the last, most workers are women: a column that gives the group away."""
 
@@ -40,7 +43,8 @@ class HousePrices(FileSettings):
     seed: int = 0
 
     def load(self) -> Bundle:
-        """Generate, split and scale."""
+        """Generate, split and scale. Raises ValueError for too few rows or an odd deviation."""
+        _check(self.n_rows, "noise", self.noise)
         table = CustomTable("", "price", task="regression", **self.file_settings())
         return table.bundle(self.frame(), self.n_rows)
 
@@ -89,7 +93,8 @@ class LoanDecisions(FileSettings):
     seed: int = 0
 
     def load(self) -> Bundle:
-        """Generate, split and scale."""
+        """Generate, split and scale. Raises ValueError for too few rows or an odd deviation."""
+        _check(self.n_rows, "prejudice", self.prejudice)
         table = CustomTable("", "granted", task="classification", **self.file_settings())
         return table.bundle(self.frame(), self.n_rows)
 
@@ -117,3 +122,10 @@ class LoanDecisions(FileSettings):
                 "granted": np.where(granted, "yes", "no"),
             }
         )
+
+
+def _check(n_rows: int, name: str, deviation: float) -> None:
+    if n_rows < LEAST:
+        raise ValueError(f"data.n_rows={n_rows}: write {LEAST} or more, of which a fifth is tested")
+    if not 0 <= deviation < float("inf"):
+        raise ValueError(f"data.{name}={deviation} is no deviation: write a number from 0 on")
