@@ -199,6 +199,11 @@ def compare(arguments: Sequence[str]) -> None:
 
     frames = [_scores(place, options.results) for place in (options.before, options.after)]
     changed = changes.compare(*frames)
+    if not changed.changes:
+        raise UsageError(
+            f"{options.before} and {options.after} have no score in common, nothing is compared: "
+            "compare studies of the same data, model, explainers and metrics"
+        )
     sys.stdout.write("\n".join(changes.lines(changed)) + "\n")
     sys.exit(1 if changed.regressed else 0)
 

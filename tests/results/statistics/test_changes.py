@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.random import PCG64, Generator
 
+from tests.results.test_store import add_to_study, cell, explanation, scored
+from tests.support import command_line
 from xai_bench.results.statistics import changes, recommend
+from xai_bench.results.store.store import Store
 
 BASE = Generator(PCG64(0)).normal(size=(3, 40))
 
@@ -128,3 +132,15 @@ def test_controls_are_never_recommended_and_questions_are_known() -> None:
     assert recommend.recommend(scores, "faithful").method == ""
     with pytest.raises(ValueError, match="no question 'nice'; there are faithful"):
         recommend.recommend(scores, "nice")
+
+
+def test_studies_without_a_common_score_are_no_success(tmp_path: Path) -> None:
+    """Else a check for regressions would pass that compared nothing."""
+    store = Store(tmp_path / "results")
+    for place, data in enumerate(["iris", "wine"]):
+        results = [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))]
+        add_to_study(store, data, cell(key=data, seed=place, data=data), results)
+    disjoint = command_line.run(tmp_path, "compare", "iris", "wine")
+    assert disjoint.code == 2
+    assert "iris and wine have no score in common" in disjoint.text
+    assert command_line.run(tmp_path, "compare", "iris", "iris").code == 0
