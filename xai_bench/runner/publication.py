@@ -31,7 +31,7 @@ KEY = ("data", "model", "view", "target", "baseline_explain", "baseline_measure"
 COLUMNS = (*KEY, "seeds", "category", "higher_is_better", "mean", "low", "high", "n_scored")
 OF_PLACE = ("results=", "recorder=", "recorder.")
 """Overrides that say where a study lies, not what it is."""
-FIGURES = ("scores-", "ranks-", "baselines-", "fidelity-cost", "predicted", "anytime-")
+FIGURES = ("verdict", "scores-", "ranks-", "baselines-", "fidelity-cost", "predicted", "anytime-")
 """How the names of figures begin that are kept; others take more room than they tell."""
 
 _CLOCKS = ("seconds", "fit_seconds", "peak_memory")
@@ -62,7 +62,17 @@ def publish(results: Path, study: str, to: Path) -> Path:
 def verdict(report: Path) -> str:
     """The first part of a report: a table of winners and a paragraph per question."""
     first, *rest = re.split(r"^(?=## )", report.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return first + (rest[0] if rest else "")
+    return _as_svg(first + (rest[0] if rest else ""), report.parent)
+
+
+def _as_svg(text: str, folder: Path) -> str:
+    """Links to pictures lead to what is kept of them, the SVG; without one there is no link."""
+    kept = {path.stem for path in folder.glob("figures/*.svg") if path.name.startswith(FIGURES)}
+
+    def link(match: re.Match[str]) -> str:
+        return f"{match[1]}(figures/{match[2]}.svg)" if match[2] in kept else ""
+
+    return re.sub(r"(!\[[^\]]*\])\(figures/([\w-]+)\.\w+\)", link, text)
 
 
 def means(report: Path) -> DataFrame:

@@ -14,6 +14,7 @@ from xai_bench.results.report.sections import (
     critical_differences,
     fairness,
     fidelity_cost,
+    overview,
     plausibility,
     ranks,
     regression,
@@ -71,7 +72,9 @@ def study_report(
 ) -> StudyReport:
     """Raises ValueError where there is no such study."""
     shown = blocks(store, study)
+    answers = tuple(verdicts(shown))
     details = (
+        overview.section(answers),
         tuning.section(study, shown),
         budgets.section(study, shown),
         fairness.section(study, shown),
@@ -87,7 +90,7 @@ def study_report(
     return StudyReport(
         study=study,
         blocks=tuple(shown),
-        verdicts=tuple(verdicts(shown)),
+        verdicts=answers,
         main=scores.main(shown, options.metrics),
         full=scores.full(shown),
         details=details,

@@ -18,6 +18,7 @@ from xai_bench.results.report.formats.latex import document as latex
 from xai_bench.results.report.options import ReportOptions
 from xai_bench.results.report.page import page
 from xai_bench.results.report.regimes import base
+from xai_bench.results.report.sections import overview
 from xai_bench.results.report.sheets.gallery import sheets
 from xai_bench.results.report.study import StudyReport, study_report
 from xai_bench.results.report.summary import frame
@@ -28,7 +29,7 @@ from xai_bench.results.store.store import Store
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FIRST = ("scores-0", "fidelity-cost", "removal", "scores")
+FIRST = (overview.NAME, "scores-0", "fidelity-cost", "removal", "scores")
 """How the names of figures start that are looked at first, in this order."""
 
 ALL_COLUMNS = 10_000

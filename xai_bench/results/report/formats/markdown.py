@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from xai_bench.results.escape import code, html, markdown
+from xai_bench.results.report.sections import overview
 from xai_bench.results.report.study import StudyReport
 from xai_bench.results.report.table import LEGEND, Entry, Panel, Table
 from xai_bench.results.report.verdict import tables as verdict_tables
+from xai_bench.results.report.verdict.verdict import N_EXCEPTIONS, Verdict
 
 N_COLUMNS = 8
 
 
 def document(report: StudyReport, figures: dict[str, str]) -> str:
     """The whole report; `figures` are the paths of pictures that were drawn, by name."""
-    parts = [f"# {markdown(report.study)}", *_verdict(report)]
+    parts = [f"# {markdown(report.study)}", *_verdict(report, figures)]
     parts.append("## Scores")
     parts.append(markdown(LEGEND))
     for table in report.main.tables(N_COLUMNS):
@@ -35,16 +37,18 @@ def document(report: StudyReport, figures: dict[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _verdict(report: StudyReport) -> Iterator[str]:
+def _verdict(report: StudyReport, figures: dict[str, str]) -> Iterator[str]:
     if not report.verdicts:
         yield "Nothing can be compared: no metric has a score of two methods."
         return
     yield "## Verdict"
     summary = verdict_tables.summary(report.verdicts)
     yield _panel(summary.panels[0])
+    yield from _picture(overview.NAME, figures)
     for verdict in report.verdicts:
         yield f"### {verdict.question.asked}"
         yield markdown(verdict.paragraph)
+        yield from _exceptions(verdict)
         table = verdict_tables.standings(verdict, report.blocks)
         yield _panel(table.panels[0])
         yield markdown(table.caption)
@@ -53,9 +57,16 @@ def _verdict(report: StudyReport) -> Iterator[str]:
             f"Measured: {', '.join(verdict.metrics)}.",
             table.legend,
         ]
-        more = verdict.exceptions[3:]
+        more = verdict.exceptions[N_EXCEPTIONS:]
         hidden += [f"It does not hold, either: {'; '.join(more)}."] if more else []
         yield from _folded("How this was measured", [markdown(text) for text in hidden])
+
+
+def _exceptions(verdict: Verdict) -> Iterator[str]:
+    """A list of the first cases in which the winner does not win."""
+    if verdict.exceptions:
+        yield "It does not hold everywhere:"
+        yield "\n".join(f"- {markdown(text)}" for text in verdict.exceptions[:N_EXCEPTIONS])
 
 
 def _section(table: Table, figures: dict[str, str], level: int) -> Iterator[str]:
@@ -85,6 +96,7 @@ def _picture(name: str, figures: dict[str, str]) -> Iterator[str]:
 def _other_pictures(report: StudyReport, figures: dict[str, str]) -> Iterator[str]:
     """Pictures that belong to no table."""
     cited = {table.figure for section in report.details for table in section.tables(N_COLUMNS)}
+    cited.add(overview.NAME)
     left = [n for section in report.details for n in section.figures if n not in cited]
     if any(name in figures for name in left):
         yield "## Figures"

@@ -15,9 +15,10 @@ from xai_bench.results.drawing.tokens import TokenSheet
 from xai_bench.results.escape import html
 from xai_bench.results.report.formats.html import panel_html
 from xai_bench.results.report.page import cards, leaderboard, samples
+from xai_bench.results.report.sections import overview
 from xai_bench.results.report.study import StudyReport
 from xai_bench.results.report.verdict import tables as verdict_tables
-from xai_bench.results.report.verdict.verdict import Verdict
+from xai_bench.results.report.verdict.verdict import N_EXCEPTIONS, Verdict
 
 PARTS = {
     "verdict": "Verdict",
@@ -60,12 +61,13 @@ def document(
 def _parts(
     report: StudyReport, pictures: Mapping[str, bytes], texts: Sequence[TokenSheet]
 ) -> Iterator[str]:
-    yield _section("verdict", "\n".join(_verdict(report)))
+    yield _section("verdict", "\n".join(_verdict(report, pictures.get(overview.NAME))))
     yield _section("scores", leaderboard.boards(report.blocks))
     if agreement := _plausibility(report):
         yield _section("plausibility", agreement)
     yield _section("explore", samples.FORM + samples.texts(texts))
-    drawn = "\n".join(samples.figure(name, png) for name, png in pictures.items())
+    others = {name: png for name, png in pictures.items() if name != overview.NAME}
+    drawn = "\n".join(samples.figure(name, png) for name, png in others.items())
     yield _section("figures", drawn or "<p>No figures were asked for as PNG.</p>")
     yield _section("cards", cards.listed(report))
     yield _section("provenance", cards.provenance(report))
@@ -84,15 +86,23 @@ def _section(name: str, body: str) -> str:
     return f'<section id="{name}" aria-labelledby="{name}-head">\n{head}\n{body}\n</section>'
 
 
-def _verdict(report: StudyReport) -> Iterator[str]:
+def _verdict(report: StudyReport, picture: bytes | None) -> Iterator[str]:
     if not report.verdicts:
         yield "<p>Nothing can be compared: no metric has a score of two methods.</p>"
         return
     summary = verdict_tables.summary(report.verdicts)
     yield _scrolling("Verdict, one line per question", panel_html(summary.panels[0]), "words")
+    if picture is not None:
+        yield samples.figure(overview.CAPTION, picture)
     for verdict in report.verdicts:
         yield f"<h3>{html(verdict.question.asked)}</h3>\n<p>{html(verdict.paragraph)}</p>"
+        yield _exceptions(verdict.exceptions[:N_EXCEPTIONS], "It does not hold everywhere:")
         yield _measured(verdict, report)
+
+
+def _exceptions(exceptions: Sequence[str], introduction: str) -> str:
+    items = "".join(f"<li>{html(text)}</li>" for text in exceptions)
+    return f"<p>{introduction}</p>\n<ul>{items}</ul>" if items else ""
 
 
 def _measured(one: Verdict, report: StudyReport) -> str:
@@ -100,6 +110,7 @@ def _measured(one: Verdict, report: StudyReport) -> str:
     texts = [one.question.meaning, f"Measured: {', '.join(one.metrics)}.", table.legend]
     shown = "".join(f"<p>{html(text)}</p>" for text in (*texts, table.caption) if text)
     body = _scrolling(f"Standings: {one.question.asked}", panel_html(table.panels[0]))
+    shown += _exceptions(one.exceptions[N_EXCEPTIONS:], "It does not hold, either:")
     asked = html(one.question.asked)
     return f"<details><summary>How this was measured: {asked}</summary>{body}{shown}</details>"
 

@@ -8,8 +8,9 @@ from xai_bench.results.questions import Question
 from xai_bench.results.report.main_metrics import KEY_METRICS
 from xai_bench.results.report.summary import Block, Column
 from xai_bench.results.report.table import Entry, Head, Panel, Table, header, measured, title
+from xai_bench.results.report.verdict.scope import place_names, scope
 from xai_bench.results.report.verdict.standings import Standing
-from xai_bench.results.report.verdict.verdict import Verdict, percent, place_names, points
+from xai_bench.results.report.verdict.verdict import Verdict, percent, points
 
 N_SHOWN = 8
 _N_VALUES = 2
@@ -117,7 +118,7 @@ def _caption(verdict: Verdict, columns: Sequence[Column], blocks: Sequence[Block
     more = f"{left} more stand below these. " if left > 0 else ""
     if not columns or len(blocks) == 1:
         return more
+    if len(blocks) > _N_PLACES:
+        return f"{more}Means as a range over {scope(blocks)}."
     names = place_names(blocks)
-    where = ", ".join(names[title(block)] for block in blocks)
-    told = "in the order" if len(blocks) <= _N_PLACES else "as a range over"
-    return f"{more}Means {told} {where}."
+    return f"{more}Means in the order {', '.join(names[title(block)] for block in blocks)}."

@@ -8,6 +8,14 @@ from dataclasses import dataclass
 from xai_bench.results.questions import QUESTIONS, Question
 from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import header, measured, title
+from xai_bench.results.report.verdict.scope import (
+    count,
+    grouped,
+    listed,
+    place_names,
+    scope,
+    somewhere,
+)
 from xai_bench.results.report.verdict.standings import (
     Comparison,
     Ranking,
@@ -17,8 +25,10 @@ from xai_bench.results.report.verdict.standings import (
 )
 
 SURE, LIKELY = 0.95, 0.8
+N_EXCEPTIONS = 3
+"""As many exceptions are read at once; the others stand with the details."""
 _RIVAL = 0.05
-_N_TOLD = 3
+_N_PAIRS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +41,7 @@ class Verdict:
         contenders: the winner and all who come first in a twentieth of the resamples or more.
         exceptions: where the winner does not win, one sentence each.
         failing: methods that are better than random numbers in less than half of the comparisons.
-        metrics, places: what was measured, and on what.
+        metrics, scope: what was measured, and on what.
     """
 
     question: Question
@@ -43,7 +53,7 @@ class Verdict:
     exceptions: tuple[str, ...]
     failing: tuple[str, ...]
     metrics: tuple[str, ...]
-    places: tuple[str, ...]
+    scope: str
 
     @property
     def winner(self) -> str:
@@ -63,7 +73,7 @@ class Verdict:
     def headline(self) -> str:
         """One line: who, and how sure."""
         if self.is_open and len(self.contenders) > 1:
-            return f"open between {listed(self.contenders)}"
+            return f"open between {listed(grouped(self.contenders))}"
         return f"{self.winner} ({self.confidence})"
 
     @property
@@ -76,15 +86,11 @@ class Verdict:
         yield (
             f"{first.explainer} {self.question.praise}: it beats {percent(first.beaten)} of its "
             f"rivals (95 % interval {percent(first.low, unit=False)} to {percent(first.high)}), on "
-            f"average over {_count(first.n_compared, 'comparison')} "
-            f"({_count(len(self.metrics), 'metric')} on {listed(self.places)})."
+            f"average over {count(first.n_compared, 'comparison')}: "
+            f"{count(len(self.metrics), 'metric')} on {self.scope}."
         )
         yield self._margin()
         yield self._sureness()
-        if self.exceptions:
-            more = len(self.exceptions) - _N_TOLD
-            rest = f"; and {_count(more, 'more such case')}" if more > 0 else ""
-            yield f"It does not hold everywhere: {'; '.join(self.exceptions[:_N_TOLD])}{rest}."
         if self.failing:
             yield (f"In most comparisons no better than random numbers: {listed(self.failing)}.")
 
@@ -110,7 +116,7 @@ class Verdict:
             return f"This is open: the same winner comes out {share} of the time."
         return (
             f"This is open: with other samples, seeds and metrics of the same kind it comes first "
-            f"only {share} of the time, else {listed(others, 'or')}."
+            f"only {share} of the time, else {listed(grouped(others), 'or')}."
         )
 
 
@@ -119,16 +125,6 @@ def verdicts(blocks: Sequence[Block]) -> list[Verdict]:
     found = [(question, comparisons(blocks, question.categories)) for question in QUESTIONS]
     made = [_verdict(question, some) for question, some in found if some]
     return [one for one in made if one is not None]
-
-
-def place_names(blocks: Sequence[Block]) -> dict[str, str]:
-    """Title of a block -> its shortest name among these: the data's, where that is enough."""
-    known = {title(block): block.names for block in blocks}
-    data = [names["data"] for names in known.values()]
-    return {
-        full: names["data"] if data.count(names["data"]) == 1 else full.replace(", ", " with ", 1)
-        for full, names in known.items()
-    }
 
 
 def percent(share: float, *, unit: bool = True) -> str:
@@ -157,7 +153,7 @@ def _verdict(question: Question, compared: Sequence[Comparison]) -> Verdict | No
         exceptions=tuple(_exceptions(order, compared)),
         failing=_failing(order) if question.against_random else (),
         metrics=tuple(dict.fromkeys(c.column.metric for c in compared)),
-        places=tuple(place_names([c.block for c in compared]).values()),
+        scope=scope([c.block for c in compared]),
     )
 
 
@@ -206,26 +202,19 @@ def _elsewhere(winner: str, place: str, compared: Sequence[Comparison]) -> str:
 def _behind(winner: str, compared: Sequence[Comparison], names: Mapping[str, str]) -> str:
     """Where another method has the better scores of one metric."""
     rival = _best(compared[0])
-    pairs = [
+    pairs = dict.fromkeys(
         " against ".join(measured(c.means[c.names.index(name)]) for name in (rival, winner))
         for c in compared
         if rival in c.names
-    ]
-    places = listed([names[title(c.block)] for c in compared])
-    ahead = f"{rival} is" if {_best(c) for c in compared} == {rival} else "others are"
-    values = f" ({', '.join(pairs)})" if ahead.endswith(" is") else ""
-    return f"in {header(compared[0].column)} {ahead} ahead on {places}{values}"
+    )
+    where = somewhere([c.block for c in compared], names)
+    alone = {_best(c) for c in compared} == {rival}
+    values = f" ({', '.join(pairs)})" if alone and len(pairs) <= _N_PAIRS else ""
+    ahead = f"{rival} is" if alone else "others are"
+    return f"in {header(compared[0].column)} {ahead} ahead {where}{values}"
 
 
 def _best(comparison: Comparison) -> str:
     return next(
         name for name in comparison.names if comparison.block.numbers[name, comparison.column].best
     )
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def listed(words: Sequence[str], last: str = "and") -> str:
-    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
