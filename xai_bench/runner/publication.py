@@ -31,7 +31,8 @@ KEY = ("data", "model", "view", "target", "baseline_explain", "baseline_measure"
 COLUMNS = (*KEY, "seeds", "category", "higher_is_better", "mean", "low", "high", "n_scored")
 OF_PLACE = ("results=", "recorder=", "recorder.")
 """Overrides that say where a study lies, not what it is."""
-FIGURES = ("verdict", "scores-", "ranks-", "baselines-", "fidelity-cost", "predicted", "anytime-")
+SCORES, N_SCORES = "scores-", 6
+FIGURES = ("verdict", SCORES, "ranks-", "baselines-", "fidelity-cost", "predicted", "anytime-")
 """How the names of figures begin that are kept; others take more room than they tell."""
 
 _CLOCKS = ("seconds", "fit_seconds", "peak_memory")
@@ -50,13 +51,23 @@ def publish(results: Path, study: str, to: Path) -> Path:
     means(report / "report.csv").to_csv(folder / "scores.csv", index=False, float_format="%.6g")
     for name in ("main.csv", "main.tex"):
         shutil.copyfile(report / "tables" / name, folder / name)
-    for figure in sorted(report.glob("figures/*.svg")):
-        if figure.name.startswith(FIGURES):
-            shutil.copyfile(figure, folder / "figures" / figure.name)
+    for figure in kept_figures(report):
+        shutil.copyfile(figure, folder / "figures" / figure.name)
     content = origin(Store(results), study)
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / "provenance.json").write_text(f"{text}\n", encoding="utf-8")
     return folder
+
+
+def kept_figures(report: Path) -> list[Path]:
+    """The pictures that are kept of a report; of scores, one per data set, the first few."""
+    drawn = [path for path in report.glob("figures/*.svg") if path.name.startswith(FIGURES)]
+    scores = sorted((path for path in drawn if path.name.startswith(SCORES)), key=_number)
+    return sorted({*drawn} - {*scores[N_SCORES:]})
+
+
+def _number(figure: Path) -> int:
+    return int(figure.stem.split("-")[1])
 
 
 def verdict(report: Path) -> str:
@@ -67,7 +78,7 @@ def verdict(report: Path) -> str:
 
 def _as_svg(text: str, folder: Path) -> str:
     """Links to pictures lead to what is kept of them, the SVG; without one there is no link."""
-    kept = {path.stem for path in folder.glob("figures/*.svg") if path.name.startswith(FIGURES)}
+    kept = {path.stem for path in kept_figures(folder)}
 
     def link(match: re.Match[str]) -> str:
         return f"{match[1]}(figures/{match[2]}.svg)" if match[2] in kept else ""

@@ -134,6 +134,8 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
             yield trait, str(entry.traits[trait])
     if entry.traits.get("needs"):
         yield "needs", ", ".join(entry.traits["needs"])
+    if entry.grade:
+        yield "grade", f"{entry.grade}, by experiment=metric_report_card"
     if entry.arrow:
         yield "better", "higher" if entry.arrow == "↑" else "lower"
 

@@ -6,6 +6,7 @@ No component is imported, so that lists and help appear at once.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,19 @@ class Entry:
     def arrow(self) -> str:
         """Towards the better scores of a metric; empty for anything else."""
         return {True: "↑", False: "↓"}.get(self.traits.get("higher_is_better", ""), "")
+
+    @property
+    def grade(self) -> str:
+        """How well one of our metrics ranks explanations of known truth, `A` to `D`; else empty."""
+        ours = self.group == "metric" and self.target.startswith("xai_bench.")
+        return _grades().get(self.name, "") if ours else ""
+
+
+@cache
+def _grades() -> Mapping[str, str]:
+    """Metric -> grade, from the study `metric_report_card`."""
+    cards = json.loads(Path(__file__).with_name("metric_grades.json").read_text(encoding="utf-8"))
+    return {card["metric"]: card["grade"] for card in cards}
 
 
 def conf_dir() -> Path:

@@ -61,6 +61,8 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     for trait in ("kind", "paper"):
         if entry.traits.get(trait):
             yield trait, str(entry.traits[trait])
+    if entry.grade:
+        yield "grade", f"{entry.grade}, by experiment=metric_report_card"
     if entry.traits.get("needs"):
         yield "needs", ", ".join(entry.traits["needs"])
     if entry.members:

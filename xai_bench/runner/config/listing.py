@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,8 +19,14 @@ from xai_bench.core.spelling import suggest
 from xai_bench.runner.config.catalogue import ALL, GROUPS, Entry, entries
 from xai_bench.runner.config.messages import UsageError
 
-WIDE = 120
+WIDE = 140
 """Columns of a terminal from which on a table has room for everything."""
+
+GRADES = (
+    "grade: A to D, how well a metric ranks explanations whose truth is known; gameable: a map "
+    "that never looks at the model scores as well as the truth; none: not graded. By "
+    "experiment=metric_report_card."
+)
 
 EXAMPLES = """\
   xai-bench run data=digits model=cnn 'explainer=[saliency,integrated_gradients,kernel_shap]'
@@ -63,8 +70,12 @@ def groups_of(kinds: Sequence[str]) -> list[str]:
 
 def as_json(groups: Sequence[str], folders: Sequence[Path]) -> str:
     """Every option with its traits, for programs."""
-    listed = [asdict(entry) for group in groups for entry in entries(group, folders)]
+    listed = [_traits(entry) for group in groups for entry in entries(group, folders)]
     return json.dumps(listed, indent=2, ensure_ascii=False)
+
+
+def _traits(entry: Entry) -> dict[str, Any]:
+    return asdict(entry) | ({"grade": entry.grade} if entry.grade else {})
 
 
 def as_markdown(groups: Sequence[str], folders: Sequence[Path]) -> str:
@@ -77,6 +88,7 @@ def as_markdown(groups: Sequence[str], folders: Sequence[Path]) -> str:
         lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
         sets = [f"`{e.name}` = {_meaning(e)}" for e in listed if e.members]
         parts.append("\n".join([f"## {GROUPS[group]}", "", *lines]))
+        parts += [GRADES] if any(entry.grade for entry in listed) else []
         parts += ["Sets:\n\n" + "\n".join(f"- {line}" for line in sets)] if sets else []
     return "\n\n".join(parts)
 
@@ -93,6 +105,8 @@ def show(groups: Sequence[str], folders: Sequence[Path], console: Console) -> No
         for entry in listed:
             if entry.members:
                 console.print(f"   [bold]{entry.name}[/] = {_meaning(entry)}", highlight=False)
+        if any(entry.grade for entry in listed):
+            console.print(f"\n{GRADES}", highlight=False)
 
 
 def _meaning(entry: Entry) -> str:
@@ -105,6 +119,7 @@ def _columns(listed: Sequence[Entry]) -> dict[str, list[str]]:
     columns = {
         "category": [entry.traits.get("category", "") for entry in listed],
         "name": [f"{entry.name} {entry.arrow}".strip() for entry in listed],
+        "grade": [entry.grade for entry in listed],
         "kind": [entry.traits.get("kind", "") for entry in listed],
         "needs": [", ".join(entry.traits.get("needs", ())) for entry in listed],
         "what it is": [entry.summary for entry in listed],
@@ -120,7 +135,9 @@ def _show_stacked(group: str, listed: Sequence[Entry], console: Console) -> None
     for row in zip(*columns.values(), strict=True):
         cells = dict(zip(columns, row, strict=True))
         needs = f"needs {cells['needs']}" if cells.get("needs") else ""
-        traits = [cells.get("category", ""), cells.get("kind", ""), needs, cells.get("paper", "")]
+        grade = f"grade {cells['grade']}" if cells.get("grade") else ""
+        first, last = (cells.get("category", ""), grade), (cells.get("kind", ""), needs)
+        traits = [*first, *last, cells.get("paper", "")]
         shown = " · ".join(escape(trait) for trait in traits if trait)
         console.print(f"  [bold]{cells['name']}[/]  [dim]{shown}[/]", highlight=False)
         console.print(Padding(escape(cells.get("what it is", "")), (0, 0, 0, 6)), highlight=False)
