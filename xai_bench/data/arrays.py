@@ -15,9 +15,9 @@ from torch import Tensor
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path
 from xai_bench.data.images.images import cubes, patches
-from xai_bench.data.labels import AskedTask, read_labels, require_exact
+from xai_bench.data.labels import AskedTask, in_single, read_labels, require_exact
 from xai_bench.data.layouts import LAYOUTS, channels_first, layout_of
-from xai_bench.data.npz import load_npz
+from xai_bench.data.npz import load_npz, names_in
 from xai_bench.data.splits import FRACTIONS, Parts, divide, moments, partition, standardise
 from xai_bench.data.tables.settings import Scale, is_raw
 from xai_bench.types import Element
@@ -59,7 +59,7 @@ class CustomArrays:
         layout = layout_of(x, self.layout, channels_last=self.channels_last)
         modality, x = LAYOUTS[layout], channels_first(x, layout)
         if modality != "image":
-            require_exact(x.astype(np.float64).ravel(), "x")
+            require_exact(x.ravel(), "x")
         labels = replace(read_labels(y, "y", self.task), raw=raw)
         parts = partition(labels.y, self.fractions, self.split_seed, n_test)
         units, names = self._units(arrays, x.shape[1:])
@@ -85,20 +85,22 @@ class CustomArrays:
         if "units" not in arrays:
             return default_units(shape, self.patch)
         ids = arrays["units"]
+        given = ids.astype(np.float64) if _is_real(ids) else np.full(ids.shape, np.nan)
         if ids.shape != shape:
             raise ValueError(
                 f"units in {self.path} have shape {list(ids.shape)}; expected the shape of one "
                 f"sample, {list(shape)}, channels first"
             )
-        if ids.dtype.kind not in "iuf" or not (ids == np.floor(ids)).all():
+        if ids.dtype.kind == "b" or not (np.isfinite(given) & (given == np.floor(given))).all():
             raise ValueError(f"units in {self.path} hold {ids.dtype}; expected whole numbers")
-        units = torch.from_numpy(ids.astype(np.int64))
-        n_units = int(units.max()) + 1
-        if n_units < 1 or n_units > units.numel():
+        known = np.unique(given[given != -1])
+        if not len(known) or (known != np.arange(len(known))).any():
+            found = f"{known[0]:.0f} to {known[-1]:.0f}" if len(known) else "-1 only"
             raise ValueError(
-                f"units in {self.path} go up to {n_units - 1}; expected ids from 0 on without "
-                "gaps, -1 for what is never removed"
+                f"units in {self.path} are {found}, {len(known)} different ones; expected ids from "
+                "0 on without gaps, -1 for what is never removed"
             )
+        units, n_units = torch.from_numpy(given.astype(np.int64)), len(known)
         return units, tuple(f"unit {k}" for k in range(n_units))
 
     def _rationale(
@@ -108,7 +110,15 @@ class CustomArrays:
         if "masks" not in arrays:
             return None
         parts = [arrays[name] for name in ("masks", "masks_test") if name in arrays]
-        masks = torch.from_numpy(np.concatenate(parts) != 0)
+        if not all(map(_is_real, parts)) or len({part.shape[1:] for part in parts}) > 1:
+            kinds = " and ".join(f"{list(part.shape)} ({part.dtype})" for part in parts)
+            raise ValueError(
+                f"masks in {self.path} have shape {kinds}; expected numbers or truth values, of "
+                "one shape in masks and masks_test"
+            )
+        if not all(np.isfinite(part).all() for part in parts):
+            raise ValueError(f"masks in {self.path} hold NaN or infinity; expected 0 or 1")
+        masks = torch.from_numpy(np.concatenate([np.atleast_1d(part) for part in parts]) != 0)
         if masks.dim() == len(shape) and layout.endswith("C"):
             masks = masks.movedim(-1, 1)
         if masks.dim() == len(shape) - 1 and len(shape) > 2:
@@ -139,15 +149,22 @@ def default_units(shape: tuple[int, ...], patch: int) -> tuple[Tensor, tuple[str
     return units, tuple(f"c{c}s{s}" for c in range(channels) for s in range(n_segments))
 
 
+_ARRAYS = ("x", "y", "x_test", "y_test", "units", "masks", "masks_test")
+"""The arrays of a file that are read."""
+
+
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of an NPZ file, which must hold `x` and `y`; never unpickles."""
-    arrays = load_npz(path)
-    expected = {"x", "y"} if "x_test" not in arrays else {"x", "y", "x_test", "y_test"}
+    arrays = load_npz(path, _ARRAYS)
+    has_test = bool({"x_test", "y_test"} & set(arrays))
+    expected = {"x", "y", "x_test", "y_test"} if has_test else {"x", "y"}
     if expected - set(arrays):
         raise ValueError(
-            f"{path} holds the arrays {sorted(arrays)}; expected x and y, and if you like units, "
+            f"{path} holds the arrays {names_in(path)}; expected x and y, and if you like units, "
             "x_test and y_test"
         )
+    if "masks_test" in arrays and not {"masks", "x_test"} <= set(arrays):
+        raise ValueError(f"{path} holds masks_test; expected masks and x_test beside it")
     return arrays
 
 
@@ -160,9 +177,27 @@ def _joined(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, Any, int]:
         _require_samples(x, y)
     if len({x.shape[1:] for x, _ in pairs}) > 1:
         raise ValueError("samples in x and x_test have different shapes; expected the same")
+    _require_alike(pairs)
     n_test = len(pairs[1][0]) if len(pairs) > 1 else 0
     x, y = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
     return x, y, n_test
+
+
+def _require_alike(pairs: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> None:
+    """Raise ValueError where joining the official test part would change what values mean.
+
+    Pixels are scaled by the largest number of their type, and numbers are no texts.
+    """
+    types, kinds = {x.dtype for x, _ in pairs}, {y.dtype.kind in "US" for _, y in pairs}
+    if len(types) > 1 and any(dtype.kind in "ub" for dtype in types):
+        raise ValueError(
+            f"x holds {pairs[0][0].dtype} and x_test {pairs[1][0].dtype}; expected the same type"
+        )
+    if len(kinds) > 1:
+        raise ValueError(
+            f"y holds {pairs[0][1].dtype} and y_test {pairs[1][1].dtype}; expected numbers in "
+            "both, or texts in both"
+        )
 
 
 def _require_samples(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
@@ -201,11 +236,12 @@ def _elements(x: npt.NDArray[Any], parts: Parts, *, raw: bool) -> tuple[Element,
 def _scaled(x: npt.NDArray[Any], parts: Parts, modality: Modality, *, raw: bool) -> Tensor:
     """`[N, *S] -> [N, *S]` float32."""
     if modality == "image":
-        pixels = torch.from_numpy(np.ascontiguousarray(x)).float()
-        return pixels / np.iinfo(x.dtype).max if x.dtype.kind == "u" and not raw else pixels
+        return _pixels(x, raw=raw)
     values = torch.from_numpy(x.astype(np.float64))
+    if raw and modality == "tabular":
+        return torch.stack([in_single(column, "x") for column in values.unbind(1)], dim=1)
     if raw:
-        return values.float()
+        return in_single(values, "x")
     if modality == "tabular":
         return standardise(values, parts.train)
     # All steps of a channel are on one scale, or their shape over time would be lost.
@@ -213,3 +249,11 @@ def _scaled(x: npt.NDArray[Any], parts: Parts, modality: Modality, *, raw: bool)
     mean, deviation = rows.mean((0, 2)), rows.transpose(0, 1).flatten(1).std(1, correction=0)
     scale = torch.where(deviation > 0, deviation, 1.0)
     return ((values - mean[:, None]) / scale[:, None]).float()
+
+
+def _pixels(x: npt.NDArray[Any], *, raw: bool) -> Tensor:
+    """`[N, *S] -> [N, *S]` float32: unsigned whole numbers by their largest, unless raw."""
+    pixels = torch.from_numpy(np.ascontiguousarray(x))
+    if x.dtype.kind == "u" and not raw:
+        return pixels.float() / np.iinfo(x.dtype).max
+    return in_single(pixels, "x")

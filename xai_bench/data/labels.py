@@ -22,6 +22,8 @@ LARGEST = 1e150
 """The square of more, times a count of rows, is infinite."""
 EXACT = 2.0**53
 """Whole numbers beyond this have no float64 of their own."""
+ROUNDED = 0.01
+"""Standard deviations by which single precision may move a number that is not scaled."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +41,7 @@ class Labels:
     def scaled(self, parts: Parts) -> Tensor:
         """`[N]`: classes unchanged; values standardised on the training rows, float32."""
         if self.raw and self.task == "regression":
-            return self.y.float()
+            return in_single(self.y, "the target")
         return self.y if self.task == "classification" else standardise(self.y, parts.train)
 
     def element(self, parts: Parts) -> Element:
@@ -79,10 +81,11 @@ def read_labels(values: npt.NDArray[Any], name: str, task: AskedTask = "auto") -
     return Labels("regression", torch.from_numpy(values.astype(np.float64)))
 
 
-def require_exact(values: npt.NDArray[Any], name: str) -> None:
+def require_exact(values: npt.NDArray[Any], name: str, *, whole: bool | None = None) -> None:
     """Raise ValueError for numbers `[N]` that float64 does not hold, or whose square it does not.
 
-    NaN is allowed.
+    NaN is allowed. `whole` says whether they are written as whole numbers, of which every digit
+    counts; left out, their type does.
     """
     if len(values) == 0 or values.dtype.kind == "b":
         return
@@ -92,11 +95,28 @@ def require_exact(values: npt.NDArray[Any], name: str) -> None:
             f"{name!r} holds numbers as large as {largest:.3g}, whose variance is beyond float64; "
             "use another unit"
         )
-    if values.dtype.kind in "iu" and largest > EXACT:
+    whole = values.dtype.kind in "iu" if whole is None else whole
+    if whole and largest > EXACT:
         raise ValueError(
             f"{name!r} holds whole numbers as large as {largest:.0f}, which float64 cannot tell "
             "apart; they look like an identifier: leave it out"
         )
+
+
+def in_single(values: Tensor, name: str) -> Tensor:
+    """`[N, ...]` as float32. Raises ValueError where rounding would make other data of them."""
+    single = values.float()
+    if values.dtype.itemsize <= 2 or values.dtype == single.dtype:
+        return single
+    values = values.double()
+    moved, spread = (single.double() - values).abs().max(), values.std(correction=0)
+    if values.min() < values.max() and not moved <= ROUNDED * spread:
+        raise ValueError(
+            f"{name!r} holds numbers as large as {values.abs().max():.17g} with a standard "
+            f"deviation of {spread:.3g}, and single precision moves them by up to {moved:.3g}: "
+            "scale them (not data.scale=none), or subtract a constant from them"
+        )
+    return single
 
 
 def value_name(value: Any) -> str:

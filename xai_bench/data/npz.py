@@ -6,6 +6,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +32,47 @@ _FAULTS = (
     zlib.error,
 )
 """What NumPy raises for files that are broken somewhere, or hold Python objects."""
+_LONGEST = 200
+"""Letters of what NumPy says: a broken header would be told as a whole."""
 
 
-def load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of an NPZ file by name, in the machine's order of bytes.
+def load_npz(path: Path, wanted: Collection[str]) -> dict[str, npt.NDArray[Any]]:
+    """The wanted arrays of an NPZ file by name, those that are there, in the machine's byte order.
 
-    Raises ValueError for a file that is broken, holds Python objects, or would fill the memory.
+    Raises ValueError for a file that is broken, holds Python objects in their place or two arrays
+    of one name, or would fill the memory.
     """
     require_size(path, unpacked_zip(path))
+    reading = ""
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            names = [name for name in file.files if name in wanted]
+            arrays = {}
+            for reading in names:
+                arrays[reading] = file[reading]
     except _FAULTS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is not an NPZ file of plain arrays: {reason}") from error
+        raise ValueError(_sentence(path, reading, error)) from error
+    if len(arrays) < len(names):
+        raise ValueError(f"{path} holds two arrays of one name; give each a name of its own")
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufcUSMm":
             raise ValueError(f"{path} is not an NPZ file of plain arrays: {name!r} is none")
     return {name: _native(array) for name, array in arrays.items()}
+
+
+def names_in(path: Path) -> list[str]:
+    """The names of the arrays of an NPZ file, the first ten of them."""
+    with zipfile.ZipFile(path) as file:
+        return sorted(name.removesuffix(".npy") for name in file.namelist())[:10]
+
+
+def _sentence(path: Path, name: str, error: Exception) -> str:
+    """What is wrong with a file; `name` is the array that was being read, if any."""
+    reason = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+    if "pickle" in reason:  # NumPy would go on and say how to run what is in it
+        reason = "there are Python objects, or nothing that NumPy wrote"
+    place = f"in {name!r}, " if name else ""
+    return f"{path} is not an NPZ file of plain arrays: {place}{reason}"
 
 
 def _native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

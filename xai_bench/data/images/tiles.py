@@ -36,8 +36,9 @@ class PhotoTiles:
 
     def load(self) -> Bundle:
         """Read, scale and split by photo. Raises ValueError where there is no such file."""
-        arrays = load_npz(existing_path(self.path))
-        absent = {"images", "labels", "masks", "source"} - set(arrays)
+        wanted = ("images", "labels", "masks", "source")
+        arrays = load_npz(existing_path(self.path), wanted)
+        absent = set(wanted) - set(arrays)
         if absent:
             raise ValueError(f"{self.path} holds {sorted(arrays)}; it lacks {sorted(absent)}")
         x = torch.from_numpy(arrays["images"]).movedim(-1, 1).float() / 255

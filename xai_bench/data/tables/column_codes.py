@@ -251,6 +251,8 @@ def _decimals(numbers: Floats, column: NumberColumn) -> int | None:
 
 def _key(value: Any) -> tuple[str, float, str]:
     """By which values of any type are told apart and put in order; 1 and 1.0 are one value."""
-    if isinstance(value, int | float | np.number | np.bool_):
-        return "number", float(value), ""
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        value = value.item()
+    if isinstance(value, int | float):  # Python compares them exactly, beyond 2^53 too
+        return "number", value, ""
     return "text" if isinstance(value, str) else type(value).__name__, 0.0, str(value)

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_bench.data.labels import require_exact, value_name
+from xai_bench.data.labels import in_single, require_exact, value_name
 from xai_bench.data.splits import moments, standardise
+from xai_bench.data.tables.large_numbers import beyond_float64
 from xai_bench.data.tables.texts import is_text, require_clear
 from xai_bench.types import Element
 
@@ -94,7 +95,7 @@ class Numbers:
     def encoded(self, train: Tensor) -> Tensor:
         """`[N, 1]` float32, standardised on the training rows unless raw."""
         if self.raw:
-            return self._filled(train).float()[:, None]
+            return in_single(self._filled(train), self.name)[:, None]
         return standardise(self._filled(train), train)[:, None]
 
     def groups(self, train: Tensor) -> tuple[Tensor, tuple[str, ...]]:
@@ -211,6 +212,14 @@ def read_column(
     return Categories(name, torch.from_numpy(codes.astype(np.int64)), labels)
 
 
+def require_told_apart(column: pd.Series[Any]) -> None:
+    """Raise ValueError for a column of numbers that float64 does not tell apart."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    require_exact(numbers, str(column.name), whole=beyond_float64(column, numbers))
+
+
 def _comparable(column: pd.Series[Any]) -> pd.Series[Any]:
     """Values of several types, which have no order, as texts."""
     import pandas as pd
@@ -245,8 +254,7 @@ def _numbers(column: pd.Series[Any], *, declared: bool) -> Tensor | None:
     strays = np.flatnonzero((np.isnan(parsed) & column.notna().to_numpy()) | np.isinf(parsed))
     present = int(column.notna().sum())
     if len(strays) == 0:
-        whole = pd.api.types.is_integer_dtype(numbers)
-        require_exact(numbers.dropna().to_numpy(np.int64) if whole else parsed, str(column.name))
+        require_exact(parsed, str(column.name), whole=beyond_float64(column, parsed))
         return torch.from_numpy(parsed.copy())
     is_text = not pd.api.types.is_numeric_dtype(column)
     if is_text and not declared and len(strays) >= STRAY * present:

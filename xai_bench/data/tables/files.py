@@ -14,7 +14,13 @@ from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path, require_columns
 from xai_bench.data.labels import AskedTask, Labels, read_labels
 from xai_bench.data.splits import divide, partition
-from xai_bench.data.tables.columns import Column, axes, elements, read_column
+from xai_bench.data.tables.columns import (
+    Column,
+    axes,
+    elements,
+    read_column,
+    require_told_apart,
+)
 from xai_bench.data.tables.formats import read_frame
 from xai_bench.data.tables.frames import filtered, recoded, require_one_header
 from xai_bench.data.tables.remarks import remarks
@@ -115,6 +121,7 @@ class CustomTable(FileSettings):
 
     def _labels(self, column: pd.Series[Any]) -> Labels:
         if self.task != "classification" and is_text(column):
+            require_told_apart(column)
             require_clear(column)
         return replace(read_labels(column.to_numpy(), self.target, self.task), raw=self.raw)
 

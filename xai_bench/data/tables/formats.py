@@ -6,10 +6,12 @@ import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xai_bench.data.sizes import require_size, unpacked_gzip, unpacked_zip
+from xai_bench.data.tables.large_numbers import as_written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,15 +105,17 @@ def _csv(path: Path, text: TextFormat) -> pd.DataFrame:
     with warnings.catch_warnings():
         # Rows longer than the header would be cut, and only warned about.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        frame: pd.DataFrame = pd.read_csv(
+        read: Any = partial(
+            pd.read_csv,
             path,
             names=range(len(names)),
             header=0 if text.names is None else None,
-            # pandas drops all points where they separate thousands: 01.02.2020 is no number.
-            dtype=None if text.plain_numbers else str,
             low_memory=False,
             **_options(text),
         )
+        # pandas drops all points where they separate thousands: 01.02.2020 is no number.
+        frame = read(dtype=None if text.plain_numbers else str)
+        frame = as_written(frame, lambda columns: read(dtype=str, usecols=columns))
     return frame.set_axis(names, axis=1)
 
 
@@ -157,16 +161,18 @@ def _excel(path: Path, text: TextFormat) -> pd.DataFrame:
         cells = pd.read_excel(
             path,
             header=None,
+            dtype=object,
             keep_default_na=False,
             na_values=["", *map(str, text.na_values)],
         )
     except ImportError as error:
         raise ValueError("it needs another package: pip install 'xai-bench[excel]'") from error
-    if text.names is not None:
-        return _with_names(cells, list(text.names))
-    head = ["" if pd.isna(name) else str(name) for name in cells.iloc[:1].to_numpy().flatten()]
-    rows = cells.iloc[1:].reset_index(drop=True).infer_objects()
-    return _with_names(rows, head)
+    head, rows = text.names, cells
+    if head is None:
+        head = ["" if pd.isna(name) else str(name) for name in cells.iloc[:1].to_numpy().flatten()]
+        rows = cells.iloc[1:].reset_index(drop=True)
+    frame = as_written(rows.infer_objects(), lambda columns: rows[list(columns)])
+    return _with_names(frame, list(head))
 
 
 def _with_names(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
@@ -182,7 +188,13 @@ def _parquet(path: Path, text: TextFormat) -> pd.DataFrame:
     # Equal values are stored once: a small file may hold billions of rows.
     head = pyarrow.parquet.read_metadata(path)
     require_size(path, head.num_rows * head.num_columns * 8)
-    return _missing(pd.read_parquet(path), text)
+
+    def whole(columns: Sequence[str]) -> pd.DataFrame:
+        table = pyarrow.parquet.read_table(path, columns=list(columns))
+        frame: pd.DataFrame = table.to_pandas(integer_object_nulls=True)
+        return frame
+
+    return _missing(as_written(pd.read_parquet(path), whole), text)
 
 
 def _arrow(path: Path, text: TextFormat) -> pd.DataFrame:
@@ -194,7 +206,11 @@ def _arrow(path: Path, text: TextFormat) -> pd.DataFrame:
         except pyarrow.ArrowInvalid:  # a stream has no list of its blocks at the end
             source.seek(0)
             table = pyarrow.ipc.open_stream(source).read_all()
-        return _missing(table.to_pandas(), text)
+        frame = as_written(
+            table.to_pandas(),
+            lambda columns: table.select(list(columns)).to_pandas(integer_object_nulls=True),
+        )
+        return _missing(frame, text)
 
 
 def _missing(frame: pd.DataFrame, text: TextFormat) -> pd.DataFrame:

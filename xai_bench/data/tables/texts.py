@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xai_bench.data.tables.formats import TextFormat
+from xai_bench.data.tables.large_numbers import beyond_float64
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +112,8 @@ def numbers_of(texts: pd.Series[Any], text: TextFormat) -> pd.Series[Any]:
 def typed(column: pd.Series[Any], text: TextFormat) -> pd.Series[Any]:
     """A column of numbers, of percentages or of truth values, as such; others as they are.
 
-    Percentages keep their number: `12 %` is 12. Raises ValueError for values that are neither
+    Percentages keep their number: `12 %` is 12. Whole numbers that float64 does not hold stay
+    texts, which can be categories. Raises ValueError for values that are neither
     numbers nor texts, such as lists.
     """
     import pandas as pd
@@ -120,7 +122,8 @@ def typed(column: pd.Series[Any], text: TextFormat) -> pd.Series[Any]:
         return column
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind == "decimal":
-        return column.astype(float)
+        rounded = column.astype(float)
+        return column if beyond_float64(column, rounded.to_numpy()) else rounded
     if kind not in ("string", "mixed", "mixed-integer", "empty"):
         return column
     present = column.dropna()
@@ -136,7 +139,8 @@ def typed(column: pd.Series[Any], text: TextFormat) -> pd.Series[Any]:
     for form in (texts, _without_percent(texts)):
         numbers = numbers_of(form, text)
         if len(texts) and numbers.notna().all():
-            return numbers.reindex(column.index)
+            is_beyond = beyond_float64(texts, numbers.astype(np.float64).to_numpy())
+            return column if is_beyond else numbers.reindex(column.index)
     truths = texts.map({"True": True, "False": False})
     return column if text.plain_numbers or truths.isna().any() else truths.reindex(column.index)
 
@@ -186,7 +190,7 @@ def require_clear(column: pd.Series[Any]) -> None:
                 f"{unclear.advice.format(name=name)}, {leave}"
             )
     numbers = pd.to_numeric(pd.Series(distinct), errors="coerce").notna().to_numpy()
-    if numbers.sum() > max(MANY, len(distinct) / 2):
+    if numbers.sum() > max(MANY, len(distinct) / 2) and not numbers.all():
         raise ValueError(
             f"column {name!r} holds {numbers.sum()} different numbers beside texts such as "
             f"{distinct[~numbers][0]!r}: name what means missing in data.na_values, {leave}"
