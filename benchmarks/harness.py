@@ -117,7 +117,7 @@ def sweeps(bench: Bench, n_cells: int) -> None:
     seeds = f"seed=range({n_cells})"
     for name, recorder in (("", ("recorder=none",)), (", MLflow", ())):
         for jobs in ("n_jobs=1", "n_jobs=null"):
-            results = f"results=sweep{len(recorder)}{jobs}"
+            results = f"results=sweep{len(recorder)}{jobs.replace('=', '_')}"
             for state in ("fresh", "finished"):
                 what = f"{n_cells} cells, {jobs}, {state}{name}"
                 bench.xai_bench(what, "run", *SWEEP, seeds, jobs, results, *recorder)

@@ -13,8 +13,10 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from sklearn import datasets
 
 from tests.support.paths import ROOT
+from xai_bench.data import shipped
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.images.images import Digits, IdxImages, read_idx
 from xai_bench.data.tables.sklearn import SklearnTable
@@ -42,6 +44,25 @@ def test_tables_of_scikit_learn(name: str, n_rows: int, n_columns: int, n_classe
     assert len(bundle.class_names) == n_classes
     assert bundle.train.x.mean(0).abs().max() < 1e-5
     assert bundle.train.units.stride(0) == 0
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+def test_shipped_files_are_read_as_scikit_learn_reads_them(name: str) -> None:
+    found = shipped.digits() if name == "digits" else shipped.table(name)
+    bunch = getattr(datasets, f"load_{name}")()
+    assert np.array_equal(found.x, bunch.data)
+    assert np.array_equal(found.y, bunch.target)
+    assert name == "digits" or found.columns == tuple(bunch.feature_names)
+    assert name == "digits" or found.class_names == tuple(bunch.target_names)
+
+
+def test_without_its_files_scikit_learn_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = shipped.table("iris")
+    monkeypatch.setattr(shipped, "_file", lambda _: None)
+    asked = shipped.table("iris")
+    assert np.array_equal(found.x, asked.x)
+    assert (found.columns, found.class_names) == (asked.columns, asked.class_names)
+    assert np.array_equal(shipped.digits().x, datasets.load_digits().data)
 
 
 def test_diabetes_is_a_standardised_regression() -> None:

@@ -82,6 +82,7 @@ class Plan:
         budget = self.config.get("budget")
         return tuple(self.config.get("anytime") or ()) if budget is None else (budget,)
 
+    @cached_property
     def explainers(self) -> list[ConfiguredExplainer]:
         """All explainers; one with a `budget` once for each of `budgets`."""
         return [
@@ -111,13 +112,22 @@ class Plan:
 
     def shipped(self, group: str, name: str) -> dict[str, Any]:
         """The settings in an option's YAML, with this cell's baselines; empty without a YAML."""
-        path = options(group, self.folders).get(name)
+        path = self._options[group].get(name)
         if path is None:
             return {}
-        frame = {key: value for key, value in self.config.items() if key not in SETS}
-        nodes = {**frame, group: OmegaConf.load(path)}
-        resolved = OmegaConf.to_container(OmegaConf.create(nodes)[group], resolve=True)
+        self._frame[group] = OmegaConf.load(path)
+        resolved = OmegaConf.to_container(self._frame[group], resolve=True)
         return dict(cast(dict[str, Any], resolved).get(name, {}))
+
+    @cached_property
+    def _frame(self) -> DictConfig:
+        """All settings but explainers and metrics, which take long to set up again."""
+        return OmegaConf.create({k: v for k, v in self.config.items() if k not in SETS})
+
+    @cached_property
+    def _options(self) -> Mapping[str, Mapping[str, Path]]:
+        """Explainers and metrics -> option -> its file."""
+        return {group: options(group, self.folders) for group in SETS}
 
     @property
     def metric_keys(self) -> dict[str, str]:

@@ -98,10 +98,14 @@ class Sweep:
 
 def n_parallel(cfg: DictConfig, n_jobs: int) -> int:
     """How many jobs are done at the same time: `n_jobs` of the configuration, or one per core."""
-    from joblib import cpu_count
+    if n_jobs <= 1 or sys.platform != "linux":
+        return 1
+    wanted: int | None = OmegaConf.select(cfg, "n_jobs")
+    if not wanted:
+        from joblib import cpu_count
 
-    wanted = OmegaConf.select(cfg, "n_jobs") or cpu_count()
-    return max(min(wanted, n_jobs), 1) if sys.platform == "linux" else 1
+        wanted = int(cpu_count())
+    return max(min(wanted, n_jobs), 1)
 
 
 def tell(screen: Screen, record: JobRecord) -> None:

@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from numpy.random import PCG64, Generator
+from scipy.stats import rankdata
 
 from xai_bench.results.statistics import ranks
 
@@ -27,6 +28,11 @@ def against(scores: np.ndarray, order: tuple[int, ...]) -> float:
 def test_ranks_by_hand() -> None:
     found = ranks.field_ranks(np.array([[0.9, 0.5, 0.5, NAN], [NAN, NAN, 1.0, 2.0]]))
     assert found.tolist() == [[1, 2.5, 2.5, 4], [3.5, 3.5, 2, 1]]
+
+
+def test_ranks_are_those_of_scipy() -> None:
+    scores = np.round(normal(40, 7), 1)  # with ties
+    assert np.array_equal(ranks.field_ranks(scores), rankdata(-scores, axis=1))
 
 
 def test_what_is_unscored_is_last() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai_bench.data import shipped
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.checks import existing_path
 from xai_bench.data.labels import Labels
@@ -33,11 +34,9 @@ class Digits:
 
     def load(self) -> Bundle:
         """Scale and split the images."""
-        from sklearn.datasets import load_digits
-
-        bunch = load_digits()
-        x = torch.from_numpy(bunch.images)[:, None].float() / 16
-        y = torch.from_numpy(bunch.target).long()
+        data = shipped.digits()
+        x = torch.from_numpy(data.x).view(-1, 1, 8, 8).float() / 16
+        y = torch.from_numpy(data.y).long()
         labels = Labels("classification", y, tuple(str(d) for d in range(10)))
         return image_bundle(x, labels, partition(y, self.fractions, self.split_seed), self.patch)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from xai_bench.core.spelling import suggest
+from xai_bench.data import shipped
 from xai_bench.data.bundle import Bundle, Modality
 from xai_bench.data.labels import Labels
 from xai_bench.data.splits import divide, partition, standardise
@@ -31,25 +32,22 @@ class SklearnTable(TableSettings):
 
     def load(self) -> Bundle:
         """Split and scale the table. Raises ValueError for an unknown name."""
-        from sklearn import datasets
-
         if self.name not in NAMES:
             raise ValueError(
                 f"there is no scikit-learn table {self.name!r}; {suggest(self.name, NAMES)}"
             )
-        bunch = getattr(datasets, f"load_{self.name}")()
-        x, labels = torch.from_numpy(bunch.data), replace(_labels(bunch), raw=self.raw)
+        data = shipped.table(self.name)
+        x, labels = torch.from_numpy(data.x), replace(_labels(data), raw=self.raw)
         parts = partition(labels.y, self.fractions, self.split_seed)
         units = torch.arange(x.shape[1])
         scaled = x.float() if self.raw else standardise(x, parts.train)
-        names = tuple(str(name) for name in bunch.feature_names)
-        columns = [Numbers(n, v.double(), self.raw) for n, v in zip(names, x.T, strict=True)]
+        columns = [Numbers(n, v.double(), self.raw) for n, v in zip(data.columns, x.T, strict=True)]
         column_axes = axes(columns, parts.train)
         return Bundle(
             labels.task,
             self.modality,
             *divide(scaled, labels.scaled(parts), units, parts),
-            unit_names=names,
+            unit_names=data.columns,
             class_names=labels.class_names,
             actionability=self.rules.actionability(column_axes),
             elements=elements(column_axes),
@@ -57,8 +55,9 @@ class SklearnTable(TableSettings):
         )
 
 
-def _labels(bunch: Any) -> Labels:
-    """The target of a scikit-learn bunch: classes where it names them, else values."""
-    y = torch.from_numpy(bunch.target)
-    names = tuple(str(name) for name in getattr(bunch, "target_names", ()))
-    return Labels("classification", y.long(), names) if names else Labels("regression", y.double())
+def _labels(data: shipped.ShippedData) -> Labels:
+    """The target: classes where they have names, else values."""
+    y = torch.from_numpy(data.y)
+    if data.class_names:
+        return Labels("classification", y.long(), data.class_names)
+    return Labels("regression", y.double())

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xai_bench.core.row_gradients import row_gradients
 from xai_bench.core.tokens import DELETED, AttentionLayer, TokenNetwork, row_widths
 from xai_bench.explainers.gradient.engine import require_path
 from xai_bench.types import Explanation, Inputs, Model, Relaxable, Unsupported
@@ -135,7 +136,7 @@ def _look(
     weights = [seen[0] for seen in calls]
     if slopes:
         require_path(outputs)
-        gradients = torch.autograd.grad(outputs, weights, torch.ones_like(outputs))
+        gradients = row_gradients(outputs, weights)
     else:
         gradients = tuple(torch.zeros_like(part) for part in weights)
     n_samples = len(points)  # models fill their batches up

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import actionability, counterfactuals, model_outputs
+from xai_bench.core.row_gradients import row_gradients
 from xai_bench.explainers.counterfactual.search import CounterfactualSearch, explanation_of
 from xai_bench.explainers.estimates import BudgetedExplainer
 from xai_bench.explainers.gradient.engine import require_gradient, require_path
@@ -161,7 +162,7 @@ class _Descent:
                 present = counterfactuals.classes(outputs.detach(), threshold)
             margin = counterfactuals.margin(outputs, present, threshold)
         require_path(outputs)
-        (slope,) = torch.autograd.grad(margin, x, torch.ones_like(margin))
+        (slope,) = row_gradients(margin, (x,))
         return outputs.detach(), slope
 
     def _by_element(self, values: Tensor) -> Tensor:

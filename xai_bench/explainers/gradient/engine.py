@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.model_outputs import gradient_rows, row_batches
+from xai_bench.core.row_gradients import row_gradients
 from xai_bench.types import Inputs, Model, Unsupported
 
 Scalar = Callable[[Inputs, Tensor], Tensor]
@@ -50,8 +51,7 @@ def _backward(scalar: Scalar, inputs: Inputs, targets: Tensor) -> tuple[Tensor, 
         x = inputs.x.detach().clone().requires_grad_()
         outputs = scalar(inputs.with_x(x), targets)
     require_path(outputs)
-    # Rows do not mix, so the gradient of their sum holds the gradient of each.
-    (slopes,) = torch.autograd.grad(outputs, x, torch.ones_like(outputs))
+    (slopes,) = row_gradients(outputs, (x,))
     return outputs.detach(), slopes
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from xai_bench.core.layer_outputs import output_of, with_output
 from xai_bench.core.model_outputs import filled_up, row_batches
+from xai_bench.core.row_gradients import row_gradients
 from xai_bench.explainers.function_calls import function_calls
 from xai_bench.explainers.layerwise.recording import differentiable
 from xai_bench.explainers.layerwise.tape import is_function, leaf_layers, recorded, split_call
@@ -42,9 +43,7 @@ def slopes_through(
             with torch.enable_grad():
                 outputs = model.target_output(inputs.take(rows).with_x(x), targets[rows])
             output = tape.layers()[layer]
-            (slope,) = torch.autograd.grad(
-                outputs, output, torch.ones_like(outputs), retain_graph=True
-            )
+            (slope,) = row_gradients(outputs, (output,), retain_graph=True)
             chosen = slope * filled_up(neurons[rows], len(slope))
             (through_neurons,) = torch.autograd.grad(output, x, chosen)
             parts.append(through_neurons)
@@ -64,7 +63,7 @@ def _slope_at(model: Model, inputs: Inputs, targets: Tensor, layer: str, values:
 
     with torch.enable_grad(), replaced_call(differentiable(model, layer), layer, replace):
         outputs = model.target_output(inputs, targets)
-    (slopes,) = torch.autograd.grad(outputs, given, torch.ones_like(outputs))
+    (slopes,) = row_gradients(outputs, (given,))
     return slopes
 
 

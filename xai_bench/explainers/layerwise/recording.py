@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 from xai_bench.core.layer_outputs import SEQUENCES
 from xai_bench.core.model_outputs import row_batches
+from xai_bench.core.row_gradients import row_gradients
 from xai_bench.core.spelling import suggest
 from xai_bench.explainers.gradient.engine import require_gradient, require_path
 from xai_bench.explainers.layerwise.tape import (
@@ -277,7 +278,7 @@ def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def _slopes(outputs: Tensor, at: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    return torch.autograd.grad(outputs, at, torch.ones_like(outputs), allow_unused=True)
+    return row_gradients(outputs, at, allow_unused=True)
 
 
 def _or_zero(value: Tensor | None, like: Tensor) -> Tensor:

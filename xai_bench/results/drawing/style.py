@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -116,8 +116,14 @@ def settled(figure: Figure) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        for axis in figure.axes:
+            axis.apply_aspect()
+        with suppress(ValueError):  # of a figure that is too small, as when matplotlib draws it
+            engine.execute(figure)
+    # With any engine, also with "none", a file would be drawn twice.
+    figure.set_layout_engine(None)
 
 
 def plain(axis: Axes, grid: str = "") -> None:

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         "score": pa.float64(),
     }
 )
+_FIXED = [field for field in SCHEMA if field.name not in ("index", "score")]
 _RENAMED = {"pairs": "interactions", "freedom": "degrees_of_freedom"}
 """Names of tensors in stores of version 0.1.0 -> names now."""
 _NAMES = ("key", "data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
@@ -141,10 +142,14 @@ def tensors(values: Mapping[str, Tensor], names: Iterable[str] = ()) -> bytes:
 def parquet(scores: Iterable[Scores], index: Tensor) -> bytes:
     """Long format, one row per sample; one row with index -1 for what is skipped or failed."""
     ordered = sorted(scores, key=lambda s: (s.metric, s.key))
-    tables = [_table(s, index.numpy()) for s in ordered]
+    parts = [_rows(s, index.numpy()) for s in ordered]
+    times = [len(samples) for samples, _ in parts]
+    columns = [_column([_fixed(s)[f.name] for s in ordered], times, f.type) for f in _FIXED]
+    none = (np.empty(0, np.int64), np.empty(0))
+    samples, values = (np.concatenate(each) for each in zip(*parts or [none], strict=True))
+    numbers = [pa.array(samples, pa.int64()), pa.array(values, pa.float64())]
     sink = pa.BufferOutputStream()
-    # One dictionary per column: else the bytes would depend on how the tables were put together.
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries()
+    table = pa.table([*columns, *numbers], schema=SCHEMA)
     pq.write_table(table, sink, compression="zstd", write_statistics=False)
     return bytes(sink.getvalue().to_pybytes())
 
@@ -185,14 +190,20 @@ def _columns(content: bytes) -> Columns:
     return found
 
 
-def _table(scores: Scores, index: np.ndarray[Any, Any]) -> Any:
-    """The rows of one metric. Raises ValueError unless there is one score per sample."""
-    ok = scores.outcome.status == "ok"
-    if ok and len(scores.values) != len(index):
+def _rows(scores: Scores, index: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    """Samples and values of one metric. Raises ValueError unless there is a score per sample."""
+    if scores.outcome.status != "ok":
+        return np.array([-1]), np.array([np.nan])
+    if len(scores.values) != len(index):
         raise ValueError(
             f"metric '{scores.metric}' has {len(scores.values)} scores for {len(index)} samples"
         )
-    columns = {
+    return index, scores.values.double().numpy()
+
+
+def _fixed(scores: Scores) -> dict[str, Any]:
+    """What is the same in all rows of a metric."""
+    return {
         "metric": scores.metric,
         "metric_key": scores.key,
         "category": scores.category,
@@ -202,18 +213,16 @@ def _table(scores: Scores, index: np.ndarray[Any, Any]) -> Any:
         "reason": scores.outcome.reason,
         "trace": scores.outcome.trace,
     }
-    samples = index if ok else np.array([-1])
-    values = scores.values.double().numpy() if ok else np.array([np.nan])
-    arrays = [_repeat(columns[name], len(samples), SCHEMA.field(name).type) for name in columns]
-    numbers = [pa.array(samples, pa.int64()), pa.array(values, pa.float64())]
-    return pa.table([*arrays, *numbers], schema=SCHEMA)
 
 
-def _repeat(value: Any, times: int, kind: Any) -> Any:
-    """An Arrow column that holds one value `times` times."""
+def _column(values: Sequence[Any], times: Sequence[int], kind: Any) -> Any:
+    """An Arrow column that holds each value so many times; texts by their first rows."""
     if kind != _LABEL:
-        return pa.array([value] * times, kind)
-    return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([value]))
+        return pa.array(np.repeat(np.array(values, dtype=bool), times), kind)
+    places = {text: place for place, text in enumerate(dict.fromkeys(values))}
+    codes = np.array([places[text] for text in values], dtype=np.int32)
+    texts = pa.array(list(places), pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(np.repeat(codes, times)), texts)
 
 
 def _scores(columns: Columns, start: int, end: int, index: Tensor) -> Scores:

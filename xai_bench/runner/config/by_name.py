@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -12,15 +15,16 @@ from xai_bench.runner.components import build, fields_of, locate, parameters
 from xai_bench.runner.config.catalogue import conf_dir, members, options
 from xai_bench.runner.config.signatures import METHODS, arguments
 
+_SCALARS = (str, int, float, bool, type(None))
 _PLAIN = (str, int, float, bool, type(None), list, tuple, Mapping)
 
 
-def load(group: str, name: Any) -> Any:
+def load(group: str, name: Any) -> dict[str, Any]:
     """The YAML of one option. Raises ValueError with the near misses where there is none."""
     paths = options(group, [conf_dir()])
     if name not in paths:
         raise ValueError(f"there is no {group} '{name}'; {suggest(str(name), paths)}")
-    return OmegaConf.load(paths[name])
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(paths[name])))
 
 
 def choices(group: str) -> str:
@@ -46,6 +50,22 @@ def component(
                 f"{type(chosen).__name__} with them"
             )
         return chosen
+    if all(isinstance(value, _SCALARS) for value in settings.values()):
+        with suppress(TypeError):  # a baseline that is an object
+            return _component_of_text(group, chosen, json.dumps([settings, baselines]))
+    return _component(group, chosen, settings, baselines)
+
+
+@lru_cache(maxsize=512)
+def _component_of_text(group: str, chosen: str, text: str) -> Any:
+    """Made once: on a small model, reading the YAML takes longer than the explanation."""
+    settings, baselines = json.loads(text)
+    return _component(group, chosen, settings, baselines)
+
+
+def _component(
+    group: str, chosen: str, settings: Mapping[str, Any], baselines: Mapping[str, Any]
+) -> Any:
     loaded = load(group, chosen)
     if (inside := members(group, chosen, [conf_dir()])) != [chosen]:
         raise ValueError(
@@ -142,7 +162,7 @@ def _fields(group: str, name: str) -> Iterable[str]:
 def _baseline(name: str, value: Any) -> Any:
     """The configuration of a baseline that is given by its name."""
     if name == "baseline" and isinstance(value, str):
-        return OmegaConf.to_container(load("baseline", value))
+        return load("baseline", value)
     return value
 
 

@@ -9,6 +9,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
@@ -91,8 +92,12 @@ def folder(place: str) -> Path:
 
 def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
     """Option -> its file; an earlier folder wins, as in Hydra."""
-    paths = [path for folder in reversed(folders) for path in (folder / group).glob("*.yaml")]
-    return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
+    paths: dict[str, Path] = {}
+    for folder in reversed(folders):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            files = [file for file in (folder / group).iterdir() if file.suffix == ".yaml"]
+            paths |= {file.stem: file for file in files}
+    return dict(sorted(paths.items()))
 
 
 def components(group: str, folders: Sequence[Path]) -> list[str]:

@@ -7,7 +7,7 @@ import copy
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Jobs:
     command: Command
     first: DictConfig
     values: Sequence[Sequence[str]]
-    _base: tuple[list[str], DictConfig] | None = None
+    _bases: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
 
     @property
     def is_sweep(self) -> bool:
@@ -108,16 +108,19 @@ class Jobs:
     def config(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of a job.
 
-        Jobs that differ in the values of settings only, such as seeds, are composed once: that
-        takes a tenth of a second, and values are set in it as Hydra sets them.
+        Jobs that differ in the values of settings only, such as seeds, are composed once, and so is
+        what is checked first and run later: it takes some tenths of a second. Values are set in it
+        as Hydra sets them.
         """
-        others = [override for override in overrides if not _is_plain(override)]
-        if self._base is None or others != self._base[0]:
-            same = self._base is None and list(overrides) == self.typed
+        others = tuple(override for override in overrides if not _is_plain(override))
+        if others not in self._bases:
+            same = not self._bases and list(overrides) == self.typed
             cfg = self.first if same else _compose(self.command, [*overrides, *self.extra])
-            self._base = (others, cfg)
+            if len(self._bases) == _MOST_BASES:
+                del self._bases[next(iter(self._bases))]
+            self._bases[others] = cfg
         try:
-            return _with_values(self._base[1], overrides)
+            return _with_values(self._bases[others], overrides)
         except (OmegaConfBaseException, HydraException):  # told as Hydra tells it
             return _compose(self.command, [*overrides, *self.extra])
 
@@ -130,6 +133,10 @@ class Jobs:
     def extra(self) -> list[str]:
         """The override that stands for `--config-dir`."""
         return _searchpath(self.command)
+
+
+_MOST_BASES = 32
+"""Of so many a command remembers what was composed: a megabyte or two each."""
 
 
 def _is_plain(override: str) -> bool:
