@@ -30,7 +30,7 @@ def certified(overrides: Sequence[str], config_dir: str | None) -> list[Certific
         overrides = [*overrides, *(f"{group}={ALL}" for group in groups)]
     plan = _plan(overrides, config_dir)
     metrics = plan.metrics if "metric" in groups else []
-    explainers = plan.explainers if "explainer" in groups else []
+    explainers = plan.explainers() if "explainer" in groups else []
     return [
         *(Certificate(m.name, certificate(m.name, m.metric), m.metric) for m in metrics),
         *(Certificate(e.name, contract(e.name, e.explainer)) for e in explainers),

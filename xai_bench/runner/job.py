@@ -150,7 +150,7 @@ class CellRun:
         if self.plan.names["view"] != "inputs":
             return
         inputs = evaluated_inputs(self.plan, self.bundle)
-        explainers = self.plan.explainers
+        explainers = self.plan.explainers()
         refusals = [(e, refusal(e.explainer, inputs)) for e in explainers]
         refused = [(e, reason) for e, reason in refusals if reason is not None]
         if explainers and len(refused) == len(explainers):
@@ -202,7 +202,7 @@ class CellRun:
 
     def explainers(self) -> list[ConfiguredExplainer]:
         """The configured explainers, with tuned settings where the plan asks for tuning."""
-        explainers = self.plan.explainers
+        explainers = self.plan.explainers()
         if not self.plan.config["tune"]:
             return explainers
         groups = [list(group) for _, group in groupby(explainers, key=lambda e: e.name)]

@@ -82,9 +82,12 @@ class Plan:
         budget = self.config.get("budget")
         return tuple(self.config.get("anytime") or ()) if budget is None else (budget,)
 
-    @cached_property
     def explainers(self) -> list[ConfiguredExplainer]:
         """All explainers; one with a `budget` once for each of `budgets`."""
+        return list(self._explainers)
+
+    @cached_property
+    def _explainers(self) -> list[ConfiguredExplainer]:
         return [
             self.explainer(name, at_budget)
             for name, config in self.config["explainer"].items()
