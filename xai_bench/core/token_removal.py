@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from xai_bench.core import units
 from xai_bench.core.tokens import DELETED, HIDDEN, ZEROED
-from xai_bench.types import Inputs, Rng, Symbols, Unsupported
+from xai_bench.types import Inputs, LanguageModel, Rng, Symbols, Unsupported
 
 Operator = Literal["mask", "unknown", "padding", "deletion", "attention_mask", "zero_embedding"]
 _MARKS: Mapping[str, int] = {
@@ -57,11 +57,11 @@ class MaskedLanguageModel:
     A sample's draws are the same for all of its coalitions. Kim+ 2020, arXiv:2010.13984.
 
     Attributes:
-        model: how the masked language model comes about; it is trained, or read, once per cell.
+        language_model: how it comes about; it is trained, or read, once per cell.
     """
 
     n_draws: int = 4
-    model: Any = None
+    language_model: LanguageModel | None = None
 
     @property
     def n_references(self) -> int:
@@ -69,7 +69,7 @@ class MaskedLanguageModel:
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
         raise Unsupported(
-            "baseline masked_lm depends on which tokens are kept, so there are no references to "
+            "baseline masked_lm depends on which units are kept, so there are no references to "
             "start from; use it with removal, or explain with baseline mask_token"
         )
 
@@ -80,7 +80,8 @@ class MaskedLanguageModel:
         if symbols.infill is None:
             raise Unsupported(
                 "baseline masked_lm needs a masked language model, and none is there: choose it as "
-                "baseline.measure or baseline.explain of a run, or set Symbols.infill"
+                "baseline.measure or baseline.explain of a run, with a language_model, or set "
+                "Symbols.infill"
             )
         stays = units.kept_elements(kept, inputs.units)
         n_coalitions, width = stays.shape[1:]

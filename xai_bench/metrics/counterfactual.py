@@ -20,7 +20,7 @@ from xai_bench.metrics.probes.counterfactuals import (
     CurrentClass,
 )
 from xai_bench.metrics.probes.removal.data_distance import distances, standardised
-from xai_bench.types import Case, Inputs, Unsupported
+from xai_bench.types import Case, Inputs, LanguageModel, Unsupported
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,37 @@ class EditShare:
         """`[B]`, above 0 and at most 1."""
         changed = CounterfactualSparsity().score(case)
         return changed / units.count(case.inputs.units)
+
+
+@dataclass(frozen=True)
+class Fluency:
+    """How much worse a masked language model predicts the words of the nearest valid counterfactual
+    than those of the text: 1 where it reads as well, 2 where each word is twice as surprising.
+
+    The ratio of mean losses, each token judged given all others. The model is that of the run:
+    trained on its training texts, not the one that is explained.
+    """
+
+    category: ClassVar[str] = "counterfactual"
+    needs: ClassVar[tuple[str, ...]] = ("vocabulary",)
+    higher_is_better: ClassVar[bool] = False
+    paper: ClassVar[str] = "Ross+ 2021, arXiv:2012.13985"
+    language_model: LanguageModel | None = None
+
+    def score(self, case: Case) -> Tensor:
+        """`[B]`, above 0. Raises `Unsupported` without tokens or a masked language model."""
+        symbols = case.inputs.domain.symbols
+        if symbols is None or not case.inputs.domain.discrete:
+            raise Unsupported("fluency is judged word by word, and x holds no tokens")
+        if symbols.infill is None:
+            raise Unsupported(
+                "fluency needs a masked language model, and none is there; set language_model of "
+                "the metric in a run, or Symbols.infill"
+            )
+        classified = case.measure(Counterfactuals())
+        edited = classified.of_nearest(classified.points)
+        loss = [-symbols.infill.log_probability(x.long()) for x in (edited, case.inputs.x)]
+        return classified.scored(loss[0] / loss[1])
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from xai_bench.models.training import scores as quality
 from xai_bench.models.variants import TrainedVariants
 from xai_bench.results import Cell, Outcome
 from xai_bench.runner import provenance
+from xai_bench.runner.language_model import with_language_model
 from xai_bench.runner.plan import Plan
 from xai_bench.runner.progress import Progress
 from xai_bench.types import Inputs, Unsupported
@@ -57,7 +58,7 @@ def _context(
 ) -> tuple[EvaluationContext, tuple[Mapping[str, float], ...], Mapping[str, float]]:
     """The context, the numbers of every training epoch, and the model's scores on its test part."""
     recipe, target = plan.component("model"), plan.component("target")
-    inputs = evaluated_inputs(plan, bundle)
+    inputs = with_language_model(plan, bundle, evaluated_inputs(plan, bundle), _weights(plan))
     model = trained(
         recipe,
         plan.config["model"],

@@ -71,9 +71,10 @@ class Plan:
 
     def component(self, group: str) -> Any:
         """The one configured component of a group, ready to use."""
-        return self._build(self.config[group])
+        return self.built(self.config[group])
 
-    def _build(self, node: Mapping[str, Any]) -> Any:
+    def built(self, node: Mapping[str, Any]) -> Any:
+        """What a node stands for, ready to use."""
         return build(node, self.config.get("allow") or ())
 
     @property
@@ -96,7 +97,7 @@ class Plan:
 
     def explainer(self, name: str, config: Mapping[str, Any]) -> ConfiguredExplainer:
         """The explainer of a name with these settings, its address and its regime."""
-        explainer = self._build(config)
+        explainer = self.built(config)
         key = provenance.component(config, tags_of(explainer).version)
         shipped = self.shipped("explainer", name)
         regime = regimes.describe(config, shipped, equal=bool(self.budgets))
@@ -110,7 +111,7 @@ class Plan:
     def metric(self, name: str) -> ConfiguredMetric:
         """The metric of a name; as its YAML ships it where it is not among the study's."""
         config = self.config["metric"].get(name) or self.shipped("metric", name)
-        metric = self._build(config)
+        metric = self.built(config)
         return ConfiguredMetric(name, metric, provenance.component(config, tags_of(metric).version))
 
     def shipped(self, group: str, name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -84,6 +84,24 @@ class Infill(Protocol):
         The tokens with each missing one replaced by the sample that its draw picks. Row `n` depends
         on row `n` only.
         """
+        ...
+
+    def log_probability(self, tokens: Tensor) -> Tensor:
+        """`tokens [N, T]` long `-> [N]` float64: the mean logarithm of each token's probability
+        given all others, in nats; NaN where no token can be judged.
+        """
+        ...
+
+
+class LanguageModel(Protocol):
+    """How an `Infill` comes about: a recipe, which a run trains on its training texts."""
+
+    fills_gaps: ClassVar[bool] = True
+
+    def train(
+        self, bundle: Any, *, seed: int, on_epoch: Callable[[Mapping[str, float]], None]
+    ) -> Any:
+        """The trained model, of which the predictor is an `Infill`."""
         ...
 
 

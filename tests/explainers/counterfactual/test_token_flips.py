@@ -12,16 +12,15 @@ from tests.models.text.test_closed_forms import bag, corpus
 from xai_bench.certify import toy_worlds
 from xai_bench.core import counterfactuals, model_outputs
 from xai_bench.core.seeds import Seeds
+from xai_bench.explainers.counterfactual.masked_infill import MaskedInfill
 from xai_bench.explainers.counterfactual.token_flips import TokenFlips, _shape
-from xai_bench.metrics.counterfactual import CounterfactualValidity, EditShare
+from xai_bench.metrics.counterfactual import CounterfactualValidity, EditShare, Fluency
 from xai_bench.models.base import Explained
 from xai_bench.results.tracking.counterfactual_table import _swaps
-from xai_bench.types import Case, Cost, Explanation, Inputs, Unsupported
+from xai_bench.types import Case, Cost, Explainer, Explanation, Inputs, Unsupported
 
 
-def explained(
-    explainer: TokenFlips, model: Explained, inputs: Inputs
-) -> tuple[Explanation, Tensor]:
+def explained(explainer: Explainer, model: Explained, inputs: Inputs) -> tuple[Explanation, Tensor]:
     with torch.no_grad():
         targets = model.outputs(inputs).argmax(1)
     rng = Seeds(0).stream("explain", samples=inputs.index)
@@ -81,6 +80,14 @@ def test_in_a_bag_the_first_swap_is_the_best_one(world: tuple[Explained, Inputs]
             assert float(lead) == pytest.approx(lowest, abs=1e-9)
 
 
+def case_of(model: Explained, inputs: Inputs, targets: Tensor, explanation: Explanation) -> Case:
+    nothing = torch.zeros(len(inputs), dtype=torch.float64)
+    rng = Seeds(0).stream("metric", samples=inputs.index)
+    explain = toy_worlds.linear([1.0]).case(torch.ones(3, 1)).explain
+    cost = Cost(nothing, nothing, nothing, nothing)
+    return Case(model, inputs, targets, explanation, "relevance", rng, explain, cost)
+
+
 def test_flip_rate_and_edit_share(world: tuple[Explained, Inputs]) -> None:
     model, inputs = world
     points = inputs.x[:, None].clone()
@@ -88,17 +95,68 @@ def test_flip_rate_and_edit_share(world: tuple[Explained, Inputs]) -> None:
     found, targets = explained(TokenFlips(), model, inputs)
     assert found.counterfactuals is not None
     points[1:] = found.counterfactuals[1:]
-    nothing = torch.zeros(len(inputs), dtype=torch.float64)
-    explanation = replace(found, counterfactuals=points)
-    rng = Seeds(0).stream("metric", samples=inputs.index)
-    explain = toy_worlds.linear([1.0]).case(torch.ones(3, 1)).explain
-    cost = Cost(nothing, nothing, nothing, nothing)
-    case = Case(model, inputs, targets, explanation, "relevance", rng, explain, cost)
+    case = case_of(model, inputs, targets, replace(found, counterfactuals=points))
     assert CounterfactualValidity().score(case).tolist() == [0, *[1] * (len(inputs) - 1)]
     shares = EditShare().score(case)
     assert shares[0].isnan()
     changed = (points[:, 0] != inputs.x).sum(1)  # a token a word
     torch.testing.assert_close(shares[1:], (changed / (inputs.units.amax(1) + 1))[1:].double())
+
+
+class _Known:
+    """Fills every gap with one token; a text is the less likely the more of it there are."""
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+
+    def sample(self, tokens: Tensor, missing: Tensor, draws: Tensor) -> Tensor:
+        return torch.where(missing, self.token, tokens)[:, None].expand(*draws.shape)
+
+    def log_probability(self, tokens: Tensor) -> Tensor:
+        return -1.0 - (tokens == self.token).sum(1).double()
+
+
+def knowing(inputs: Inputs, token: int) -> Inputs:
+    assert inputs.domain.symbols is not None
+    symbols = replace(inputs.domain.symbols, infill=_Known(token))
+    return replace(inputs, domain=replace(inputs.domain, symbols=symbols))
+
+
+@pytest.mark.parametrize("token", range(5, 9))
+def test_what_is_filled_in_is_checked_by_the_model(
+    world: tuple[Explained, Inputs], token: int
+) -> None:
+    """With one token to fill in, one step finds a text exactly where one swap to it is enough."""
+    model, inputs = world[0], knowing(world[1], token)
+    found, targets = explained(MaskedInfill(max_flips=1), model, inputs)
+    assert found.counterfactuals is not None
+    for row in range(len(inputs)):
+        part = inputs.take(torch.tensor([row]))
+        places = (part.units[0] >= 0).nonzero()[:, 0]
+        points = part.x.repeat(len(places), 1)
+        points[torch.arange(len(places)), places] = float(token)
+        outputs = model_outputs.outputs_at(model, part, points[None])[0]
+        leads = counterfactuals.margin(outputs, targets[row].expand(len(places)), None)
+        point = found.counterfactuals[row, 0]
+        assert bool(point.isnan().any()) == bool(leads.min() >= 0)
+        if leads.min() < 0:
+            assert torch.equal(point, points[leads.argmin()])
+
+
+def test_fluency_is_the_ratio_of_losses(world: tuple[Explained, Inputs]) -> None:
+    model, inputs = world
+    found, targets = explained(TokenFlips(), model, inputs)
+    assert found.counterfactuals is not None
+    token = int(found.counterfactuals[0, 0][found.counterfactuals[0, 0] != inputs.x[0]][0])
+    known = knowing(inputs, token)
+    counts = [1 + (x == token).sum(1).double() for x in (found.counterfactuals[:, 0], inputs.x)]
+    assert counts[0][0] > counts[1][0]
+    case = case_of(model, known, targets, found)
+    torch.testing.assert_close(Fluency().score(case), counts[0] / counts[1])
+    with pytest.raises(Unsupported, match="fluency needs a masked language model"):
+        Fluency().score(case_of(model, inputs, targets, found))
+    with pytest.raises(Unsupported, match="masked_infill needs a masked language model"):
+        explained(MaskedInfill(), model, inputs)
 
 
 def test_a_table_shows_words() -> None:

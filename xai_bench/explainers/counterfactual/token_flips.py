@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -59,34 +60,22 @@ class TokenFlips(CounterfactualSearch):
         if model.n_outputs < 2:
             raise Unsupported("only a classifier has a prediction that a swap can change")
         search = _Search(self, model, model, inputs, targets, symbols)
-        for _ in range(self.max_flips):
-            search.step()
-        search.undo()
-        points = torch.where(search.has_flipped[:, None], search.x, torch.nan)
-        return explanation_of(inputs, points[:, None])
+        return search.explanation(self.max_flips)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         """Unknown: whoever has flipped is done."""
         return None
 
 
-class _Search:
-    """The state of all samples: `x [B, T]` so far, the `lead [B]` of the class, who is done."""
+class SwapSearch(ABC):
+    """The state of all samples: `x [B, T]` so far, the `lead [B]` of the class, who is done.
 
-    def __init__(
-        self,
-        method: TokenFlips,
-        model: Model,
-        embeddings: Relaxable,
-        inputs: Inputs,
-        targets: Tensor,
-        symbols: Symbols,
-    ) -> None:
-        self.method, self.model, self.embeddings = method, model, embeddings
+    A subclass proposes swaps; the one with the smallest lead by the model itself is taken.
+    """
+
+    def __init__(self, model: Model, inputs: Inputs, targets: Tensor) -> None:
+        self.model = model
         self.inputs, self.targets, self.x = inputs, targets, inputs.x.clone()
-        usable = (symbols.counts > 0) & ~symbols.special
-        self.ids = usable.nonzero()[:, 0]
-        self.shapes = torch.tensor([_shape(token) for token in symbols.tokens])
         everyone = torch.arange(len(inputs))
         self.lead = self._leads(everyone, inputs.x[:, None])[:, 0]
         # A sample that is not in the explained class has nothing to leave.
@@ -96,9 +85,9 @@ class _Search:
     def step(self) -> None:
         """One more swap for every sample that is still in its class."""
         rows = self.is_active.nonzero()[:, 0]
-        if not len(rows) or not len(self.ids):
+        points = self.candidates(rows) if len(rows) else self.x[:0, None]
+        if not points.numel():
             return
-        points = self._candidates(rows)
         least, best = self._leads(rows, points).min(1)
         helps = least < self.lead[rows]
         chosen = points[torch.arange(len(rows)), best]
@@ -119,8 +108,49 @@ class _Search:
             self.x[rows[keeps]] = tried[keeps]
             changed[rows[keeps], place] = False
 
-    def _candidates(self, rows: Tensor) -> Tensor:
+    def _leads(self, rows: Tensor, points: Tensor) -> Tensor:
+        """`points [b, K, T] -> [b, K]`: the class's output less the largest of the others."""
+        outputs = model_outputs.outputs_at(self.model, self.inputs.take(rows), points)
+        flat = counterfactuals.margin(
+            outputs.flatten(0, 1), self.targets[rows].repeat_interleave(points.shape[1]), None
+        )
+        return flat.view(points.shape[:2])
+
+    def explanation(self, n_steps: int) -> Explanation:
+        """What is found in so many steps, without swaps that are not needed."""
+        for _ in range(n_steps):
+            self.step()
+        self.undo()
+        points = torch.where(self.has_flipped[:, None], self.x, torch.nan)
+        return explanation_of(self.inputs, points[:, None])
+
+    @abstractmethod
+    def candidates(self, rows: Tensor) -> Tensor:
+        """`rows [b] -> [b, K, T]`: the texts so far with one more swap each."""
+
+
+class _Search(SwapSearch):
+    """Swaps that the gradient promises most of."""
+
+    def __init__(
+        self,
+        method: TokenFlips,
+        model: Model,
+        embeddings: Relaxable,
+        inputs: Inputs,
+        targets: Tensor,
+        symbols: Symbols,
+    ) -> None:
+        super().__init__(model, inputs, targets)
+        self.method, self.embeddings = method, embeddings
+        usable = (symbols.counts > 0) & ~symbols.special
+        self.ids = usable.nonzero()[:, 0]
+        self.shapes = torch.tensor([_shape(token) for token in symbols.tokens])
+
+    def candidates(self, rows: Tensor) -> Tensor:
         """`[b, K, T]`: the swaps of the largest first-order fall of the lead."""
+        if not len(self.ids):
+            return self.x[:0, None]
         inputs = self.inputs.take(rows).with_x(self.x[rows])
         smooth, points = self.embeddings.relaxed(inputs)
         lookup = points.domain.lookup
@@ -149,14 +179,6 @@ class _Search:
         place, word = order // len(self.ids), order % len(self.ids)
         swapped[torch.arange(len(order)), place] = self.ids[word].to(x)
         return swapped
-
-    def _leads(self, rows: Tensor, points: Tensor) -> Tensor:
-        """`points [b, K, T] -> [b, K]`: the class's output less the largest of the others."""
-        outputs = model_outputs.outputs_at(self.model, self.inputs.take(rows), points)
-        flat = counterfactuals.margin(
-            outputs.flatten(0, 1), self.targets[rows].repeat_interleave(points.shape[1]), None
-        )
-        return flat.view(points.shape[:2])
 
 
 _PIECES = ("##", "▁", "Ġ", " ")

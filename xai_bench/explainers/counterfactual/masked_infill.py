@@ -1,0 +1,97 @@
+"""Counterfactuals that read like texts: words replaced by what a language model puts there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai_bench.explainers.counterfactual.search import CounterfactualSearch
+from xai_bench.explainers.counterfactual.token_flips import SwapSearch
+from xai_bench.types import (
+    Explanation,
+    Infill,
+    Inputs,
+    Kind,
+    LanguageModel,
+    Model,
+    Rng,
+    Rows,
+    Unsupported,
+)
+
+
+@dataclass(frozen=True)
+class MaskedInfill(CounterfactualSearch):
+    """Words are replaced one after the other by draws of a masked language model given the others.
+
+    In each step every word of the text is masked in turn and filled `n_draws` times; the draw with
+    the smallest lead of the class by the model itself stays. When the prediction has changed, swaps
+    that are not needed are undone. Gives up after `max_flips` steps, or where no draw helps. Takes
+    no gradient: at most `max_flips * (n_draws + 1)` rows for every token. After Ross+ 2021, who
+    mask many words at once, chosen by gradients.
+    """
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "counterfactual"
+    needs: ClassVar[tuple[str, ...]] = ("vocabulary",)
+    paper: ClassVar[str] = "Ross+ 2021, arXiv:2012.13985"
+    fits_tokens: ClassVar[bool] = True
+    # What fits into a gap depends on the words around it; of draws that help alike one is taken.
+    breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity", "dummy")
+
+    max_flips: int = 4
+    n_draws: int = 4
+    language_model: LanguageModel | None = None
+
+    def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
+        """Raises `Unsupported` where x holds no tokens, or there is no masked language model."""
+        symbols = inputs.domain.symbols
+        if symbols is None or not inputs.domain.discrete:
+            raise Unsupported("words are filled in in texts, and x holds no tokens")
+        if symbols.infill is None:
+            raise Unsupported(
+                "masked_infill needs a masked language model, and none is there; set "
+                "language_model of the explainer in a run, or Symbols.infill"
+            )
+        if model.n_outputs < 2:
+            raise Unsupported("only a classifier has a prediction that a swap can change")
+        draws = rng.child("masked_infill")
+        search = _Search(model, inputs, targets, symbols.infill, draws, self.n_draws)
+        return search.explanation(self.max_flips)
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """Unknown: whoever has flipped is done."""
+        return None
+
+
+class _Search(SwapSearch):
+    """Swaps that a masked language model draws."""
+
+    def __init__(
+        self,
+        model: Model,
+        inputs: Inputs,
+        targets: Tensor,
+        infill: Infill,
+        rng: Rng,
+        n_draws: int,
+    ) -> None:
+        super().__init__(model, inputs, targets)
+        self.infill, self.rng, self.n_draws = infill, rng, n_draws
+        self.n_steps = 0
+
+    def candidates(self, rows: Tensor) -> Tensor:
+        """`[b, T * R, T]`: every word masked in turn and drawn; no swap where there is no word."""
+        self.n_steps += 1
+        width = self.x.shape[1]
+        tokens = self.x[rows].long()
+        # One place is missing in each row of a block of T.
+        gaps = torch.eye(width, dtype=torch.bool) & (self.inputs.units[rows] >= 0)[:, :, None]
+        draws = self.rng.take(rows).child(str(self.n_steps)).uniform(width, self.n_draws, width)
+        filled = self.infill.sample(
+            tokens.repeat_interleave(width, 0), gaps.flatten(0, 1), draws.flatten(0, 1)
+        )
+        return filled.reshape(len(rows), -1, width).to(self.x)

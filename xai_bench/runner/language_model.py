@@ -1,0 +1,51 @@
+"""The masked language model of a cell, for baselines and metrics that fill gaps in texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xai_bench.data.bundle import Bundle
+from xai_bench.models.cache import trained
+from xai_bench.runner.plan import Plan
+from xai_bench.types import Inputs
+
+FIELD = "language_model"
+"""The setting of a baseline or metric that says how its language model comes about."""
+
+
+def with_language_model(plan: Plan, bundle: Bundle, inputs: Inputs, folder: Path) -> Inputs:
+    """With the model as `Symbols.infill`, where a component asks for one and the data has tokens.
+
+    It is trained on the training texts, or read from `folder`. Raises ValueError where components
+    ask for different ones.
+    """
+    symbols = inputs.domain.symbols
+    asked = list(_asked(plan.config))
+    if not asked or symbols is None:
+        return inputs
+    if any(config != asked[0] for config in asked):
+        raise ValueError(
+            "a run has one masked language model, and different ones are configured; set "
+            f"{FIELD} of the baselines and metrics to the same values"
+        )
+    model = trained(
+        plan.built(asked[0]),
+        asked[0],
+        bundle,
+        seed=plan.config["seed"],
+        folder=folder,
+        on_epoch=lambda _: None,
+    )
+    filling: Any = model.predictor
+    return replace(inputs, domain=replace(inputs.domain, symbols=replace(symbols, infill=filling)))
+
+
+def _asked(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    groups = ("baseline", "explainer", "metric")
+    nodes = [node for group in groups for node in config[group].values()]
+    for node in nodes:
+        if isinstance(node, Mapping) and node.get(FIELD):
+            yield node[FIELD]
