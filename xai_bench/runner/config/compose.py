@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,10 @@ def composed(command: Command) -> Iterator[Jobs]:
     with initialize_config_dir(str(command.conf), version_base="1.3"):
         typed = _values(command.overrides)
         register_all(folders)
-        first = _compose(
-            command, [*(values[0] for values in typed.values()), *_searchpath(command)]
-        )
+        composed_of = [values[0] for values in typed.values()]
+        first = _compose(command, [*composed_of, *_searchpath(command)])
         swept = _values(_swept(command, first, typed)) | typed
-        yield Jobs(command, first, list(swept.values()))
+        yield Jobs(command, first, list(swept.values()), composed_of)
 
 
 @dataclass(eq=False)
@@ -74,11 +73,13 @@ class Jobs:
     Attributes:
         first: what is composed with the first value of every setting that is typed.
         values: for each setting that is typed or swept, an override per value.
+        typed: what `first` is composed of: no value of a sweep that an experiment defines.
     """
 
     command: Command
     first: DictConfig
     values: Sequence[Sequence[str]]
+    typed: Sequence[str]
     _bases: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
 
     @property
@@ -114,7 +115,7 @@ class Jobs:
         """
         others = tuple(override for override in overrides if not _is_plain(override))
         if others not in self._bases:
-            same = not self._bases and list(overrides) == self.typed
+            same = not self._bases and list(overrides) == list(self.typed)
             cfg = self.first if same else _compose(self.command, [*overrides, *self.extra])
             if len(self._bases) == _MOST_BASES:
                 del self._bases[next(iter(self._bases))]
@@ -123,11 +124,6 @@ class Jobs:
             return _with_values(self._bases[others], overrides)
         except (OmegaConfBaseException, HydraException):  # told as Hydra tells it
             return _compose(self.command, [*overrides, *self.extra])
-
-    @property
-    def typed(self) -> list[str]:
-        """What `first` is composed of, where no configuration adds a sweep."""
-        return [of_key[0] for of_key in self.values]
 
     @property
     def extra(self) -> list[str]:
@@ -248,18 +244,36 @@ def _swept(command: Command, cfg: DictConfig, typed: Mapping[str, list[str]]) ->
     params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
     if not isinstance(params, (dict, DictConfig)):
         raise UsageError("hydra.sweeper.params is no mapping of settings and values")
-    pairs: Iterable[tuple[Any, Any]] = params.items()
-    return [f"{key}={value}" for key, value in pairs]
+    return [f"{key}={value}" for key, value in _flat(_plain(params), "")]
+
+
+def _flat(params: Mapping[Any, Any], above: str) -> Iterator[tuple[str, Any]]:
+    """Settings as they are typed: what is nested, as `{model: {lr: 1,2}}`, with dots.
+
+    Raises `UsageError` for what is no name of a setting.
+    """
+    for key, value in params.items():
+        name = f"{above}.{key}" if above else str(key)
+        if not re.fullmatch(r"[A-Za-z_][\w./@-]*", str(key)):
+            raise UsageError(f"hydra.sweeper.params: {key!r} is no name of a setting")
+        if isinstance(value, Mapping):
+            yield from _flat(value, name)
+        else:
+            yield name, value
+
+
+def _plain(params: Any) -> Any:
+    return OmegaConf.to_container(params, resolve=True) if OmegaConf.is_config(params) else params
 
 
 def _compose(command: Command, overrides: list[str]) -> DictConfig:
     with _errors_in_one_sentence(command, overrides):
         cfg = compose(command.config_name, overrides, return_hydra_config=True)
     try:
-        OmegaConf.select(cfg, "hydra.mode")
+        OmegaConf.select(cfg, "hydra.mode", throw_on_missing=True)
     except OmegaConfBaseException:  # whose text may hold what the environment does
         raise UsageError("hydra.mode is neither RUN nor MULTIRUN") from None
-    problems = [
+    problems = hydra_settings.without_value(cfg) or [
         *hydra_settings.changed(cfg),
         *hydra_settings.granted_by_a_file(cfg, command.allowed),
     ]

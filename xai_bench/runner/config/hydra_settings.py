@@ -60,6 +60,22 @@ def changed(cfg: DictConfig) -> list[str]:
     ]
 
 
+def without_value(cfg: DictConfig) -> list[str]:
+    """One sentence per free setting that is missing or cannot be resolved.
+
+    What is wrong with it is not told: it may hold what the environment does.
+    """
+    unclear = []
+    for free in FREE:
+        try:
+            value = OmegaConf.select(cfg, f"hydra.{free}", throw_on_missing=True)
+            if OmegaConf.is_config(value):
+                OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException:
+            unclear.append(f"hydra.{free} has no value, or one that cannot be resolved")
+    return unclear
+
+
 def folders(cfg: DictConfig) -> list[Path]:
     """The user's own folders of options."""
     try:
