@@ -37,6 +37,7 @@ class Random(WithoutModel):
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """A unit's noise is shared by its elements, so that large units rank no better."""
+        # Per unit, not per element: the sum over a large unit would vary more and rank higher.
         noise = rng.child("control").normal(units.width(inputs.units))
         return Explanation(units.spread(noise, inputs.units).to(inputs.x.dtype))
 
@@ -177,6 +178,7 @@ class InverseFrequency(_OfTokens):
 
     def table(self, symbols: Symbols) -> Tensor:
         """`N` tokens in all, `n` of this one."""
+        # Special tokens are in every text and say nothing of how rare a word is.
         counts = torch.where(symbols.special, 0, symbols.counts).double()
         return ((1 + counts.sum()) / (1 + counts)).log()
 
@@ -207,6 +209,7 @@ class MetricMaximiser:
         for step in range(self.n_steps):
             tried = self._proposal(best, step, rng.child("maximiser", step))
             score = self._worth(tried, model, inputs, targets, rng)
+            # NaN compares as false, so a map that cannot be scored is never kept.
             better = score > worth
             best = torch.where(better[:, None], tried, best)
             worth = torch.where(better, score, worth)

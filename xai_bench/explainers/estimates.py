@@ -52,6 +52,7 @@ def running_means(draws: Draws, inputs: Inputs, counts: Sequence[int]) -> Iterat
 
 def require_ascending(budgets: Sequence[int]) -> None:
     """Raise ValueError where a later budget is smaller: a run cannot take back what it spent."""
+    # Equal budgets are allowed: the second asks for nothing.
     if any(later < earlier for earlier, later in pairwise(budgets)):
         raise ValueError(f"budgets must ascend; found {list(budgets)}")
 

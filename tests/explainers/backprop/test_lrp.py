@@ -139,6 +139,13 @@ def test_relevance_is_conserved(method: LRP, first: Any) -> None:
     assert torch.allclose(total, outputs.detach(), atol=1e-9)
 
 
+def test_fewer_rows_on_the_way_back_change_nothing() -> None:
+    """What biases absorb is counted for each sample, however a batch is split."""
+    world = build(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2), n=40)
+    few = replace(world, model=replace(world.model, max_gradient_rows=16))
+    torch.testing.assert_close(few.explain(EXACT), world.explain(EXACT))
+
+
 @rules
 def test_biases_take_their_share(method: LRP) -> None:
     """Within the tolerance of rounding, nothing is lost; but the inputs no longer get it all."""

@@ -54,6 +54,7 @@ class ALTI:
             row = there.module.reading(own.gather(1, order))  # type: ignore[union-attr, operator]
             steps = _looked_at(layers, there, points.take(rows), targets[rows])
             for step in reversed(steps):
+                # The row that is read, through each layer from the last on, as in rollout.
                 row = torch.einsum("bi,bij->bj", row, step.shares(len(rows)))
             scores[rows, :width] = torch.zeros_like(row).scatter(1, order, row)
         return spread(scores, inputs)
@@ -84,6 +85,7 @@ class Step:
         brought = torch.einsum("hij,hjd->ijd", weights, self._values(row))
         itself = torch.arange(len(stream))
         bias = self.layer.attention.output.bias
+        # The residual connection, and the bias, which no other token has a claim to.
         brought[itself, itself] += stream + (0 if bias is None else bias.detach().double())
         return brought if self.layer.norm_first else _normalised(brought, self.layer.attention_norm)
 
@@ -102,6 +104,7 @@ def _normalised(parts: Tensor, norm: nn.Module) -> Tensor:
     total = parts.sum(1)
     if isinstance(norm, nn.LayerNorm):
         parts = parts - parts.mean(-1, keepdim=True)
+        # The scale of the whole sum, held: only then is the norm linear in its parts.
         size = total.var(-1, correction=0, keepdim=True)
     elif isinstance(norm, nn.RMSNorm):
         size = total.square().mean(-1, keepdim=True)
@@ -116,6 +119,7 @@ def _shares(parts: Tensor) -> Tensor:
     """`[T, T, D] -> [T, T]`: how much nearer each part brings the sum, rows adding up to 1."""
     total = parts.sum(1)
     without = (total[:, None] - parts).abs().sum(2)
+    # The L1 norm, as in the paper: a Euclidean one would let few large numbers decide.
     nearer = (total.abs().sum(1, keepdim=True) - without).clamp(min=0)
     summed = nearer.sum(1, keepdim=True)
     itself = torch.eye(len(parts), dtype=parts.dtype)

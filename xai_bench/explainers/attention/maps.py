@@ -91,7 +91,9 @@ def looked_at(
     for rows in same_width(there, points):
         width = int(row_widths(tokens[rows], points.context["length"][rows])[0])
         own = tokens[rows, :width]
+        # Networks close gaps up before they attend, so places of the maps are not those of x.
         order = (own == DELETED).to(torch.int8).argsort(dim=1, stable=True)
+        # A classifier reads its first token or a mean, a language model the last token.
         part = there.module.reading(own.gather(1, order))  # type: ignore[union-attr, operator]
         yield (
             rows,
@@ -103,6 +105,7 @@ def looked_at(
 def spread(scores: Tensor, inputs: Inputs) -> Explanation:
     """`[B, T]` over the elements of x; 0 in padding and special tokens."""
     if inputs.x.dim() == 3:
+        # Evenly, since attention is paid to a token and not to a number of its embedding.
         scores = (scores / inputs.x.shape[2])[..., None].expand(inputs.x.shape)
     return Explanation(torch.where(inputs.units < 0, 0, scores).to(inputs.x.dtype))
 

@@ -147,11 +147,13 @@ def _rows(maps: AttentionMaps) -> Tensor:
 def _mixed(maps: AttentionMaps) -> Tensor:
     """`[L, B, T, T]`: heads averaged, half of each row is the residual connection."""
     identity = torch.eye(maps.weights.shape[-1], dtype=torch.float64)
+    # As in the paper: rows go on adding up to 1, so that the product is a share, too.
     return (maps.weights.mean(2) + identity) / 2
 
 
 def _rollout(maps: AttentionMaps) -> Tensor:
     """`[B, T]`: one row of the product, from the last layer back to the first."""
+    # From the last layer back, one row times each matrix: the product of matrices is not needed.
     row = maps.reading
     for layer in _mixed(maps).flip(0):
         row = torch.einsum("bi,bij->bj", row, layer)
@@ -161,6 +163,8 @@ def _rollout(maps: AttentionMaps) -> Tensor:
 def _passed_on(maps: AttentionMaps) -> Tensor:
     """`[B, T]`: one row of R, less the identity."""
     row = maps.reading
+    # The positive part before the mean over heads: a head that speaks against the target must not
+    # cancel one that speaks for it.
     for layer in (maps.weights * maps.slopes).clamp(min=0).mean(2).flip(0):
         row = row + torch.einsum("bi,bij->bj", row, layer)
     return row - maps.reading
@@ -183,6 +187,7 @@ def _flows(maps: AttentionMaps) -> Tensor:
     capacities, reading = (
         (part * _UNIT).round().to(torch.int32).numpy() for part in (_mixed(maps), maps.reading)
     )
+    # Scipy's maximum flow takes whole numbers only, hence `_UNIT`.
     flows = [_flow(capacities[:, row], reading[row]) for row in range(len(reading))]
     return torch.from_numpy(np.stack(flows)).double() / _UNIT
 
@@ -200,6 +205,7 @@ def _flow(capacities: np.ndarray, reading: np.ndarray) -> np.ndarray:
         above = slice((layer + 1) * width, (layer + 2) * width)
         edges[above, below] = capacities[layer]
     edges[-1, n_layers * width : -1] = reading
+    # Scipy's maximum flow takes nothing but a sparse matrix.
     graph = csr_array(edges)
     sinks = range(width)
     return np.array([maximum_flow(graph, n_nodes - 1, sink).flow_value for sink in sinks])

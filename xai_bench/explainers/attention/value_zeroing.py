@@ -71,6 +71,7 @@ def _drops(
         )
     flat = torch.cat(values)
     drops = torch.zeros(present.shape, dtype=torch.float64)
+    # The intact text goes along in the same calls, so that both sides of a drop round alike.
     drops[present] = flat[unit == -2][sample[unit != -2]] - flat[unit != -2]
     return drops
 
@@ -105,6 +106,8 @@ def _without(layers: list[AttentionLayer], gone: Tensor) -> Iterator[list[None]]
         calls.append(None)
         if out.shape[1] != gone.shape[1]:
             raise Unsupported(SEVERAL_CALLS)
+        # The values alone: with the weights kept, all other tokens are attended to as before, where
+        # a mask would renormalise them.
         return out.masked_fill(filled_up(gone, len(out))[..., None], 0)
 
     handles = [layer.value.register_forward_hook(zero) for layer in layers]

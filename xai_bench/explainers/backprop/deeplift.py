@@ -132,6 +132,7 @@ def _against(
         outputs, multipliers = value_and_gradient(
             model, part.stacked(ends), targets[rows].repeat_interleave(2), checked
         )
+        # Both rows of a pair have the same multipliers; the sample's are taken.
         attribution = multipliers[::2] * (part.x - start[rows])
         _check(attribution, outputs.view(-1, 2), tolerance)
         parts.append(attribution)
@@ -141,6 +142,7 @@ def _against(
 def _check(attribution: Tensor, outputs: Tensor, tolerance: float) -> None:
     """Raise `Unsupported` where `[b, *S]` misses the change of the outputs `[b, 2]`."""
     parts, change = attribution.double().flatten(1), (outputs[:, 0] - outputs[:, 1]).double()
+    # Two large outputs that are nearly equal leave the rounding of their size behind.
     rounding = cancelled(outputs.dtype) * outputs.double().abs().sum(1)
     gap = (parts.sum(1) - change).abs()
     allowed = allowed_gap(tolerance, outputs.dtype) * (parts.abs().sum(1) + change.abs())
@@ -167,6 +169,8 @@ def _rescale(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
     """The same output, whose slope is the ratio of differences."""
     x = args[0]
     with torch.enable_grad():
+        # Where both rows agree, the ratio is 0 / 0; its limit is the slope, taken halfway between
+        # them.
         middle = ((x + _partner(x)) / 2).detach().requires_grad_()
         (slope,) = torch.autograd.grad(layer.forward(middle).sum(), middle)
     return _along(x, out, slope)

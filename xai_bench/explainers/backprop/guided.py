@@ -91,6 +91,8 @@ def _rectified(model: Model, inputs: Inputs, targets: Tensor, gate: Gate) -> Ten
         nonlocal n_layers
         n_layers += 1
         x = args[0]
+        # The same value, linear in x with the gate as its slope: autograd's own rule is out of the
+        # way.
         linear: Tensor = out.detach() + gate(out.detach()) * (x - x.detach())
         if linear.requires_grad:
             linear.register_hook(lambda slope: slope.clamp(min=0))

@@ -119,9 +119,12 @@ def _is_linear(node: Any, depends: list[bool]) -> bool:
     """Whether the function is linear in those of its arguments that depend on x."""
     name = node_name(node)
     if name in _FACTORS:
-        one, other = _FACTORS[name]
+        # In training mode a batch norm divides by statistics of x itself: no factor is constant.
+        first, second = _FACTORS[name]
         own_statistics = getattr(node, "_saved_training", False)
-        return not (own_statistics or (depends[one] and other < len(depends) and depends[other]))
+        return not (
+            own_statistics or (depends[first] and second < len(depends) and depends[second])
+        )
     if name == "Div":
         return not (len(depends) > 1 and depends[1])
     return name in _SHAPES or name in _SUMS or name in SELECTIONS

@@ -73,7 +73,8 @@ class LRP(OneBackwardPass):
         """Raises `Unsupported` for a layer without a rule, or where relevance is lost."""
         module = module_of(model.module, "LRP")
         require_rules(module)
-        batches = row_batches(model, len(inputs))
+        # What is absorbed is counted in one pass: a batch is never split once more on its way back.
+        batches = row_batches(model, len(inputs), gradient=True)
         parts = [self._batch(module, model, inputs.take(r), targets[r]) for r in batches]
         return Explanation(torch.where(inputs.units < 0, 0, torch.cat(parts)))
 
@@ -133,6 +134,7 @@ class _BackwardRules:
     """
 
     method: LRP
+    # The range of the background stands for that of the data, which z_box needs; see `rules.z_box`.
     box: tuple[Tensor, Tensor]
     absorbed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     x: Tensor | None = None
@@ -200,6 +202,7 @@ class _BackwardRules:
         self.first = a if self.first is None else self.first
         if method.first != "same" and self.first is a:
             return self._replaced(out, self._first_shares(f, a))
+        # Composites choose by the kind of layer: epsilon where it is dense, z_plus in convolutions.
         rule = method.dense if isinstance(layer, nn.Linear) else method.convolution
         if rule == "epsilon":
             return self._replaced(out, rules.epsilon(f, a, method.epsilon))
@@ -223,6 +226,7 @@ class _BackwardRules:
     def _replaced(self, out: Tensor, shares: Shares) -> Tensor:
         """`out` as a linear function whose parts are `shares`; what they lack is `absorbed`."""
         out, whole = out.detach(), shares.whole.detach()
+        # An output whose parts add up to 0 has nobody to give its relevance to: all of it is lost.
         per_whole = torch.where(whole == 0, 0, out / torch.where(whole == 0, 1, whole))
         given = shares.given.detach()
         lost = out - per_whole * given

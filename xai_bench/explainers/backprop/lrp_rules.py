@@ -88,6 +88,7 @@ def epsilon(f: Affine, a: Tensor, size: float) -> Shares:
 
 def z_plus(f: Affine, a: Tensor) -> Shares:
     """Shares of the sum of positive parts. Bach+ 2015 (alpha 1, beta 0), Montavon+ 2017."""
+    # A bias above 0 takes its share and keeps it, so that relevance is not blamed on inputs.
     given = _signed(f, a)[0]
     return Shares(given, given.detach() + f.bias.clamp(min=0))
 
@@ -97,6 +98,7 @@ def gamma(f: Affine, a: Tensor, size: float) -> Shares:
 
     For positive outputs as in Montavon+ 2019; negative ones, which no ReLU lets pass, likewise.
     """
+    # Split by the sign of the part, not of the weight: an input below 0 turns it round.
     positive, negative = _signed(f, a)
     given = positive + negative
     up = (given + f.bias).detach() >= 0

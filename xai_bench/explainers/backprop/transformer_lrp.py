@@ -48,6 +48,8 @@ class AttnLRP(OneBackwardPass):
         return Explanation(slopes * inputs.x)
 
     def _steps(self, module: nn.Module) -> list[tuple[nn.Module, Step]]:
+        # Attention multiplies twice: queries with keys, weights with values. The softmax between
+        # keeps its gradient, which times its input is the first-order expansion of the paper.
         products = [layer.heads for layer in _all(module, AttentionLayer)]
         products += [layer.scores for layer in _all(module, AttentionLayer)]
         products += [layer.hidden for layer in _all(module, HiddenLayer) if layer.gated]
@@ -133,6 +135,7 @@ def _divided(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
     if isinstance(layer, nn.LayerNorm):
         x = x - x.mean(-1, keepdim=True)
     epsilon = torch.finfo(x.dtype).eps if layer.eps is None else layer.eps
+    # Detached: the division by a constant is what conserves relevance (Ali+ 2022).
     size = (x.detach().square().mean(-1, keepdim=True) + epsilon).sqrt()
     weight = 1.0 if layer.weight is None else layer.weight.detach()
     return out.detach() + (x - x.detach()) / size * weight

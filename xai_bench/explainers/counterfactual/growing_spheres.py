@@ -138,8 +138,10 @@ class _Shells:
     def _points(self, rows: Tensor, width: int, rng: Rng) -> Tensor:
         """`[b, k, *S]`: uniform in the shell, then moved to the nearest possible values."""
         part, movable = self.inputs.take(rows), self.movable[rows][:, None]
+        # A normal draw over its length is a uniform direction.
         noise = rng.child("direction").normal(width, movable.shape[2]) * movable
         length = noise.square().cumsum(2)[..., -1:].sqrt()
+        # Only elements that can move span the ball: its dimension is their number.
         size = movable.cumsum(2)[..., -1].clamp(min=1)
         share = rng.child("radius").uniform(width)
         inner, outer = self.inner[rows, None], self.outer[rows, None]

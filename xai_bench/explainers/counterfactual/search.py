@@ -43,6 +43,7 @@ def explanation_of(inputs: Inputs, points: Tensor) -> Explanation:
     and 0 where there is no counterfactual.
     """
     share = counterfactuals.changes(inputs, points, counterfactuals.prices(inputs))
+    # NaN, where none was found, must not be the nearest.
     distance = share.flatten(2).cumsum(2)[..., -1].nan_to_num(nan=torch.inf)
     nearest = share[torch.arange(len(share)), distance.argmin(1)]
     return Explanation(nearest.nan_to_num(nan=0.0).to(inputs.x.dtype), counterfactuals=points)

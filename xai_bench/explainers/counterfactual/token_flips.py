@@ -161,6 +161,8 @@ class _Search(SwapSearch):
 
         _, slopes = value_and_gradient(smooth, points, self.targets[rows], lead)
         table = lookup(self.ids[None])[0].detach().to(slopes)
+        # HotFlip: the change of the lead to first order is the slope times the change of the
+        # embedding.
         here = (slopes * points.x).sum(2)
         swaps = [
             self._swaps(inputs.x[k], inputs.units[k] >= 0, slopes[k] @ table.T - here[k, :, None])

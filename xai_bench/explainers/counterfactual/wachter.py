@@ -105,6 +105,7 @@ class _Descent:
         self._keep(point, crosses)
         self._move(margin - self.aim, slope)
         growth = torch.where(crosses, 1 / self.method.growth, self.method.growth)
+        # Down as well as up: the paper only raises its weight, until the class changes.
         self.weight = growth * self.weight
         self.n_steps += 1
 
@@ -136,6 +137,8 @@ class _Descent:
         """
         squared = slope.square().flatten(1).cumsum(1)[:, -1]
         divisor = torch.where(squared > 0, squared, 1.0)
+        # A full Newton step where the model is linear; where it is not, the slope holds nearby
+        # only.
         short = (self.method.max_step * divisor.sqrt() / gap.abs()).clamp(max=1)
         descended = self.change - self._by_element(short * gap / divisor) * slope
         shrinkage = self._by_element(short / (2 * self.weight * divisor))

@@ -68,6 +68,7 @@ class GlassBox(WithoutModel):
 
 def _linear(structure: LinearStructure, inputs: Inputs, targets: Tensor) -> Tensor:
     """`[B, *S]`: weight times distance from the background's mean."""
+    # The mean of a linear output is the output at the mean, so single rows need not be asked.
     distance = inputs.x.double() - inputs.domain.background.double().mean(0)
     return _in_x(structure.weight[targets].view(inputs.x.shape) * distance, inputs)
 

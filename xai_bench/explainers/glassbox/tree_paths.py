@@ -61,6 +61,7 @@ class LeafPaths:
         agrees = agrees | ~self.is_node[leaves]
         first = self.first[leaves].expand(agrees.shape)
         all_of = torch.ones(agrees.shape, dtype=torch.uint8)
+        # All nodes of a unit stand or fall together, or a unit would be half present.
         return all_of.scatter_reduce(-1, first, agrees.to(torch.uint8), "amin").bool()
 
 
@@ -83,6 +84,7 @@ def leaf_paths(trees: TreeStructure, layout: Tensor) -> LeafPaths:
         node=parent,
         is_left=trees.left[parent] == child,
         is_node=is_node,
+        # By training weight, as the trees were grown with: shap calls it cover.
         share=torch.where(is_node, _shares(trees.cover[child], trees.cover[parent]), 1),
         unit=torch.where(is_first & (unit >= 0), unit, int(layout.max()) + 1),
         first=first,

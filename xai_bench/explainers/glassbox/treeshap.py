@@ -161,6 +161,8 @@ def interventional(
         only_ours, only_theirs = ours & ~theirs, theirs & ~ours
         sizes = only_ours.sum(1), only_theirs.sum(1)
         value = paths.trees.value[paths.leaf[leaf], targets[sample]][:, None]
+        # Units that go along in both rows change nothing, so that only the numbers of the two other
+        # kinds count: shares do not depend on how many units there are.
         share = only_ours * for_present[sizes][:, None] - only_theirs * for_absent[sizes][:, None]
         place = sample[:, None] * (n_units + 1) + paths.unit[leaf]
         out.index_add_(0, place.flatten(), (value * share).flatten())

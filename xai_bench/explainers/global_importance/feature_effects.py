@@ -140,6 +140,7 @@ class ALEImportance(GlobalImportance):
         row_of = _first_row_of(number)
         at = [background.x[row_of[ends[upper - k]]] for k in (0, 1)]
         moved = [background.with_x(torch.where(own, x, background.x)) for x in at]
+        # Differences at the row itself: all that other columns add cancels.
         gain = class_outputs(model, moved[0]) - class_outputs(model, moved[1])
         sums = torch.zeros(len(ends), gain.shape[1], dtype=torch.float64).index_add_(0, upper, gain)
         mean = sums / upper.bincount(minlength=len(ends)).clamp(min=1)[:, None]
@@ -152,6 +153,7 @@ class ALEImportance(GlobalImportance):
 def _curves(model: Model, background: Inputs, n_grid: int, n_rows: int) -> Iterator[Tensor]:
     """Unit by unit, `[n, K, C]`: outputs of `n` rows while the unit takes `K` values."""
     some = background.take(torch.arange(min(n_rows, len(background))))
+    # Evenly spaced in rank, not in value, so that the grid lies where the data are.
     places = torch.linspace(0, len(background) - 1, n_grid).round().long()
     for unit in _unit_numbers(background):
         own = background.units[0] == unit
@@ -162,6 +164,7 @@ def _curves(model: Model, background: Inputs, n_grid: int, n_rows: int) -> Itera
 
 def _deviation(curve: Tensor) -> Tensor:
     """`[..., K, C] -> [..., C]`: standard deviation along the curve."""
+    # The curve is given at all its points, not sampled: no correction of degrees of freedom.
     return curve.std(-2, correction=0)
 
 

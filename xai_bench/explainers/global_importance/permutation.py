@@ -51,6 +51,7 @@ class PermutationImportance(GlobalImportance):
         intact = outputs(model, background)
         rises = torch.zeros(units.width(background.units), dtype=torch.float64)
         for repeat in range(self.n_repeats):
+            # Every unit has an order of its own, so that a bad draw is not bad for all of them.
             noise = rng.child("shuffle", repeat).uniform(len(rises), len(background))[0]
             for unit, order in enumerate(noise.argsort(1)):
                 mixed = torch.where(background.units == unit, background.x[order], background.x)

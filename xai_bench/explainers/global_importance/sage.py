@@ -57,12 +57,15 @@ class SAGE(GlobalImportance):
                 "give at least 2 and 1"
             )
         n_units = units.width(background.units)
+        # Orders by Monte Carlo, as in the paper: an exact value would take all coalitions of every
+        # row.
         rank = rng.child("orders").uniform(self.n_orders, n_units)[0].argsort(1)
         # Rows take turns, so that estimates do not differ by which rows they happened to draw.
         row = torch.arange(self.n_orders) % len(background)
         kept = rank[:, None] < torch.arange(n_units + 1)[:, None]
         references = _references(background, self.n_references, rng)
         loss = _losses(model, background.take(row), kept, references, labels[row])
+        # The unit of rank k joins between coalitions k and k + 1.
         gain = -loss.diff(dim=1).gather(1, rank)
         error = gain.std(0) / self.n_orders**0.5
         return replace(self, fitted=FittedImportance.of_units(background, gain.mean(0), error))

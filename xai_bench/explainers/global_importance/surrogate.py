@@ -51,6 +51,7 @@ class LinearSurrogate:
         # The dual form: as many equations as rows, of which there are fewer than pixels.
         gram = rows @ rows.T + self.ridge * len(rows) * torch.eye(len(rows), dtype=rows.dtype)
         inverse = torch.linalg.pinv(gram, rtol=1e-12, hermitian=True)
+        # With the pseudo-inverse, so that a ridge of 0 gives the fit of least norm.
         slopes = (rows.T @ (inverse @ (responses - responses.mean(0)))).T
         return replace(self, coefficients=slopes.view(-1, *scale.shape) / scale)
 
@@ -99,6 +100,7 @@ class TreeSurrogate:
 
         require_variation(background)
         seed = int(rng.child("tree").integers(2**31 - 1)[0])
+        # Among splits of equal gain scikit-learn draws, hence the seed.
         regressor = DecisionTreeRegressor(
             max_depth=self.max_depth, min_samples_leaf=self.min_samples_leaf, random_state=seed
         )

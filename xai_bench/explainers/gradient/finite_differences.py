@@ -50,6 +50,8 @@ class SensitivityAnalysis:
         move = is_moved * (self.step * inputs.domain.scale).to(inputs.x)
         ends = inputs.stacked(torch.stack([inputs.x + move, inputs.x - move], dim=1))
         up, down = model.target_output(ends, targets.repeat_interleave(2)).double().view(-1, 2).T
+        # In float64, since the difference of two close outputs has few digits left. One slope for
+        # all elements of the unit, with which their moves explain the difference.
         slopes: Tensor = (up - down) / (2 * move.double().flatten(1).sum(1))
         return slopes
 

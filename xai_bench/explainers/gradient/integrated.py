@@ -76,6 +76,9 @@ def steps(budget: int, n_references: int, least: int = 1) -> int:
 def nodes_of(quadrature: Quadrature, n: int) -> tuple[list[float], list[float]]:
     """`n` places in [0, 1] and their weights, which add up to 1."""
     if quadrature == "gauss_legendre":
+        # All nodes lie strictly inside: neither x nor a reference of zeros, where ReLUs without
+        # bias have their kink, is asked. Left and right sums have an error of order 1 / n, middle
+        # and trapezoid sums one of 1 / n^2.
         nodes, weights = np.polynomial.legendre.leggauss(n)  # on [-1, 1]
         return ((1 + nodes) / 2).tolist(), (weights / 2).tolist()
     if quadrature == "trapezoid":

@@ -53,6 +53,7 @@ class InputXGradient(OneBackwardPass):
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """`x * gradient`; raises `Unsupported` where the model has none."""
+        # By x itself, not by the distance from a baseline: the linear change from 0.
         return Explanation(inputs.x.detach() * gradient(model, inputs, targets))
 
 
@@ -78,6 +79,7 @@ class LossInfluence(OneBackwardPass):
             )
 
         def loss(at: Inputs, classes: Tensor) -> Tensor:
+            # Outputs are logits, so the softmax is taken here, and nowhere before.
             return functional.cross_entropy(model.outputs(at), classes, reduction="none")
 
         return Explanation(value_and_gradient(model, inputs, targets, loss)[1])

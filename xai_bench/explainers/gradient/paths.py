@@ -42,6 +42,7 @@ class BlurIntegratedGradients:
         """Raises `Unsupported` for inputs without space or time, ValueError for no blur."""
         if self.max_sigma <= 0:
             raise ValueError(f"a blur needs a width above 0; found max_sigma={self.max_sigma}")
+        # No node lies at a width of 0, where the slope of the kernel would be 0 / 0.
         nodes, shares = nodes_of("gauss_legendre", steps(self.budget, 1))
         widest = self.widest(inputs)
 
@@ -92,6 +93,7 @@ class GuidedIntegratedGradients:
         Raises `Unsupported` where the budget leaves a reference without two points.
         """
         starts = references(self.baseline, inputs, rng=rng).unbind(1)
+        # A trapezoid sum has one point more than steps, and its first is the reference.
         n_steps = steps(self.budget, len(starts), 2) - 1
         parts = [self._from(start, n_steps, model, inputs, targets) for start in starts]
         return Explanation(sum(parts[1:], start=parts[0]) / len(parts))
@@ -113,6 +115,7 @@ class GuidedIntegratedGradients:
             progress = self._moved(progress, difference, slope, (step + 1) / n_steps)
             next_x = start + progress * difference
             next_slope = gradient(model, inputs.with_x(next_x), targets)
+            # By trapezoids, since each slope is at hand for the two steps beside it.
             total = total + (slope + next_slope) / 2 * (next_x - x)
             x, slope = next_x, next_slope
         return total
@@ -124,11 +127,13 @@ class GuidedIntegratedGradients:
         if share == 1:  # without the rounding of its parts
             return torch.ones_like(progress)
         # The next anchor bounds every element from above, the one before from below.
+        # Less 1e-9, because the product of two floats may lie a bit above the anchor that is meant.
         upper = math.ceil(share * self.anchors - 1e-9) / self.anchors
         progress = progress.clamp(min=upper - 1 / self.anchors).flatten(1)
         length = difference.abs().flatten(1)
         needed = share * length.sum(1) - (progress * length).sum(1)
         room = (upper - progress) * length
+        # Elements that have arrived at the anchor come last: they have nowhere to go.
         size = torch.where(room > 0, slope.abs().flatten(1), torch.inf)
         order = size.argsort(dim=1, stable=True)
         group = max(math.ceil(self.fraction * progress.shape[1]), 1)
@@ -156,8 +161,8 @@ def _ties_alike(used: Tensor, room: Tensor, size: Tensor) -> Tensor:
     """
     tie = functional.pad((size.diff(dim=1) != 0).long().cumsum(1), (1, 0))
     moved = torch.zeros_like(used).scatter_add_(1, tie, used * room).gather(1, tie)
-    whole = torch.zeros_like(used).scatter_add_(1, tie, room).gather(1, tie)
-    return torch.where(whole > 0, moved / torch.where(whole > 0, whole, 1), 0)
+    available = torch.zeros_like(used).scatter_add_(1, tie, room).gather(1, tie)
+    return torch.where(available > 0, moved / torch.where(available > 0, available, 1), 0)
 
 
 def blurred(inputs: Inputs, sigma: float, widest: float) -> tuple[Tensor, Tensor]:
@@ -182,5 +187,6 @@ def _kernel(sigma: float, radius: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """`[2 r + 1]` twice: the weights of a Gaussian that add up to 1, and their slope in `sigma`."""
     square = torch.arange(-radius, radius + 1, dtype=torch.float64).square()
     kernel = torch.softmax(-square / (2 * sigma**2), 0)
+    # The mean is subtracted because the weights go on adding up to 1.
     change = kernel * (square - (kernel * square).sum()) / sigma**3
     return kernel.to(like), change.to(like)

@@ -106,6 +106,7 @@ class DiscretisedIntegratedGradients:
 
     def _path(self, start: Tensor, inputs: Inputs, table: Tensor) -> list[Tensor]:
         """`n_steps + 1` points `[B, T, D]`: x first, the reference last; padding stays."""
+        # All numbers of an embedding are of one unit.
         real = inputs.units[..., 0] >= 0
         here, goal = inputs.x[real], start[real]
         path = [inputs.x]
@@ -118,16 +119,19 @@ class DiscretisedIntegratedGradients:
 
     def _next(self, here: Tensor, goal: Tensor, table: Tensor, left: int) -> Tensor:
         """`[n, D]`: the next point of each token, `left` steps before the goal."""
-        found = []
+        points = []
         for rows in torch.arange(len(here)).split(_TOKENS):
+            # `largest` is False: the nearest words.
             near = torch.cdist(here[rows], table).topk(min(self.n_neighbours, len(table)), 1, False)
             words = table[near.indices]
             now, end = here[rows, None], goal[rows, None]
+            # In the dimensions in which the word lies between here and the goal.
             between = (words - now) * (end - words) >= 0
             moved = torch.where(between, words, now + (end - now) / left)
+            # The word that lies nearest to its point on a monotone path.
             best = (moved - words).square().sum(2).argmin(1)
-            found.append(moved[torch.arange(len(rows)), best])
-        return torch.cat(found) if found else here
+            points.append(moved[torch.arange(len(rows)), best])
+        return torch.cat(points) if points else here
 
 
 _TOKENS = 64

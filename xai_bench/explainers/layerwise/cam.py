@@ -85,6 +85,8 @@ class GradCAMPlusPlus(_GradientCAM):
     def weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
         """The sum of ratio times positive gradient over the places of each channel."""
         mass = maps.flatten(2).sum(2).view(_by_channel(maps))
+        # Of the exponential of the output: its second and third derivatives are powers of the slope
+        # where the network is piecewise linear, up to a factor that cancels in the ratio.
         below = 2 * slopes**2 + mass * slopes**3
         # No slope, no weight: the ratio is 0 / 0 there.
         ratio = torch.where(below == 0, 0, slopes**2 / torch.where(below == 0, 1, below))
@@ -140,6 +142,7 @@ class ScoreCAM:
                 points = start[:, None] + masks * (inputs.x - start)[:, None]
                 scores[:, some] += coalitions.values_at(model, inputs, targets, points)
         scores = scores / starts.shape[1]
+        # The paper subtracts the output at the baseline first: a constant, which the softmax drops.
         return Explanation(_heat(scores.softmax(1).to(maps).view(_by_channel(maps)), maps, inputs))
 
 
@@ -150,6 +153,8 @@ def _by_channel(maps: Tensor) -> tuple[int, ...]:
 
 def _heat(weights: Tensor, maps: Tensor, inputs: Inputs) -> Tensor:
     """`[B, *S]`: the positive part of the weighted sum over channels, in the size of x."""
+    # As in the papers: what lowers the output is not shown, so the map says nothing against a
+    # class.
     return over_channels((weights * maps).sum(1).relu(), inputs)
 
 

@@ -163,6 +163,8 @@ def _flow(
             layer=layer,
             direction=direction,
         )
+        # The same points serve x and every layer, so that what neurons conduct adds up to what
+        # elements are attributed, whatever the error of the quadrature.
         attribution = added(attribution, weights, record.gradient * direction)
         for name in record.hidden():
             # Slope of the output by the neuron, times the neuron's rate of change on the line.
@@ -183,6 +185,7 @@ def _neurons(conducted: Tensor, neuron: Sequence[int] | None) -> Tensor:
     """`[B, *L]`: 1 at the neuron chosen, or at the one that conducts most, and 0 elsewhere."""
     chosen = torch.zeros_like(conducted)
     if neuron is None:
+        # Signed: what speaks most for the output, not what moves it most.
         best = conducted.flatten(1).argmax(1, keepdim=True)
         return chosen.flatten(1).scatter(1, best, 1.0).view(conducted.shape)
     shape = conducted.shape[1:]

@@ -47,6 +47,7 @@ class FullGrad(OneBackwardPass):
         self._check(terms, record.outputs)
         heat = _heat(terms[INPUT], inputs)
         for name in _over_x(record, inputs):
+            # Layers without a bias have no term.
             if name in terms:
                 heat = heat + _heat(terms[name], inputs)
         return Explanation(over_channels(heat, inputs), layers=terms)
@@ -84,6 +85,8 @@ def _bias(layer: nn.Module, output: Tensor) -> Tensor | None:
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
         centre, spread = layer.running_mean, (layer.get_buffer("running_var") + layer.eps).sqrt()
         weight, bias = (1, 0) if layer.weight is None else (layer.weight, layer.bias)
+        # In evaluation mode the norm is affine; with the statistics of a batch it would mix
+        # samples.
         return (bias - weight * centre / spread).view(per_channel)
     return None
 
@@ -97,6 +100,8 @@ def _over_x(record: ForwardRecord, inputs: Inputs) -> list[str]:
 
 def _heat(term: Tensor, inputs: Inputs) -> Tensor:
     """`[B, C, *places] -> [B, *S[1:]]`: sizes from 0 to 1, enlarged, channels added up."""
+    # The paper's postprocessing: sizes, from 0 to 1 in each layer, so that no layer's scale
+    # decides.
     size = term.abs().flatten(1)
     low, high = size.amin(1, keepdim=True), size.amax(1, keepdim=True)
     scaled = ((size - low) / torch.where(high > low, high - low, 1)).view(term.shape)

@@ -76,6 +76,7 @@ class LayerIntegratedGradients:
         at = references(self.baseline, inputs, rng=rng).unbind(1)
         starts = [forward(model, inputs.with_x(x), targets, layer=self.layer).layers for x in at]
         names = record.hidden()
+        # Each layer has a line of its own: unlike conductance, no pass serves two layers.
         n_steps = steps(self.budget - 1 - len(starts), len(names) * len(starts))
         layers = {}
         for name in names:

@@ -32,6 +32,7 @@ def nodes(
     lines_and_steps = [(line, step) for line in range(n_lines) for step in range(n_steps)]
     for first in range(0, len(lines_and_steps), width):
         block = lines_and_steps[first : first + width]
+        # Halved, from [-1, 1] to a line of length 1.
         weights = [float(shares[step]) / 2 / n_lines for _, step in block]
         differences = [ends - starts[:, line] for line, _ in block]
         points = [

@@ -254,6 +254,8 @@ def _one_pass(
     """
     tape.clear()
     x, n_samples = inputs.x.detach().clone().requires_grad_(), len(inputs)
+    # Forward mode beside backward mode: rates of all neurons along one direction in a single pass,
+    # where backward mode alone would take one for each neuron.
     with torch.enable_grad(), forward_ad.dual_level():
         point = x if direction is None else forward_ad.make_dual(x, direction)
         outputs = model.target_output(inputs.with_x(point), targets)
@@ -301,6 +303,7 @@ def _joined(parts: Sequence[_Part], tape: Tape, layer: str | None) -> ForwardRec
             else f"layer {layer!r} gives no rows of numbers that depend on x"
         )
     calls = tape.named()
+    # Kinds of the layers that were called, not of those that the network holds.
     convolutions, sequences = (
         [name for name in layers if isinstance(calls[name].layer, kinds)]
         for kinds in (CONVOLUTION, SEQUENCES)

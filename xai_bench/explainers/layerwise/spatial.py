@@ -100,6 +100,7 @@ def _places(inputs: Inputs, axis: int | None) -> list[int]:
 def enlarged(heat: Tensor, size: Sequence[int]) -> Tensor:
     """`[B, *few] -> [B, *many]`: linear between the centres of places; means where it shrinks."""
     shrinks = any(few > many for few, many in zip(heat.shape[1:], size, strict=True))
+    # Interpolation would skip places where it shrinks, and lose what they hold.
     mode = "area" if shrinks else {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
     return functional.interpolate(
         heat[:, None],
@@ -112,5 +113,6 @@ def enlarged(heat: Tensor, size: Sequence[int]) -> Tensor:
 def _by_channel(heat: Tensor, inputs: Inputs, axis: int | None) -> Tensor:
     if axis is None:
         return torch.where(inputs.units < 0, 0, heat).to(inputs.x.dtype)
+    # Shared, not repeated, so that the sum over channels is the map, whatever their number.
     even = (heat / inputs.x.shape[axis]).unsqueeze(axis).expand(inputs.x.shape)
     return torch.where(inputs.units < 0, 0, even).to(inputs.x.dtype)

@@ -94,15 +94,15 @@ class Tape:
         return self.by_name
 
     def _named(self) -> dict[str, _Call]:
-        numbers, found = Counter[str](), {}
+        numbers, by_name = Counter[str](), {}
         n_calls = Counter(call.name for call in self.calls)
         for call in self.calls:
             numbers[call.name] += 1
             several = n_calls[call.name] > 1
             name = f"{call.name} (call {numbers[call.name]})" if several else call.name
             if call.output.dim() > 1 and len(call.output) == self.n_rows:
-                found[name] = call
-        return found
+                by_name[name] = call
+        return by_name
 
     def layers(self) -> dict[str, Tensor]:
         """The outputs with a row per sample; rows of filling last."""
@@ -124,6 +124,7 @@ class Tape:
 
     def record(self, name: str, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Write down a call; the output to hand on."""
+        # Of a recurrent or attention layer the sequence; None for what is no tensor of numbers.
         value = output_of(layer, output)
         if value is None:
             return None
@@ -182,16 +183,17 @@ def recorded(module: nn.Module, layer: str | None, *, copies: bool = True) -> It
         {} if layer is None else {name: p for name, p in module.named_modules() if name == layer}
     )
     handles = [module.register_forward_pre_hook(tape.open)]
+    # Layers that hold others are left out: their output is that of the last one inside.
     for name, part in {**leaves, **named}.items():
         handles.append(part.register_forward_hook(tape.recorder(name)))
     handles.append(module.register_forward_hook(tape.close))
-    whole = set(leaves.values())
+    as_one = set(leaves.values())
 
     def record(function: str, *call: Any) -> Any:
         return tape.record(f"{function}()", *call)
 
     try:
-        with function_calls(module, record, whole.__contains__, notes=False):
+        with function_calls(module, record, as_one.__contains__, notes=False):
             yield tape
     finally:
         for handle in handles:

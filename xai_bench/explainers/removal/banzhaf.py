@@ -43,5 +43,7 @@ class Banzhaf(PairedSampler):
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         """The regression of the values, in which every coalition weighs the same."""
         halves = kept[::2]
+        # No total is shared: Banzhaf values do not add up, and to force them would be another
+        # index.
         weights = paired_sampling.uniform_weights(halves)
         return paired_sampling.closest_linear_game(halves, values, weights, None)

@@ -191,6 +191,8 @@ class CoalitionSampler(BudgetedExplainer):
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         """One row for every coalition and reference."""
+        # A coalition is the mean over all references: what does not pay for all of them is not
+        # spent.
         return Rows(self.n_coalitions(n_units, self.budget // n_references) * n_references)
 
 
@@ -239,9 +241,10 @@ class _EvaluatedDesign:
         kept = self._kept(self.values.shape[1], n_coalitions)
         self.values = torch.cat([self.values, self.group.game.values(kept)], dim=1)
         design = self.design
-        whole = design[:n_coalitions] if isinstance(design, Tensor) else design
-        solved = solver.solve(whole, self.values)
+        evaluated = design[:n_coalitions] if isinstance(design, Tensor) else design
+        solved = solver.solve(evaluated, self.values)
         solved = solved if self.columns is None else _by_unit(solved, self.columns)
+        # An estimate leaves noise on units that cannot matter: it would outrank small true effects.
         if solver.null_units != "solved" and self.group.is_null.any():
             solved = _without_null(solved, self.group.is_null, solver.null_units == "shared")
         return self.group.rows, solved
@@ -260,6 +263,7 @@ def _drawn(sampler: CoalitionSampler, group: _Group, n_coalitions: int) -> _Eval
     """A design from the stream that all samples share, permuted by each sample's own."""
     shared = group.rng.child("coalitions").shared()
     design = sampler.design(group.n_units, n_coalitions, rng=shared)
+    # The ranks of independent uniform draws: every permutation is as likely.
     columns = group.rng.child("names").uniform(group.n_units).argsort(1)
     return _EvaluatedDesign(group, design, columns)
 
@@ -270,6 +274,7 @@ def _by_unit(attributions: UnitAttributions, columns: Tensor) -> UnitAttribution
     if errors is not None:
         errors = errors.gather(1, columns)
     if interactions is not None:
+        # Both axes are numbered by the design: rows first, then columns.
         across = columns[:, :, None].expand_as(interactions)
         interactions = interactions.gather(1, across).gather(2, across.mT)
     values = attributions.values.gather(1, columns)
@@ -294,6 +299,7 @@ def _without_null(
         errors = torch.where(is_null, 0, errors)
     if interactions is not None:
         pairs = torch.where(is_null[:, :, None] | is_null[:, None], 0, interactions)
+        # The diagonal is what pairs leave of a value, so it follows from the changed values.
         pairs.diagonal(dim1=1, dim2=2).zero_()
         interactions = pairs + (values - pairs.sum(2)).diag_embed()
     return replace(attributions, values=values, errors=errors, interactions=interactions)
@@ -347,6 +353,7 @@ def _explanation(inputs: Inputs, parts: Sequence[tuple[Tensor, UnitAttributions]
     """The attributions of all samples, spread over the elements of their units."""
     values = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
     errors = torch.zeros_like(values)
+    # Infinite is the normal quantile, as where nothing is drawn.
     degrees = torch.full((len(inputs),), math.inf, dtype=torch.float64)
     for rows, part in parts:
         n_units = part.values.shape[1]

@@ -82,19 +82,20 @@ class ShapleyInteractions(CoalitionSampler):
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         """Equal shares of the whole change, corrected by means over the drawn coalitions."""
-        n_units, whole = kept.shape[1], values[:, :1] - values[:, 1:2]
+        n_units, change = kept.shape[1], values[:, :1] - values[:, 1:2]
         if n_units == 1:
             return UnitAttributions(
-                whole, torch.zeros_like(whole), whole[..., None], degrees_of_freedom=math.inf
+                change, torch.zeros_like(change), change[..., None], degrees_of_freedom=math.inf
             )
         member, size = kept[2:], kept[2:].sum(1)
         # Equal shares of the whole change have no part in any correction and no interactions.
-        surplus = values[:, 2:] - values[:, 1:2] - whole * size / n_units
+        surplus = values[:, 2:] - values[:, 1:2] - change * size / n_units
         of_units, of_pairs = _weights(n_units)
+        # What a coalition counts for a unit depends on its size, and on whether the unit is in it.
         weight = torch.where(member, of_units[size, 1:], of_units[size, :1])
         mean, errors = _mean_of_pairs(surplus, weight)
         index = _interactions(member, surplus, of_pairs[size])
-        shapley = whole / n_units + mean
+        shapley = change / n_units + mean
         return UnitAttributions(
             shapley, errors, _split(shapley, index), degrees_of_freedom=len(member) // 2 - 1
         )
@@ -109,12 +110,14 @@ def _mean_of_pairs(surplus: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     mean = row_matmul(surplus, weight) / (2 * n_pairs)
     crossed = row_matmul(surplus[:, ::2] * surplus[:, 1::2], weight[::2] * weight[1::2])
     squares = row_matmul(surplus.square(), weight.square()) + 2 * crossed
+    # Rounding may take it below 0 where all draws agree.
     variance = (squares / (4 * n_pairs) - mean.square()).clamp(min=0) / max(n_pairs - 1, 1)
     return mean, variance.sqrt()
 
 
 def _split(shapley: Tensor, index: Tensor) -> Tensor:
     """`[b, u], [b, u, u] -> [b, u, u]`: halves of the indices, and the rest on the diagonal."""
+    # Both units of a pair show it, a half each, so that rows add up to the Shapley values.
     pairs = index / 2
     pairs.diagonal(dim1=1, dim2=2).zero_()
     return pairs + (shapley - pairs.sum(2)).diag_embed()
@@ -141,6 +144,7 @@ def _weights(n_units: int) -> tuple[Tensor, Tensor]:
     The weights of the discrete derivative in the Shapley interaction index, with the sign of a
     difference: negative where an odd number of them is missing.
     """
+    # Of a size, not of a coalition: the binomial of the kernel cancels against their number.
     chance = [0.0, *(1 / (size * (n_units - size)) for size in range(1, n_units))]
     tables = [torch.zeros(n_units + 1, order + 1, dtype=torch.float64) for order in (1, 2)]
     for order, table in enumerate(tables, start=1):

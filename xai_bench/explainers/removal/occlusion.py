@@ -179,5 +179,7 @@ def shared_drops(kept: Tensor | WindowDesign, values: Tensor) -> UnitAttribution
     if isinstance(kept, WindowDesign):
         return UnitAttributions(kept.mean_drops(values))
     dropped = (~kept[1:]).double()
+    # By the window's size, so that an additive model keeps its scale; by the cover, so that units
+    # at the ends, which fewer windows reach, do not fall short.
     share = dropped / dropped.sum(1, keepdim=True) / dropped.sum(0)
     return UnitAttributions(row_matmul(values[:, :1] - values[:, 1:], share))

@@ -35,6 +35,7 @@ class PairedSampler(CoalitionSampler):
 
     def n_coalitions(self, n_units: int, most: int) -> int:
         """Pairs that fit, and no more than there are."""
+        # The regression is on differences of pairs: half a pair would be paid for and not used.
         even = most - most % 2
         return min(even, 1 << n_units) if n_units <= MAX_LISTED else even
 
@@ -86,8 +87,10 @@ def draw_by_kernel_with_replacement(
     sizes = torch.arange(smallest, n_units - smallest + 1, dtype=torch.float64)
     # All coalitions of a size together: their number cancels the binomial of the kernel.
     below = (1 / (sizes * (n_units - sizes))).cumsum(0)
+    # Without the last edge, which is 1: every draw finds a size.
     place = torch.searchsorted(below[:-1] / below[-1], rng.child("sizes").uniform(n_pairs)[0])
     members = rng.child("members").uniform(n_pairs, n_units)[0]
+    # Of a uniform permutation, the first places: every coalition of that size is as likely.
     return members.argsort(1) < (smallest + place)[:, None]
 
 
@@ -127,8 +130,9 @@ def kernel_weights(halves: Tensor) -> PairWeights:
         return _listed_weights(kernel, _inner(kernel), halves, is_single)
     inner = torch.arange(2, n_units - 1, dtype=torch.float64)
     # All pairs of a size together weigh 1 / (2 s (u - s)).
-    whole = (1 / (2 * inner * (n_units - inner))).sum()
-    weight = torch.where(is_single, kernel[size], whole / max(len(halves) - n_units, 1))
+    total = (1 / (2 * inner * (n_units - inner))).sum()
+    # Drawn pairs weigh alike: how often a size is drawn already follows the kernel.
+    weight = torch.where(is_single, kernel[size], total / max(len(halves) - n_units, 1))
     return PairWeights(weight, (~is_single).double(), complete=False)
 
 
@@ -154,9 +158,11 @@ def closest_linear_game(
     if total is not None:
         change = change - total * side.mean(1)
         side = side - side.mean(1, keepdim=True)
+    # Centred rows add up to 0, so no design covers the direction of equal shares.
     n_free = side.shape[1] - (total is not None)
     fit = Regression(side, weights.weight, spare=weights.spare, n_free=n_free)
     coefficients = fit.attributions(change)
+    # With all pairs the regression is the definition itself: nothing is left to estimate.
     if weights.complete:
         exact = torch.zeros_like(coefficients.values)
         return UnitAttributions(coefficients.values, exact, degrees_of_freedom=math.inf)
@@ -176,6 +182,7 @@ def _listed_weights(weights: Tensor, drawn: Tensor, halves: Tensor, certain: Ten
     """
     n_drawn, size = int((~certain).sum()), halves.sum(1)
     share = share_drawn(drawn, n_drawn)[size]
+    # What every design holds has no part in chance.
     share = torch.where(certain, 1, share)
     n_all = (1 << (halves.shape[1] - 1)) - int(weights[0] == 0)
     weight = weights[size] / share.clamp(min=1e-300)
@@ -189,12 +196,15 @@ def share_drawn(weights: Tensor, n_pairs: int) -> Tensor:
     (Rosen 1997), which is found by bisection.
     """
     n_units = len(weights) - 1
+    # A pair has a coalition of s units and one of u - s: half as many pairs as coalitions.
     number = weights.new_tensor([math.comb(n_units, size) / 2 for size in range(n_units + 1)])
+    # All are drawn only by an infinite time, which bisection would not reach.
     if n_pairs >= number[weights > 0].sum():
         return (weights > 0).double()
     rate = weights / weights.max()
     low, high = 0.0, 1e9
     for _ in range(100):
+        # By geometric means: the time may lie anywhere in many orders of magnitude.
         time = (low * high) ** 0.5 if low else high / 2
         enough = (number * -torch.expm1(-rate * time)).sum() >= n_pairs
         low, high = (low, time) if enough else (time, high)

@@ -58,6 +58,8 @@ class Regression:
         self.n_drawn = int(is_drawn.sum())
         self.degrees_of_freedom = float(torch.where(is_drawn, 1 - leverage, 0).sum())
         self.has_errors = self.degrees_of_freedom > _LEAST_DEGREES_OF_FREEDOM and enough
+        # White's sandwich for independent rows: a coefficient's variance is this, times squared
+        # residuals.
         self.spread = self.solution.square() * spare[:, None].to(self.solution)
 
     def _solve(self, design: Tensor, weight: Tensor, ridge: float, n_free: int | None) -> bool:
@@ -87,6 +89,8 @@ class Regression:
             return UnitAttributions(values, unknown, degrees_of_freedom=0.0)
         residual = response - row_matmul(values, self.design.mT)
         errors = row_matmul(residual.square(), self.spread).clamp(min=0).sqrt()
+        # By the mean leverage (HC3 takes each row's own, which divides by 0 where a row fits
+        # itself).
         errors = errors * (self.n_drawn / self.degrees_of_freedom)
         return UnitAttributions(values, errors, degrees_of_freedom=self.degrees_of_freedom)
 
@@ -94,6 +98,7 @@ class Regression:
 def _by_eigenvalues(gram: Tensor) -> tuple[Tensor, int]:
     """`[u, u]`: the inverse on the directions that are covered, and how many those are."""
     size, direction = torch.linalg.eigh(gram)
+    # `eigh` sorts ascending: the last is the largest.
     covered = size > _SINGULAR * size[-1:].clamp(min=1e-300)
     inverse = (direction * torch.where(covered, 1 / size, 0)) @ direction.mT
     return inverse, int(covered.sum())
@@ -106,12 +111,15 @@ def _by_cholesky(gram: Tensor, n_free: int) -> Tensor | None:
     """
     n_units = len(gram)
     if n_free < n_units:
+        # The matrix of ones has the eigenvalue u, so the direction gets that of a usual pivot.
         gram = gram + gram.diagonal().mean() / n_units
     factor, regular = _factor(gram[None])
     if not regular.all():
         return None
     inverse = torch.cholesky_inverse(factor)[0, :n_units, :n_units]
     if n_free < n_units:
+        # What was filled in has equal entries in the inverse, too, and the rest of each row adds up
+        # to 0.
         inverse = inverse - inverse.sum(1, keepdim=True) / n_units
     return inverse
 
@@ -154,8 +162,8 @@ def _scatter(member: Tensor, residual: Tensor, mean: Tensor) -> Tensor:
     scaled = member * residual[..., None]
     cross = (scaled.mT @ residual[..., None])[..., 0].double()[:, :, None] * mean[:, None]
     size = residual.double().square().sum(1)[:, None, None]
-    whole = (scaled.mT @ scaled).double()
-    return whole - cross - cross.mT + size * mean[:, :, None] * mean[:, None]
+    squares = (scaled.mT @ scaled).double()
+    return squares - cross - cross.mT + size * mean[:, :, None] * mean[:, None]
 
 
 class Normal:
@@ -180,6 +188,7 @@ class Normal:
 
         The diagonal of the sandwich `inverse @ scatter @ inverse`, corrected for leverage.
         """
+        # The diagonal alone, in one product less than the whole sandwich.
         variance = ((self.inverse @ scatter) * self.inverse).sum(2)
         degrees_of_freedom = self.degrees_of_freedom(n_rows)[:, None]
         errors = variance.clamp(min=0).sqrt() * n_rows / degrees_of_freedom
@@ -249,6 +258,7 @@ def lasso(gram: Tensor, right: Tensor, alpha: float) -> Tensor:
         for unit in range(right.shape[1]):
             residual = right[:, unit] - (gram[:, unit] * solution).sum(1)
             slope = residual + scale[:, unit] * solution[:, unit]
+            # Soft thresholding: the minimum in one coordinate, in closed form.
             size = (slope.abs() - alpha).clamp(min=0) / scale[:, unit].clamp(min=1e-300)
             solution[:, unit] = torch.where(active, slope.sign() * size, solution[:, unit])
         change, largest = (solution - before).abs().amax(1), solution.abs().amax(1)

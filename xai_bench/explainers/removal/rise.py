@@ -74,6 +74,7 @@ class RISE(BudgetedExplainer):
     ) -> tuple[Tensor, Tensor]:
         """`[B, k, *space]`, `[B, k, *S]`: some masks, and x faded into the references by them."""
         masks = torch.stack([self._mask(inputs, k, rng) for k in draws], dim=1)
+        # One reference per mask: all of them for each would leave fewer masks to the same budget.
         start = starts[:, [k % starts.shape[1] for k in draws]]
         return masks, start + masks[:, :, None].to(inputs.x) * (inputs.x[:, None] - start)
 
@@ -105,9 +106,11 @@ class RISE(BudgetedExplainer):
 
 def _enlarge(size: int, cells: int, shift: Tensor) -> Tensor:
     """`shift [B]` in cells `-> [B, size, cells + 2]`: a pixel's weights of the nodes around it."""
+    # Rounded up, so that the enlarged grid holds x wherever it is shifted to.
     per_cell = math.ceil(size / cells)
     place = torch.arange(size, dtype=torch.float64) / per_cell + shift[:, None]
     nodes = torch.arange(cells + 2, dtype=torch.float64)
+    # The hat function: linear between the two nodes beside a pixel.
     return (1 - (place[..., None] - nodes).abs()).clamp(min=0)
 
 
@@ -146,6 +149,7 @@ class UnitRISE(CoalitionSampler):
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
         """The mean of value times membership over `keep`, and its standard error."""
         n_draws, values = len(kept), values / self.keep
+        # Over `keep`, this is the mean output given that the unit is there: the paper's definition.
         mean = row_matmul(values, kept) / n_draws
         square = row_matmul(values.square(), kept) / n_draws
         variance = (square - mean.square()).clamp(min=0) / max(n_draws - 1, 1)

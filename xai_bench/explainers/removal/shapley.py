@@ -63,6 +63,8 @@ class PermutationShapley(CoalitionSampler):
         """`kept [K, u]`: the ends, then the coalitions on the way of each order, pair by pair."""
         n_pairs = (n_coalitions - 2) // (2 * n_units - 2) if n_units > 1 else 0
         rank = rng.uniform(n_pairs, n_units)[0].argsort(1)
+        # Each pair of units joins in both orders, so what two units do together is shared exactly;
+        # only higher interactions are left to chance (antithetic variates).
         orders = torch.stack([rank, n_units - 1 - rank], dim=1).flatten(0, 1)
         joined = orders[:, None] < torch.arange(1, n_units)[:, None]
         return torch.cat([full_and_empty(n_units), joined.flatten(0, 1)])
@@ -82,10 +84,12 @@ class PermutationShapley(CoalitionSampler):
         full, empty = (values[:, k, None, None].expand(-1, len(rank), 1) for k in (0, 1))
         gain = torch.cat([empty, between, full], dim=2).diff(dim=2).flatten(1)
         place = rank + n_units * torch.arange(len(rank))[:, None]
+        # An order and its reverse depend on each other: a pair is one draw.
         by_pair = gain[:, place].unflatten(1, (-1, 2)).mean(2)
         mean, n_pairs = by_pair.mean(1), by_pair.shape[1]
         if n_units == 2:
             return UnitAttributions(mean, torch.zeros_like(mean), degrees_of_freedom=math.inf)
+        # A single pair is 0 / 0, which gives the NaN that it should.
         variance = (by_pair - mean[:, None]).square().sum(1) / (n_pairs * max(n_pairs - 1, 0))
         return UnitAttributions(mean, variance.sqrt(), degrees_of_freedom=n_pairs - 1)
 
@@ -122,11 +126,12 @@ class KernelSHAP(PairedSampler):
         if n_units > 2 and len(kept) == 2 * n_units:
             kept, values = _with_last_complements(kept, values)
         pairs = _row_order(n_units, len(kept))  # its own inverse
-        whole, halves = values[:, :1] - values[:, 1:2], kept[pairs][2::2]
+        total, halves = values[:, :1] - values[:, 1:2], kept[pairs][2::2]
         weights = paired_sampling.kernel_weights(halves)
         change = values[:, pairs][:, 2:]
-        correction = paired_sampling.closest_linear_game(halves, change, weights, whole)
-        return replace(correction, values=whole / n_units + correction.values)
+        # It adds up to 0, so attributions add up to the whole change at any budget.
+        correction = paired_sampling.closest_linear_game(halves, change, weights, total)
+        return replace(correction, values=total / n_units + correction.values)
 
 
 def _row_order(n_units: int, n_rows: int) -> Tensor:

@@ -52,12 +52,15 @@ class Sobol(CoalitionSampler):
         ends, mixed = by_design[:, :, :2], by_design[:, :, 2:]
         centre = ends.mean((1, 2), keepdim=True)
         spread = (ends - centre).square().mean(2, keepdim=True)
+        # Jansen's squares need no mean taken off, so a large constant in the output does not round
+        # away what varies.
         lost = (ends[:, :, :1] - mixed).square() / 2
         variance = spread.mean(1, keepdim=True)
         # Below the rounding of a float32 model, what varies is noise.
         moves = variance > torch.finfo(torch.float32).eps ** 2 * centre.square()
         scale = torch.where(moves, variance, torch.inf)
         index = lost.mean(1, keepdim=True) / scale
+        # To first order, what one design adds to the ratio of both means.
         influence = (lost - index * spread) / scale
         n_designs = influence.shape[1]
         error = influence.std(1, correction=1) / n_designs**0.5

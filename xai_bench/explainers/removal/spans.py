@@ -32,11 +32,11 @@ def halves(span: Span) -> tuple[Span, Span]:
 
 def spans(n_units: int) -> list[Span]:
     """All spans of the tree, each after its parent."""
-    found = [(0, n_units)]
-    for span in found:
+    tree = [(0, n_units)]
+    for span in tree:
         if span[1] - span[0] > 1:
-            found += halves(span)
-    return found
+            tree += halves(span)
+    return tree
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class HierarchicalOcclusion(FixedCoalitions):
         for span in tree:
             if span[1] - span[0] > 1:
                 left, right = halves(span)
-                rest = (worth[span] - drop[left] - drop[right]) / 2
-                worth[left], worth[right] = drop[left] + rest, drop[right] + rest
+                joint = (worth[span] - drop[left] - drop[right]) / 2
+                worth[left], worth[right] = drop[left] + joint, drop[right] + joint
         columns = [worth[unit, unit + 1] for unit in range(kept.shape[1])]
         return UnitAttributions(torch.stack(columns, dim=1))
 
@@ -126,6 +126,8 @@ class OwenValues(FixedCoalitions):
         """The mean effect of every unit over the halves left behind."""
         place = {tuple(row): k for k, row in enumerate(kept.tolist())}
         share = torch.zeros(kept.shape, dtype=torch.float64)
+        # Every choice of the halves left behind is as likely: a half comes before its sibling or
+        # after.
         for unit in range(kept.shape[1]):
             effects = list(_effects(unit, kept.shape[1]))
             for without, with_it in effects:

@@ -42,6 +42,4 @@ class ContextCite(LassoLIME):
         mean = values.cumsum(1)[:, -1:] / n
         size = ((values - mean).square().cumsum(1)[:, -1:] / n).sqrt()
         scale = torch.where(size > 0, size, 1.0)
-        found = super().solve(kept, values / scale)
-        errors = None if found.errors is None else found.errors * scale
-        return UnitAttributions(found.values * scale, errors)
+        return UnitAttributions(super().solve(kept, values / scale).values * scale)

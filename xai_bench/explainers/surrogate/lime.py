@@ -60,6 +60,7 @@ class LIME(_LIMESampler):
     # Drawn columns correlate by chance.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
+    # The default of the lime library, in units of the summed weights of coalitions.
     ridge: float = 1.0
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
@@ -85,6 +86,7 @@ class LassoLIME(_LIMESampler):
     # Drawn columns correlate by chance; small ones are left out.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry", "linearity")
 
+    # Captum's default. It is in units of the output: one that hardly moves gets a map of zeros.
     alpha: float = 0.01
 
     def solve(self, kept: Tensor, values: Tensor) -> UnitAttributions:
@@ -106,6 +108,8 @@ def cosine_kernel(kept: Tensor, width: float) -> Tensor:
         raise ValueError(f"the kernel's width is {width}; expected a number above 0")
     # The cosine of a 0/1 vector and the vector of ones is the root of the share of ones.
     distance = 1 - kept.double().mean(1).sqrt()
+    # The kernel of the paper; the lime library takes its root, which is a width 1.41 times as
+    # large.
     return torch.exp(-((distance / width) ** 2))
 
 
@@ -113,4 +117,5 @@ def centred(kept: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tenso
     """`[K, u], [b, K]`: membership and values less their weighted means: a free intercept."""
     share = (weight / weight.sum())[:, None]
     member = kept.double()
+    # By weighted means of both sides, which is a free intercept that no penalty touches.
     return member - (share * member).sum(0), values - row_matmul(values, share)

@@ -82,6 +82,7 @@ class LocalLinearSurrogate(_LocalSurrogate):
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938; Laugel+ 2018, arXiv:1806.07498"
+    version: ClassVar[int] = 2
     # Drawn columns correlate by chance.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
@@ -102,8 +103,11 @@ class LocalLinearSurrogate(_LocalSurrogate):
 
     def attribution(self, inputs: Inputs, draws: Tensor, values: Tensor) -> Tensor:
         """`[b, *S]`: the slope times the distance from the background's mean."""
+        if values.shape[1] % 2:  # the last draw has no opposite, so that they do not add up to 0
+            draws = draws - draws[:, -1:] / values.shape[1]
         centred = values - values.mean(1, keepdim=True)
         weight = torch.ones_like(values)
+        # Draws have variance 1, so their number makes the penalty relative to it.
         ridge = self.ridge * values.shape[1]
         slopes = least_squares(draws, centred, weight, ridge) / self._step(inputs)
         distance = inputs.x.double() - inputs.domain.background.double().mean(0)
@@ -139,6 +143,7 @@ class LocalTreeSurrogate(_LocalSurrogate):
         """`[b, K, *S]`: the sample's own units with chance 1/2, the others of a background row."""
         background = inputs.domain.background
         row = rng.child("rows").integers(len(background), budget)
+        # Half the units stay on average, as in LIME: each is often there and often not.
         kept = rng.child("kept").uniform(budget, units.width(inputs.units)) < 0.5
         is_own = units.kept_elements(kept, inputs.units)
         return torch.where(is_own, inputs.x[:, None], background[row].to(inputs.x))
@@ -190,6 +195,7 @@ def _best_split(
     left = centred.gather(1, order.flatten(1)).view(order.shape).cumsum(1)
     below = is_inside.double().cumsum(1)
     above, right = below[:, -1:] - below, left[:, -1:] - left
+    # With the mean at 0, the squares within both sides fall by just this.
     gain = left.square() / below.clamp(min=1) + right.square() / above.clamp(min=1)
     following = _next(torch.where(is_inside, ordered, torch.inf))
     allowed = is_inside & (ordered < following) & (below >= min_leaf) & (above >= min_leaf)

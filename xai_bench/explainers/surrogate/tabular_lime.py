@@ -38,6 +38,7 @@ class TabularLIME(BudgetedExplainer):
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
     budget: int = 5000
+    # Times the root of U: the width of the lime library, whose kernel is the root of this one.
     width: float = 0.75
     ridge: float = 1.0
 
@@ -98,6 +99,7 @@ def _point(inputs: Inputs, draw: int, rng: Rng) -> Tensor:
     if draw == 0:
         return inputs.x
     background = inputs.domain.background.to(inputs.x).flatten(1)
+    # Unit by unit, as the lime library draws: the columns of the regression are independent.
     row = rng.child("row", draw).integers(len(background), units.width(inputs.units))
     rows = units.lookup(row[:, None], inputs.units).flatten(1)
     mixed = background.gather(0, rows).view_as(inputs.x)

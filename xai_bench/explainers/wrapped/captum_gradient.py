@@ -107,6 +107,7 @@ class CaptumGradientShap(SampleBySample):
     library: ClassVar[str] = "captum"
     breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry",)  # rows in which columns differ
 
+    # Captum's default, at which two runs differ by more than half of their size.
     budget: int = 5
     noise: float = 0.0
 
@@ -279,6 +280,7 @@ class CaptumNoiseTunnel(SampleBySample):
     breaks_axioms: ClassVar[tuple[str, ...]] = ("linearity",)  # sizes do not add up
 
     budget: int = 5
+    # Captum's defaults: five copies, with noise as wide as unit-scaled data.
     noise: float = 1.0
 
     def attribution(self, sample: Sample) -> Tensor:

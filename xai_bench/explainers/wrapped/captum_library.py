@@ -40,6 +40,7 @@ def guided_gradcam(model: Model, inputs: Inputs, targets: Tensor, layer: nn.Modu
 
     def product(scalar: Scalar, x: Tensor) -> Tensor:
         heat = cam(scalar, layer).attribute(x, relu_attributions=True)[: len(x)]
+        # Interpolation lays the axes of the layer over those of x, and has to find as many.
         if heat.dim() != x.dim():
             raise Unsupported("Grad-CAM needs a convolution with the axes of the input")
         large = attribution.interpolate(heat, tuple(x.shape[2:]))
@@ -110,6 +111,7 @@ class WithoutPadding:
 
     def per_unit(self, values: Tensor) -> Tensor:
         """`[D] -> [U]`: the value that all elements of a unit have."""
+        # Captum repeats a feature's value at each of its elements; the mean is that value again.
         pooled = units.pool(values.double()[None], self.units[None])
         return (pooled / units.sizes(self.units[None]))[0]
 

@@ -224,6 +224,7 @@ def one_by_one(
     rng: Rng,
 ) -> Tensor:
     """`[B, *S]`: `attribution` of each sample, `[*S]`; 0 in padding."""
+    # Of the sample's own stream, so that its draws do not depend on the batch.
     seeds = rng.child("library").integers(2**31 - 1).tolist()
     attributions = []
     for row, seed in enumerate(seeds):
@@ -241,6 +242,8 @@ def undisturbed(module: nn.Module | None, seed: int = 0) -> Iterator[None]:
     What libraries leave on the layers of a module, hooks among it, is removed. They un-pool maxima,
     which torch calls not deterministic; with one thread it is, so this is only warned of.
     """
+    # All attributes, not hooks alone: captum leaves rules, shap leaves inputs and outputs on
+    # layers.
     layers = list(module.modules()) if isinstance(module, nn.Module) else []
     before = [
         [(key, value, _copied(value)) for key, value in vars(layer).items()] for layer in layers

@@ -70,6 +70,7 @@ class SourceCodes:
     def values(self, points: Floats) -> Floats:
         """`points [n, U] -> [n]`: the target output with every unit from its source."""
         source = torch.from_numpy(points).round().long()
+        # `R` itself says that a unit is the sample's own.
         kept = source == len(self.references)
         # All absent units of a point come from one reference; where none is absent, any will do.
         reference = source.amin(1).clamp(max=len(self.references) - 1)
