@@ -53,6 +53,7 @@ def contributions(case: Case, difference_from_reference: Tensor | None) -> Tenso
             "baseline that depends on what else is removed"
         )
     if case.kind == "sensitivity" and difference_from_reference is not None:
+        # A slope times the change it is followed over: in a linear model exactly the contribution.
         return units.pool(case.attribution.double() * difference_from_reference, case.inputs.units)
     raise Unsupported(
         f"attributions of kind '{case.kind}' are not in units of the model's output; this metric "

@@ -31,7 +31,8 @@ class Entropy:
     def score(self, case: Case) -> Tensor:
         """`[B]`, from 0 to `ln U`."""
         size = pooled(case).abs()
-        # 0 log 0 is 0; a map of zeros divides 0 by 0, which gives the NaN that it should.
+        # 0 log 0 is 0; a map of zeros divides 0 by 0, which gives the NaN that it should. Not
+        # divided by `ln U`, as in the paper: maps of one sample have as many units.
         return total(torch.special.entr(size / total(size)[:, None]))
 
 
@@ -80,6 +81,8 @@ class EffectiveComplexity:
         intact, empty = curves.least_first[:, :1], curves.least_first[:, -1:]
         near = (curves.least_first - intact).abs() <= self.tolerance * (empty - intact).abs()
         kept = curves.n_units[:, None] - curves.removed
+        # The smallest of all numbers that do, as the paper has it: outputs need not approach
+        # steadily.
         fewest = torch.where(near, kept, curves.n_units[:, None]).amin(1)
         scored = (pooled(case) != 0).any(1) & (empty != intact)[:, 0]
         return torch.where(scored, fewest / curves.n_units.double(), torch.nan)

@@ -40,6 +40,8 @@ def set_correlation(case: Case, drops: Drops) -> Tensor:
 
     NaN where either varies by no more than rounding.
     """
+    # Over the sets of one sample. Across samples, a map would be rewarded for being large where the
+    # output is.
     removed = total(drops.removed * pooled(case)[:, None])
     # The outputs that were subtracted may be far larger than the drops: their rounding counts.
     size = torch.maximum(drops.intact.abs(), drops.drop.abs().amax(1))

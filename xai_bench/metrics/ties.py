@@ -57,6 +57,8 @@ def average_rank(values: Tensor, real: Tensor) -> Tensor:
     values = _last(values, real)
     rising = values.sort(dim=1).values
     # Tied values take the places `first` to `end - 1`; their mean is what all of them get.
+    # Dense ranks, which number the distinct values, would make Pearson's r of them something else
+    # than Spearman's correlation.
     first, end = (torch.searchsorted(rising, values, right=right) for right in (False, True))
     return (first + end - 1).double() / 2
 

@@ -51,6 +51,8 @@ class Consistency:
         One stream breaks the ties of all maps, so that equal maps are equal here, too.
         """
         rank = units.ranking(maps.abs(), case.inputs.units, rng=case.rng.child("consistency"))
+        # The largest units, whichever columns they are: the first ones would be the same in all
+        # maps.
         return torch.where(rank < self.n_top, maps.sign(), 0)
 
 
@@ -87,5 +89,6 @@ class SufficiencyDasgupta:
 
 def _share(same_map: Tensor, same_class: Tensor) -> Tensor:
     """`[B, M] bool, [B, M] bool -> [B]`: share of `same_class` among `same_map`; NaN of none."""
+    # A sample with no companion is unscored: 0 would punish maps that tell all samples apart.
     n_same = torch.where(same_map.any(1), same_map.sum(1), torch.nan)
     return (same_map & same_class).sum(1).double() / n_same

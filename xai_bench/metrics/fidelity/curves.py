@@ -97,6 +97,7 @@ class IROF:
         """`[B]`, without a unit; 1 where the output falls to 0 at once."""
         curves = case.measure(RemovalCurves(self.baseline))
         intact, empty = curves.most_first[:, 0], curves.most_first[:, -1]
+        # A ratio to an output near 0 would outweigh all other samples of the mean.
         scored = (intact > 0) & (intact >= self.floor * (intact - empty).abs())
         return torch.where(scored, 1 - curves.area(curves.most_first) / intact, torch.nan)
 
@@ -204,5 +205,6 @@ def _map_order(case: Case) -> tuple[Tensor, Tensor]:
     rng = case.rng.child("removal_curves")
     rank = units.ranking(pooled(case), case.inputs.units, rng=rng)
     removed = torch.arange(1, rank.shape[1] + 1)
+    # Padding has the last ranks and would else count as kept.
     kept = (rank[:, None] >= removed[:, None]) & real[:, None]
     return kept, removed < units.count(case.inputs.units)[:, None]

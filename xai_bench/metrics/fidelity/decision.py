@@ -37,9 +37,9 @@ class LogOdds:
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, negative where the class becomes less likely."""
-        found = case.measure(TopRemoved(self.baseline, ERASER_FRACTIONS))
-        low = found.log_probability.clamp(min=_FLOOR)
-        return (low - found.intact.clamp(min=_FLOOR)[:, None]).mean(1)
+        decisions = case.measure(TopRemoved(self.baseline, ERASER_FRACTIONS))
+        low = decisions.log_probability.clamp(min=_FLOOR)
+        return (low - decisions.intact.clamp(min=_FLOOR)[:, None]).mean(1)
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class DecisionFlip:
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, 0 or 1."""
-        found = case.measure(TopRemoved(self.baseline, (0.0,)))
-        return (found.lead[:, 0] < 0).double()
+        decisions = case.measure(TopRemoved(self.baseline, (0.0,)))
+        return (decisions.lead[:, 0] < 0).double()
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class FlipShare:
     def score(self, case: Case) -> Tensor:
         """`[B]`, above 0 and at most 1."""
         steps = tuple(step / self.max_steps for step in range(1, self.max_steps + 1))
-        found = case.measure(TopRemoved(self.baseline, steps))
-        n_units = found.removed[:, -1:].double()
-        share = torch.where(found.lead < 0, found.removed / n_units, 1.0)
+        decisions = case.measure(TopRemoved(self.baseline, steps))
+        n_units = decisions.removed[:, -1:].double()
+        share = torch.where(decisions.lead < 0, decisions.removed / n_units, 1.0)
         return share.amin(1)

@@ -50,12 +50,13 @@ class FFidelity:
         scores = units.pool(case.attribution.double(), inputs.units)
         is_top = units.ranking(scores, inputs.units, rng=rng) < top_n
         is_rest = ~is_top & units.present(inputs.units)
+        # As many on both sides, so that their number has no part in the difference.
         n_removed = torch.minimum(most, torch.minimum(top_n, n_units - top_n))
         order = rng.child("removed").uniform(self.n_draws, units.width(inputs.units))
         kept = torch.cat([~first_of(side, n_removed, order) for side in (is_rest, is_top)], dim=1)
         values = coalitions.values(model, inputs, case.targets, kept, self.baseline, rng=rng)
-        rest, top = values.split(self.n_draws, dim=1)
-        return torch.where(n_removed[:, 0] > 0, rest.mean(1) - top.mean(1), torch.nan)
+        others, top = values.split(self.n_draws, dim=1)
+        return torch.where(n_removed[:, 0] > 0, others.mean(1) - top.mean(1), torch.nan)
 
     def _model(self, case: Case) -> Model:
         """The same recipe on inputs with missing units."""
@@ -75,12 +76,13 @@ class FFidelity:
         n_removed = (share * units.count(inputs.units)[:, None]).round()
         order = rng.child("order").uniform(1, units.width(inputs.units))
         gone = first_of(units.present(inputs.units), n_removed, order)
-        found = []
+        masked = []
         for rows in torch.arange(len(inputs)).split(_CHUNK):
             part, own = inputs.take(rows), rng.take(rows)
+            # One reference a row: training sees many rows, and each stands for one draw.
             fill = self.baseline.references(part, rng=own)[:, :1]
-            found.append(coalitions.remove(part, ~gone[rows], fill)[:, 0, 0])
-        return torch.cat(found)
+            masked.append(coalitions.remove(part, ~gone[rows], fill)[:, 0, 0])
+        return torch.cat(masked)
 
 
 def first_of(among: Tensor, n: Tensor, order: Tensor) -> Tensor:

@@ -82,6 +82,7 @@ def _mean_change(case: Case, sigma: float, n_draws: int, *, on_top: bool) -> Ten
     rank = units.ranking(size, inputs.units, rng=rng)
     # Several shares of few units are the same number of units: each is evaluated once.
     top, column = counts(units.count(inputs.units), TOP).unique(dim=1, return_inverse=True)
+    # PGI moves the top and PGU all others, so that both together read one ranking.
     fixed = (rank[:, None] >= top[..., None]) == on_top
     stays = units.kept_elements(fixed, inputs.units)
     intact = coalitions.values_at(case.model, inputs, case.targets, inputs.x[:, None])
@@ -90,6 +91,7 @@ def _mean_change(case: Case, sigma: float, n_draws: int, *, on_top: bool) -> Ten
         # One stream per draw, so that more draws continue fewer.
         noise = rng.child(draw).normal(*inputs.x.shape[1:])
         step = (sigma * inputs.domain.scale * noise).to(inputs.x)
+        # Sizes of single changes: in a mean over draws, rises and falls would cancel.
         changes += (_values(case, stays, step) - intact).abs()
     return (changes / n_draws)[:, column].mean(1)
 

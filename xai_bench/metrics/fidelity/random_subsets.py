@@ -66,6 +66,7 @@ class Infidelity:
     def score(self, case: Case) -> Tensor:
         """`[B]`, in squared units of the output."""
         drops = case.measure(CoalitionValues(self.baseline, self.n_draws, self.fraction))
+        # As it stands in the paper. The authors' code scales each map first: `InfidelityScaled`.
         return mean((_predicted(case, drops) - drops.drop).square())
 
 
@@ -150,6 +151,7 @@ class SensitivityN:
         # Neither nothing nor everything: all sets of no unit are the same, and all of every unit.
         fractions = [size / (self.n_sizes + 1) for size in range(1, self.n_sizes + 1)]
         probes = [CoalitionValues(self.baseline, self.n_draws, f) for f in fractions]
+        # One correlation per size: over all sizes together, larger sets alone would make one.
         correlations = [set_correlation(case, case.measure(probe)) for probe in probes]
         return torch.stack(correlations, dim=1).nanmean(1)
 

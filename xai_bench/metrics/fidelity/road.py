@@ -51,5 +51,6 @@ class Road:
             kept = (rank >= n_removed[:, None])[:, None]
             points = imputer.impute(inputs, kept, rng=rng)[:, 0, 0]
             outputs = own_outputs(model, inputs.with_x(points))
+            # The true label, as in the paper: accuracy, not agreement with the prediction.
             correct.append(outputs.argmax(1) == labels)
         return torch.stack(correct, dim=1).double().mean(1)

@@ -144,6 +144,8 @@ class Monotonicity:
         change = path.values.diff(dim=1).abs() / added.clamp(min=1)
         # A sample with fewer steps than others ends with steps that add nothing.
         is_step = added[:, 1:] > 0
+        # In the order in which units came back, which alone is the claim. Equal steps count as
+        # growth, and so do those that only rounding makes smaller.
         grows = (change[:, 1:] >= change[:, :-1] - floor[:, None]) & is_step
         flat = (change <= floor[:, None]).all(1)
         return torch.where(flat, torch.nan, grows.sum(1) / is_step.sum(1).double())
@@ -173,6 +175,7 @@ class CompletenessGap:
         # The drop is a difference of two outputs, whose sizes say how exact it is.
         empty = all_units.intact - all_units.drop
         floor = rounding(case) * torch.maximum(all_units.intact.abs(), empty.abs())
+        # Relative, and a number: an equality of floats holds for no map at all.
         gap = (total(pooled(case)) - all_units.drop).abs() / all_units.drop.abs()
         return torch.where(all_units.drop.abs() > floor, gap, torch.nan)
 

@@ -139,6 +139,7 @@ class AverageGain(_Fading):
     def score(self, case: Case) -> Tensor:
         """`[B]`, from 0 to 1."""
         faded = case.measure(Faded(self.baseline))
+        # Over what is left to gain, as average drop is over what is there to lose.
         gain = (faded.faded - faded.intact).clamp(min=0) / (1 - faded.intact)
         return torch.where(1 - faded.intact > rounding(case), gain, torch.nan)
 

@@ -65,7 +65,7 @@ class ClassifiedCounterfactuals:
 
     Attributes:
         points: `[B, M, *S]`, x itself where none was found.
-        found: `[B, M]` bool, whether there is one.
+        exists: `[B, M]` bool, whether there is one.
         valid: `[B, M]` bool, whether there is one and its class is another.
         labels: `[B, M]` long, the class of the point.
         distance: `[B, M]`, in median absolute deviations; infinite where none was found.
@@ -75,7 +75,7 @@ class ClassifiedCounterfactuals:
     """
 
     points: Tensor
-    found: Tensor
+    exists: Tensor
     valid: Tensor
     labels: Tensor
     distance: Tensor
@@ -106,10 +106,10 @@ class Counterfactuals:
         given, inputs = case.explanation.counterfactuals, case.inputs
         if given is None:
             raise Unsupported("this explainer gives no counterfactuals")
-        found = ~given.flatten(2).isnan().any(2)
+        exists = ~given.flatten(2).isnan().any(2)
         # The model is not given NaN; x in its place has the class to leave and is never valid.
         points = torch.where(
-            found.view(*found.shape, *[1] * (inputs.x.dim() - 1)), given, inputs.x[:, None]
+            exists.view(*exists.shape, *[1] * (inputs.x.dim() - 1)), given, inputs.x[:, None]
         )
         current = case.measure(CurrentClass())
         outputs = model_outputs.outputs_at(case.model, inputs, points)
@@ -117,11 +117,11 @@ class Counterfactuals:
         if case.model.n_outputs == 1:
             median = case.measure(BackgroundClasses()).median
         labels = counterfactuals.classes(outputs, median)
-        valid = found & (current >= 0)[:, None] & (labels != current[:, None])
+        valid = exists & (current >= 0)[:, None] & (labels != current[:, None])
         price = counterfactuals.prices(inputs)
         distance = counterfactuals.distance(inputs, points, price)
-        distance = torch.where(found, distance, torch.inf)
+        distance = torch.where(exists, distance, torch.inf)
         nearest = torch.where(valid, distance, torch.inf).argmin(1)
         return ClassifiedCounterfactuals(
-            points, found, valid, labels, distance, nearest, valid.any(1), price
+            points, exists, valid, labels, distance, nearest, valid.any(1), price
         )

@@ -133,6 +133,8 @@ def neighbour_points(case: Case, radius: float, n_draws: int) -> Tensor:
     """`[B, K, *S]`: the neighbours, the same for all explainers and metrics."""
     inputs, rng = case.inputs, case.rng.child("neighbours")
     require_numbers(inputs.domain, "a neighbourhood of small steps")
+    # To both sides, in standard deviations of each element: noise of one side is a shift, and noise
+    # of one size for all columns is none for some of them.
     draws = 2 * rng.uniform(n_draws, *inputs.x.shape[1:]) - 1
     step = (radius * inputs.domain.scale * draws).to(inputs.x)
     return inputs.x[:, None] + torch.where(inputs.units < 0, 0, 1)[:, None] * step

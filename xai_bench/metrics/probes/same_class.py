@@ -61,6 +61,7 @@ class CompanionMaps:
         if case.model.n_outputs < 2 or case.targets.is_floating_point():
             raise Unsupported("whether predictions are the same class needs a classifier")
         inputs, _, _ = variants_of(case).split("valid")
+        # The first rows, for all explainers and batches: a score must not depend on its company.
         inputs = inputs.take(torch.arange(min(self.n_companions, len(inputs))))
         # A stride of 0: one row of units that is shared by all samples.
         if case.inputs.units.stride(0) != 0 or inputs.units.stride(0) != 0:

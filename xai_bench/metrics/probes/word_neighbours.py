@@ -60,6 +60,7 @@ class WordNeighbours:
         points = self._drawn(case, self._options(case, symbols))
         outputs = model_outputs.outputs_at(case.model, inputs, points)
         before = model_outputs.outputs(case.model, inputs)
+        # Words that change the class may change the explanation, too.
         same = outputs.argmax(2) == before.argmax(1)[:, None]
         return NearbyTexts(points, same & (points != inputs.x[:, None]).any(2))
 
@@ -68,6 +69,7 @@ class WordNeighbours:
         inputs, rng = case.inputs, case.rng.child("word_neighbours", self.kind)
         n_options = (options >= 0).sum(2)
         has_any = n_options > 0
+        # Less 1e-9 as in `counts`: a product of floats may lie a bit above a whole number.
         n_replaced = (self.share * has_any.sum(1) - 1e-9).ceil()
         width = inputs.x.shape[1]
         order = torch.where(has_any[:, None], rng.uniform(self.n_draws, width), torch.inf)
@@ -89,15 +91,15 @@ class WordNeighbours:
         return table[ids]
 
     def _neighbours(
-        self, case: Case, symbols: Symbols, known: list[int]
+        self, case: Case, symbols: Symbols, ids: list[int]
     ) -> Iterator[tuple[int, list[int]]]:
-        """The ids that may stand for each of `known`."""
+        """The ids that may stand for each of `ids`."""
         if self.kind == "synonym" and not self.table:
-            yield from _nearest(case, symbols, known, self.n_nearest)
+            yield from _nearest(case, symbols, ids, self.n_nearest)
             return
         place = {token: i for i, token in enumerate(symbols.tokens)}
         table = _table(self.table) if self.kind == "synonym" else {}
-        for i in known:
+        for i in ids:
             token = symbols.tokens[i]
             words = table.get(token, []) if self.kind == "synonym" else _changed(token, self.kind)
             near = {place[word] for word in words if word in place} - {i}
@@ -107,7 +109,7 @@ class WordNeighbours:
 
 
 def _nearest(
-    case: Case, symbols: Symbols, known: list[int], n_nearest: int
+    case: Case, symbols: Symbols, wanted: list[int], n_nearest: int
 ) -> Iterator[tuple[int, list[int]]]:
     """By cosine among the words of the training texts; marks have no synonyms."""
     if not isinstance(case.model, Relaxable):
@@ -119,7 +121,7 @@ def _nearest(
     assert lookup is not None, "a relaxed model knows its embeddings"
     is_word = torch.tensor([token.lstrip("#▁Ġ ").isalpha() for token in symbols.tokens])
     usable = ((symbols.counts > 0) & ~symbols.special & is_word).nonzero()[:, 0]
-    own = torch.tensor([i for i in known if is_word[i]], dtype=torch.long)
+    own = torch.tensor([i for i in wanted if is_word[i]], dtype=torch.long)
     if not len(own) or not len(usable):
         return
     ours, theirs = (functional.normalize(lookup(ids[None])[0], dim=1) for ids in (own, usable))
@@ -149,14 +151,14 @@ def _table(path: str) -> Mapping[str, list[str]]:
         raise ValueError(
             f"{path} cannot be read: {error}; give a file, two words a line"
         ) from error
-    found: dict[str, list[str]] = {}
+    neighbours: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
         words = line.split()
         if words and len(words) != 2:
             raise ValueError(f"line {number} of {path} has {len(words)} words; expected two")
-        for one, other in [words, words[::-1]] if words else []:
-            found.setdefault(one, []).append(other)
-    return found
+        for word, other in [words, words[::-1]] if words else []:
+            neighbours.setdefault(word, []).append(other)
+    return neighbours
 
 
 @dataclass(frozen=True)

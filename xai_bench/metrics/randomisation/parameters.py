@@ -44,6 +44,7 @@ class ParameterRandomisation:
         """`[B]`, from -1 to 1."""
         chosen = stages(layer_names(case.model), self.order)
         maps = [case.measure(RandomisedMap(layers)) for layers in chosen]
+        # The original is no stage: its similarity of 1 would flatter every explainer.
         similarities = [similarity(case.attribution, a, case.inputs) for a in maps]
         return torch.stack(similarities, dim=1).nanmean(1)
 
@@ -126,6 +127,8 @@ class RandomLogit:
         if n_classes < 2 or case.targets.is_floating_point():
             raise Unsupported("another class needs a classifier; this model has one output")
         # 1 to C - 1 classes further, so never the same one, and all others are equally likely.
+        # Per sample and from the metrics' stream: a global seed would give every batch the same
+        # classes.
         step = 1 + case.rng.child("random_logit").integers(n_classes - 1)
         other = case.explain(case.inputs, targets=(case.targets + step) % n_classes)
         return similarity(case.attribution, other, case.inputs, signed=True)
@@ -148,6 +151,8 @@ def similarity(left: Tensor, right: Tensor, inputs: Inputs, *, signed: bool = Fa
     signed; NaN where either map is the same everywhere.
     """
     maps = [units.pool(a.double(), inputs.units) for a in (left, right)]
+    # Adebayo+ 2018 report both. A network with random weights turns signs at random, which would
+    # hide that the places are the same.
     x, y = maps if signed else [a.abs() for a in maps]
     return spearman(x, y, units.present(inputs.units))
 
@@ -157,6 +162,7 @@ def histogram_entropy(values: Tensor, inputs: Inputs) -> Tensor:
     real, n_units = units.present(inputs.units), units.count(inputs.units)
     low = torch.where(real, values, torch.inf).amin(1)
     width = torch.where(real, values, -torch.inf).amax(1) - low
+    # By the number of units, the size of the histogram's sample.
     n_bins = n_units.double().sqrt().ceil().long()
     # From 0 to 1; the largest value belongs to the last bin.
     place = (values - low[:, None]) / torch.where(width > 0, width, torch.nan)[:, None]

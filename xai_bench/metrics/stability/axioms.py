@@ -77,9 +77,9 @@ class Dummy:
         mean = case.inputs.domain.background.double().mean(0)
         model = once_per_cell(case, Dummy, lambda: WithoutUnit(case.model, mean, 0.5))
         size = case.explain(case.inputs, model=model).double().abs()
-        whole = total(size.flatten(1))
+        size_of_map = total(size.flatten(1))
         part = total((size * model.ignored(case.inputs)).flatten(1))
-        return part / torch.where(whole > 0, whole, torch.nan)
+        return part / torch.where(size_of_map > 0, size_of_map, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ class Symmetry:
         attribution = case.explain(model.evened(case.inputs), model=model).double().flatten(1)
         left, right = (total(attribution[:, part]) for part in (model.left, model.right))
         size = left.abs() + right.abs()
+        # Over their own sizes: over that of the map, two small units would always look alike.
         return (left - right).abs() / torch.where(size > 0, size, torch.nan)
 
 

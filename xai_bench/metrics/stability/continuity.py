@@ -53,6 +53,7 @@ def translations(inputs: Inputs, max_shift: int) -> list[Tensor]:
             f"translations need inputs [channels, time] or [channels, height, width] with the same "
             f"units everywhere; these have shape {list(inputs.x.shape[1:])}"
         )
+    # A translation is off the data by what it repeats at the edge, so only small ones are tried.
     shifts = [s for k in range(1, max_shift + 1) for s in (-k, k)]
     axes = range(2, inputs.x.dim())
     translated = [_translated(inputs.x, axis, shift) for axis in axes for shift in shifts]

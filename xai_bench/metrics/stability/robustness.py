@@ -56,6 +56,7 @@ class RelativeOutputStability(_RelativeStability):
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, 0 or more."""
+        # Logits, as in the paper: probabilities hardly move where the model is sure.
         outputs = case.measure(NeighbourOutputs(self.radius, self.n_draws))
         change = norm(outputs.nearby - outputs.at_x[:, None], 2).clamp(min=self.epsilon_min)
         map_change = _map_change(case, Neighbours(self.radius, self.n_draws), self.floor)

@@ -32,6 +32,7 @@ class MaxSensitivity:
     def score(self, case: Case) -> Tensor:
         """`[B]`, 0 or more."""
         near = case.measure(Neighbours(self.radius, self.n_draws))
+        # Over the size of the map, which the paper's is not: else small maps look stable.
         return distance(near.attributions, case.attribution).amax(1)
 
 
@@ -147,5 +148,6 @@ def relative(points: Tensor, reference: Tensor, floor: Tensor) -> Tensor:
 
 def worst(ratio: Tensor, same_class: Tensor) -> Tensor:
     """`[B, K], [B, K] bool -> [B]`: the largest among those of the same class; NaN of none."""
+    # Passed over one by one: a NaN among the neighbours would leave the whole sample unscored.
     largest = torch.where(same_class, ratio, -torch.inf).amax(1)
     return torch.where(largest >= 0, largest, torch.nan)

@@ -38,6 +38,7 @@ class FeatureAgreement:
 
     def score(self, case: Case) -> Tensor:
         """`[B]`, from 0 to 1."""
+        # All units may count: attributions are finite.
         return _shared_top(case, self.fraction, lambda attribution, _: attribution.isfinite())
 
 
@@ -145,6 +146,7 @@ class CosineToShapley:
         """`[B]`, from -1 to 1."""
         exact = case.measure(ExactShapley(self.baseline, self.max_units))
         estimate = contributions(case, exact.difference_from_reference)
+        # Of signed values: a map of magnitudes is no estimate of contributions.
         sizes = total(estimate.square()).sqrt() * total(exact.values.square()).sqrt()
         return total(estimate * exact.values) / sizes
 

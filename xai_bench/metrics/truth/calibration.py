@@ -53,6 +53,7 @@ class IntervalCoverage:
         # Of the two-sided interval: 0.975 for a confidence of 0.95.
         half = _quantile((1 + self.confidence) / 2, case.explanation.degrees_of_freedom)
         rounding = _ROUNDING * exact.abs().amax(1, keepdim=True)
+        # Errors of 0, of what was not drawn, would else cover nothing but equal bits.
         covered = (pooled(case) - exact).abs() <= half * error + rounding
         counted = units.present(case.inputs.units) & ~error.isnan()
         return total((covered & counted).double()) / total(counted.double())

@@ -81,6 +81,7 @@ class AttributionLocalisation:
     def score(self, case: Case) -> Tensor:
         """`[B]`, 0 or more."""
         places = Places.of(case, self.space)
+        # Places of the sample, never of the batch: a large mask is easy to hit, by chance alone.
         return places.mass() * places.real.sum(1) / places.inside.sum(1)
 
 

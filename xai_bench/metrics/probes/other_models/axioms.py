@@ -41,6 +41,7 @@ class Difference(ModelWrapper):
     def outputs(self, inputs: Inputs) -> Tensor:
         """`[B, C]`: each class less the one before it."""
         outputs = self.model.outputs(inputs)
+        # An output like any other, so that no explainer knows that it is a difference.
         return outputs - outputs.roll(1, 1)
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:

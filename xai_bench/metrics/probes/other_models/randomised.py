@@ -79,6 +79,7 @@ def _module(model: Model) -> nn.Module:
 
 def _weights_of(case: Case, name: str, layer: nn.Module, draw: int) -> dict[int, nn.Parameter]:
     """The random weights of a layer, drawn once per explainer and cell."""
+    # By the name of the layer: with one seed for all, layers of one shape would become equal.
     seed = Seeds(draw).number("randomised", name)
     return once_per_cell(case, (RandomisedMap, name, draw), lambda: random_weights(layer, seed))
 

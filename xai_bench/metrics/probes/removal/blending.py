@@ -65,5 +65,6 @@ class Faded:
 @torch.no_grad()
 def _probability(case: Case, inputs: Inputs) -> Tensor:
     """`[B]` float64: of the explained class."""
+    # Of the class in target, whatever scalar is explained: the metric is of probabilities.
     shares = outputs(case.model, inputs).softmax(1)
     return shares.gather(1, case.targets[:, None])[:, 0]

@@ -38,6 +38,8 @@ class Curves:
 
     def area(self, curve: Tensor) -> Tensor:
         """`[B, P] -> [B]`: area by trapezoids over the fraction of units removed."""
+        # Over shares of units, from nothing to everything: a sum over steps would grow with their
+        # number, and without the intact end a first step that does much would count for less.
         return torch.trapezoid(curve, self.removed.double() / self.n_units[:, None], dim=1)
 
     def at(self, curve: Tensor, removed: Tensor) -> Tensor:

@@ -84,6 +84,7 @@ def distances(points: Tensor, rows: Tensor, k: int) -> Tensor:
     Not by products of matrices, which are quicker but round equal rows apart.
     """
     exact = "donot_use_mm_for_euclid_dist"
+    # The k-th, since the nearest alone is at 0 for points that were copied from a row.
     return torch.cdist(points, rows, compute_mode=exact).kthvalue(k, dim=2).values
 
 

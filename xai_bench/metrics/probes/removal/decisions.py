@@ -71,5 +71,6 @@ def _of_class(outputs: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """`[B, D, R, C], [B] -> [B, D, R]` twice: log-probability of a class, and its lead."""
     place = chosen[:, None, None, None].expand(*outputs.shape[:3], 1)
     own = outputs.gather(3, place)[..., 0]
+    # The lead decides, not a probability above 1/2: of many classes the largest may have less.
     others = outputs.scatter(3, place, -torch.inf).amax(3)
     return outputs.log_softmax(3).gather(3, place)[..., 0], own - others

@@ -74,6 +74,7 @@ class DiscriminatorRanks:
         half = fakes.shape[1] // 2
         parts: list[Tensor] = []
         halves = slice(half), slice(half, None)
+        # Out of sample: a real row is its own nearest neighbour.
         for fitted, held_out in (halves, halves[::-1]):
             ranked = torch.cat([point, real[:, held_out]], dim=1)
             to_fake, to_real = (

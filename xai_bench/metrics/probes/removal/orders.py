@@ -59,6 +59,8 @@ def _lowest(table: Tensor, n_units: int) -> Tensor:
     for kept in range(n_units - 1, 0, -1):
         coalition = (size == kept).nonzero()
         absent = (coalition & bit) == 0
+        # Held and Karp's recursion: what comes later depends on the coalition, not on the way to
+        # it.
         before = torch.where(absent, best[:, coalition | bit], torch.inf).amin(2)
         best[:, coalition[:, 0]] = table[:, coalition[:, 0]] + before
     return best[:, bit].amin(1)

@@ -56,6 +56,7 @@ class CoalitionValues:
     def _removed(self, inputs: Inputs, rng: Rng) -> Tensor:
         """`[B, K, U]` bool: the units with the smallest of as many uniform draws."""
         real = units.present(inputs.units)
+        # At least one: a fifth of two units is none, and a set of none says nothing.
         size = (units.count(inputs.units).double() * self.fraction).round().long().clamp(min=1)
         draws = rng.child("subsets").uniform(self.n_draws, real.shape[1])
         # The units with the smallest draws: every set of this size is equally likely.
