@@ -21,7 +21,7 @@ def attention_of(context: EvaluationContext) -> tuple[Attention, ...]:
     inputs, symbols = context.inputs.take(first), context.inputs.domain.symbols
     if symbols is None or not inputs.domain.discrete:
         return ()
-    found: dict[int, Attention] = {}
+    by_row: dict[int, Attention] = {}
     try:
         for rows, order, maps in looked_at(context.model, inputs, context.targets[first]):
             product = rolled_out(maps)
@@ -30,7 +30,7 @@ def attention_of(context: EvaluationContext) -> tuple[Attention, ...]:
                 n = int((ids >= 0).sum())
                 tokens = tuple(symbols.tokens[i] for i in ids[:n].tolist())
                 weights = maps.weights[:, place, :, :n, :n].half()
-                found[row] = Attention(tokens, weights, product[place, :n, :n].float())
+                by_row[row] = Attention(tokens, weights, product[place, :n, :n].float())
     except Unsupported:
         return ()
-    return tuple(found[row] for row in sorted(found))
+    return tuple(by_row[row] for row in sorted(by_row))

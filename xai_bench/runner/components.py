@@ -94,8 +94,8 @@ def parameters(target: Any) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(target, eval_str=True).parameters
     except NameError:  # a type of a field that is inherited, or imported for type checkers only
-        hints, found = _hints(target), inspect.signature(target).parameters
-        return {n: p.replace(annotation=hints.get(n, p.annotation)) for n, p in found.items()}
+        hints, stated = _hints(target), inspect.signature(target).parameters
+        return {n: p.replace(annotation=hints.get(n, p.annotation)) for n, p in stated.items()}
     except ValueError:  # written in C
         return {}
 

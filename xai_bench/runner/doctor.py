@@ -103,8 +103,8 @@ class Doctor:
         wrong = {name: "it is missing" for name in listed if name not in there}
         wrong |= {
             name: f"its digest is not the one in {digests.NAME}"
-            for name, found in there.items()
-            if not found <= listed.get(name, frozenset()) and Path(name).suffix in _STORED
+            for name, values in there.items()
+            if not values <= listed.get(name, frozenset()) and Path(name).suffix in _STORED
         }
         if folder == self._tuned and wrong and not self.dry_run:
             with files.writing(folder):
@@ -138,8 +138,8 @@ class Doctor:
                 lost = [] if cell is not None else ["the cell"]
                 for name, key, _, _ in manifest.wanted():
                     result = store.read(path.stem, key, attribution=False)
-                    whole = store.reader.whole(store.folder(path.stem, key))
-                    lost += [name] if result is None or not whole else []
+                    is_whole = store.reader.whole(store.folder(path.stem, key))
+                    lost += [name] if result is None or not is_whole else []
                 if lost:
                     sentence = f"study {study}, cell {path.stem}: without {', '.join(lost)}"
                     yield Finding(f"{sentence}; run{commands}", "to be computed again")

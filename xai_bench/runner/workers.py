@@ -53,14 +53,14 @@ class Worker:
     def hear(self) -> str | None:
         """Take one message; the status of its job where that has ended, also by its own end."""
         try:
-            name, *rest = self.pipe.recv()
+            name, *content = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join(_PATIENCE)
             self.lane.stop()
             return "failed"
         if name == "ended":
-            return str(rest[0])
-        getattr(self.lane, name)(*rest[0], **rest[1])
+            return str(content[0])
+        getattr(self.lane, name)(*content[0], **content[1])
         return None
 
     @property
@@ -95,7 +95,7 @@ def spread(work: Work, jobs: Sequence[int], n_workers: int, screen: Screen) -> d
                 workers.append(Worker(work, screen))
                 workers[-1].give(waiting.pop(0), screen.note())
             ready = wait([worker.pipe for worker in workers])
-            for worker in [one for one in workers if one.pipe in ready]:
+            for worker in [w for w in workers if w.pipe in ready]:
                 status = worker.hear()
                 if status is None:
                     continue

@@ -34,6 +34,7 @@ class AttentionSheet:
     weights: Floats
 
     def draw(self) -> Figure:
+        """One panel per layer and head."""
         n_layers, n_heads = self.weights.shape[:2]
         with style([self.headline]):
             from matplotlib.figure import Figure
@@ -65,6 +66,7 @@ class RolloutSheet:
     rollout: Floats
 
     def draw(self) -> Figure:
+        """One panel."""
         labels = [shortened(token, 14) or "·" for token in self.tokens]
         with style([self.headline, *labels]):
             from matplotlib.figure import Figure

@@ -46,6 +46,7 @@ class Waterfall:
     most: int = 12
 
     def draw(self) -> Figure:
+        """One panel."""
         labels, values = largest(labelled(self.units, self.held), self.values[None], self.most)
         steps = values[0]
         start = self.output - float(self.values.sum())
@@ -83,6 +84,7 @@ class Beeswarm:
     most: int = 12
 
     def draw(self) -> Figure:
+        """One panel."""
         order = np.argsort(-np.abs(self.values).mean(0), kind="stable")[: self.most]
         labels = [shortened(self.units[i], 32) for i in order]
         with style([self.headline, *labels]):
@@ -116,6 +118,7 @@ class Dependence:
     most: int = 4
 
     def draw(self) -> Figure:
+        """One panel."""
         numbers = np.asarray(np.isfinite(self.x).all(0))
         sizes = np.where(numbers, np.abs(self.values).mean(0), -1.0)
         order = [i for i in np.argsort(-sizes, kind="stable")[: self.most] if numbers[i]]

@@ -53,6 +53,7 @@ class ImageSheet:
     maps: Floats
 
     def draw(self) -> Figure:
+        """The input, then one panel per method."""
         with style([self.headline, *self.methods]):
             figure, axes = grid.panels(1 + len(self.methods), _ACROSS, (1.35, 1.6))
             axes[0].imshow(self.picture, cmap="gray", vmin=0, vmax=1)
@@ -83,6 +84,7 @@ class BarSheet:
     most: int = 12
 
     def draw(self) -> Figure:
+        """One panel per method."""
         labels, values = largest(labelled(self.units, self.held), self.values, self.most)
         with style([self.headline, *self.methods, *labels]):
             figure, axes = _bar_panels(len(self.methods), labels)
@@ -107,6 +109,7 @@ class SeriesSheet:
     maps: Floats
 
     def draw(self) -> Figure:
+        """One panel per method."""
         with style([self.headline, *self.methods, *self.channels]):
             figure, axes = grid.panels(len(self.methods), 1, (6.5, 0.75 + 0.25 * len(self.x)))
             for axis, name, values in zip(axes, self.methods, self.maps, strict=True):
@@ -159,8 +162,8 @@ def largest(units: Sequence[str], values: Floats, most: int) -> tuple[list[str],
     kept = values[:, order[:most]]
     if len(order) <= most:
         return labels, kept
-    rest = values[:, order[most:]].sum(1, keepdims=True)
-    return [*labels, f"{len(order) - most} others"], np.concatenate([kept, rest], axis=1)
+    others = values[:, order[most:]].sum(1, keepdims=True)
+    return [*labels, f"{len(order) - most} others"], np.concatenate([kept, others], axis=1)
 
 
 def _title(name: str, width: float) -> str:

@@ -202,5 +202,5 @@ def _font_of(letter: str) -> str:
 
 def _ordered(installed: Sequence[str], likely: Sequence[str]) -> list[str]:
     """Likely families first, then others of a plain cut, then all else."""
-    rest = sorted(set(installed) - set(likely))
-    return [*likely, *sorted(rest, key=lambda name: ("Sans" not in name, name))]
+    others = sorted(set(installed) - set(likely))
+    return [*likely, *sorted(others, key=lambda name: ("Sans" not in name, name))]

@@ -55,20 +55,21 @@ class TokenSheet:
         return cls(headline, tuple(lines))
 
     def draw(self) -> Figure:
+        """One text below the other."""
         from matplotlib.figure import Figure
 
         letters = [text for line in self.lines for text in (line.title, *line.tokens)]
         with style([self.headline, *letters]):
-            known: dict[tuple[str, ...], tuple[list[_Place], int]] = {}
+            places: dict[tuple[str, ...], tuple[list[_Place], int]] = {}
             for line in self.lines:
-                if line.tokens not in known:
-                    known[line.tokens] = _places([shortened(t, 70) or " " for t in line.tokens])
-            tall = [_LINE * (known[line.tokens][1] + 1) + 0.08 for line in self.lines]
+                if line.tokens not in places:
+                    places[line.tokens] = _places([shortened(t, 70) or " " for t in line.tokens])
+            tall = [_LINE * (places[line.tokens][1] + 1) + 0.08 for line in self.lines]
             height = _HEAD + sum(tall) + _FOOT
             figure = Figure(figsize=(_WIDTH, height))
             top = height - _HEAD
             for line, block in zip(self.lines, tall, strict=True):
-                _line(figure, line, known[line.tokens][0], top)
+                _line(figure, line, places[line.tokens][0], top)
                 top -= block
             scale(figure, figure.add_axes((0.2, 0.4 / height, 0.6, 0.08 / height)))
             text = grid.wrapped(drawable(self.headline), _WIDTH - 0.4, 9)

@@ -36,10 +36,12 @@ def main_columns(block: Block, metrics: Sequence[str] = ()) -> list[Column]:
 
 def check_metrics(blocks: Sequence[Block], metrics: Sequence[str]) -> None:
     """Raises ValueError for a metric that the study has not measured."""
-    known = {column.metric for block in blocks for column in block.columns}
+    metrics_there = {column.metric for block in blocks for column in block.columns}
     for name in metrics:
-        if name not in known:
-            raise ValueError(f"report.metrics: the study has no '{name}'; {suggest(name, known)}")
+        if name not in metrics_there:
+            raise ValueError(
+                f"report.metrics: the study has no '{name}'; {suggest(name, metrics_there)}"
+            )
 
 
 def _spare(columns: Sequence[Column]) -> Column:

@@ -45,7 +45,7 @@ def _merged(regimes: Iterable[str]) -> list[str]:
             budgets.setdefault(match[2], []).append(match[1])
         else:
             others.append(regime)
-    merged = [f"budget {_enumerated(numbers)} rows{rest}" for rest, numbers in budgets.items()]
+    merged = [f"budget {_enumerated(numbers)} rows{end}" for end, numbers in budgets.items()]
     return [*merged, *others]
 
 

@@ -58,6 +58,7 @@ def compare(
     mean, low, high = mean_intervals(scores, seeds, rows)
     best = _best(mean if higher_is_better else -mean, ranked)
     rival = scores[best][:1] if best.any() else np.full((1, scores.shape[1]), np.nan)
+    # Of paired differences: what makes a sample hard for all explainers cancels.
     difference, below, above = mean_intervals(scores - rival, seeds, rows)
     margin = SAME * np.abs(scores, where=np.isfinite(scores), out=np.zeros_like(scores)).max()
     return Comparison(

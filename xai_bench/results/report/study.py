@@ -51,12 +51,13 @@ class StudyReport:
 
     @property
     def sections(self) -> tuple[Section, ...]:
+        """All sections, in the order of the report."""
         return (self.main, self.full, *self.details)
 
     @property
     def plausibility(self) -> Section:
         """Agreement with what people marked, which has a place of its own."""
-        return next(one for one in self.details if plausibility.FRAME in one.frames)
+        return next(section for section in self.details if plausibility.FRAME in section.frames)
 
     @property
     def headline(self) -> str:

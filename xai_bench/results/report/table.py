@@ -194,6 +194,7 @@ def title(block: Block, *, variant: bool = True) -> str:
 
 
 def caption(block: Block) -> str:
+    """What a table shows: model, data, target, samples, seeds and regimes."""
     names = block.names
     seeds = ", ".join(str(cell.seed) for cell in block.cells)
     regimes: dict[str, list[str]] = {}

@@ -91,7 +91,12 @@ def write(
             "report.md": markdown.document(report, figures).encode(),
             "report.csv": _csv(numbers),
             **{name: text.encode() for name, text in _tables(report, options)},
-            **{n: _csv(one) for s in report.details for n, one in s.frames.items() if len(one)},
+            **{
+                n: _csv(table)
+                for s in report.details
+                for n, table in s.frames.items()
+                if len(table)
+            },
         }
         files.write(folder, contents)
     paths = (*(folder / name for name in contents), *drawn)
@@ -108,7 +113,9 @@ def _pictures(
     kinds = options.figures
     if not kinds:
         return {}, [], 0
-    pictures = {name: one for section in report.sections for name, one in section.figures.items()}
+    pictures = {
+        name: figure for section in report.sections for name, figure in section.figures.items()
+    }
     first = _first(list(pictures), list(examples), options.pictures)
     paths = export.write(folder / "figures", pictures, kinds, first)
     there = {path.stem for path in paths}
@@ -155,9 +162,9 @@ def _papers(report: StudyReport) -> dict[str, dict[str, str]]:
     }
     return {
         group: {
-            name: report.cards[name].paper for name in dict.fromkeys(known) if name in report.cards
+            name: report.cards[name].paper for name in dict.fromkeys(listed) if name in report.cards
         }
-        for group, known in names.items()
+        for group, listed in names.items()
     }
 
 

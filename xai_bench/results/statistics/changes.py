@@ -57,10 +57,12 @@ class Changes:
     only_after: int
 
     def of(self, verdict: Verdict) -> list[Change]:
+        """The changes with this verdict, in the order of their fields."""
         return [change for change in self.changes if change.verdict == verdict]
 
     @property
     def regressed(self) -> bool:
+        """Whether anything became worse."""
         return bool(self.of("worse"))
 
 
@@ -72,6 +74,7 @@ def compare(before: DataFrame, after: DataFrame) -> Changes:
     """
     groups = [_fields(frame) for frame in (before, after)]
     shared = [field for field in groups[0] if field in groups[1]]
+    # A hundred scores would else show five changes of nothing.
     level = 1 - (1 - LEVEL) / max(len(shared), 1)
     fields = tuple(_change(f, groups[0][f], groups[1][f], level) for f in shared)
     return Changes(fields, len(groups[0]) - len(shared), len(groups[1]) - len(shared))

@@ -56,6 +56,7 @@ def effect(first: Floats, second: Floats, seeds: Ints, rows: Ints, rope: float) 
     difference = first - second
     pairs = difference[np.isfinite(difference)]
     mean, low, high = (float(v[0]) for v in mean_intervals(difference[None], seeds, rows))
+    # Of the differences, not of the scores: what both methods find hard is no noise here.
     deviation = float(pairs.std(ddof=1)) if len(pairs) > 1 else 0.0
     either = np.isfinite(first) | np.isfinite(second)
     wins = np.where(pairs > 0, 1.0, np.where(pairs == 0, 0.5, 0.0))
@@ -73,8 +74,10 @@ def effect(first: Floats, second: Floats, seeds: Ints, rows: Ints, rope: float) 
 
 
 def verdict(mean: float, low: float, high: float, rope: float) -> Verdict:
+    """What a mean difference and its interval say; see `Effect.verdict`."""
     if not math.isfinite(mean):
         return "unknown"
+    # Before all else: an interval inside the region may leave out 0 and matter to nobody.
     if -rope <= low and high <= rope:
         return "equivalent"
     if low <= 0 <= high:
@@ -156,6 +159,7 @@ def _smallest(variance: Callable[[int], float], smallest: float) -> int | None:
 
     if not enough(_MANY):
         return None
+    # Power never falls as their number grows, so that bisection finds the least.
     low, high = 1, _MANY
     while high - low > 1:
         middle = (low + high) // 2

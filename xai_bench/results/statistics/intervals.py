@@ -56,6 +56,7 @@ class Spread:
     def half_widths(self, level: float = LEVEL) -> Floats:
         """`[E]`: infinite where one score says nothing of the spread, NaN where there is none."""
         tail = (1 - level) / 2
+        # Only where seeds share rows can seeds, rows and the rest be told apart.
         crossed = self.rest.degrees_of_freedom > 0
         alone = self.seeds.degrees_of_freedom == 0
         single = np.where(alone, self.rows.wide(tail), self.seeds.wide(tail))
@@ -126,6 +127,7 @@ def student(tail: float, degrees_of_freedom: Floats) -> Floats:
     """The upper quantile of Student's t; infinite for 0 degrees of freedom."""
     from scipy.special import stdtrit
 
+    # Fractions are allowed: Satterthwaite's degrees are no whole numbers.
     quantile = stdtrit(np.maximum(degrees_of_freedom, 1e-9), 1 - tail)
     return np.asarray(np.where(degrees_of_freedom > 0, quantile, np.inf))
 
@@ -143,6 +145,8 @@ def _component(sums: Floats, counts: Ints, n: Ints) -> Component:
     """`[E, K]` sums of deviations in `K` groups of `counts` scores, of `n [E]` in all."""
     n_groups = (counts > 0).sum(1)
     freedom = np.maximum(n_groups - 1, 0).astype(float)
+    # In a balanced table the mean square over N. Of sums, not means, so that a group with few
+    # scores has little say.
     squares = (sums**2).sum(1) * ratio(n_groups, freedom * n.astype(float) ** 2)
     return Component(np.where(freedom > 0, squares, 0.0), freedom)
 
@@ -152,6 +156,7 @@ def _rest(filled: Floats, scored: Flags, n: Ints) -> Component:
     n_seeds, n_rows = scored.sum(2), scored.sum(1)
     seed_means = np.nan_to_num(ratio(filled.sum(2), n_seeds))
     row_means = np.nan_to_num(ratio(filled.sum(1), n_rows))
+    # A row under one seed is all row effect: it leaves no residual.
     shared = scored & (n_rows > 1)[:, None]
     residuals = np.where(shared, filled - seed_means[:, :, None] - row_means[:, None], 0.0)
     # Scores less one mean per shared row and per seed, which have the grand mean in common.

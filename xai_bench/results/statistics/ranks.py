@@ -53,7 +53,8 @@ def preferences(scores: Floats) -> Floats:
 def kemeny(scores: Floats) -> tuple[int, ...]:
     """The order, best first, that contradicts the fewest pairs of methods in fields.
 
-    Exact (Kemeny 1959); of several such orders the first by the numbers of the methods.
+    Exact (Kemeny 1959). Of several such orders, among up to `EXACT` methods the first by their
+    numbers, among more the one that the solver finds.
     """
     wins = preferences(scores)
     return _by_subsets(wins) if len(wins) <= EXACT else _by_integers(wins)
@@ -88,6 +89,7 @@ def by_kemeny(scores: Floats) -> Floats:
 
 def by_wins(scores: Floats) -> Floats:
     """`[M]` the number of fields won, shared where several are first."""
+    # A field with several first gives each a share, so that every field counts once.
     first = field_ranks(scores) == field_ranks(scores).min(1, keepdims=True)
     return np.asarray((first / first.sum(1, keepdims=True)).sum(0))
 
@@ -200,8 +202,8 @@ def _variations(
             yield _variation(axis, value, scores[everything[mine]], by_mean_rank)
             # Of two values, leaving one out is taking the other alone.
             if len(distinct) > 2:
-                rest = scores[everything[~mine]]
-                yield _variation(axis, f"without {value}", rest, by_mean_rank)
+                others = scores[everything[~mine]]
+                yield _variation(axis, f"without {value}", others, by_mean_rank)
 
 
 def _variation(
@@ -212,6 +214,7 @@ def _variation(
 
 
 def _winners(worth: Floats) -> tuple[int, ...]:
+    # Means of ranks that are equal may differ by rounding.
     return tuple(int(i) for i in np.flatnonzero(worth >= worth.max() - 1e-9))
 
 
@@ -232,6 +235,7 @@ def _by_subsets(wins: Floats) -> tuple[int, ...]:
                 cost, order = best[key ^ (1 << last)]
                 # Whoever stands before `last` is contradicted wherever `last` was better.
                 options.append((cost + sum(wins[last, m] for m in order), (*order, last)))
+            # Of equal costs the smallest order, that is the first by the numbers of the methods.
             best[key] = min(options)
     return best[(1 << n) - 1][1]
 
@@ -250,6 +254,7 @@ def _by_integers(wins: Floats) -> tuple[int, ...]:
     triples = list(combinations(range(n), 3))
     rows = lil_array((len(triples), len(pairs)))
     for row, (i, j, k) in enumerate(triples):
+        # Between 0 and 1, which neither cycle of the three is: they give 2 and -1.
         rows[row, pairs[i, j]], rows[row, pairs[j, k]], rows[row, pairs[i, k]] = 1, 1, -1
     solution = milp(
         cost,

@@ -76,13 +76,14 @@ def _top(scores: Floats, share: float) -> Flags:
 
 def _of_runs(predicted: list[Span], marked: list[Span]) -> _Hits:
     best = [max((_overlap(p, m) for m in marked), default=0.0) for p in predicted]
+    # As ERASER counts: predicted runs that match are the hits of recall, too.
     return _Hits(sum(share >= SAME_SPAN for share in best), len(predicted), len(marked))
 
 
-def _overlap(one: Span, other: Span) -> float:
+def _overlap(first: Span, second: Span) -> float:
     """Intersection over union."""
-    both = min(one[1], other[1]) - max(one[0], other[0])
-    return max(both, 0) / (one[1] - one[0] + other[1] - other[0] - max(both, 0))
+    both = min(first[1], second[1]) - max(first[0], second[0])
+    return max(both, 0) / (first[1] - first[0] + second[1] - second[0] - max(both, 0))
 
 
 def _macro(hits: Iterable[_Hits]) -> float:
@@ -111,6 +112,7 @@ def _area(scores: Floats, marked: Flags) -> float:
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(marked[order])
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    # By trapezoids, as in ERASER's code; average precision, by steps, is another number.
     precision = np.concatenate([[1.0], hits[last] / (last + 1)])
     recall = np.concatenate([[0.0], hits[last] / hits[-1]])
     return float(np.trapezoid(precision, recall))

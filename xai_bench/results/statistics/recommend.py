@@ -73,7 +73,7 @@ def recommend(
     `data` is the data set that the advice is for: where it has been run, it is held out. `budget`
     is model rows per sample, forward and gradient. Raises ValueError for an unknown question.
     """
-    categories = {one.name: one.categories for one in QUESTIONS}
+    categories = {each.name: each.categories for each in QUESTIONS}
     if question not in categories:
         raise ValueError(f"there is no question '{question}'; there are {', '.join(categories)}")
     methods = scores[scores["family"] != "controls"]
@@ -112,6 +112,7 @@ def _chosen(names: list[str], ranks: Floats, dear: tuple[str, ...]) -> Recommend
     first, mean_ranks = int(order[0]), dict(zip(names, mean.tolist(), strict=True))
     if len(names) == 1:
         return Recommendation(names[0], "", np.nan, np.nan, np.nan, False, (0, 0), mean_ranks, dear)
+    # Data sets are the sample: more metrics on one of them are no more evidence.
     gaps = (ranks[:, int(order[1])] - ranks[:, first])[None]
     places = np.arange(gaps.shape[1])
     center, low, high = (float(v[0]) for v in mean_intervals(gaps, np.zeros_like(places), places))

@@ -155,6 +155,7 @@ def _gamed_by(
 def _as_good(means: DataFrame, name: str) -> bool:
     span = means["oracle"] - means["random"]
     short = means["oracle"] - means[name]
+    # In most fields: one in which the truth itself does badly proves nothing.
     return bool((short <= ROPE * span.abs())[short.notna()].mean() > 0.5)
 
 
@@ -190,6 +191,7 @@ def _clusters(means: DataFrame) -> Mapping[str, int]:
         for i, a in enumerate(names)
         for b in names[i + 1 :]
     ]
+    # Average linkage, since single linkage would chain metrics that hardly correlate.
     numbers = fcluster(linkage(pairs, "average"), 1 - CLUSTER, "distance")
     return dict(zip(names, map(int, numbers), strict=True))
 

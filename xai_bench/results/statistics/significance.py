@@ -70,8 +70,10 @@ def friedman(scores: Floats, level: float = 0.95) -> Friedman:
     # The variance of ranks within data sets is smaller where there are ties.
     squares = ((ranks - (k + 1) / 2) ** 2).sum() / (k - 1)
     statistic = n * n * ((mean - (k + 1) / 2) ** 2).sum() / squares if squares > 0 else 0.0
-    rest = n * (k - 1) - statistic
-    ratio = (n - 1) * statistic / rest if rest > 0 else np.inf
+    residual = n * (k - 1) - statistic
+    # Where all data sets rank alike nothing is left to divide by, and F has no bound.
+    ratio = (n - 1) * statistic / residual if residual > 0 else np.inf
+    # The standard error of a difference of two mean ranks, under equal methods.
     error = np.sqrt(k * (k + 1) / (6 * n))
     gaps = np.abs(mean[:, None] - mean) / error * np.sqrt(2)
     return Friedman(
@@ -80,6 +82,7 @@ def friedman(scores: Floats, level: float = 0.95) -> Friedman:
         p_chi_square=float(chi2.sf(statistic, k - 1)),
         f=float(ratio),
         p_f=float(f.sf(ratio, k - 1, (k - 1) * (n - 1))),
+        # Demsar's q is the quantile of the studentised range over the root of 2.
         critical_difference=float(studentized_range.ppf(level, k, np.inf) / np.sqrt(2) * error),
         p_nemenyi=np.asarray(studentized_range.sf(gaps, k, np.inf)),
         n_data_sets=n,
@@ -90,8 +93,8 @@ def friedman(scores: Floats, level: float = 0.95) -> Friedman:
 def wilcoxon(first: Floats, second: Floats) -> float:
     """The p-value of equal scores `[D]`; 1 where no pair differs.
 
-    Differences of 0 are shared between both sides (Pratt 1959); exact for up to 50 pairs without
-    ties.
+    Differences of 0 are ranked with the others and speak for neither side (Pratt 1959); exact for
+    up to 50 pairs without ties.
     """
     from scipy.stats import wilcoxon as peer
 
@@ -99,6 +102,8 @@ def wilcoxon(first: Floats, second: Floats) -> float:
     scored = difference[np.isfinite(difference)]
     if not scored.any():
         return 1.0
+    # Pratt ranks zeros with the others and then leaves them out; Wilcoxon left them out before, as
+    # if data sets without a difference had not been there.
     return float(peer(scored, zero_method="pratt").pvalue)
 
 
@@ -108,6 +113,7 @@ def holm(p_values: Sequence[float]) -> Floats:
     order = np.argsort(p, kind="stable")
     steps = p[order] * (len(p) - np.arange(len(p)))
     adjusted = np.empty_like(p)
+    # Step down: no p-value is adjusted below a smaller one.
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
 
@@ -135,8 +141,10 @@ def signed_rank(
     if len(values) == 1:
         return Posterior(np.nan, np.nan, np.nan)
     averages = values[:, None] + values
+    # They are sums of two differences, hence twice the region.
     below, above = averages < -2 * rope, averages > 2 * rope
     parameters = np.concatenate([[strength], np.ones(len(values) - 1)])
+    # A fixed seed, so that a report is the same whenever it is written.
     weights = Generator(PCG64(0)).dirichlet(parameters, n_draws)
     mass = np.stack([_mass(weights, part) for part in (below, ~below & ~above, above)])
     most = mass == mass.max(0)

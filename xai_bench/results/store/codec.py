@@ -177,17 +177,17 @@ def _columns(content: bytes) -> Columns:
     """The columns of a file; texts as codes, because a file has few of them in many rows."""
     # Without threads and their readahead, which take longer than these files.
     table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
-    found = {}
+    columns = {}
     for name in table.column_names:
         column = table[name].combine_chunks()
         if pa.types.is_dictionary(column.type):
-            found[name] = (column.indices.to_numpy(), column.dictionary.to_pylist())
+            columns[name] = (column.indices.to_numpy(), column.dictionary.to_pylist())
         elif pa.types.is_string(column.type):
             texts, codes = np.unique(np.array(column.to_pylist(), dtype=str), return_inverse=True)
-            found[name] = (codes, texts.tolist())
+            columns[name] = (codes, texts.tolist())
         else:
-            found[name] = (column.to_numpy(zero_copy_only=False), ())
-    return found
+            columns[name] = (column.to_numpy(zero_copy_only=False), ())
+    return columns
 
 
 def _rows(scores: Scores, index: np.ndarray[Any, Any]) -> tuple[Any, Any]:

@@ -66,18 +66,18 @@ def _texts(fields: Mapping[str, Any]) -> TextUnits:
 def _packed(maps: Sequence[Attention]) -> bytes:
     """A safetensors file; the tokens of all samples, one after the other, are its names."""
     values = {
-        f"{place}.{name}": getattr(one, name)
-        for place, one in enumerate(maps)
+        f"{place}.{name}": getattr(attention, name)
+        for place, attention in enumerate(maps)
         for name in ("weights", "rollout")
     }
-    return codec.tensors(values, [token for one in maps for token in one.tokens])
+    return codec.tensors(values, [token for attention in maps for token in attention.tokens])
 
 
 def _unpacked(values: Mapping[str, Tensor], tokens: Sequence[str]) -> tuple[Attention, ...]:
-    found, start = [], 0
+    maps, start = [], 0
     for place in range(len(values) // 2):
         rollout = values[f"{place}.rollout"]
         own = tuple(tokens[start : start + len(rollout)])
-        found.append(Attention(own, values[f"{place}.weights"], rollout))
+        maps.append(Attention(own, values[f"{place}.weights"], rollout))
         start += len(rollout)
-    return tuple(found)
+    return tuple(maps)

@@ -71,12 +71,12 @@ def _changes(
     changed = changes(x, point, units, unit_names, elements)
     if changed is None:
         return "*not found*"
-    shown = [f"{markdown(one.unit)}: {_from_to(one)}" for one in changed[:N_CHANGES]]
+    shown = [f"{markdown(change.unit)}: {_from_to(change)}" for change in changed[:N_CHANGES]]
     more = len(changed) - len(shown)
     return "; ".join([*shown, *([f"and {more} more"] if more else [])]) or "nothing"
 
 
 def _from_to(change: Change) -> str:
     """From one value to another; `another` for a category without names."""
-    known = change.before or change.after
-    return f"{markdown(change.before)} → {markdown(change.after)}" if known else "another"
+    is_named = change.before or change.after
+    return f"{markdown(change.before)} → {markdown(change.after)}" if is_named else "another"

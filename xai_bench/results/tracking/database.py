@@ -35,11 +35,11 @@ def problem(root: Path) -> str | None:
         return None
     try:
         with closing(_read_only(database)) as connection:
-            [[found], *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
+            [[answer], *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
             connection.execute("SELECT count(*) FROM experiments").fetchall()
     except sqlite3.Error as error:
         return str(error)
-    return None if found == "ok" else f"its check says: {found}"
+    return None if answer == "ok" else f"its check says: {answer}"
 
 
 def misplaced(root: Path) -> list[str]:

@@ -62,7 +62,7 @@ def _is_sound(database: Path) -> bool:
     if not database.is_file():
         return False
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-        [[found], *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
+        [[answer], *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
         return bool(
-            found == "ok" and connection.execute("SELECT * FROM alembic_version").fetchone()
+            answer == "ok" and connection.execute("SELECT * FROM alembic_version").fetchone()
         )

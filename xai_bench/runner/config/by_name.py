@@ -76,12 +76,12 @@ def _component(
     node = OmegaConf.merge(loaded.get(chosen, loaded), kept.without(named))
     config = OmegaConf.create({"baseline": kept.without(baselines), "node": node})
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))["node"]
-    whole = {name: kept.put_back(value) for name, value in fields_of(plain).items()}
-    given = [f"{chosen}.{name}=" for name in whole if whole[name] is not plain[name]]
+    settings_of = {name: kept.put_back(value) for name, value in fields_of(plain).items()}
+    given = [f"{chosen}.{name}=" for name in settings_of if settings_of[name] is not plain[name]]
     mistakes = arguments(chosen, locate(plain["_target_"]), fields_of(plain))
     if problems := [each for each in mistakes if not each.startswith(tuple(given))]:
         raise ValueError("; ".join(problems))
-    return build({**whole, "_target_": plain["_target_"]})
+    return build({**settings_of, "_target_": plain["_target_"]})
 
 
 def components(
@@ -122,10 +122,10 @@ def several(chosen: Any) -> list[Any]:
     return list(chosen) if isinstance(chosen, list | tuple | set) else [chosen]
 
 
-def equal(one: Any, other: Any) -> bool:
+def equal(first: Any, second: Any) -> bool:
     """Whether two values are equal, where that is a question with one answer."""
     try:
-        return one is other or (type(one) is type(other) and bool(one == other))
+        return first is second or (type(first) is type(second) and bool(first == second))
     except (RuntimeError, ValueError):  # tensors and arrays compare element by element
         return False
 
@@ -146,8 +146,8 @@ def free_name(component: Any, made: Mapping[str, Any]) -> str:
 
 
 def _own(group: str, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    known = _fields(group, name) if settings else ()
-    return {key: value for key, value in settings.items() if key in known}
+    fields = _fields(group, name) if settings else ()
+    return {key: value for key, value in settings.items() if key in fields}
 
 
 def _fields(group: str, name: str) -> Iterable[str]:

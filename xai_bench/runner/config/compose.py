@@ -164,10 +164,12 @@ def jobs(command: Command, wanted: Mapping[str, str]) -> Iterator[DictConfig]:
     `wanted` is key -> value: of the values of a key that is swept, only this one is composed.
     Raises `UsageError`.
     """
-    with composed(command) as found:
-        keys = [values[0].partition("=")[0] for values in found.values]
-        narrow = [_narrowed(k, list(v), wanted) for k, v in zip(keys, found.values, strict=True)]
-        yield from map(found.config, itertools.product(*narrow))
+    with composed(command) as configuration:
+        keys = [values[0].partition("=")[0] for values in configuration.values]
+        narrow = [
+            _narrowed(k, list(v), wanted) for k, v in zip(keys, configuration.values, strict=True)
+        ]
+        yield from map(configuration.config, itertools.product(*narrow))
 
 
 def _narrowed(key: str, values: list[str], wanted: Mapping[str, str]) -> list[str]:

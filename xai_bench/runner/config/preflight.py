@@ -245,8 +245,8 @@ def _budgets(cfg: DictConfig) -> Iterator[str]:
     """Budgets are whole numbers that rise, and are set in one way."""
     given = cfg.get("anytime", [])
     budgets: list[Any] = list(given) if isinstance(given, (list, ListConfig)) else [None]
-    whole = all(accepts(int, budget) and budget >= 1 for budget in budgets)
-    if not whole or any(low >= high for low, high in pairwise(budgets)):
+    are_numbers = all(accepts(int, budget) and budget >= 1 for budget in budgets)
+    if not are_numbers or any(low >= high for low, high in pairwise(budgets)):
         yield (
             f"anytime={given} is not a list of rising budgets, each a whole number of 1 or more: "
             "write e.g. 'anytime=[32,128,512]'"

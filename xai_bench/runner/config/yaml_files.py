@@ -48,16 +48,16 @@ def _n_values(path: Path) -> int:
         return 0
 
 
-def _unfolded(node: Node, known: dict[int, int]) -> int:
+def _unfolded(node: Node, sizes: dict[int, int]) -> int:
     """The values in a node; each is counted once, so that aliases cost no time."""
     if isinstance(node, ScalarNode):
         return 1
-    if id(node) not in known:
-        known[id(node)] = MOST + 1  # of a node that holds itself
+    if id(node) not in sizes:
+        sizes[id(node)] = MOST + 1  # of a node that holds itself
         inside: list[Node] = []
         if isinstance(node, SequenceNode):
             inside = list(node.value)
         elif isinstance(node, MappingNode):
             inside = [part for pair in node.value for part in pair]
-        known[id(node)] = 1 + sum(_unfolded(part, known) for part in inside)
-    return known[id(node)]
+        sizes[id(node)] = 1 + sum(_unfolded(part, sizes) for part in inside)
+    return sizes[id(node)]

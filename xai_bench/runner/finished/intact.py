@@ -65,5 +65,5 @@ def _index(folder: Path) -> str:
         contents = {name: hashlib.sha256((folder / name).read_bytes()) for name in listed}
     except OSError:
         return ""
-    is_whole = all({one.hexdigest()} == listed[name] for name, one in contents.items())
+    is_whole = all({digest.hexdigest()} == listed[name] for name, digest in contents.items())
     return hashlib.sha256(text).hexdigest() if is_whole and listed else ""

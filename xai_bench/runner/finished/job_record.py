@@ -90,7 +90,7 @@ def read(results: Path, name: str) -> JobRecord | None:
         record,
         runs=tuple(record.runs),
         lines=tuple(tuple(line) for line in record.lines),  # type: ignore[misc]
-        explanations=tuple(tuple(one) for one in record.explanations),  # type: ignore[misc]
+        explanations=tuple(tuple(explanation) for explanation in record.explanations),  # type: ignore[misc]
     )
 
 

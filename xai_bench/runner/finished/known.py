@@ -43,8 +43,8 @@ class Known:
     def finished(self, jobs: Sequence[Sequence[str]]) -> dict[int, JobRecord]:
         """Number of a job -> its record, for those that need not be done again."""
         intact = IntactFolders(self.results)
-        records = {n: job_record.read(self.results, self.key(one)) for n, one in enumerate(jobs)}
-        return {n: one for n, one in records.items() if one and one.holds(intact, self.command)}
+        records = {n: job_record.read(self.results, self.key(job)) for n, job in enumerate(jobs)}
+        return {n: job for n, job in records.items() if job and job.holds(intact, self.command)}
 
     def key(self, overrides: Sequence[str]) -> str:
         """What the record of a job is kept under."""
@@ -55,13 +55,13 @@ class Known:
     ) -> None:
         """Remember that all jobs of a command are finished."""
         own = own_folders(arguments)
-        if own is None or not all(job_record.read(self.results, self.key(one)) for one in jobs):
+        if own is None or not all(job_record.read(self.results, self.key(job)) for job in jobs):
             return
         content = {
             "command": self.command,
             "study": study,
             "report": report,
-            "jobs": [self.key(one) for one in jobs],
+            "jobs": [self.key(job) for job in jobs],
         }
         job_record.save(self.results, _of_command(own, arguments), content)
 
@@ -73,12 +73,12 @@ def command_line(arguments: Sequence[str]) -> str:
 
 def again(arguments: Sequence[str]) -> int | None:
     """The exit code of a command that is finished, once it was told; None where it is not."""
-    found = None
+    known_job = None
     with suppress(OSError, ValueError, RuntimeError):  # whatever is wrong is told by the run itself
-        found = _finished(_results(arguments), arguments)
-    if found is None:
+        known_job = _finished(_results(arguments), arguments)
+    if known_job is None:
         return None
-    record, finished = found
+    record, finished = known_job
     for job in finished:
         _tell(job)
     from xai_bench.runner import exit_summary
@@ -105,12 +105,12 @@ def _finished(
 
 def own_folders(arguments: Sequence[str]) -> list[Path] | None:
     """The user's folder of options, if any; None where something else than jobs is asked for."""
-    folders, rest = [], list(arguments)
-    while rest:
-        argument = rest.pop(0)
+    folders, left = [], list(arguments)
+    while left:
+        argument = left.pop(0)
         flag, _, value = argument.partition("=")
-        if flag in ("--config-dir", "-cd") and (value or rest):
-            folders.append(Path(value or rest.pop(0)).absolute())
+        if flag in ("--config-dir", "-cd") and (value or left):
+            folders.append(Path(value or left.pop(0)).absolute())
         elif (argument.startswith("-") and argument not in ("-m", "--multirun")) or "hydra" in flag:
             return None
     return folders

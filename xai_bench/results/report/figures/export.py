@@ -26,7 +26,9 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 class Picture(Protocol):
     """A frozen dataclass of plain values, arrays and strings, that can be drawn."""
 
-    def draw(self) -> Figure: ...
+    def draw(self) -> Figure:
+        """The picture, drawn anew; nothing is kept of it."""
+        ...
 
 
 def write(

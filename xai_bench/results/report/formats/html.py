@@ -12,7 +12,7 @@ def document(study: str, tables: Sequence[Table]) -> str:
     """A page of tables."""
     title = f'<meta charset="utf-8"><title>{html(study)}</title>'
     head = f'<!doctype html>\n<html lang="en"><head>{title}</head><body>'
-    return "\n".join([head, *(table_html(one) for one in tables), "</body></html>"]) + "\n"
+    return "\n".join([head, *(table_html(table) for table in tables), "</body></html>"]) + "\n"
 
 
 def table_html(table: Table) -> str:

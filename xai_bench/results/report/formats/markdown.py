@@ -73,8 +73,8 @@ def _section(table: Table, figures: dict[str, str], level: int) -> Iterator[str]
     """A table with what belongs to it; no heading at level 0."""
     if level:
         yield f"{'#' * level} {markdown(table.title)}"
-    told = (table.caption, "" if table.legend == LEGEND else table.legend)
-    yield from (markdown(text) for text in told if text)
+    texts = (table.caption, "" if table.legend == LEGEND else table.legend)
+    yield from (markdown(text) for text in texts if text)
     yield from (_panel(panel) for panel in table.panels)
     if table.notes:
         yield "\n".join(f"- [{i}] {markdown(note)}" for i, note in enumerate(table.notes, start=1))

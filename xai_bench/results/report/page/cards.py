@@ -62,9 +62,9 @@ def _stated(report: StudyReport, name: str) -> Iterator[tuple[str, str]]:
 
 def _costs(block: Block, name: str) -> Iterator[str]:
     numbers = [block.numbers[name, c] for c in block.scored if c.category == "cost"]
-    known = [f"{header(n.column)} {measured(n.mean)}" for n in numbers if n.status == "ok"]
-    if known:
-        yield ", ".join(known)
+    costs = [f"{header(n.column)} {measured(n.mean)}" for n in numbers if n.status == "ok"]
+    if costs:
+        yield ", ".join(costs)
 
 
 def _failures(block: Block, name: str) -> Iterator[str]:
@@ -75,10 +75,13 @@ def _failures(block: Block, name: str) -> Iterator[str]:
 
 def _cells(block: Block) -> Iterator[tuple[str, str]]:
     for cell in block.cells:
-        known = [
+        versions = [
             f"{key} {cell.environment[key]}" for key in _ENVIRONMENT if key in cell.environment
         ]
-        yield f"seed {cell.seed}", f"data {cell.fingerprint}; cell {cell.key}; {', '.join(known)}"
+        yield (
+            f"seed {cell.seed}",
+            f"data {cell.fingerprint}; cell {cell.key}; {', '.join(versions)}",
+        )
 
 
 def _facts(rows: Sequence[tuple[str, str]], name: str, summary: str = "") -> str:

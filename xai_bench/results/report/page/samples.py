@@ -68,9 +68,9 @@ def _block(block: Block) -> dict[str, Any]:
     rows: list[int] = []
     metrics = []
     for column in main_columns(block):
-        found = cell_scores(cell, results, block.explainers, column)
-        rows = [int(row) for row in found.rows[:N_ROWS]]
-        metrics.append({"label": header(column), "scores": dict(_scores(block, found.scores))})
+        scored = cell_scores(cell, results, block.explainers, column)
+        rows = [int(row) for row in scored.rows[:N_ROWS]]
+        metrics.append({"label": header(column), "scores": dict(_scores(block, scored.scores))})
     return {"title": title(block), "rows": rows, "metrics": metrics}
 
 

@@ -132,9 +132,9 @@ def _small_matrix(matrix: Matrix, label: str, rows: Sequence[tuple[str, str]]) -
         for j, measure in enumerate(matrix.measure):
             number = matrix.number(explainer, label, explain, measure)
             values[i, j] = np.nan if number is None else number.mean
-    known = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)]
     texts = tuple(tuple("" if np.isnan(v) else measured(v) for v in row) for row in values)
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     names = tuple(f"{explainer}, {explain}" for explainer, explain in rows)
     return DrawnMatrix(
         header(matrix.columns[label]), names, matrix.measure, values, low, high, texts

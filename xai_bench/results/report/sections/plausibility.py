@@ -39,11 +39,11 @@ def section(store: Store, study: str, blocks: Sequence[Block]) -> Section:
     """A table for each data set with marked words; long as CSV."""
     import pandas as pd
 
-    known = [(block, found) for block in blocks if (found := scores_of(store, block))]
-    rows = [row for block, found in known for row in _rows(study, block, found)]
+    scored = [(block, scores) for block in blocks if (scores := scores_of(store, block))]
+    rows = [row for block, scores in scored for row in _rows(study, block, scores)]
 
     def tables(n_columns: int) -> list[Table]:
-        return [_table(block, found) for block, found in known]
+        return [_table(block, scores) for block, scores in scored]
 
     return Section(tables, {FRAME: pd.DataFrame(rows)})
 
@@ -70,17 +70,17 @@ def scores_of(store: Store, block: Block) -> dict[str, CorpusScores]:
     }
 
 
-def _table(block: Block, found: dict[str, CorpusScores]) -> Table:
-    methods = [name for name in block.methods if name in found]
+def _table(block: Block, scores: dict[str, CorpusScores]) -> Table:
+    methods = [name for name in block.methods if name in scores]
     names = [field.name for field in fields(CorpusScores)]
-    best = {n: max((getattr(found[m], n) for m in methods), default=0.0) for n in names}
-    shown = [*methods, *(name for name in found if name not in methods)]
+    best = {n: max((getattr(scores[m], n) for m in methods), default=0.0) for n in names}
+    shown = [*methods, *(name for name in scores if name not in methods)]
     rows = tuple(
         (
             name,
             tuple(
                 Entry(
-                    measured(value := getattr(found[name], n)),
+                    measured(value := getattr(scores[name], n)),
                     name in methods and value == best[n],
                 )
                 for n in names
@@ -97,6 +97,6 @@ def _table(block: Block, found: dict[str, CorpusScores]) -> Table:
     )
 
 
-def _rows(study: str, block: Block, found: dict[str, CorpusScores]) -> Iterator[dict[str, Any]]:
-    for name, scores in found.items():
+def _rows(study: str, block: Block, by_method: dict[str, CorpusScores]) -> Iterator[dict[str, Any]]:
+    for name, scores in by_method.items():
         yield {"study": study, **block.names, "explainer": name, **asdict(scores)}

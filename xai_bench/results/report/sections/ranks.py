@@ -42,6 +42,7 @@ class Standing:
     axes: dict[str, list[str]]
 
     def robustness(self) -> Robustness:
+        """How much the winner depends on metrics, data sets and seeds."""
         return ranks.robustness(self.scores, self.axes)
 
 

@@ -18,13 +18,13 @@ def section(store: Store, blocks: Sequence[Block]) -> Section:
 
 def _plot(store: Store, block: Block) -> PredictedPlot | None:
     cell = block.cells[0]
-    known = store.read_predictions(cell.key)
-    if known is None or known.class_names or known.outputs.shape[1] != 1:
+    predictions = store.read_predictions(cell.key)
+    if predictions is None or predictions.class_names or predictions.outputs.shape[1] != 1:
         return None
     quality = [f"{name} {measured(value)}" for name, value in cell.model_scores.items()]
     return PredictedPlot(
         title=f"{title(block)}, seed {cell.seed}",
-        actual=known.labels.double().numpy(),
-        predicted=known.outputs[:, 0].double().numpy(),
+        actual=predictions.labels.double().numpy(),
+        predicted=predictions.outputs[:, 0].double().numpy(),
         note="\n".join(quality[:2]),
     )

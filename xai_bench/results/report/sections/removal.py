@@ -65,10 +65,12 @@ def _curves(store: Store, block: Block) -> tuple[Curve, ...]:
 
 def _measured(store: Store, cell: str, explanation: str) -> Floats | None:
     """`[N, N_POINTS]` the output over the share removed; of several curves the finest."""
-    known = [one for one in store.measured(cell, explanation).values() if "most_first" in one]
-    if not known:
+    curves = [
+        curve for curve in store.measured(cell, explanation).values() if "most_first" in curve
+    ]
+    if not curves:
         return None
-    finest = max(known, key=lambda one: one["removed"].shape[1])
+    finest = max(curves, key=lambda curve: curve["removed"].shape[1])
     grid = np.linspace(0, 1, N_POINTS)
     pairs = zip(finest["removed"].numpy(), finest["most_first"].double().numpy(), strict=True)
     return np.stack([np.interp(grid, removed, output) for removed, output in pairs])

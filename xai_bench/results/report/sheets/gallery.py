@@ -27,19 +27,19 @@ def sheets(store: Store, report: StudyReport, n: int) -> dict[str, Picture]:
             of_block = chain(
                 _of(explained, favourite(report, block), n), _attention(store, block, n)
             )
-            pictures |= {f"{stem}-{name}": one for name, one in of_block}
+            pictures |= {f"{stem}-{name}": picture for name, picture in of_block}
     return pictures
 
 
 def _attention(store: Store, block: Block, n: int) -> Iterator[tuple[str, Picture]]:
     """Of the first samples, where the cell's model has attention."""
     place = title(block)
-    for row, one in enumerate(text_samples.attention(store, block.cells[0].key)[:n]):
+    for row, sample in enumerate(text_samples.attention(store, block.cells[0].key)[:n]):
         headline = f"{place}, sample {row}"
-        weights = one.weights.double().numpy()
+        weights = sample.weights.double().numpy()
         yield f"attention-{row}", AttentionSheet(f"Attention: {headline}", weights)
-        rollout = one.rollout.double().numpy()
-        yield f"rollout-{row}", RolloutSheet(f"Rollout: {headline}", one.tokens, rollout)
+        rollout = sample.rollout.double().numpy()
+        yield f"rollout-{row}", RolloutSheet(f"Rollout: {headline}", sample.tokens, rollout)
 
 
 def favourite(report: StudyReport, block: Block) -> str:

@@ -162,13 +162,15 @@ def samples(store: Store, block: Block, place: str) -> Samples | None:
     if inputs is None:
         return None
     methods = []
-    for one in sorted(listed, key=lambda one: block.explainers.index(one.explainer)):
-        stored = store.read(cell.key, one.key, {})
+    for entry in sorted(listed, key=lambda entry: block.explainers.index(entry.explainer)):
+        stored = store.read(cell.key, entry.key, {})
         if stored is not None and stored.explanation is not None:
             attribution = stored.explanation.attribution.double()
             values = units.pool(attribution, inputs["units"])
-            control = one.explainer not in block.methods
-            methods.append(Method(one.explainer, stored.kind, control, stored.explanation, values))
+            control = entry.explainer not in block.methods
+            methods.append(
+                Method(entry.explainer, stored.kind, control, stored.explanation, values)
+            )
     if not methods:
         return None
     return Samples(

@@ -39,7 +39,7 @@ class Comparison:
         above_random: `[E]` whether it is told apart from random numbers, and better; empty where
             there is no such control.
         means: `[E]`, as in tables.
-        told: method -> it is the best, or not told apart from the best.
+        is_top: method -> it is the best, or not told apart from the best.
     """
 
     block: Block
@@ -48,7 +48,7 @@ class Comparison:
     beaten: Floats
     above_random: npt.NDArray[np.bool_]
     means: Floats
-    told: dict[str, bool]
+    is_top: dict[str, bool]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _comparison(block: Block, column: Column) -> Comparison | None:
         beaten=_beaten(worth[:, : len(rivals)], margin),
         above_random=_above(worth[1:], margin) if control else np.zeros(0, dtype=bool),
         means=np.array([number.mean for number in numbers]),
-        told={number.explainer: number.best or number.tied for number in numbers},
+        is_top={number.explainer: number.best or number.tied for number in numbers},
     )
 
 
@@ -176,9 +176,9 @@ def _means(scores: Floats, counts: Floats) -> Floats:
     """
     finite = np.isfinite(scores)
     common = finite[finite.any(1)].all(0)
-    known = finite & common if 2 * common.sum() >= scores.shape[1] else finite
-    sums = counts @ np.where(known, scores, 0.0).T
-    totals = counts @ known.T.astype(float)
+    counted = finite & common if 2 * common.sum() >= scores.shape[1] else finite
+    sums = counts @ np.where(counted, scores, 0.0).T
+    totals = counts @ counted.T.astype(float)
     return np.asarray(np.divide(sums, totals, out=np.full_like(sums, np.nan), where=totals > 0))
 
 
@@ -217,7 +217,7 @@ def _averaged(compared: Sequence[Comparison], names: Sequence[str], counts: Floa
 def _counts(compared: Sequence[Comparison], name: str) -> Iterator[int]:
     mine = [c for c in compared if name in c.names]
     controlled = [c for c in mine if len(c.above_random)]
-    yield sum(c.told[name] for c in mine)
+    yield sum(c.is_top[name] for c in mine)
     yield sum(bool(c.above_random[c.names.index(name)]) for c in controlled)
     yield len(mine)
     yield len(controlled)

@@ -37,7 +37,11 @@ class Reference:
 
 def references(paper: str) -> list[Reference]:
     """The papers that a component states; what cannot be read as one is left out."""
-    return [one for part in paper.split(";") if (one := _reference(part.strip())) is not None]
+    return [
+        reference
+        for part in paper.split(";")
+        if (reference := _reference(part.strip())) is not None
+    ]
 
 
 def bibliography(papers: Mapping[str, str]) -> str:
@@ -62,16 +66,16 @@ def _reference(text: str) -> Reference | None:
     match = _PAPER.match(bare)
     if match is None:
         return None
-    rest = match["rest"] or ""
-    arxiv = re.search(r"arXiv:([\w./-]+)", rest)
-    doi = re.search(r"doi:(\S+)", rest)
-    known = arxiv or doi
+    details = match["rest"] or ""
+    arxiv = re.search(r"arXiv:([\w./-]+)", details)
+    doi = re.search(r"doi:(\S+)", details)
+    link = arxiv or doi
     return Reference(
         authors=match["authors"],
         year=match["year"],
         arxiv=arxiv[1] if arxiv else "",
         doi=doi[1] if doi else "",
-        note="" if known else rest,
+        note="" if link else details,
     )
 
 

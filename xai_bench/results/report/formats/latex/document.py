@@ -34,8 +34,8 @@ def document(study: str, inputs: Sequence[str], cited: str) -> str:
 
 def tables(label: str, shown: Sequence[Table]) -> str:
     """Floats, to be included."""
-    made = [one for table in shown if not table.folded for one in floats(table)]
-    return NEEDS + "\n".join(_float(label, place, one) for place, one in enumerate(made))
+    made = [panel for table in shown if not table.folded for panel in floats(table)]
+    return NEEDS + "\n".join(_float(label, place, panel) for place, panel in enumerate(made))
 
 
 def _float(label: str, place: int, float_: Float) -> str:
@@ -69,7 +69,7 @@ def _tabular(panel: Panel) -> str:
     for place, (name, entries) in enumerate(panel.rows):
         if place == n_methods and place:
             lines.append(r"\midrule")
-        lines.append(_line([breakable(name), *(_entry(one) for one in entries)]))
+        lines.append(_line([breakable(name), *(_entry(entry) for entry in entries)]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 

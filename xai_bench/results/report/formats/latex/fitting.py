@@ -52,14 +52,14 @@ def panel_width(panel: Panel) -> float:
 
 def lines_of(head: str) -> list[str]:
     """The lines of a heading: broken after underscores so that it is no wider than its numbers."""
-    found: list[str] = []
+    lines: list[str] = []
     for piece in head.replace("_", "_ ").split(" "):
-        if found and (text.width(found[-1] + piece) < 40 or not piece.strip("↑↓")):
-            joined = "" if found[-1].endswith("_") else " "
-            found[-1] = f"{found[-1]}{joined}{piece}"
+        if lines and (text.width(lines[-1] + piece) < 40 or not piece.strip("↑↓")):
+            joined = "" if lines[-1].endswith("_") else " "
+            lines[-1] = f"{lines[-1]}{joined}{piece}"
         else:
-            found.append(piece)
-    return found
+            lines.append(piece)
+    return lines
 
 
 def _cut(panel: Panel) -> tuple[bool, list[Panel]]:
