@@ -192,16 +192,16 @@ class Workbench:
         settings = {} if budget is None else {"budget": budget}
         if not isinstance(chosen, Mapping):
             return by_name.components("explainer", chosen, settings, self.baselines)
-        found: dict[str, Any] = {}
+        explainers: dict[str, Any] = {}
         for name, each in chosen.items():
             if isinstance(each, str):
                 [made] = by_name.components("explainer", [each], {}, self.baselines).values()
-                found[str(name)] = made
+                explainers[str(name)] = made
             elif hasattr(each, "explain") or isinstance(each, NamedExplanation):
-                found[str(name)] = each
+                explainers[str(name)] = each
             else:
-                found[str(name)] = self._given(each).attribution
-        return found
+                explainers[str(name)] = self._given(each).attribution
+        return explainers
 
     def _given(self, attribution: Any) -> Explanation:
         """Attributions from anywhere, on x. Raises ValueError for another shape."""
@@ -307,13 +307,13 @@ def workbench(
     rows = list(x.index) if is_frame(x) else range(len(inputs))
     layout = Layout(inputs, own.form, rows, known.classes)
     inputs = knowledge.with_truth(layout, truth, known.target, targets)
-    found = answers.groups_of(groups, x, len(inputs))
+    sensitive = answers.groups_of(groups, x, len(inputs))
     context = EvaluationContext(
         explained,
-        knowledge.with_sensitive(inputs, found, layout),
+        knowledge.with_sensitive(inputs, sensitive, layout),
         targets,
         Seeds(seed),
-        groups=found,
+        groups=sensitive,
         labels=known.labels,
         rationale=knowledge.rationale_of(rationale, layout, targets),
         batch_size=samples_at_once(inputs, EvaluationContext.batch_size, most),

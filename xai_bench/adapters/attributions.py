@@ -29,17 +29,17 @@ def attribution_of(given: Any, layout: Layout, targets: Tensor, n_outputs: int) 
     values = _tensor(given, layout)
     shape = layout.inputs.x.shape
     if n_outputs > 1 and values.shape != shape and values.shape[-1:] == (n_outputs,):
-        one = _placed(values[..., 0], layout)
-        if one is not None:
+        single = _placed(values[..., 0], layout)
+        if single is not None:
             values = _of_target(values, targets)
-    found = _placed(values, layout)
-    if found is None:
+    attribution = _placed(values, layout)
+    if attribution is None:
         n_units = len(layout.names)
         raise ValueError(
             f"attributions have shape {tuple(values.shape)}; expected that of x, {tuple(shape)}"
             + (f", or ({len(layout.inputs)}, {n_units}), one for each unit" if n_units else "")
         )
-    return found
+    return attribution
 
 
 def _placed(values: Tensor, layout: Layout) -> Tensor | None:
@@ -123,7 +123,7 @@ def _numbers(given: Any) -> Tensor:
 
 def kind_of(kind: Any, attribution: Any) -> Kind:
     """What was said, or else what the explanation says. Raises ValueError for another word."""
-    found = kind or getattr(attribution, "kind", "contribution")
-    if found not in get_args(Kind):
-        raise ValueError(f"there is no kind {found!r}; {suggest(str(found), get_args(Kind))}")
-    return cast(Kind, found)
+    stated = kind or getattr(attribution, "kind", "contribution")
+    if stated not in get_args(Kind):
+        raise ValueError(f"there is no kind {stated!r}; {suggest(str(stated), get_args(Kind))}")
+    return cast(Kind, stated)

@@ -74,11 +74,11 @@ class Comparison(pd.DataFrame):
 
     def _why(self) -> list[tuple[str, str, str]]:
         """One line for each explainer and reason; a reason that many metrics share is said once."""
-        found: dict[tuple[str, str], list[str]] = {}
+        by_reason: dict[tuple[str, str], list[str]] = {}
         for who, of_metric in self.reasons.items():
             for metric, why in of_metric.items():
-                found.setdefault((who, why), []).append(metric)
-        return [(who, ", ".join(metrics), why) for (who, why), metrics in found.items()]
+                by_reason.setdefault((who, why), []).append(metric)
+        return [(who, ", ".join(metrics), why) for (who, why), metrics in by_reason.items()]
 
 
 def comparison(
@@ -96,10 +96,10 @@ def comparison(
     mean, low, high = (
         pd.DataFrame(values, index=list(rows), columns=metrics) for values in tables.values()
     )
-    found = Comparison(mean)
+    frame = Comparison(mean)
     reasons = {name: dict(row.reasons) for name, row in rows.items() if row.reasons}
     named = {"scores": rows, "reasons": reasons, "higher_is_better": dict(higher_is_better)}
     for name, value in {**named, "low": low, "high": high}.items():
-        object.__setattr__(found, name, value)
-    found.attrs["reasons"] = reasons
-    return found
+        object.__setattr__(frame, name, value)
+    frame.attrs["reasons"] = reasons
+    return frame

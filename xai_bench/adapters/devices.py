@@ -31,22 +31,27 @@ class OnDevice:
 
     @property
     def unit_names(self) -> tuple[str, ...]:
+        """Those of the form."""
         return self.form.unit_names
 
     @property
     def shapes(self) -> Mapping[str, Any]:
+        """Name -> shape, where there are several inputs; else empty."""
         return self.form.shapes if isinstance(self.form, SeveralForm) else {}
 
     def encode(self, rows: Any, name: str) -> Tensor:
+        """As the form does, on the CPU."""
         return self.form.encode(rows, name)
 
     def decode(self, x: Tensor) -> Any:
+        """As the form does, moved to the device."""
         rows = self.form.decode(x)
         if isinstance(rows, dict):
             return {name: _moved(part, self.device) for name, part in rows.items()}
         return _moved(rows, self.device)
 
     def units(self, shape: Any) -> Tensor:
+        """Those of the form."""
         return self.form.units(shape)
 
 
@@ -60,12 +65,12 @@ def device_of(asked: object, model: Any, x: Any) -> torch.device:
         weights = model.parameters() if isinstance(model, nn.Module) else ()
         given = x.device if isinstance(x, Tensor) else CPU
         return next((weight.device for weight in weights), given)
-    known = [str(device) for device in available()]
+    names = [str(device) for device in available()]
     if asked == "auto":
-        return torch.device(known[0])
-    if str(asked).partition(":")[0] not in known:
+        return torch.device(names[0])
+    if str(asked).partition(":")[0] not in names:
         raise ValueError(
-            f"device={str(asked)!r} is not there; choose from auto, {', '.join(known)}"
+            f"device={str(asked)!r} is not there; choose from auto, {', '.join(names)}"
         )
     return torch.device(str(asked))
 

@@ -134,16 +134,16 @@ class NamedExplanation(TensorLike):
         Raises ValueError where the explainer finds none, or not so many. Samples without one have
         NaN in `counterfactuals`, and are left out here.
         """
-        found = self.counterfactuals
-        if found is None or not 0 <= number < found.shape[1]:
-            most = 0 if found is None else found.shape[1]
+        counterfactuals = self.counterfactuals
+        if counterfactuals is None or not 0 <= number < counterfactuals.shape[1]:
+            most = 0 if counterfactuals is None else counterfactuals.shape[1]
             raise ValueError(f"{self.explainer} gives {most} counterfactuals for each sample")
-        points = found[:, number]
-        known = ~points.isnan().flatten(1).any(1)
-        rows = self.layout.form.decode(points[known].to(self.layout.inputs.x))
+        points = counterfactuals[:, number]
+        exists = ~points.isnan().flatten(1).any(1)
+        rows = self.layout.form.decode(points[exists].to(self.layout.inputs.x))
         if not hasattr(rows, "set_axis"):
             return rows
-        labels = [self.layout.rows[k] for k in known.nonzero()[:, 0].tolist()]
+        labels = [self.layout.rows[k] for k in exists.nonzero()[:, 0].tolist()]
         return rows.set_axis(labels, axis=0)
 
     def plot(self, sample: int | None = 0) -> Figure:

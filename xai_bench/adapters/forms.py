@@ -29,7 +29,9 @@ class Form(Protocol):
     """
 
     @property
-    def unit_names(self) -> tuple[str, ...]: ...
+    def unit_names(self) -> tuple[str, ...]:
+        """One for each number in `units`; empty where nobody has named them."""
+        ...
 
     def encode(self, rows: Any, name: str) -> Tensor:
         """`[N, *S]`; `name` is what messages call the rows. Raises ValueError."""
@@ -62,14 +64,17 @@ class TensorForm:
     unit_names: tuple[str, ...] = ()
 
     def encode(self, rows: Any, name: str) -> Tensor:
+        """`[N, *S]` in the type of x."""
         return require_samples(name, numbers(rows, name).to(self.dtype))
 
     def decode(self, x: Tensor) -> Any:
+        """Tensors, or arrays, in the type in which the model takes them."""
         whole = not self.given.is_floating_point
         values = (x.detach().round() if whole else x).to(self.given)
         return values.detach().numpy().astype(self.dtype_of_array) if self.array else values
 
     def units(self, shape: Sequence[int]) -> Tensor:
+        """`[*S]`: every element is a unit."""
         return each_element(shape)
 
 
@@ -82,18 +87,22 @@ class NumberFrameForm:
 
     @property
     def unit_names(self) -> tuple[str, ...]:
+        """The names of the columns."""
         return self.columns
 
     def encode(self, rows: Any, name: str) -> Tensor:
+        """`[N, F]` of a frame with these columns, or of numbers in their order."""
         if is_frame(rows):
             require_same_columns([str(c) for c in rows.columns], self.columns, f"{name} needs")
             return require_samples(name, frame_numbers(rows, name).to(self.dtype))
         return require_samples(name, numbers(rows, name).to(self.dtype))
 
     def decode(self, x: Tensor) -> Any:
+        """The numbers themselves."""
         return x
 
     def units(self, shape: Sequence[int]) -> Tensor:
+        """`[F]`: every column is a unit."""
         return each_element(shape)
 
 
@@ -105,15 +114,19 @@ class TableForm:
 
     @property
     def unit_names(self) -> tuple[str, ...]:
+        """The names of the columns."""
         return self.encoding.names
 
     def encode(self, rows: Any, name: str) -> Tensor:
+        """`[N, E]` of a table of numbers and categories."""
         return require_samples(name, self.encoding.encode(table_of(rows, name)))
 
     def decode(self, x: Tensor) -> Any:
+        """The table again, as the model takes it."""
         return self.encoding.decode(x)
 
     def units(self, shape: Sequence[int]) -> Tensor:
+        """`[E]`: a column is a unit, with all its elements."""
         return self.encoding.units
 
 
@@ -132,6 +145,7 @@ class SeveralForm:
 
     @property
     def unit_names(self) -> tuple[str, ...]:
+        """Those of all inputs, one after the other."""
         return tuple(
             f"{name}[{', '.join(map(str, place))}]"
             for name, shape in self.shapes.items()
@@ -139,6 +153,7 @@ class SeveralForm:
         )
 
     def encode(self, rows: Any, name: str) -> Tensor:
+        """`[N, E]`: all inputs flattened, side by side. Raises ValueError where one is missing."""
         self._require_names(rows, name)
         parts = [self._encoded(key, rows[key], name) for key in self.forms]
         lengths = {key: len(part) for key, part in zip(self.forms, parts, strict=True)}
@@ -157,11 +172,12 @@ class SeveralForm:
     def _encoded(self, key: str, rows: Any, name: str) -> Tensor:
         """One input, `[N, *S]`; `[N]` where each sample has one number."""
         given = numbers(rows, f"{name}[{key!r}]")
-        one = given.dim() == 1
-        found = self.forms[key].encode(given[:, None] if one else given, f"{name}[{key!r}]")
-        return (found[:, 0] if one else found).to(self.dtype)
+        is_flat = given.dim() == 1
+        encoded = self.forms[key].encode(given[:, None] if is_flat else given, f"{name}[{key!r}]")
+        return (encoded[:, 0] if is_flat else encoded).to(self.dtype)
 
     def decode(self, x: Tensor) -> dict[str, Any]:
+        """Name -> the input, as the model takes it."""
         return {key: self.forms[key].decode(part) for key, part in self.parts(x).items()}
 
     def parts(self, values: Tensor) -> dict[str, Tensor]:
@@ -175,13 +191,14 @@ class SeveralForm:
         return torch.cat([parts[key].reshape(len(parts[key]), -1) for key in self.shapes], dim=1)
 
     def units(self, shape: Sequence[int]) -> Tensor:
+        """`[E]`: every element is a unit."""
         return each_element(shape)
 
     def _require_names(self, rows: Any, name: str) -> None:
         if not isinstance(rows, Mapping) or set(rows) != set(self.forms):
-            found = listed(map(str, rows)) if isinstance(rows, Mapping) else type(rows).__name__
+            shown = listed(map(str, rows)) if isinstance(rows, Mapping) else type(rows).__name__
             raise ValueError(
-                f"{name} has {found}; expected the inputs {listed(self.forms)} by name, as in x"
+                f"{name} has {shown}; expected the inputs {listed(self.forms)} by name, as in x"
             )
 
 

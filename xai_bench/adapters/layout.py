@@ -50,10 +50,10 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         """One name per unit; where samples differ in their units, numbers."""
         ids = self.inputs.units
-        known: tuple[str, ...] = ()
+        listed: tuple[str, ...] = ()
         if ids.stride(0) == 0 or len(ids) == 1 or bool((ids == ids[:1]).all()):
-            known = unit_names(self._elements, ids[0]) if self._elements else ()
-        return tuple(unit_name(number, known) for number in range(units.width(ids)))
+            listed = unit_names(self._elements, ids[0]) if self._elements else ()
+        return tuple(unit_name(number, listed) for number in range(units.width(ids)))
 
     @property
     def decoded_elements(self) -> tuple[Element, ...]:

@@ -23,8 +23,8 @@ class Spent:
 
     def score(self, case: Case) -> Tensor:
         """`[B]`."""
-        found: Tensor = getattr(case.cost, self.what)
-        return found.double()
+        value: Tensor = getattr(case.cost, self.what)
+        return value.double()
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,8 +97,10 @@ def units_of_inputs(given: Mapping[str, Any], form: Form) -> Tensor:
     Raises ValueError where x is one input, or has none of such a name.
     """
     if not isinstance(form, SeveralForm) or not set(given) <= set(form.shapes):
-        known = listed(form.shapes) if isinstance(form, SeveralForm) else "one, without a name"
-        raise ValueError(f"units are given for {listed(map(str, given))}; the inputs are {known}")
+        expected = listed(form.shapes) if isinstance(form, SeveralForm) else "one, without a name"
+        raise ValueError(
+            f"units are given for {listed(map(str, given))}; the inputs are {expected}"
+        )
     parts, start = [], 0
     for name, shape in form.shapes.items():
         x = torch.empty(1, *shape)

@@ -114,10 +114,10 @@ def target_of(
         if given in classes:
             return FixedOutput(list(classes).index(given))
         if given not in names and classes:
-            known = [*classes, *names]
+            options = [*classes, *names]
             raise ValueError(
-                f"there is no class and no target {given!r}; {suggest(given, known)} (the classes "
-                f"are {listed(classes)})"
+                f"there is no class and no target {given!r}; {suggest(given, options)} (the "
+                f"classes are {listed(classes)})"
             )
         return named(given)
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
@@ -209,11 +209,11 @@ def labels_of(given: Any, n_samples: int, n_classes: int, names: Sequence[str]) 
             f"labels have shape {list(values.shape)}; expected [{n_samples}], one for each sample"
         )
     if n_classes and names and values.dtype.kind in "OUSbiu":
-        found = [value_name(value) for value in values.tolist()]
+        stated = [value_name(value) for value in values.tolist()]
         places = {name: number for number, name in enumerate(names)}
-        strange = [name for name in found if name not in places]
+        strange = [name for name in stated if name not in places]
         if not strange:
-            return torch.tensor([places[name] for name in found])
+            return torch.tensor([places[name] for name in stated])
         if words or list(names) != [str(k) for k in range(len(names))]:
             raise ValueError(
                 f"labels hold {strange[0]!r}, and the classes of the model are {listed(names)}"
@@ -259,13 +259,13 @@ def groups_of(given: Any, x: Any, n_samples: int) -> dict[str, Tensor]:
 
 
 def _codes(name: str, values: Any, n_samples: int) -> Tensor:
-    found = np.asarray(values)
-    if found.shape != (n_samples,):
+    array = np.asarray(values)
+    if array.shape != (n_samples,):
         raise ValueError(
-            f"groups[{name!r}] has shape {list(found.shape)}; expected [{n_samples}], one for each "
+            f"groups[{name!r}] has shape {list(array.shape)}; expected [{n_samples}], one for each "
             "sample"
         )
-    keys = found.astype(str) if found.dtype.kind == "O" else found
+    keys = array.astype(str) if array.dtype.kind == "O" else array
     return torch.from_numpy(np.unique(keys, return_inverse=True)[1].astype(np.int64))
 
 

@@ -22,6 +22,7 @@ def network(weight: Tensor, n_hidden: int = 8, seed: int = 0) -> nn.Sequential:
     """A network of one output; `weight [F]` is a common factor of the weights of each column."""
     net = nn.Sequential(nn.Linear(len(weight), n_hidden), nn.ReLU(), nn.Linear(n_hidden, 1))
     hidden = normal(n_hidden, len(weight), seed=seed)
+    # A weight of 0 makes a dummy column; hidden biases put kinks at places of their own.
     net[0].weight.data, net[0].bias.data = hidden * weight, normal(n_hidden, seed=seed + 1)
     net[2].weight.data = normal(1, n_hidden, seed=9)
     net[2].bias.data = torch.zeros(1, dtype=torch.float64)
@@ -62,6 +63,7 @@ def satisfies_symmetry(maps: Maps) -> bool:
 def _equal_columns(maps: Maps, first: int, second: int) -> bool:
     net = network(torch.ones(4))
     into = net[0].get_parameter("weight")
+    # The same in every hidden unit: only then do the two play the same role.
     into.data[:, second] = into.data[:, first]
     x = normal(5, 4, seed=1)
     x[:, second] = x[:, first]
@@ -74,6 +76,7 @@ def satisfies_linearity(maps: Maps) -> bool:
     left = network(torch.tensor([1.0, -1.0, 2.0, 0.5]))
     right = network(torch.tensor([0.5, 2.0, -1.0, 1.0]), seed=5)
     x = normal(5, 4, seed=1)
+    # One world each, with the same rows and streams: draws have no part in the difference.
     of_sum, *parts = (maps(world_of(net, x)) for net in (Sum(left, right), left, right))
     return _agree(of_sum, parts[0] + parts[1])
 

@@ -78,4 +78,5 @@ def faults(results: Iterable[CheckResult]) -> list[str]:
 
 def format_number(value: float) -> str:
     """Four digits, the same on every machine."""
+    # Plus 0, for a rounded -0.0 would be written with its sign.
     return "NaN" if value != value else f"{round(value, 10) + 0.0:.4g}"

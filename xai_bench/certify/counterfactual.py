@@ -49,6 +49,7 @@ def single_change(world: World, column: int, step: float = STEP_OVER) -> Tensor:
     """`[B, 1, F]`: x with one column changed, by `step` times its distance to the border."""
     weight, x = margin_weight(world), world.inputs.x
     changed = x.clone()
+    # The border is where `w . x` is 0: a change of one column that takes it there.
     changed[:, column] -= step * (x @ weight) / weight[column]
     return changed[:, None]
 
@@ -70,6 +71,7 @@ def _never_good(subject: MetricUnderTest, counterfactuals: Tensor, what: str) ->
     """All scores have to be NaN, or worse than those of two right counterfactuals."""
     scores, best = _scores(subject, counterfactuals), _scores(subject, _two_changes())
     value = format_number(scores.nanmean().item())
+    # A score is no praise where it is worse than that of two right counterfactuals, everywhere.
     good = not scores.isnan().all() and not (subject.sign * scores < subject.sign * best).all()
     return Verdict(value, f"{subject.name}: {what} {value}" if good else "")
 
@@ -79,8 +81,8 @@ def check_one_less(subject: MetricUnderTest) -> Verdict:
     both = _two_changes()
     one_missing = both.clone()
     one_missing[:, 0] = torch.nan
-    whole, part = _scores(subject, both), _scores(subject, one_missing)
-    right = (part.isnan() | (subject.sign * part <= subject.sign * whole + 1e-9)).all()
+    complete, part = _scores(subject, both), _scores(subject, one_missing)
+    right = (part.isnan() | (subject.sign * part <= subject.sign * complete + 1e-9)).all()
     return Verdict("yes", "" if right else f"{subject.name} is better with a counterfactual less")
 
 

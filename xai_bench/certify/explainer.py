@@ -91,6 +91,7 @@ def check_no_side_effects(trial: Trial) -> str:
     """Model, inputs and the global generator stay as they were; no hook is left."""
     module, x = trial.world.model.module, trial.world.inputs.x
     assert module is not None
+    # Copies: what is written in place would change what it is compared with.
     x_before, weights = x.clone(), copy.deepcopy(module.state_dict())
     generator = torch.get_rng_state()
     trial.explain()
@@ -109,13 +110,13 @@ def check_no_side_effects(trial: Trial) -> str:
 
 def check_batch_invariance(trial: Trial) -> str:
     """The same stream gives a sample the same map, whatever else is in the batch."""
-    whole = trial.explain()
-    if not torch.equal(whole, trial.explain()):
+    together = trial.explain()
+    if not torch.equal(together, trial.explain()):
         return "gives another map when asked again with the same stream"
     for rows in GROUPS:
         part = trial.explain(trial.world.take(torch.tensor(rows)))
         # Not to the bit: the model itself rounds differently for few rows.
-        if not torch.allclose(part, whole[rows], rtol=1e-9, atol=1e-11):
+        if not torch.allclose(part, together[rows], rtol=1e-9, atol=1e-11):
             return "gives a sample another map in another batch"
     return ""
 
@@ -204,6 +205,7 @@ def _trial(explainer: Explainer, world: World) -> Trial:
 def ready(explainer: Explainer, world: World) -> Explainer:
     """The explainer with `QUICK` settings, and fitted where it has a `fit`."""
     fields = getattr(explainer, "__dataclass_fields__", {})
+    # By name, so that whoever adds an explainer states nothing for the check.
     settings: Any = {field: value for field, value in QUICK.items() if field in fields}
     made: Any = explainer
     quick: Explainer = replace(made, **settings) if settings else made
@@ -232,6 +234,8 @@ def _needs(name: str, explainer: Explainer, declined: Mapping[str, str]) -> Verd
         if where in declined and not missing:
             wrong[where] = f"declines a world that lacks nothing of its `needs`: {declined[where]}"
         if where not in declined and missing:
+            # Statements of too many needs are wrong, too: they hide an explainer where it would
+            # work.
             wrong[where] = f"works without what it states to need: {', '.join(sorted(missing))}"
     shown = ", ".join(tags_of(explainer).needs) or "none"
     return Verdict(shown, f"{name} {_by_reason(wrong)}" if wrong else "")

@@ -91,11 +91,12 @@ def check_batch_invariance(subject: MetricUnderTest) -> Verdict:
     """A sample has the same bits alone, in reverse order and twice in a batch."""
 
     def fault(world: World) -> str:
+        # Ties are shuffled by streams, so that a stream keyed by the batch shows in a map of ties.
         for explainer in (Cubes(), Cubes(0.0)):  # a map of zeros has ties only
-            whole = subject.small.score(case_of(world, explainer))
+            together = subject.small.score(case_of(world, explainer))
             for rows in GROUPS:
                 part = case_of(world.take(torch.tensor(rows)), explainer)
-                if not same_bits(subject.small.score(part), whole[rows]):
+                if not same_bits(subject.small.score(part), together[rows]):
                     return f"{subject.name}: a sample's score depends on the rest of its batch"
         return ""
 
@@ -107,6 +108,7 @@ def check_explainer_independence(subject: MetricUnderTest) -> Verdict:
 
     def fault(world: World) -> str:
         shared: dict[Any, Any] = {}
+        # Another map, so that what is remembered of it would be wrong for the one that follows.
         subject.small.score(case_of(world, Cubes(-0.3, noise=3.0), shared))
         alone = subject.small.score(case_of(world))
         same = same_bits(subject.small.score(case_of(world, shared=shared)), alone)
@@ -158,6 +160,7 @@ def _mean(scores: Tensor) -> str:
 def check_bounded(subject: MetricUnderTest) -> Verdict:
     """A model that hardly depends on its input must not make a score explode."""
     largest = []
+    # With 1e-12, drops have four digits left beside the output: a ratio to one would explode.
     for slope in (1.0, 1e-12):
         world = with_model_variants(nearly_constant(1.0, 6, slope))
         scores = subject.score(case_of(world)).abs().nan_to_num(nan=0.0)

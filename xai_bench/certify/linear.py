@@ -52,6 +52,7 @@ def check_random_maps(subject: MetricUnderTest) -> Verdict:
     scores = random_map_scores(subject, N_RANDOM, seed=11)
     if not len(scores):
         return Verdict("NaN")
+    # Four of these, not a fixed tolerance: the bound follows the metric's own spread.
     error = scores.std(correction=0).item() / len(scores) ** 0.5
     shown = f"{format_number(scores.mean().item())} ± {format_number(error)}"
     chance = subject.tags.known_scores.random
@@ -75,6 +76,7 @@ def check_order(subject: MetricUnderTest) -> Verdict:
     if (trials == trials[0]).all():  # all maps are alike to a metric of which units matter at all
         trials = _goodness_of_three(subject, *_maps_with_unused_units())
     means = trials.nanmean(1).tolist()
+    # By a margin, for means that differ by rounding are no order.
     ordered = means[0] > means[1] + 1e-3 and means[1] > means[2] + 1e-3
     power = int(((trials[0] > trials[1]) & (trials[1] > trials[2])).sum())
     shown = f"yes; {PER_TRIAL} samples show it in {power} of {N_TRIALS} trials"
@@ -93,6 +95,7 @@ def check_no_map_beats_exact(subject: MetricUnderTest) -> Verdict:
     world, _ = _random_points(60)
     weight, x, metric = _weight(), world.inputs.x, subject.against(2.0)
     has_baseline = metric is not subject
+    # Of a linear model the contributions are known for any baseline.
     exact = weight * (x - (2 if has_baseline else 0.1))
     others = [-exact, *(normal(*x.shape, seed=seed) for seed in range(4))]
     if has_baseline:
@@ -140,6 +143,7 @@ def check_permutation_invariance(subject: MetricUnderTest) -> Verdict:
 
 def cases_in_two_orders(subject: MetricUnderTest, n: int) -> list[Case]:
     """`n` noisy maps of a linear model of five columns, and the same with its columns permuted."""
+    # No column stays where it was.
     orders = torch.tensor([[0, 1, 2, 3, 4], [3, 0, 4, 1, 2]])
     return [_ordered(subject, n, order) for order in orders]
 
@@ -216,6 +220,7 @@ def _on_constant_model(subject: MetricUnderTest, n_units: int) -> Tensor:
 def _noisy_maps() -> tuple[World, Tensor, Tensor, Tensor]:
     """A linear model; its exact map, what is added to it, and a map of nothing but noise."""
     world, exact = _random_points(N_TRIALS * PER_TRIAL)
+    # Of the size of the map: less would be ordered by any metric, more by none.
     noise = normal(*exact.shape, seed=9) * exact.std()
     return world, exact, 0.7 * noise, noise
 

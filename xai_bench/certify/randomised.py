@@ -23,9 +23,10 @@ class ModelDependentMap:
     """An explainer whose map is a new one as soon as the output differs in its last digits."""
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
-        """Sines of the output times large factors that no integers relate."""
+        """Sines of the output times large factors, another one for every element."""
         out = model.target_output(inputs, targets).detach().double()
         place = torch.arange(1, inputs.x[0].numel() + 1, dtype=torch.float64).sqrt()
+        # Sines of different frequencies are uncorrelated, whatever the output.
         return Explanation((1e6 * out[:, None] * place).sin().view(inputs.x.shape))
 
 

@@ -31,6 +31,7 @@ class ExactMap:
         with torch.enable_grad():
             out = model.target_output(inputs.with_x(x), targets).sum()
         exact = torch.autograd.grad(out, x)[0] * inputs.x
+        # Sizes to the power of -1 keep signs and reverse the order.
         size = torch.where(exact == 0, 1, exact.abs()) ** self.power
         return Explanation(torch.where(exact == 0, 0, exact.sign() * size))
 

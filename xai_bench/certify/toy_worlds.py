@@ -74,6 +74,7 @@ class World:
         inputs = self.inputs
         rows = inputs.domain.background[:3].expand(len(inputs), -1, *inputs.x.shape[1:])
         points = torch.where((inputs.units < 0)[:, None], inputs.x[:, None], rows)
+        # By the sample's number, so that it is the same in every batch.
         missing = (inputs.index % 2 == 1)[:, None] & (torch.arange(points.shape[1]) == 2)
         missing = missing.view(*missing.shape, *[1] * (inputs.x.dim() - 1))
         return torch.where(missing, torch.nan, points)
@@ -271,6 +272,7 @@ def text() -> World:
     position = torch.arange(6)
     mask = position < lengths[:, None]
     units = torch.where(mask, position, -1)[..., None].expand(4, 6, 4).contiguous()
+    # Zeros in padding, as embeddings have them: whoever reads padding reads no noise.
     x = normal(4, 6, 4, seed=1) * mask[..., None]
     return world(seeded(MaskedMean()), x, units, normal(16, 6, 4, seed=2), {"mask": mask.double()})
 

@@ -55,6 +55,7 @@ class LeastSquares:
     def mislabelled(self) -> Model:
         """A fit to shuffled labels."""
         inputs, _, labels = self.split("train")
+        # A generator of its own: the global one is the caller's.
         rows = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))
         return self._once("mislabelled", inputs.x, labels[rows])
 
@@ -90,6 +91,7 @@ class LeastSquares:
             outputs = nn.functional.one_hot(labels, self.n_classes).double()
         outputs = outputs + noise
         rows = torch.cat([x.flatten(1).double(), torch.ones(len(x), 1, dtype=torch.float64)], dim=1)
+        # By singular values: columns that were removed everywhere are zeros, and get no weight.
         weight = torch.linalg.lstsq(rows, outputs, driver="gelsd").solution
         predictor = TorchPredictor(Affine(weight), outputs.shape[1])
         return Explained(predictor, self.world.model.target, self.world.model.max_rows)

@@ -42,6 +42,7 @@ def nearest(inputs: Inputs, points: Tensor) -> Tensor:
     """
     rules, x = inputs.domain.actionability, inputs.x[:, None]
     low, high = (end[:, None] for end in box(inputs))
+    # First into the box, then on to the grid, which may lead out of it by a step at most.
     moved = points.double().clamp(low, high)
     if rules is not None:
         moved = _on_grid(moved, (low, high), rules)
@@ -60,6 +61,7 @@ def possible(inputs: Inputs, points: Tensor) -> Tensor:
     low, high = (end[:, None] for end in box(inputs))
     allowed = (points >= low - slack) & (points <= high + slack)
     if rules is not None:
+        # A float32 misses a grid point by rounding, and by more the further it is from 0.
         off_grid = (points - _snapped(points, rules)).abs()
         rounding = 4 * torch.finfo(inputs.x.dtype).eps * points.abs()
         allowed &= off_grid <= _ON_GRID * rules.step + rounding

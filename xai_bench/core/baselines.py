@@ -81,6 +81,7 @@ class Marginal:
         """`[B, R, *S]` with `R = n_draws`, drawn with replacement."""
         require_numbers(inputs.domain, "baseline marginal")
         background = inputs.domain.background
+        # With replacement, so that draws are independent and their mean has the usual error.
         row = rng.child("marginal").integers(len(background), self.n_draws)
         return background[row].to(inputs.x)
 
@@ -122,4 +123,5 @@ class Blur:
 def references(baseline: Baseline, inputs: Inputs, *, rng: Rng) -> Tensor:
     """`[B, R, *S]`: the baseline's references, equal to `x` in padding, which is never moved."""
     drawn = baseline.references(inputs, rng=rng)
+    # A path that starts elsewhere in padding would attribute what no unit can take.
     return torch.where((inputs.units < 0)[:, None], inputs.x[:, None], drawn)

@@ -27,6 +27,7 @@ def remove(inputs: Inputs, kept: Tensor, references: Tensor) -> Tensor:
         require_numbers(inputs.domain, "keeping a share of a unit")
         x, reference = inputs.x[:, None, None], references[:, None]
         share = units.lookup(kept.to(x), inputs.units)
+        # Padding has no unit, and `lookup` gives it the share of the first.
         share = torch.where((inputs.units < 0)[:, None], 1, share)[:, :, None]
         return reference + share * (x - reference)
     return _replaced(units.kept_elements(kept, inputs.units), inputs, references)
@@ -49,9 +50,9 @@ def _select(mask: Tensor, where_true: Tensor, where_false: Tensor) -> Tensor:
     if word is None or where_false.dtype != where_true.dtype:
         return torch.where(mask.bool(), where_true, where_false)
     first, second = where_true.contiguous().view(word), where_false.contiguous().view(word)
-    whole = mask.view(torch.int8).to(word).neg_() if mask.dtype is torch.bool else mask.to(word)
+    bits = mask.view(torch.int8).to(word).neg_() if mask.dtype is torch.bool else mask.to(word)
     # Flip the bits in which both differ where the mask is set: first there, second elsewhere.
-    return (whole & (first ^ second)).bitwise_xor_(second).view(where_true.dtype)
+    return (bits & (first ^ second)).bitwise_xor_(second).view(where_true.dtype)
 
 
 class PermutedDesign:
@@ -163,6 +164,7 @@ class CoalitionGame:
         if self.stand_ins.imputer is not None:
             return torch.zeros_like(units.present(self.inputs.units))
         differs = (self.inputs.x[:, None] != self.stand_ins.references).any(1)
+        # Exactly equal: what is nearly so may matter.
         null: Tensor = units.pool(differs.double(), self.inputs.units) == 0
         return null
 
@@ -174,6 +176,7 @@ class CoalitionGame:
         out = torch.empty(kept.shape[:2], dtype=torch.float64)
         for samples, columns, outputs in self._blocks_of_outputs(kept):
             single = self.n_references == 1
+            # The mean of outputs, not the output at the mean reference, which is another game.
             out[samples, columns] = outputs[:, :, 0] if single else outputs.double().mean(2)
         return out
 

@@ -26,6 +26,7 @@ def shapley_values(table: Tensor) -> Tensor:
     # The share of orders in which just these units come before: 1 / (U * (U - 1 choose size)).
     shares = [1 / (n_units * math.comb(n_units - 1, size)) for size in range(n_units)]
     weight = torch.tensor(shares, dtype=table.dtype)[all_coalitions(n_units - 1).sum(1)]
+    # Added up one by one: `sum` would group its terms by the size of the batch.
     values = [(_gains(table, unit) * weight).cumsum(1)[:, -1] for unit in range(n_units)]
     return torch.stack(values, dim=1)
 

@@ -27,6 +27,7 @@ def threshold_of(model: Model, background: Inputs) -> Tensor | None:
 
 def classes(outputs: Tensor, threshold: Tensor | None) -> Tensor:
     """`[..., C] -> [...]` long: the class; of a regressor, 1 above the threshold and else 0."""
+    # Above, not at: a background of equal outputs then has one class only.
     return outputs.argmax(-1) if threshold is None else (outputs[..., 0] > threshold).long()
 
 
@@ -50,6 +51,7 @@ def prices(inputs: Inputs) -> Tensor:
     if inputs.domain.discrete:
         return torch.ones_like(inputs.x[0], dtype=torch.float64)
     rows, rules = inputs.domain.background.double(), inputs.domain.actionability
+    # Robust, as Wachter+ 2017 argue: one outlier must not make a column cheap to change.
     spread = (rows - rows.quantile(0.5, dim=0)).abs().quantile(0.5, dim=0)
     price = 1 / torch.where(spread > 0, spread, inputs.domain.scale.double())
     return price if rules is None else torch.where(rules.codes, 0.5, price)

@@ -65,6 +65,7 @@ class ConditionalGaussian:
         mean, covariance = self._distribution(inputs.domain)
         is_kept = units.kept_elements(kept, inputs.units)
         normal = rng.child("conditional_gaussian").normal((self.n_draws + 1) // 2, x.shape[1])
+        # Mirrored draws have exactly the conditional mean, which is all that a linear model sees.
         pairs = torch.stack([normal, -normal], dim=2).flatten(1, 2)[:, : self.n_draws]
         # Whole rows are drawn and then moved to agree with what is kept (kriging): one root of the
         # covariance serves every coalition.
@@ -118,7 +119,10 @@ class ConditionalNeighbours:
         shuffle = rng.child("ties").uniform(n_rows).argsort(dim=1, stable=True)
         in_shuffled_order = shuffle[:, None].expand(-1, kept.shape[1], -1)
         distance = _distances(inputs, kept).gather(2, in_shuffled_order)
+        # The nearest only, unweighted: a kernel would need a width for every coalition.
         near = distance.argsort(dim=2, stable=True)[:, :, : self.k]
+        # The same places for all coalitions of a sample, so that their values differ by what is
+        # kept.
         chosen = rng.integers(min(self.k, n_rows), self.n_draws)
         place = near.gather(2, chosen[:, None].expand(-1, kept.shape[1], -1))
         rows = shuffle.gather(1, place.flatten(1)).view_as(place)

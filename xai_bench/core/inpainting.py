@@ -50,6 +50,7 @@ class NoisyLinear:
         channels = x[:, None].expand(is_kept.shape).flatten(0, 2)
         blocks = _blocks(channels, is_kept.flatten(0, 2))
         filled = torch.cat([harmonic(*block) for block in blocks]).view(is_kept.shape)
+        # Nothing to interpolate between: the system would be singular.
         is_empty = ~is_kept.flatten(3).any(3).view(*is_kept.shape[:3], *[1] * (x.dim() - 2))
         filled = torch.where(is_empty, domain.background.double().mean(0), filled)
         draws = rng.child("noisy_linear").normal(self.n_draws, *x.shape[1:])

@@ -47,8 +47,8 @@ class ModuleState:
         layers = [
             _Layer(name, layer, layer.training, _parts(layer)) for name, layer in named.items()
         ]
-        known = {} if earlier is None else {id(each.tensor): each for each in earlier.tensors}
-        tensors = [_Tensor.of(n, t, known.get(id(t))) for n, t in named_tensors(module)]
+        copies = {} if earlier is None else {id(each.tensor): each for each in earlier.tensors}
+        tensors = [_Tensor.of(n, t, copies.get(id(t))) for n, t in named_tensors(module)]
         return cls(module, layers, tensors)
 
     def changes(self, *, buffers: bool = True) -> list[str]:
@@ -66,8 +66,8 @@ class ModuleState:
         """Whether both have the same parameters and buffers, and the same values in them."""
         names = [[each.name for each in state.tensors] for state in (self, other)]
         return names[0] == names[1] and all(
-            one.seen is two.seen or same(one.values, two.values)
-            for one, two in zip(self.tensors, other.tensors, strict=True)
+            left.seen is right.seen or same(left.values, right.values)
+            for left, right in zip(self.tensors, other.tensors, strict=True)
         )
 
     def restore(self) -> None:

@@ -55,12 +55,15 @@ class Draws:
 
     def shared(self) -> Draws:
         """A stream of one row, keyed by the seed and the names alone."""
+        # By a name that no purpose has, so that no sample's own stream is the shared one.
         names = ("all samples", *self.names)
         return Draws(_fold(_word(self.base), names), self.base, names)
 
     def uniform(self, *shape: int) -> Tensor:
         """`[B, *shape]` float64 in the open interval (0, 1), 53 bits each."""
+        # The upper 53 bits: as many as a float64 holds.
         mantissa = (self._bits(shape) >> np.uint64(11)).astype(np.float64)
+        # Half a step off both ends: the normal quantile of 0 or 1 would be infinite.
         return torch.from_numpy((mantissa + 0.5) * 2.0**-53)
 
     def normal(self, *shape: int) -> Tensor:

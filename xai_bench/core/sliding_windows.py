@@ -45,6 +45,7 @@ class Axis:
     def mean_over(self, values: Tensor, axis: int) -> Tensor:
         """`[..., n, ...] -> [..., length, ...]`: of the windows over each place."""
         first, after = self.covering()
+        # By differences of running sums, whose cost does not grow with the size of a window.
         sums = torch.nn.functional.pad(values.movedim(axis, -1).cumsum(-1), (1, 0))
         mean = (sums[..., after] - sums[..., first]) / (after - first)
         return mean.movedim(-1, axis)

@@ -43,5 +43,6 @@ def filter_along(x: Tensor, axis: int, kernel: Tensor) -> Tensor:
 def gaussian(radius: int, sigma: float, dtype: torch.dtype) -> Tensor:
     """`[2 r + 1]`: weights of a Gaussian filter that add up to 1; `sigma` in elements."""
     offsets = torch.arange(-radius, radius + 1, dtype=dtype)
+    # Cut off at the radius and normalised again, so that a constant image stays what it is.
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     return kernel / kernel.sum()

@@ -34,6 +34,9 @@ class TokenRemoval:
     operator: Operator = "mask"
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        """`[B, 1, *S]`; raises `Unsupported` where x has no tokens, the vocabulary no such token,
+        or the operator no embedding.
+        """
         symbols, lookup = _symbols(inputs, self.operator), inputs.domain.lookup
         code = _MARKS.get(self.operator)
         if code is None:
@@ -65,15 +68,20 @@ class MaskedLanguageModel:
 
     @property
     def n_references(self) -> int:
+        """Draws per coalition."""
         return self.n_draws
 
     def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        """Raises `Unsupported`: draws depend on what is kept."""
         raise Unsupported(
             "baseline masked_lm depends on which units are kept, so there are no references to "
             "start from; use it with removal, or explain with baseline mask_token"
         )
 
     def impute(self, inputs: Inputs, kept: Tensor, *, rng: Rng) -> Tensor:
+        """`kept [B, K, U] -> [B, K, R, T]` ids; raises `Unsupported` without tokens, at
+        embeddings, or without a masked language model.
+        """
         symbols = _symbols(inputs, "masked_lm")
         if inputs.domain.lookup is not None:
             raise Unsupported("baseline masked_lm draws tokens, and x holds embeddings here")

@@ -176,6 +176,9 @@ class TokenNetwork(nn.Module):
         return torch.where((tokens < 0)[..., None], 0, embedded)
 
     def forward(self, x: Tensor, tokens: Tensor | None = None, **context: Tensor) -> Tensor:
+        """`x [B, T]` ids, or `[B, T, D]` with `tokens [B, T]`, to `[B, C]`. Raises `Unsupported`
+        for hidden tokens where nothing attends.
+        """
         if tokens is None:
             if self.training:  # only what is explained needs the width of its own length
                 x = x[:, : int(widths(occupied(x).amax()[None]))]

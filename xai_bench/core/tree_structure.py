@@ -18,6 +18,7 @@ def goes_left(trees: TreeStructure, values: Tensor, node: Tensor) -> Tensor:
 
     `values` are of the columns that the nodes ask about.
     """
+    # At most goes left, as in scikit-learn; readers of other libraries shift their thresholds.
     left = values <= trees.threshold[node]
     if trees.category_set is not None and trees.left_categories is not None:
         row, n_codes = trees.category_set[node], trees.left_categories.shape[1]

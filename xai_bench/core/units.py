@@ -45,6 +45,7 @@ def spread(values: Tensor, units: Tensor) -> Tensor:
 
     The inverse of `pool`: `pool(spread(v, units), units) == v`.
     """
+    # Padding columns have no element; 1 keeps 0 / 0 out.
     share = values / sizes(units).clamp(min=1).to(values)
     return torch.where(units < 0, 0, lookup(share[:, None], units)[:, 0])
 

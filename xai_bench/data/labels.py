@@ -121,13 +121,13 @@ def in_single(values: Tensor, name: str) -> Tensor:
 
 def value_name(value: Any) -> str:
     """How a value is written in tables: 1.0 is `1`."""
-    whole = isinstance(value, float | np.floating) and float(value).is_integer()
-    return str(int(value)) if whole else str(value)
+    is_whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value)) if is_whole else str(value)
 
 
 def _are_codes(distinct: npt.NDArray[Any], *, numeric: bool) -> bool:
-    whole = not numeric or bool((distinct == np.floor(distinct)).all())
-    return not numeric or (len(distinct) <= MAX_CODES and whole)
+    are_whole = not numeric or bool((distinct == np.floor(distinct)).all())
+    return not numeric or (len(distinct) <= MAX_CODES and are_whole)
 
 
 def _classes(

@@ -174,10 +174,12 @@ class ExplainerEvaluation:
     def _measured(self) -> dict[str, dict[str, Tensor]]:
         """What probes recorded of all samples; nothing of a probe that missed a batch."""
         n_batches = len(self.context.batches())
-        whole = {probe: parts for probe, parts in self.measured.items() if len(parts) == n_batches}
+        complete = {
+            probe: parts for probe, parts in self.measured.items() if len(parts) == n_batches
+        }
         return {
             probe: {n: torch.cat([p[n] for p in parts])[self._order()] for n in parts[0]}
-            for probe, parts in whole.items()
+            for probe, parts in complete.items()
         }
 
     def _explain(

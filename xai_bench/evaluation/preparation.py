@@ -69,6 +69,9 @@ _OF_BATCHES = ("inputs.x", "inputs.index", "inputs.context")
 
 
 def fitted(context: EvaluationContext, explainer: Explainer, model: Model) -> Explainer:
+    """The explainer made ready; itself, where it has no `fit`. Raises `Unsupported` where its `fit`
+    makes no sense of texts.
+    """
     if not isinstance(explainer, Fitted):
         return explainer
     if not tags_of(explainer).fits_tokens:

@@ -82,8 +82,10 @@ class Explanation:
         Samples of one batch may have fewer units than those of another: what is missing is NaN.
         """
         named = [part.tensors() for part in parts]
-        shared = [name for name in named[0] if all(name in one for one in named)]
-        return Explanation.from_tensors({k: _cat([one[k] for one in named]) for k in shared})
+        shared = [name for name in named[0] if all(name in tensors for tensors in named)]
+        return Explanation.from_tensors(
+            {k: _cat([tensors[k] for tensors in named]) for k in shared}
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> `[B, ...]` of all that is there; each layer under `layers/<name>`."""

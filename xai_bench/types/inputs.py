@@ -20,7 +20,9 @@ class Rng(Protocol):
     element depends on its own multi-index only, so a draw of `n` is a prefix of a draw of `2n`.
     """
 
-    def child(self, *names: str | int) -> Rng: ...
+    def child(self, *names: str | int) -> Rng:
+        """The stream of another purpose; independent of this one and of its other children."""
+        ...
 
     def take(self, rows: Tensor) -> Rng:
         """The streams of the samples at `rows` (long `[M]`)."""
@@ -47,10 +49,14 @@ class Distribution(Protocol):
     """A normal distribution that `x` is known to follow."""
 
     @property
-    def mean(self) -> Tensor: ...
+    def mean(self) -> Tensor:
+        """`[F]`, of the flattened elements."""
+        ...
 
     @property
-    def covariance(self) -> Tensor: ...
+    def covariance(self) -> Tensor:
+        """`[F, F]`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,7 +26,9 @@ class Probe(Protocol[T_co]):
 
     shared: ClassVar[bool]
 
-    def measure(self, case: Case) -> T_co: ...
+    def measure(self, case: Case) -> T_co:
+        """What is measured of a case. Raises `Unsupported` where that cannot be."""
+        ...
 
 
 @runtime_checkable
@@ -39,6 +41,8 @@ class Recorded(Protocol):
 
 
 class Explain(Protocol):
+    """The explainer under test, asked again: `[B, *S]`, its map. See `Case.explain`."""
+
     def __call__(
         self,
         inputs: Inputs,

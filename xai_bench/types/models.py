@@ -17,7 +17,9 @@ class Model(Protocol):
     """A model seen as one scalar per sample. `max_rows` bounds what any engine builds at once."""
 
     @property
-    def differentiable(self) -> bool: ...
+    def differentiable(self) -> bool:
+        """Whether outputs have gradients with respect to x."""
+        ...
 
     @property
     def module(self) -> nn.Module | None:
@@ -25,10 +27,14 @@ class Model(Protocol):
         ...
 
     @property
-    def n_outputs(self) -> int: ...
+    def n_outputs(self) -> int:
+        """`C`: the number of classes; 1 for a regressor."""
+        ...
 
     @property
-    def max_rows(self) -> int: ...
+    def max_rows(self) -> int:
+        """The most rows that any engine sends through the model in one call."""
+        ...
 
     def outputs(self, inputs: Inputs) -> Tensor:
         """`[B, C]`: logits of a classifier, values of a regressor."""
@@ -64,7 +70,9 @@ class Imputer(Protocol):
     """A baseline whose stand-ins depend on what is kept: conditional draws, inpainting."""
 
     @property
-    def n_references(self) -> int: ...
+    def n_references(self) -> int:
+        """`R`: how many stand-ins `impute` gives for each coalition."""
+        ...
 
     def impute(self, inputs: Inputs, kept: Tensor, *, rng: Rng) -> Tensor:
         """`kept [B, K, U] -> [B, K, R, *S]`: x with the absent units replaced."""

@@ -92,6 +92,7 @@ class NumberColumn:
         return value | gap if self._gaps else value
 
     def elements(self) -> tuple[Element, ...]:
+        """The number in the unit of the column, then whether it is missing, where some are."""
         value = Element(self.axis.mean, self.axis.scale)
         return (value, Element(label=MISSING))[: self.n_elements]
 
@@ -124,6 +125,7 @@ class CategoryColumn:
 
     @property
     def n_elements(self) -> int:
+        """One for each category, and one for gaps, where there are some."""
         return len(self.values) + self.gaps
 
     def encoded(self, values: pd.Series[Any]) -> Floats:
@@ -155,9 +157,11 @@ class CategoryColumn:
         return column.infer_objects() if self.dtype is None else column.astype(self.dtype)
 
     def axes(self) -> Mapping[str, Axis]:
+        """One axis of codes: a counterfactual changes the category as a whole."""
         return {self.name: Axis(self.n_elements, coded=True)}
 
     def elements(self) -> tuple[Element, ...]:
+        """The categories by name, then the gap, where there are some."""
         labels = (*(str(value) for value in self.values), *([MISSING] if self.gaps else []))
         return tuple(Element(label=label) for label in labels)
 
@@ -188,13 +192,13 @@ def _number_column(name: str, numbers: Floats, unit: str, dtype: Any) -> NumberC
         raise ValueError(f"column {name!r} has no values; drop it")
     if np.isinf(present).any():
         raise ValueError(f"column {name!r} holds an infinite value; expected finite numbers")
-    whole = bool((present == np.floor(present)).all())
-    if whole and np.abs(present).max() > _EXACT:
+    are_whole = bool((present == np.floor(present)).all())
+    if are_whole and np.abs(present).max() > _EXACT:
         raise ValueError(
             f"column {name!r} holds whole numbers beyond 2^53, which float64 cannot tell apart; "
             "drop it, or give it as text"
         )
-    axis = _axis(np.unique(present), whole=whole)
+    axis = _axis(np.unique(present), whole=are_whole)
     return NumberColumn(name, 1 + int(gaps.any()), float(present.mean()), axis, unit, dtype)
 
 
@@ -226,8 +230,8 @@ def column_of_bundle(
         return CategoryColumn(name, _values(labels), gaps=False)
     axis = Axis(mean=elements[0].mean, scale=elements[0].scale)
     draft = NumberColumn(name, len(elements), 0.0, axis)
-    known = draft.numbers(x.double().numpy())
-    return replace(draft, decimals=_decimals(known[~np.isnan(known)], draft))
+    numbers = draft.numbers(x.double().numpy())
+    return replace(draft, decimals=_decimals(numbers[~np.isnan(numbers)], draft))
 
 
 def _values(labels: Sequence[str]) -> tuple[Any, ...]:
@@ -236,8 +240,8 @@ def _values(labels: Sequence[str]) -> tuple[Any, ...]:
         numbers = [float(label) for label in labels]
     except ValueError:
         return tuple(labels)
-    whole = all(number.is_integer() for number in numbers)
-    return tuple(int(number) if whole else number for number in numbers)
+    are_whole = all(number.is_integer() for number in numbers)
+    return tuple(int(number) if are_whole else number for number in numbers)
 
 
 def _decimals(numbers: Floats, column: NumberColumn) -> int | None:

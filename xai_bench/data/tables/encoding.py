@@ -56,14 +56,14 @@ class TableEncoding:
             column_of_frame(frame[name], category=str(name) in categorical)
             for name in frame.columns
         )
-        found = cls(columns, named=frame is table)
-        if len(found.units) > MAX_PARTS:
+        encoding = cls(columns, named=frame is table)
+        if len(encoding.units) > MAX_PARTS:
             widest = max(columns, key=lambda column: column.n_elements)
             raise ValueError(
                 f"column {widest.name!r} holds {widest.n_elements} different values, each of which "
                 f"would be an element of x; drop it, or give it as numbers"
             )
-        return found
+        return encoding
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> TableEncoding | None:
@@ -83,6 +83,7 @@ class TableEncoding:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of the columns, in their order."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -93,6 +94,7 @@ class TableEncoding:
 
     @property
     def elements(self) -> tuple[Element, ...]:
+        """What each element of x means, column by column."""
         return tuple(element for column in self.columns for element in column.elements())
 
     def actionability(self, rules: Rules | None = None) -> Actionability:

@@ -82,8 +82,8 @@ def _single(name: str, values: npt.NDArray[Any], column: Column) -> str:
     distinct = np.unique(values[~np.isnan(values)])
     if len(distinct) == 1:
         return f"column {name!r} has a single value in the training rows, which tells nothing"
-    whole = bool((distinct == np.floor(distinct)).all())
-    if len(distinct) < len(values) or not whole:
+    are_whole = bool((distinct == np.floor(distinct)).all())
+    if len(distinct) < len(values) or not are_whole:
         return ""
     dense = distinct[-1] - distinct[0] < 2 * len(distinct) * (1 / _share(len(values), column))
     if not (isinstance(column, Categories) or dense or _is_id(name)):

@@ -213,14 +213,14 @@ def _split(rows: Rows, y: Tensor, evidence: Tensor | None) -> Split:
 
 
 def _check(texts: Sequence[str], inside: Sequence[Span], encoded: Sequence[Encoded]) -> None:
-    for row, (text, (low, high), one) in enumerate(zip(texts, inside, encoded, strict=True)):
-        if not any(low <= start < high for start, _ in one.spans):
+    for row, (text, (low, high), tokens) in enumerate(zip(texts, inside, encoded, strict=True)):
+        if not any(low <= start < high for start, _ in tokens.spans):
             what = "is empty" if not text.strip() else "has nothing that the tokenizer can read"
             raise ValueError(f"text {row} {what}; expected at least one word: remove the row")
 
 
 def _tell_unknown(encoded: Sequence[Encoded], vocabulary: Vocabulary) -> None:
-    alone = [row for row, one in enumerate(encoded) if set(one.ids) == {vocabulary.unknown}]
+    alone = [row for row, tokens in enumerate(encoded) if set(tokens.ids) == {vocabulary.unknown}]
     if alone:
         _LOG.warning(
             "%d texts hold only words that the tokenizer does not know, the first of them text %d: "

@@ -78,11 +78,11 @@ def _chosen(options: Sequence[str], n: int, draws: Iterator[float]) -> list[str]
 def _name_mover(family: PromptFamily, draws: Iterator[float]) -> Prompt:
     giver, taker = names = _chosen(NAMES, 2, draws)
     first, second = names if next(draws) < 0.5 else names[::-1]
-    (place,), (thing,) = _chosen(PLACES, 1, draws), _chosen(OBJECTS, 1, draws)
+    (place,), (item,) = _chosen(PLACES, 1, draws), _chosen(OBJECTS, 1, draws)
 
     def prompt_of(who: str) -> str:
         start = f"When {first} and {second} went to the {place}, "
-        return f"{start}{who} gave the {thing} to"
+        return f"{start}{who} gave the {item} to"
 
     prompt = prompt_of(giver)
     return Prompt(prompt, f" {taker}", f" {giver}", prompt_of(taker), _places(prompt, names))

@@ -71,6 +71,7 @@ class SentimentGrammar:
     seed: int = 0
 
     def load(self) -> Bundle:
+        """Raises ValueError for shares outside 0 .. 1."""
         if not 0 <= self.shortcut <= 1 or not 0 <= self.long_range <= 1:
             raise ValueError(
                 "data.shortcut and data.long_range are shares between 0 and 1; found "

@@ -186,9 +186,9 @@ def _fault(row: int, prompt: _Read) -> str:
 
 
 def _tell_dropped(faults: Sequence[str]) -> None:
-    found = [fault for fault in faults if fault]
-    if found:
-        _LOG.warning("%d of %d prompts are left out: %s", len(found), len(faults), found[0])
+    reasons = [fault for fault in faults if fault]
+    if reasons:
+        _LOG.warning("%d of %d prompts are left out: %s", len(reasons), len(faults), reasons[0])
 
 
 def _counterfactuals(read: Sequence[_Read], rows: Rows) -> Mapping[str, Tensor]:

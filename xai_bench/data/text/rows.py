@@ -102,8 +102,8 @@ def framed(text: str, template: str) -> tuple[str, Span]:
     """The text in its template, and which of its characters are the user's."""
     if not template:
         return text, (0, len(text))
-    before, found, after = template.partition("{text}")
-    if not found:
+    before, placeholder, after = template.partition("{text}")
+    if not placeholder:
         raise ValueError(f"data.template has no {{text}} in it; found {template!r}")
     return before + text + after, (len(before), len(before) + len(text))
 
@@ -157,7 +157,7 @@ def unit_numbers(
     pieces = spans if kind == "tokens" else words(text) if kind == "words" else sentences(text)
     borders = [start for start, _ in pieces]
     low, high = inside or (0, len(text))
-    numbers, found, last, place = list[int](), -1, -1, -1
+    numbers, unit, last, place = list[int](), -1, -1, -1
     for token, (start, end) in enumerate(spans):
         while place + 1 < len(borders) and borders[place + 1] <= start:
             place += 1
@@ -165,7 +165,7 @@ def unit_numbers(
         if not low <= start < high or end > high:
             numbers.append(-1)
             continue
-        if place != last or found < 0:
-            found, last = found + 1, place
-        numbers.append(found)
+        if place != last or unit < 0:
+            unit, last = unit + 1, place
+        numbers.append(unit)
     return numbers

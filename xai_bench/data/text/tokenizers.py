@@ -62,7 +62,9 @@ class Tokenizer(Protocol):
     """Cuts a text into tokens of a vocabulary."""
 
     @property
-    def vocabulary(self) -> Vocabulary: ...
+    def vocabulary(self) -> Vocabulary:
+        """The tokens, and which of them are special."""
+        ...
 
     def encode(self, text: str) -> Encoded:
         """The tokens of a text, without special ones."""

@@ -66,6 +66,7 @@ class ModelFile(ABC):
         return
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
+        """As `train`: the model stays where it is."""
         return self.train(bundle, seed=0, on_epoch=lambda row: None).predictor
 
     def fingerprint(self) -> str:

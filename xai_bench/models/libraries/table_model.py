@@ -47,25 +47,39 @@ class TableModel(Protocol):
     """
 
     @property
-    def library(self) -> str: ...
+    def library(self) -> str:
+        """The name of the package."""
+        ...
 
     @property
-    def takes(self) -> Literal["frame", "numbers"]: ...
+    def takes(self) -> Literal["frame", "numbers"]:
+        """Whether `outputs` wants a frame or numbers."""
+        ...
 
     @property
-    def columns(self) -> tuple[str, ...]: ...
+    def columns(self) -> tuple[str, ...]:
+        """The names that it was fitted on, or none."""
+        ...
 
     @property
-    def n_columns(self) -> int: ...
+    def n_columns(self) -> int:
+        """How many; 0 where nobody knows."""
+        ...
 
     @property
-    def categories(self) -> Mapping[int, Sequence[Any]]: ...
+    def categories(self) -> Mapping[int, Sequence[Any]]:
+        """Column number -> its categories, in the order of their codes."""
+        ...
 
     @property
-    def class_names(self) -> tuple[str, ...]: ...
+    def class_names(self) -> tuple[str, ...]:
+        """Empty for regression."""
+        ...
 
     @property
-    def n_outputs(self) -> int: ...
+    def n_outputs(self) -> int:
+        """`C`: the number of classes; 1 for regression."""
+        ...
 
     def outputs(self, table: Any) -> Floats:
         """`[N, C]`: logits of a classifier, values of a regressor."""
@@ -80,6 +94,7 @@ class TableModel(Protocol):
 
 
 def task_of(model: TableModel) -> Task:
+    """A model without classes is a regressor."""
     return "classification" if model.class_names else "regression"
 
 
@@ -121,6 +136,7 @@ def require_identity(library: str, objective: str, identities: Sequence[str]) ->
 
 
 def not_installed(library: str, extra: str) -> ValueError:
+    """The error where a model needs a library that is not there."""
     return ValueError(
         f"{library} is not installed, and this model needs it: pip install 'xai-bench[{extra}]'"
     )

@@ -23,10 +23,12 @@ class Embedded(TokenNetwork):
         self.embedding = nn.Embedding(n_symbols, size)
 
     def embed(self, ids: Tensor) -> Tensor:
+        """`[...]` long to `[..., D]`, from the table."""
         embedded: Tensor = self.embedding(ids)
         return embedded
 
     def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
+        """About four numbers for each of an embedding."""
         return 4 * width * self.embedding.embedding_dim
 
 
@@ -45,6 +47,7 @@ class Bag(Embedded):
         self.head = nn.Linear(size, n_outputs, bias=bias)
 
     def read(self, embedded: Tensor, tokens: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """`[B, C]`: a linear layer of the mean or sum of the tokens that are there."""
         sequence = closed_up(embedded, tokens)
         total = sequence.embedded.sum(1)
         if self.pooling == "mean":
@@ -69,9 +72,11 @@ class TextConvolution(Embedded):
         self.head = nn.Linear(self.n_filters, n_outputs)
 
     def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
+        """The spans laid side by side, and two responses per filter."""
         return width * (self.embedding.embedding_dim * sum(self.spans) + 2 * self.n_filters)
 
     def read(self, embedded: Tensor, tokens: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """`[B, C]`: a linear layer of the largest response of each filter."""
         sequence = closed_up(embedded, tokens)
         per_span = [
             _responses(sequence.embedded, layer, span)
@@ -109,10 +114,12 @@ class Recurrent(Embedded):
         self.head = nn.Linear(2 * n_hidden, n_outputs)
 
     def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
+        """About ten hidden states per token, and 24 with a way back."""
         steps = 24 if gradient else 10
         return width * (2 * self.embedding.embedding_dim + steps * self.n_hidden)
 
     def read(self, embedded: Tensor, tokens: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """`[B, C]`: a linear layer of the largest state over tokens, in both directions."""
         sequence = closed_up(embedded, tokens)
         places = range(tokens.shape[1])
         there = self.forwards.states(sequence.embedded, sequence.present, list(places))
@@ -162,6 +169,7 @@ class LSTM(GRU):
     n_gates = 4
 
     def step(self, given: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """The next hidden state and memory, `[B, H]`."""
         entry, forget, new, out = (given + self.recurrent(hidden)).chunk(4, 1)
         memory = torch.sigmoid(forget) * memory + torch.sigmoid(entry) * torch.tanh(new)
         return torch.sigmoid(out) * torch.tanh(memory), memory

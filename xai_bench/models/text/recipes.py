@@ -38,6 +38,7 @@ class TokenRecipe:
         """The network for this data, on whatever device is asked for; its weights do not matter."""
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
+        """The network with weights drawn from the seed, then trained."""
         with torch.device("meta"):
             network = self.network(bundle)
         materialise(network, torch.float32)
@@ -46,9 +47,11 @@ class TokenRecipe:
         return Trained(TokenPredictor(network, bundle.n_outputs), history)
 
     def save(self, predictor: Predictor, folder: Path) -> None:
+        """The weights, as safetensors."""
         write_weights(predictor, folder)
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
+        """The network with the weights that `save` wrote."""
         with torch.device("meta"):
             network = self.network(bundle)
         state = safetensors.torch.load_file(folder / FILE)
@@ -67,10 +70,10 @@ def n_symbols(bundle: Bundle, name: str) -> int:
 
 def require_fit(network: TokenNetwork, bundle: Bundle, name: str) -> None:
     """Raise ValueError where a model that comes with its weights cannot read the data's ids."""
-    known = n_symbols(bundle, name)
-    if not network.n_symbols - _SPARE <= known <= network.n_symbols:
+    n_written = n_symbols(bundle, name)
+    if not network.n_symbols - _SPARE <= n_written <= network.n_symbols:
         raise ValueError(
-            f"the data is written in {known} tokens, and {name} knows {network.n_symbols}: its "
+            f"the data is written in {n_written} tokens, and {name} knows {network.n_symbols}: its "
             f"tokenizer is another one; set data.tokenizer={name}"
         )
     splits = (bundle.train, bundle.valid, bundle.test)

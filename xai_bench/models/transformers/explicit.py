@@ -118,6 +118,7 @@ class Transformer(Body):
         return self.architecture.floats_per_row(width, gradient=gradient)
 
     def forward(self, sequence: Sequence) -> Tensor:
+        """`[B, T, size]`: the states of the last layer."""
         return self.upper(self.lower(sequence, len(self.blocks)), sequence, len(self.blocks))
 
     def lower(self, sequence: Sequence, n_layers: int) -> Tensor:
@@ -160,6 +161,7 @@ class Block(TransformerLayer):
         self.attention_norm, self.mlp_norm = architecture.norm_layer(), architecture.norm_layer()
 
     def forward(self, stream: Tensor, allowed: Tensor) -> Tensor:
+        """`stream [B, T, size]`, `allowed [B, 1, T, T]` bool `-> [B, T, size]`."""
         if self.norm_first:
             stream = stream + self.attention(self.attention_norm(stream), allowed)
             out: Tensor = stream + self.mlp(self.mlp_norm(stream))
@@ -225,6 +227,7 @@ class MLP(HiddenLayer):
         self.down = nn.Linear(a.mlp_size, a.size, bias=bias)
 
     def forward(self, stream: Tensor) -> Tensor:
+        """`[B, T, size] -> [B, T, size]`, every token by itself."""
         if self.gated:
             hidden = self.activation(self.gate(stream)) * self.up(stream)
         else:

@@ -54,12 +54,12 @@ def top_layers(network: Classifier, bundle: Bundle, n_tuned: int) -> tuple[TopLa
 def _states(network: Classifier, part: Split, n_below: int) -> list[Tensor]:
     """`[t, D]` for each text, by length, so that little is computed for padding."""
     lengths = part.context["length"]
-    found: dict[int, Tensor] = {}
+    states: dict[int, Tensor] = {}
     for rows in lengths.argsort(stable=True).split(_ROWS):
         width = int(widths(lengths[rows].amax()[None]))
         tokens = part.x[rows, :width].long()
         sequence = Sequence(network.lookup(tokens), tokens)
         stream = network.body.lower(sequence, n_below)  # type: ignore[operator]
         for place, row in enumerate(rows.tolist()):
-            found[row] = stream[place, : lengths[row]].clone()
-    return [found[row] for row in range(len(lengths))]
+            states[row] = stream[place, : lengths[row]].clone()
+    return [states[row] for row in range(len(lengths))]

@@ -45,8 +45,8 @@ def _probe(n_symbols: int, most: int) -> Tensor:
     """`[3, 12]`, or fewer places: ids all over the vocabulary, in sequences of three lengths."""
     places = torch.arange(36).view(3, 12)
     ids = (places * 7919 + 13) % n_symbols
-    whole = torch.where(torch.arange(12) < torch.tensor([[12], [9], [5]]), ids, DELETED)
-    return whole[:, :most]
+    tokens = torch.where(torch.arange(12) < torch.tensor([[12], [9], [5]]), ids, DELETED)
+    return tokens[:, :most]
 
 
 def _ours(network: TokenNetwork | Body, ids: Tensor) -> Tensor:
@@ -65,8 +65,8 @@ def _of(original: Any) -> Callable[[Tensor], Tensor]:
     """What the original says of one row, without padding, so that no mask is needed."""
 
     def outputs(ids: Tensor) -> Tensor:
-        found = original(input_ids=ids)
-        out: Tensor = found.logits if hasattr(found, "logits") else found.last_hidden_state
+        output = original(input_ids=ids)
+        out: Tensor = output.logits if hasattr(output, "logits") else output.last_hidden_state
         return out[0]
 
     return outputs

@@ -26,10 +26,12 @@ class TransformerNetwork(TokenNetwork):
         self.n_symbols, self.max_tokens = body.n_symbols, body.max_tokens
 
     def embed(self, ids: Tensor) -> Tensor:
+        """`[...]` long to `[..., D]`, from the body's table."""
         embedded: Tensor = self.body.embedding(ids)
         return embedded
 
     def floats_per_row(self, width: int, *, gradient: bool = False) -> int:
+        """As the body says."""
         return self.body.floats_per_row(width, gradient=gradient)
 
 
@@ -56,6 +58,7 @@ class Classifier(TransformerNetwork):
         self.head = nn.Linear(body.size, n_outputs, bias=bias)
 
     def read(self, embedded: Tensor, tokens: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """`[B, C]`, from the states of the last layer."""
         sequence = closed_up(embedded, tokens)
         return self.classes(self.body(sequence), sequence)
 
@@ -68,6 +71,7 @@ class Classifier(TransformerNetwork):
         return out
 
     def reading(self, tokens: Tensor) -> Tensor:
+        """Equal shares of all visible tokens for a mean, else all of one place."""
         if self.pooling == "mean":
             visible = ((tokens != DELETED) & (tokens != HIDDEN)).double()
             return visible / visible.sum(1, keepdim=True).clamp(min=1)

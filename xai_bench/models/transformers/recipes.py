@@ -64,6 +64,7 @@ class TextTransformer(SmallTransformer):
     pooling: Pooling = "mean"
 
     def network(self, bundle: Bundle) -> TokenNetwork:
+        """An encoder of this size with a classifier on it."""
         body = Transformer(self.architecture(bundle, "text_transformer"))
         return Classifier(body, bundle.n_outputs, self.pooling)
 
@@ -73,6 +74,7 @@ class CausalTransformer(SmallTransformer):
     """A small language model, trained to continue prompts."""
 
     def network(self, bundle: Bundle) -> TokenNetwork:
+        """A decoder of this size. Raises `Unsupported` for data without prompts."""
         if "answers" not in bundle.train.context:
             raise Unsupported(
                 "causal_transformer continues prompts, and this data has none; choose "
@@ -96,6 +98,7 @@ class Ready:
         raise NotImplementedError
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
+        """Nothing is trained. Raises ValueError where the data are written in other tokens."""
         network = self.network(bundle)
         require_fit(network, bundle, self.path)
         return Trained(TokenPredictor(network, bundle.n_outputs))
@@ -104,6 +107,7 @@ class Ready:
         """Nothing: the weights stay where they are."""
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
+        """As `train`: the weights are where they were."""
         return self.train(bundle, seed=0, on_epoch=lambda row: None).predictor
 
     def fingerprint(self) -> str:
