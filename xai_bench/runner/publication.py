@@ -72,8 +72,8 @@ def _number(figure: Path) -> int:
 
 def verdict(report: Path) -> str:
     """The first part of a report: a table of winners and a paragraph per question."""
-    first, *rest = re.split(r"^(?=## )", report.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return _as_svg(first + (rest[0] if rest else ""), report.parent)
+    first, *sections = re.split(r"^(?=## )", report.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return _as_svg(first + (sections[0] if sections else ""), report.parent)
 
 
 def _as_svg(text: str, folder: Path) -> str:

@@ -78,7 +78,9 @@ def _plausibility(report: StudyReport) -> str:
     tables = report.plausibility.tables(len(PARTS))
     legend = f"<p>{html(tables[0].legend)}</p>" if tables else ""
     panels = [(table.title, panel) for table in tables for panel in table.panels]
-    return legend + "\n".join(_scrolling(title, panel_html(one, title)) for title, one in panels)
+    return legend + "\n".join(
+        _scrolling(title, panel_html(shown, title)) for title, shown in panels
+    )
 
 
 def _section(name: str, body: str) -> str:
@@ -105,13 +107,13 @@ def _exceptions(exceptions: Sequence[str], introduction: str) -> str:
     return f"<p>{introduction}</p>\n<ul>{items}</ul>" if items else ""
 
 
-def _measured(one: Verdict, report: StudyReport) -> str:
-    table = verdict_tables.standings(one, report.blocks)
-    texts = [one.question.meaning, f"Measured: {', '.join(one.metrics)}.", table.legend]
+def _measured(verdict: Verdict, report: StudyReport) -> str:
+    table = verdict_tables.standings(verdict, report.blocks)
+    texts = [verdict.question.meaning, f"Measured: {', '.join(verdict.metrics)}.", table.legend]
     shown = "".join(f"<p>{html(text)}</p>" for text in (*texts, table.caption) if text)
-    body = _scrolling(f"Standings: {one.question.asked}", panel_html(table.panels[0]))
-    shown += _exceptions(one.exceptions[N_EXCEPTIONS:], "It does not hold, either:")
-    asked = html(one.question.asked)
+    body = _scrolling(f"Standings: {verdict.question.asked}", panel_html(table.panels[0]))
+    shown += _exceptions(verdict.exceptions[N_EXCEPTIONS:], "It does not hold, either:")
+    asked = html(verdict.question.asked)
     return f"<details><summary>How this was measured: {asked}</summary>{body}{shown}</details>"
 
 

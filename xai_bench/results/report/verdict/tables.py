@@ -27,7 +27,9 @@ _RANDOM = " above random: comparisons in which it is better than random numbers,
 def summary(verdicts: Sequence[Verdict]) -> Table:
     """A row per question: who wins, by how much, and how sure."""
     heads = ("winner", "beats", "ahead by", "next", "how sure")
-    rows = tuple((one.question.asked, tuple(map(Entry, _line(one)))) for one in verdicts)
+    rows = tuple(
+        (verdict.question.asked, tuple(map(Entry, _line(verdict)))) for verdict in verdicts
+    )
     return Table(
         title="Verdict",
         caption="",
@@ -45,13 +47,13 @@ def standings(verdict: Verdict, blocks: Sequence[Block]) -> Table:
     heads += [header(column) for column in columns]
     rows = tuple(
         (
-            one.explainer,
+            standing.explainer,
             tuple(
                 Entry(text, best=place == 0 and head == "beats")
-                for head, text in zip(heads, _row(one, against, columns, blocks), strict=True)
+                for head, text in zip(heads, _row(standing, against, columns, blocks), strict=True)
             ),
         )
-        for place, one in enumerate(shown)
+        for place, standing in enumerate(shown)
     )
     return Table(
         title=verdict.question.asked,
@@ -70,8 +72,8 @@ def key_columns(question: Question, blocks: Sequence[Block]) -> list[Column]:
         if column.category in question.categories
     }
     order = [c for name in KEY_METRICS for c in by_label.values() if c.metric == name]
-    rest = [column for column in by_label.values() if column not in order]
-    return [*order, *rest][:_N_VALUES]
+    others = [column for column in by_label.values() if column not in order]
+    return [*order, *others][:_N_VALUES]
 
 
 def _line(verdict: Verdict) -> tuple[str, ...]:
@@ -89,14 +91,14 @@ def _row(
     standing: Standing, against: bool, columns: Sequence[Column], blocks: Sequence[Block]
 ) -> list[str]:
     span = f"{percent(standing.low, unit=False)} to {percent(standing.high, unit=False)}"
-    found = [
+    texts = [
         f"{percent(standing.beaten)} ({span})",
         percent(standing.first),
         f"{standing.n_top} of {standing.n_compared}",
     ]
     if against:
-        found.append(f"{standing.n_above_random} of {standing.n_with_random}")
-    return [*found, *(_values(standing.explainer, column, blocks) for column in columns)]
+        texts.append(f"{standing.n_above_random} of {standing.n_with_random}")
+    return [*texts, *(_values(standing.explainer, column, blocks) for column in columns)]
 
 
 def _values(explainer: str, column: Column, blocks: Sequence[Block]) -> str:
@@ -105,9 +107,9 @@ def _values(explainer: str, column: Column, blocks: Sequence[Block]) -> str:
     for block in blocks:
         same = next((c for c in block.columns if c.label == column.label), None)
         number = block.numbers.get((explainer, same)) if same else None
-        known = number is not None and number.status == "ok"
-        texts.append(measured(number.mean) if known and number else "–")
-        means += [number.mean] if known and number else []
+        is_measured = number is not None and number.status == "ok"
+        texts.append(measured(number.mean) if is_measured and number else "–")
+        means += [number.mean] if is_measured and number else []
     if len(texts) <= _N_PLACES:
         return " · ".join(texts)
     return f"{measured(min(means))} to {measured(max(means))}" if means else "–"

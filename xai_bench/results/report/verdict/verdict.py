@@ -122,9 +122,9 @@ class Verdict:
 
 def verdicts(blocks: Sequence[Block]) -> list[Verdict]:
     """One per question that the study has measured of two methods or more, in order."""
-    found = [(question, comparisons(blocks, question.categories)) for question in QUESTIONS]
-    made = [_verdict(question, some) for question, some in found if some]
-    return [one for one in made if one is not None]
+    compared = [(question, comparisons(blocks, question.categories)) for question in QUESTIONS]
+    made = [_verdict(question, some) for question, some in compared if some]
+    return [verdict for verdict in made if verdict is not None]
 
 
 def percent(share: float, *, unit: bool = True) -> str:
@@ -181,7 +181,7 @@ def _exceptions(order: Ranking, compared: Sequence[Comparison]) -> list[str]:
         for place in (places if len(places) > 1 else [])
     ]
     behind: dict[str, list[Comparison]] = {}
-    lost = [c for c in compared if not c.told.get(winner, True)]
+    lost = [c for c in compared if not c.is_top.get(winner, True)]
     for c in sorted(lost, key=lambda c: c.beaten[0, c.names.index(winner)]):
         behind.setdefault(c.column.label, []).append(c)
     return [*filter(None, elsewhere), *(_behind(winner, some, names) for some in behind.values())]
