@@ -85,3 +85,8 @@ def test_each_cell_adds_its_metrics(tmp_path: Path) -> None:
     assert set(arrows) == {"fidelity/abpc", "fidelity/deletion"}
     assert [group.id for group in groups] == ["param.explainer.lime,param.data.digits"]
     assert f"viewStateShareKey={default_view.SHARE_KEY}" in PLAIN.deep_link(tmp_path, "s")
+    # As a study looks that an earlier version wrote.
+    client.delete_experiment_tag(client.get_experiment_by_name("s").experiment_id, default_view.TAG)
+    PLAIN.deep_link(tmp_path, "s")
+    again = client.get_experiment_by_name("s").tags[default_view.TAG]
+    assert default_view.read(again) == (arrows, groups)

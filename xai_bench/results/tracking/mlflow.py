@@ -103,8 +103,13 @@ class MlflowRecorder:
         return self.tracking_uri or f"sqlite:///{root.resolve()}/mlflow.db"
 
     def deep_link(self, root: Path, study: str, port: int = 5000) -> str:
-        """The address in the UI that compares the runs of a study in charts."""
-        experiment = self._experiment(self._client(root), root, study)
+        """The address in the UI that compares the runs of a study in charts.
+
+        A study that was written before it had a view, or was moved to another server, gets one.
+        """
+        client = self._client(root)
+        experiment = self._experiment(client, root, study)
+        self._ensure_view(_Runs(client, experiment, study), Store(root))
         uri = self.uri(root)
         server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
         query = (
@@ -112,6 +117,11 @@ class MlflowRecorder:
             f"&viewStateShareKey={default_view.SHARE_KEY}"
         )
         return f"{server}/#/experiments/{experiment}/runs?{query}"
+
+    def _ensure_view(self, runs: _Runs, store: Store) -> None:
+        if not runs.has_view() and runs.study in store.studies():
+            for cell, results in store.cells(runs.study, attributions=False):
+                runs.set_view(cell.data, results)
 
     def ui_command(self, root: Path, port: int = 5000) -> list[str]:
         """The arguments that start the UI on this machine alone; run it with `UI_ENVIRONMENT`."""
@@ -243,6 +253,10 @@ class _Runs:
             shown = shown if self.dry_run else self._write(run, artifacts, links or {}, shown)
         self.ids.append("" if shown is None else str(shown.info.run_id))
         return self.ids[-1]
+
+    def has_view(self) -> bool:
+        """Whether the study has a view in which it opens."""
+        return default_view.TAG in self.client.get_experiment(self.experiment).tags
 
     def set_view(self, data: str, results: Sequence[ExplainerResult]) -> None:
         """Make these results of a data set part of the view in which the study opens."""
