@@ -135,6 +135,8 @@ def test_metrics_that_explain_other_inputs_need_an_explainer(bench: Workbench) -
     assert scores["forward_rows"].tolist() == [1.0] * 6
 
 
+@pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_map_with_a_gap_is_unscored_and_harms_no_other(bench: Workbench, bad: float) -> None:
     """Every metric that can score a map at all; the scores of the others stay bit for bit."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import source
 from tests.support.paths import PACKAGE
-
-FILES = sorted(PACKAGE.rglob("*.py"))
+from tests.support.source import FILES
 
 ROOMS: dict[str, set[str]] = {
     "types": set(),
@@ -63,18 +63,12 @@ def room(path: Path) -> str:
 
 
 @functools.cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-@functools.cache
 def imports(path: Path, *, top_only: bool = False) -> set[str]:
     """Full names of what a file imports; without type-only imports."""
-    tree = tree_of(path)
-    nodes = tree.body if top_only else list(ast.walk(tree))
+    nodes = source.tree(path).body if top_only else source.nodes(path)
     skipped = {
         inner
-        for node in ast.walk(tree)
+        for node in source.nodes(path)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
@@ -160,14 +154,14 @@ def test_components_do_not_ask_for_the_modality() -> None:
         id_of(path)
         for path in FILES
         if room(path) in {"explainers", "metrics"}
-        and {"modality", "Modality"} & set(names_in(tree_of(path)))
+        and {"modality", "Modality"} & set(names_in(path))
     ]
     assert asking == []
 
 
-def names_in(tree: ast.Module) -> list[str]:
+def names_in(path: Path) -> list[str]:
     """Every name and attribute that a module reads or writes."""
-    nodes = list(ast.walk(tree))
+    nodes = source.nodes(path)
     names = [node.id for node in nodes if isinstance(node, ast.Name)]
     return names + [node.attr for node in nodes if isinstance(node, ast.Attribute)]
 

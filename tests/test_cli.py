@@ -82,6 +82,7 @@ def own_folder(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.sample(6)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
@@ -200,6 +201,7 @@ def test_all_mistakes_are_shown_at_once(invoke: Invoke) -> None:
     assert err.count("\n") == 2
 
 
+@pytest.mark.slow
 def test_an_option_of_ours_cannot_be_hidden(invoke: Invoke, tmp_path: Path) -> None:
     """Hydra would silently take ours, and the table would show a name with other content."""
     (tmp_path / "own" / "data").mkdir(parents=True)
@@ -367,6 +369,7 @@ def test_an_experiment_can_define_a_sweep(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_bug_shows_its_traceback_and_is_logged(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -418,7 +421,7 @@ def few_options(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_all_is_every_component_of_our_folders_and_of_yours(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -439,6 +442,7 @@ def test_all_is_every_component_of_our_folders_and_of_yours(
     assert list(jobs.configs[0].explainer) == everything
 
 
+@pytest.mark.slow
 def test_a_file_cannot_be_called_all(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "own" / "metric").mkdir(parents=True)
     (tmp_path / "own" / "metric" / "all.yaml").write_text("defaults: [entropy]\n")
@@ -447,6 +451,7 @@ def test_a_file_cannot_be_called_all(invoke: Invoke, tmp_path: Path) -> None:
     assert "all.yaml is hidden by an option of the same name" in err
 
 
+@pytest.mark.slow
 def test_explainers_that_will_be_skipped_are_named_before_the_run(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -456,6 +461,7 @@ def test_explainers_that_will_be_skipped_are_named_before_the_run(
     assert "saliency will be skipped" in err
 
 
+@pytest.mark.slow
 def test_a_budget_without_effect_is_named_before_the_run(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

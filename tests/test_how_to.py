@@ -14,7 +14,10 @@ from xai_bench.runner.config.catalogue import GROUPS
 
 HOW_TO = ROOT / "docs" / "how-to"
 PAGES = sorted(path.stem for path in HOW_TO.glob("*.md") if path.stem != "README")
-SMALL = ("recorder=none", "evaluation.n_samples=8", "metric=[abpc]", "explainer=random")
+SMALL = (
+    "recorder=none", "evaluation.n_samples=8", "metric=[abpc]", "explainer=random",
+    "report.figures=[]",
+)  # fmt: skip
 
 
 def test_there_is_a_page_for_every_group_but_the_studies() -> None:
@@ -31,6 +34,7 @@ def test_a_page_shows_a_class_its_yaml_and_a_test(name: str) -> None:
     assert any(re.search(r"/test_\w+\.py$", path) for path in shown)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_the_files_of_a_page_run_as_they_are_shown(

@@ -9,9 +9,10 @@ import statistics
 
 import pytest
 
+from tests.support import source
 from tests.support.paths import PACKAGE
+from tests.support.source import FILES
 
-FILES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = {str(path.relative_to(PACKAGE)): path.read_text() for path in FILES}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -19,15 +20,15 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 @functools.cache
 def trees() -> dict[str, ast.Module]:
     """File -> its syntax tree."""
-    return {name: ast.parse(text) for name, text in SOURCES.items()}
+    return {name: source.tree(PACKAGE / name) for name in SOURCES}
 
 
 @functools.cache
 def functions() -> list[tuple[str, Function]]:
     return [
         (f"{name}:{node.name}", node)
-        for name, tree in trees().items()
-        for node in ast.walk(tree)
+        for name in SOURCES
+        for node in source.nodes(PACKAGE / name)
         if isinstance(node, Function)
     ]
 

@@ -198,6 +198,7 @@ class BrokenMetric(Deletion):
         return scores
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "sentence"),

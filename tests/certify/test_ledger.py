@@ -282,6 +282,7 @@ class Shifted:
 DEFECTS = Defect.__subclasses__()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
 def test_the_certificate_rejects_a_defect_by_the_property_that_it_breaks(

@@ -88,6 +88,7 @@ def test_percentages_are_numbers(tmp_path: Path) -> None:
     assert values(bundle, "b").unique().tolist() == pytest.approx([3.5, 12, 100])
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
@@ -198,6 +199,7 @@ def test_a_copy_of_a_regression_target_is_remarked_upon(tmp_path: Path) -> None:
 # Names
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("header", "sentence"),
     [

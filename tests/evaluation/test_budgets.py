@@ -21,6 +21,7 @@ from tests.evaluation.test_loop import Again, Noisy, Rows, Sum, configured, cont
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.runner.test_reproducible import assert_same_store
 from tests.support import command_line
+from tests.support.reports import written
 from xai_bench.core.cost import timed
 from xai_bench.evaluation.budgets import evaluate_at_budgets
 from xai_bench.evaluation.context import ConfiguredExplainer
@@ -191,7 +192,7 @@ def test_curves_have_the_counted_rows_on_their_axis(store: Store) -> None:
     assert points[0].gap == pytest.approx(0.1 - 2.9 / 3)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_report_has_a_picture_a_table_and_a_csv(store: Store) -> None:
     report = write(store, "s")
     text = report.markdown.read_text()
@@ -230,7 +231,7 @@ def test_other_settings_make_another_curve(tmp_path: Path) -> None:
 def test_one_budget_makes_no_curve(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "s", cell(), [at("lime", 8, [0.1, 0.2, 0.3], 8)])
-    report = write(store, "s")
+    report = written(store, "s")
     assert "scores by budget" not in report.markdown.read_text()
     assert not (report.markdown.parent / "anytime.csv").exists()
 
@@ -238,6 +239,7 @@ def test_one_budget_makes_no_curve(tmp_path: Path) -> None:
 # For real
 
 BASE = ["data=digits", "model=linear", "recorder=none", "evaluation.n_samples=8", "study=same"]
+BASE += ["report.figures=[]"]
 CHOSEN = ["explainer=[kernel_shap,lime,random]", "metric=[abpc,repeatability,forward_rows,seconds]"]
 BUDGETS = ["anytime=[8,40,64,200]"]
 

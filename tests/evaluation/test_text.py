@@ -10,7 +10,7 @@ import torch
 
 from tests.models.text.test_predictor import SMALL
 from tests.support import components
-from tests.support.components import component, each_of, options
+from tests.support.components import all_of, component, options
 from xai_bench.certify.explainer import QUICK
 from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
@@ -80,7 +80,7 @@ def test_samples_of_one_width_are_explained_together(context: EvaluationContext)
     assert torch.equal(marked, context.inputs.units >= 0)
 
 
-@each_of(options("explainer"))
+@all_of("explainer")
 def test_no_explainer_fails(name: str, context: EvaluationContext) -> None:
     found = run(context, name)
     assert found.outcome.status != "failed", found.outcome
@@ -93,9 +93,9 @@ def test_no_explainer_fails(name: str, context: EvaluationContext) -> None:
 @pytest.mark.parametrize(
     "explainer",
     [
-        "random",
+        pytest.param("random", marks=pytest.mark.slow),
         pytest.param("leave_one_out", marks=pytest.mark.exhaustive),
-        pytest.param("integrated_gradients", marks=pytest.mark.slow),
+        pytest.param("integrated_gradients", marks=pytest.mark.exhaustive),
     ],
 )
 def test_no_metric_fails(explainer: str, context: EvaluationContext) -> None:
@@ -122,9 +122,8 @@ JUDGES = ["deletion", "comprehensiveness", "faithfulness_correlation", "mprt_top
 @pytest.mark.parametrize(
     ("name", "judges"),
     [
-        ("leave_one_out", JUDGES),
-        *(pytest.param(name, JUDGES[:1], marks=pytest.mark.slow) for name in MIXED[1:]),
-        *(pytest.param(name, JUDGES[1:], marks=pytest.mark.exhaustive) for name in MIXED[1:]),
+        pytest.param("leave_one_out", JUDGES, marks=pytest.mark.slow),
+        *(pytest.param(name, JUDGES, marks=pytest.mark.exhaustive) for name in MIXED[1:]),
     ],
 )
 def test_batches_and_batch_mates_change_no_bit(

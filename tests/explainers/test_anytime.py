@@ -18,6 +18,7 @@ from xai_bench.types import Unsupported
 
 torch.set_num_threads(1)
 BUDGETS = (16, 50, 64, 128, 512)
+SOME_BUDGETS = [pytest.param(b, marks=[] if b in (16, 128) else pytest.mark.slow) for b in BUDGETS]
 ANYTIME = [
     name
     for name in options("explainer")
@@ -54,7 +55,7 @@ def test_the_shapley_estimators_are_among_them():
 
 @ours
 @pytest.mark.parametrize("n_references", [1, 3])
-@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("budget", SOME_BUDGETS)
 def test_counted_rows_equal_the_closed_form_and_keep_to_the_budget(name, budget, n_references):
     explainer = built(name, n_references, budget)
     for where in ("tabular", "image", "text"):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import toy_worlds
-from tests.support.components import component, each_of, options, ready
+from tests.support.components import all_of, component, ready
 from xai_bench.models.base import TorchPredictor
 from xai_bench.types import Unsupported
 
@@ -36,7 +36,7 @@ def strict_world() -> toy_worlds.World:
     return replace(world, model=replace(world.model, predictor=predictor))
 
 
-@each_of(options("explainer"))
+@all_of("explainer")
 def test_no_explainer_asks_a_model_at_nan(name: str) -> None:
     world = strict_world()
     try:
@@ -56,7 +56,7 @@ MAPS = {
 }
 
 
-@pytest.mark.parametrize("name", options("metric"))
+@all_of("metric")
 def test_degenerate_maps_never_reach_a_model_as_nan(name: str) -> None:
     world, metric = strict_world(), component("metric", name)
     explainer = component("explainer", "gradient")

@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.support import command_line
+from tests.support.reports import written
 from xai_bench.results import regimes
 from xai_bench.results.report.regimes import natural, sentence
 from xai_bench.results.report.summary import blocks
-from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.runs import explanation_run
 from xai_bench.runner.config.catalogue import conf_dir
@@ -132,7 +132,7 @@ def test_the_report_names_the_regimes_in_caption_and_csv(tmp_path: Path) -> None
     assert block.explainers == (
         "lime (budget=9)", "lime (budget=100)", "lime (budget=1000)", "saliency", "random",
     )  # fmt: skip
-    report = write(store, "s")
+    report = written(store, "s")
     expected = "Settings: budget 9, 100 and 1000 rows (lime); paper defaults (saliency)."
     assert expected in report.markdown.read_text()
     assert expected in (report.folder / "tables/main.html").read_text()
@@ -174,7 +174,7 @@ def test_mlflow_shows_the_regime() -> None:
 
 
 def ran(folder: Path, *overrides: str) -> str:
-    base = ["run", "recorder=none", "data=digits", "study=s"]
+    base = ["run", "recorder=none", "data=digits", "study=s", "report.figures=[]"]
     small = ["model=linear", "evaluation.n_samples=6", "metric=[abpc,forward_rows]"]
     return command_line.succeed(folder, *base, *small, *overrides)
 

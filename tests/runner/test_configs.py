@@ -90,6 +90,7 @@ def test_all_explainers_and_metrics_pass_the_preflight(everything: DictConfig) -
     assert problems(everything) == []
 
 
+@pytest.mark.slow
 @options_of(OTHERS, first_of_each_module())
 def test_every_option_composes_and_passes_the_preflight(group: str, name: str) -> None:
     assert problems(small(group, name)) == []

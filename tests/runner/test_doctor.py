@@ -73,6 +73,7 @@ STORED = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("damage", [d for d in DAMAGE if d.__name__ in ("flipped", "deleted")])
 @pytest.mark.parametrize("name", STORED)
 def test_a_damaged_file_is_named_until_its_command_is_run(

@@ -14,7 +14,7 @@ from tests.support import command_line
 
 pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
 
-SMALL = ("run", "data=iris", "evaluation.n_samples=4", "recorder=none")
+SMALL = ("run", "data=iris", "evaluation.n_samples=4", "recorder=none", "report.figures=[]")
 
 ENDING = """
 import os
@@ -65,6 +65,7 @@ def pair():
 """
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -87,6 +88,7 @@ def test_a_map_without_order_is_unscored_where_the_model_refuses_nan(tmp_path: P
     assert "NaN" not in command_line.succeed(tmp_path, *SMALL, *words)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
@@ -114,11 +116,12 @@ def test_a_checkpoint_without_independent_rows_is_refused(
     assert "Traceback" not in finished.text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
         ("_exit", "ended the process"),
-        pytest.param("exit", "exit(0) was called", marks=pytest.mark.exhaustive),
+        ("exit", "exit(0) was called"),
     ],
 )
 def test_a_component_that_ends_the_process_is_no_success(

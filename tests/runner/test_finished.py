@@ -15,6 +15,8 @@ from xai_bench.results.store.digests import NAME
 from xai_bench.runner import exit_summary, launch
 from xai_bench.runner.finished import surroundings
 
+pytestmark = pytest.mark.slow  # whole commands, or a whole folder of results
+
 CSV = "a,b,y\n" + "\n".join(f"{i % 7},{(3 * i) % 5},{i % 2}" for i in range(60)) + "\n"
 COMMAND = small_run("data=custom_table", "data.path=own.csv", "data.target=y", "recorder=mlflow")
 

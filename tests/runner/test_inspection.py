@@ -62,6 +62,7 @@ def test_other_data_have_no_columns() -> None:
     assert found.fed == "x [B, 1, 8, 8] float32"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

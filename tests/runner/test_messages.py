@@ -57,6 +57,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(("overrides", "sentence"), MISTAKES, ids=lambda value: str(value)[:40])
 def test_a_mistake_is_one_sentence(overrides: list[str], sentence: str, tmp_path: Path) -> None:
     (tmp_path / "a_file").touch()
@@ -94,6 +95,7 @@ def test_an_experiment_that_says_nothing_is_a_sentence(
     assert sentence in finished.text
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("written", "folder"),
     [

@@ -200,6 +200,7 @@ def refused(sentence: str, code: int, error: str) -> None:
     assert not Path("results").exists()
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(("sentence", "overrides"), OVERRIDES.values(), ids=OVERRIDES)
 def test_no_override_runs_code(
     sentence: str, overrides: list[str], capsys: pytest.CaptureFixture[str]
@@ -208,6 +209,7 @@ def test_no_override_runs_code(
     refused(sentence, *attempt(overrides, capsys))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("sentence", "text"), FILES.values(), ids=FILES)
 def test_no_file_runs_code(sentence: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path("own", "experiment")

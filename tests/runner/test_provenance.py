@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import io
 import shutil
+import tokenize
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support import source
+from tests.support.paths import PACKAGE
 from xai_bench.runner import provenance
 
 
@@ -64,16 +68,19 @@ def names(package: Path, paths: Iterable[Path]) -> set[str]:
 def constant_changed(path: Path) -> Iterator[None]:
     """Another value in the place of the first constant; a new constant where there is none."""
     before = path.read_text()
-    tree = ast.parse(before)
-    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    numbers = [node for node in constants if type(node.value) in (int, float)]
-    if numbers:
-        numbers[0].value = numbers[0].value + 1
-        path.write_text(ast.unparse(tree))
-    else:
-        path.write_text(before + "NEW = 1\n")
+    path.write_text(_with_another_constant(before))
     yield
     path.write_text(before)
+
+
+def _with_another_constant(text: str) -> str:
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.NUMBER:
+            lines = text.splitlines(keepends=True)
+            (row, start), (_, end) = token.start, token.end
+            lines[row - 1] = f"{lines[row - 1][:start]}{token.string}1{lines[row - 1][end:]}"
+            return "".join(lines)
+    return text + "NEW = 1\n"
 
 
 @pytest.mark.parametrize(
@@ -99,14 +106,14 @@ def test_every_file_is_hashed_unless_it_is_listed(package: Path) -> None:
     assert all(name.startswith(provenance.WITHOUT_EFFECT) for name in left_out)
 
 
-def test_numeric_rooms_import_no_file_that_is_not_hashed(package: Path) -> None:
+def test_numeric_rooms_import_no_file_that_is_not_hashed() -> None:
     """Else a number could pass through code that no address knows of."""
-    hashed = provenance.sources(package)
+    hashed = provenance.sources(PACKAGE)
     left_out = {
         f"xai_bench.{name.removesuffix('.py').replace('/', '.')}"
         for name in provenance.WITHOUT_EFFECT
     }
-    numeric = [path for path in hashed if path.parts[len(package.parts)] in NUMERIC]
+    numeric = [path for path in hashed if path.parts[len(PACKAGE.parts)] in NUMERIC]
     assert len(numeric) > 100
     for path in numeric:
         for module in _imports(path):
@@ -119,7 +126,7 @@ NUMERIC = {"types", "core", "data", "models", "explainers", "metrics", "evaluati
 
 def _imports(path: Path) -> list[str]:
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in source.nodes(path):
         if isinstance(node, ast.ImportFrom):
             found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found

@@ -25,7 +25,8 @@ BASE = [
     "data=breast_cancer",
     "model=mlp",
     "recorder=none",
-    "evaluation.n_samples=24",
+    "evaluation.n_samples=8",
+    "report.figures=[]",
     "study=same",
     # one of every kind of draw and probe; tests/metrics/test_certificate.py tries each
     "metric=[abpc,faithfulness_correlation,infidelity,max_sensitivity,repeatability,seconds]",
@@ -124,6 +125,7 @@ def test_other_explainers_change_no_score(reference: Path, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.exhaustive
 def test_a_killed_run_is_finished_by_the_same_command(reference: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     started = subprocess.Popen(

@@ -27,6 +27,7 @@ def kept(folder: Path) -> bytes:
     return b"".join([*(path.read_bytes() for path in files), *(bytes(path) for path in files)])
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "setting",
     [

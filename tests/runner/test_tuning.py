@@ -18,9 +18,9 @@ from tests.evaluation.test_loop import Broken, Noisy, context
 from tests.results.test_regimes import ran
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.support.components import component, options
+from tests.support.reports import written
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.results.report.summary import blocks
-from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.runs import explanation_run
 from xai_bench.runner import provenance
@@ -310,7 +310,7 @@ def test_tuned_and_shipped_settings_are_two_rows_even_where_they_are_equal(
 
 
 def test_the_report_shows_the_chosen_settings_and_every_trial(store: Store) -> None:
-    report = write(store, "s")
+    report = written(store, "s")
     text = report.markdown.read_text()
     assert "Settings: tuned on 5 validation samples, 2 trials each, by abpc." in text
     assert "| lime, seed 0 | width=3.0 | abpc ↑ | 0.250 | 0.500 | 2 |" in text
@@ -331,7 +331,7 @@ def test_mlflow_shows_the_chosen_settings() -> None:
     assert "tuning.trials" not in run.tags
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_second_run_does_not_tune_again(tmp_path: Path) -> None:
     chosen = ["explainer=[occlusion,saliency,random]", "tune=true", "tuning.n_trials=4"]
     chosen += ["tuning.n_samples=5", "tuning.metric=deletion"]

@@ -61,6 +61,7 @@ def test_a_number_that_differs_is_named(folder: Path) -> None:
     assert "2 cells were run again, 1 of them differ" in finished.text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("factor", "code"), [(1 + 1e-7, 0), (1 + 1e-3, 1)])
 def test_other_versions_agree_within_a_tolerance(folder: Path, factor: float, code: int) -> None:
     scale_scores(folder, factor)

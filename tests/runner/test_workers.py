@@ -80,6 +80,7 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "0 cleaned", "1", "1 cleaned"]
 
 
+@pytest.mark.slow
 def test_a_configuration_with_other_values_is_as_composed_anew() -> None:
     """Jobs that differ in values only are composed once."""
     overrides = ["data=iris", "explainer=[lime]", "seed=0,7", "explainer.lime.budget=50,60", "-m"]

@@ -28,6 +28,7 @@ SMALL = {
     "metric": "metric=[entropy]",
     "recorder": "recorder=none",
     "evaluation.n_samples": "evaluation.n_samples=4",
+    "report.figures": "report.figures=[]",
 }
 
 

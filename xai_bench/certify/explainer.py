@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -221,9 +220,10 @@ def missing_needs(explainer: Explainer, where: str) -> set[str]:
     Among it `max_units`, where it has such a setting and the world has more units.
     """
     missing = set(tags_of(explainer).needs) - OFFERS[where]
-    max_units = getattr(explainer, "max_units", math.inf)
-    n_units = units.width(WORLDS[where]().inputs.units)
-    return missing | ({"max_units"} if n_units > max_units else set())
+    max_units = getattr(explainer, "max_units", None)
+    if max_units is None or units.width(WORLDS[where]().inputs.units) <= max_units:
+        return missing
+    return missing | {"max_units"}
 
 
 def _needs(name: str, explainer: Explainer, declined: Mapping[str, str]) -> Verdict:

@@ -64,9 +64,8 @@ def code_version(package: Path = PACKAGE) -> str:
 
 def sources(package: Path) -> list[Path]:
     """The source files of the package that `code_version` is a hash of."""
-    left_out = [package / name for name in WITHOUT_EFFECT]
-    files = sorted(package.rglob("*.py"))
-    return [f for f in files if not any(f.is_relative_to(path) for path in left_out)]
+    left_out = tuple(f"{package / name}/" for name in WITHOUT_EFFECT)
+    return [f for f in sorted(package.rglob("*.py")) if not f"{f}/".startswith(left_out)]
 
 
 def component(config: Mapping[str, Any], component_version: int) -> str:

@@ -120,6 +120,7 @@ def real(name: str, lengths: list[int]) -> tuple[Explained, Inputs, Tensor]:
     return model(name), inputs, torch.zeros(len(lengths), dtype=torch.long)
 
 
+@pytest.mark.sample(3)
 @by_class
 @pytest.mark.parametrize("name", ["first", "mean", "last", "language_model"])
 def test_a_row_has_the_same_bits_in_any_batch(name: str, explainer: Any) -> None:

@@ -32,7 +32,12 @@ EXPLAINERS = [
     and "vocabulary" not in tags_of(component("explainer", name)).needs  # texts: test_token_flips
 ]
 explainers = each_of(EXPLAINERS)
-SMALLER = {"n_samples": 60}
+SMALLER = {
+    "wachter": {"budget": 200},
+    "growing_spheres": {"budget": 800},
+    "dice": {"n_samples": 60},
+}
+"""Fewer steps and draws than shipped, which are enough for what holds at any size."""
 WEIGHT = torch.tensor([3.0, -2.0, 1.5, 1.0, -0.5, 2.5], dtype=torch.float64)
 
 
@@ -53,9 +58,7 @@ def classifier(
 def ready(name: str, world: toy_worlds.World, **changes: Any) -> Any:
     if library(name):
         pytest.importorskip(library(name).replace("-", "_"))
-    fields = component("explainer", name).__dataclass_fields__
-    smaller = {key: value for key, value in SMALLER.items() if key in fields}
-    made = component("explainer", name, **{**smaller, **changes})
+    made = component("explainer", name, **{**SMALLER.get(name, {}), **changes})
     assert isinstance(made, Fitted)
     rng = Seeds(0).stream("fit", samples=torch.zeros(1, dtype=torch.long))
     return made.fit(world.model, world.background(), rng=rng)
@@ -90,7 +93,7 @@ def test_wachter_changes_the_one_element_that_is_cheapest() -> None:
     deviation = 1 / counterfactuals.prices(world.inputs)
     gain = WEIGHT.abs() * deviation
     least = margins(world) / gain.max()
-    found = answer("wachter", world)
+    found = answer("wachter", world, budget=500)
     away = counterfactuals.distance(world.inputs, points(found), 1 / deviation)[:, 0]
     assert (away > least).all(), "nothing is nearer than the nearest"
     assert (away < 1.03 * least).all()
@@ -133,7 +136,7 @@ def test_more_spheres_come_nearer() -> None:
 @pytest.mark.slow
 def test_no_sphere_that_was_asked_for_is_nearer_than_what_is_told() -> None:
     """Every point that the model was shown and that has another class, in any round."""
-    world, seen = classifier(rules=None), []
+    world, seen = classifier(n=5, rules=None), []
     assert world.model.module is not None
     with world.model.module.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone())):
         for k in range(len(world.inputs)):
@@ -289,7 +292,7 @@ def test_what_has_left_the_class_already_has_no_counterfactual(name: str) -> Non
 
 @pytest.mark.slow
 def test_dice_is_diverse() -> None:
-    world = classifier()
+    world = classifier(n=5)
     found = points(answer("dice", world))
     assert (score("diversity", world, found).nan_to_num(nan=1.0) > 0).all()
     assert found.shape[1] == 4
@@ -297,7 +300,7 @@ def test_dice_is_diverse() -> None:
 
 @pytest.mark.exhaustive
 def test_dice_breeds_rows_too() -> None:
-    world = toy_worlds.tabular()
+    world = toy_worlds.tabular().take(torch.tensor([0, 3]))
     found = points(answer("dice", world, method="genetic", n_counterfactuals=2))
     assert (~found.isnan()).any()
     with pytest.raises(ValueError, match="choose from random, genetic"):

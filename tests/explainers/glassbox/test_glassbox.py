@@ -124,6 +124,7 @@ def test_a_black_box_is_declined(name: str) -> None:
         explainer.explain(black_box, world.inputs, world.targets, rng=world.rng)
 
 
+@pytest.mark.slow
 def test_who_will_be_skipped_is_told_before_any_work() -> None:
     names = "glass_box,linear_shap,tree_shap_path_dependent,random"
     for model, expected in (
@@ -238,6 +239,7 @@ def test_a_tree_of_classes_tells_shares_of_its_leaves() -> None:
     assert len(out.unique(dim=0)) <= 4
 
 
+@pytest.mark.slow
 def test_a_forest_is_explained_though_no_truth_can_be_read_of_its_logit(tmp_path: Path) -> None:
     chosen = ["data=wine", "model=random_forest", "explainer=[leave_one_out]", "metric=[abpc]"]
     small = ["model.n_estimators=5", "evaluation.n_samples=4", "recorder=none", "study=t"]
@@ -250,6 +252,7 @@ def test_a_forest_is_explained_though_no_truth_can_be_read_of_its_logit(tmp_path
     assert result.scores["abpc"].values.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["linear", "additive", "tree"])
 def test_a_glass_box_is_the_truth_of_its_cell(model: str, tmp_path: Path) -> None:
     """Where nobody has written a truth down, `oracle` gives the model's own explanation."""

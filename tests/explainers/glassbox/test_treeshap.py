@@ -93,6 +93,7 @@ def by_hand(trees: TreeStructure, x: Tensor, layout: Tensor, target: int) -> Ten
     return cooperative_games.shapley_values(torch.tensor(table, dtype=torch.float64)[None])[0]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @worlds
 @pytest.mark.parametrize("grouped", [False, True])

@@ -234,6 +234,7 @@ def test_rows_are_as_stated() -> None:
     assert gradient.tolist() == [1 + 4 * 21] * 4
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("max_rows", [1, 3, 1000])
 def test_the_bits_do_not_depend_on_how_many_rows_fit(max_rows: int) -> None:

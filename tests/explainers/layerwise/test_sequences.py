@@ -166,6 +166,7 @@ def test_the_map_over_x_is_that_of_the_steps(name: str) -> None:
         near(units.pool(found.attribution, here.inputs.units), by_step)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.slow
 @networks
 def test_neurons_share_out_integrated_gradients(name: str) -> None:

@@ -76,6 +76,7 @@ def pairs_of_orders(n_pairs: int, n_units: int) -> int:
     return 2 + 2 * (n_units - 1) * n_pairs
 
 
+@pytest.mark.sample(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(TASKS))
 @pytest.mark.parametrize("estimator", [PermutationShapley, KernelSHAP, Banzhaf])

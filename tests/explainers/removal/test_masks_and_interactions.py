@@ -132,6 +132,7 @@ def test_lasso_lime_is_the_lasso_of_scikit_learn(alpha):
     assert ours.standard_error is None  # which are left out depends on the draws
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.5])
 @pytest.mark.parametrize("noise", [0.1, 0.3])

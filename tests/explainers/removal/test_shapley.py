@@ -246,7 +246,7 @@ def test_the_shared_stream_is_one_for_all_samples():
 @pytest.mark.parametrize(
     "estimator",
     [
-        pytest.param(KernelSHAP, marks=pytest.mark.slow),
+        pytest.param(KernelSHAP, marks=pytest.mark.exhaustive),
         *(
             pytest.param(e, marks=pytest.mark.exhaustive)
             for e in (PermutationShapley, Banzhaf, LIME)

@@ -346,6 +346,7 @@ def test_without_the_library_one_sentence_says_what_to_install(
         assert declined or f"pip install 'xai-bench[{package}]'" in told
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", ["captum_kernel_shap", "shap_permutation", "lime_tabular"])
 def test_global_generators_neither_decide_nor_notice(name: str) -> None:
     pytest.importorskip(name.split("_")[0])
@@ -383,6 +384,7 @@ def test_a_budget_is_never_overspent(name: str) -> None:
     assert (spent >= 98).all()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("n_references", [1, 3])
 @pytest.mark.parametrize("budget", [60, 200, 1000])
 def test_rows_where_every_unit_differs_from_every_reference(budget: int, n_references: int) -> None:

@@ -91,6 +91,7 @@ def test_a_reference_implementation_agrees() -> None:
         assert scores[b].item() == sum(right) / 2
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_road_does_not_depend_on_the_batch_size(batch_size: int) -> None:

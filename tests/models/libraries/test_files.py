@@ -118,6 +118,7 @@ def in_file_order(data: Bundle, table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[near]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["two", "three", "value"])
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
@@ -159,6 +160,7 @@ def test_their_trees_are_read_in_the_scale_of_the_data(library: str, tmp_path: P
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "final", [LogisticRegression(), GradientBoostingClassifier(n_estimators=5)], ids=str

@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "fitted-models.md"
 SMALL = ("recorder=none", "evaluation.n_samples=8", "metric=[abpc]")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_the_page_shows_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("xgboost")
     [source] = pages.blocks(PAGE, "python")

@@ -133,6 +133,7 @@ def test_a_regressor_answers_with_its_prediction() -> None:
     assert here.model.predictor.task == "regression"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["two", "three"])
 def test_a_pipeline_takes_the_frame_and_a_unit_is_its_column(task: str) -> None:

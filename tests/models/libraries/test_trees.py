@@ -91,6 +91,7 @@ def near(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 @models
@@ -101,6 +102,7 @@ def test_what_is_read_is_what_the_library_says(name: str, task: str) -> None:
     near(evaluate(trees, here.inputs.x), here.model.outputs(here.inputs))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["three", "value"])
 @models
@@ -143,6 +145,7 @@ BY_PATH = [
 ]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", BY_PATH)

@@ -75,6 +75,7 @@ def texts(lengths: list[int], width: int = 64, seed: int = 0) -> Inputs:
 LENGTHS = [5, 20, 17, 40, 1, 16, 33, 60, 24, 9, 12, 48, 31, 3, 50, 22, 7, 13, 44, 26]
 
 
+@pytest.mark.sample(3)
 @each
 def test_a_row_has_the_same_bits_in_any_batch_and_order(name: str) -> None:
     inputs, explained = texts(LENGTHS), model(name)
@@ -136,6 +137,7 @@ def test_ids_and_their_embeddings_give_the_same_bits(name: str) -> None:
     assert (points.units[:, :, 0] == inputs.units).all()
 
 
+@pytest.mark.sample(3)
 @each
 def test_gradients_have_the_same_bits_in_any_batch(name: str) -> None:
     explained, inputs = model(name), texts(LENGTHS)

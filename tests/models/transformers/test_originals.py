@@ -128,6 +128,7 @@ def test_hiding_a_word_is_the_attention_mask_of_the_library(data: Bundle, tmp_pa
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", ["bert_classifier", "gpt2_lm", "llama_lm"])
 @pytest.mark.parametrize(
     "fault", ["swapped", "scaled", "turned"], ids=["swapped heads", "scaled norm", "turned layer"]

@@ -86,13 +86,14 @@ PICTURES = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_no_text_is_cut_or_lies_on_another(name: str) -> None:
     assert faults(PICTURES[name].draw()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_same_picture_is_the_same_bytes_and_is_drawn_once(tmp_path: Path) -> None:
     one = {"waterfall": PICTURES["waterfall"]}
     paths = export.write(tmp_path / "a", one, FORMATS)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tests.results.test_store import add_to_study, cell, contents, explanation, scored
 from tests.support import toy_worlds
+from tests.support.reports import written
 from xai_bench.results import Outcome
 from xai_bench.results.report.sections import agreement
 from xai_bench.results.report.summary import blocks
@@ -91,6 +92,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_the_report_shows_both_matrices(store: Store) -> None:
     report = write(store, "s")
     text = report.markdown.read_text()
@@ -129,6 +131,6 @@ def test_without_stored_inputs_there_is_no_section(tmp_path: Path) -> None:
     store = Store(tmp_path)
     score = scored("abpc", [1.0, 2.0, 3.0])
     add_to_study(store, "s", cell(), [explanation("lime", score), explanation("shap", score)])
-    report = write(store, "s")
+    report = written(store, "s")
     assert "agreement between" not in report.markdown.read_text()
     assert not (report.markdown.parent / "agreement.csv").exists()

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from tests.results.test_store import add_to_study, cell, explanation, scored
+from tests.support.reports import written
 from xai_bench.results.report.sections import baselines
 from xai_bench.results.report.summary import blocks
-from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
 
 MEANS = {
@@ -73,7 +73,7 @@ def test_the_diagonal_alone_flags_nothing(tmp_path: Path) -> None:
 
 def test_the_report_shows_the_matrix(tmp_path: Path) -> None:
     """Bold: the best of each column, over all explainers and their baselines; not the control."""
-    report = write(planted(tmp_path, MEANS), "s")
+    report = written(planted(tmp_path, MEANS), "s")
     text = report.markdown.read_text()
     part = text[text.index("baselines of explainers and metrics") :]
     assert "| explainer, its baseline | abpc ↑<br>mean | abpc ↑<br>zero |" in part
@@ -94,7 +94,7 @@ def test_a_missing_cell_is_a_dash(tmp_path: Path) -> None:
     means = {
         n: {p: v for p, v in values.items() if p != "zero mean"} for n, values in MEANS.items()
     }
-    text = write(planted(tmp_path, means), "s").markdown.read_text()
+    text = written(planted(tmp_path, means), "s").markdown.read_text()
     assert "| shap, zero | – | **0.900** [1] |" in text
 
 
@@ -104,7 +104,7 @@ def test_cells_that_differ_in_more_than_baselines_share_no_matrix(tmp_path: Path
     add_to_study(store, "s", cell(0), [one])
     add_to_study(store, "s", cell(1, data="wine", baseline_measure="zero"), [one])
     assert baselines.matrices(blocks(store, "s")) == []
-    report = write(store, "s")
+    report = written(store, "s")
     assert not (report.markdown.parent / "baselines.csv").exists()
 
 

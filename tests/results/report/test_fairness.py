@@ -13,11 +13,11 @@ from numpy.random import PCG64, Generator
 
 from tests.results.report.test_table import shown
 from tests.results.test_store import add_to_study, cell, explanation, scored
+from tests.support.reports import written
 from xai_bench.results import ExplainerResult, Scores
 from xai_bench.results.report.formats.console import terminal
 from xai_bench.results.report.sections import fairness
 from xai_bench.results.report.summary import Column, blocks
-from xai_bench.results.report.writer import write
 from xai_bench.results.statistics.intervals import student
 from xai_bench.results.store.store import Store
 
@@ -107,7 +107,7 @@ def test_two_groups_have_welchs_standard_error() -> None:
 def test_the_report_shows_gaps_and_the_csv_every_mean(tmp_path: Path) -> None:
     cost = scored("seconds", EVEN, "cost", higher_is_better=False)
     store = study(tmp_path, explained("lime", scored("abpc", EVEN), cost))
-    report = write(store, "s")
+    report = written(store, "s")
     text = report.markdown.read_text()
     assert "## digits, cnn: gaps by sex" in text
     assert "| lime | **0.500 (Male & co)** |" in text
@@ -128,7 +128,7 @@ def test_without_groups_there_is_no_section(tmp_path: Path) -> None:
     store = Store(tmp_path)
     one = cell(groups={})
     add_to_study(store, "s", one, [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
-    report = write(store, "s")
+    report = written(store, "s")
     assert "gaps by" not in report.markdown.read_text()
     assert not (report.markdown.parent / "fairness.csv").exists()
     assert "lime" in shown(terminal(blocks(store, "s")))

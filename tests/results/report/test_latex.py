@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.results.test_store import add_to_study, cell, explanation, scored
+from tests.support.reports import NO_FIGURES
 from xai_bench.results.report.cards import Card
 from xai_bench.results.report.formats.latex import bibliography, text
-from xai_bench.results.report.options import ReportOptions
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
 
@@ -21,17 +21,17 @@ NAMES = ("integrated_gradients", "kernel_shap", "a & b_$%#^{}~\\", "Größe_年�
 PAPER = "Sundararajan+ 2017, arXiv:1703.01365"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of 30 metrics in three categories and 14 explainers, some with hostile names."""
-    store = Store(tmp_path)
+    store = Store(tmp_path_factory.mktemp("latex"))
     metrics = [
         scored(f"relative_input_stability_{i}", [1e-9 * i, 2.0, 3e7], category)
         for i, category in enumerate(["fidelity"] * 14 + ["stability"] * 10 + ["cost"] * 6)
     ]
     add_to_study(store, "s_1", cell(), [explanation(name, *metrics) for name in NAMES])
     cards = {"integrated_gradients": Card("integrated_gradients", "explainer", "x", PAPER)}
-    return write(store, "s_1", options=ReportOptions(figures=()), cards=cards).folder
+    return write(store, "s_1", options=NO_FIGURES, cards=cards).folder
 
 
 @pytest.mark.slow

@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 
 from tests.results.test_store import add_to_study, cell, explanation, scored
-from xai_bench.results.report.options import ReportOptions
+from tests.support.reports import NO_FIGURES
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
 
 HOSTILE = "<script>document.title='broken'</script>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-NO_FIGURES = ReportOptions(figures=())
 
 DRIVER = """
 const seen = {title: document.title, names: []};
@@ -50,33 +49,46 @@ seen.bars = [...document.getElementById("explore-rows").rows]
   .map((row) => [row.cells[0].textContent, row.cells[1].textContent]);
 seen.heading = document.querySelector(".board caption").textContent;
 seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-const out = document.createElement("pre");
-out.id = "seen"; out.textContent = JSON.stringify(seen);
-document.body.append(out);
 """
 
 
 AUDIT = """
-axe.run(document).then((found) => {
-  const out = document.createElement("pre");
-  out.id = "seen";
-  out.textContent = JSON.stringify({
-    dark: matchMedia("(prefers-color-scheme: dark)").matches,
-    violations: found.violations.map((one) => `${one.impact}: ${one.id}`),
-  });
-  document.body.append(out);
-});
+const audit = async () => (await axe.run(document)).violations
+  .map((one) => `${one.impact}: ${one.id}`);
 """
 
+SCRIPT = """
+(async () => {
+  AUDIT
+  const violations = await audit();
+  DRIVER
+  seen.dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  seen.violations = violations;
+  const image = document.createElement("img");
+  image.src = "data:,";
+  document.querySelector("main").prepend(image);
+  seen.worse = await audit();
+  const out = document.createElement("pre");
+  out.id = "seen"; out.textContent = JSON.stringify(seen);
+  document.body.append(out);
+})();
+"""
+"""The page is audited as it is loaded, used, and audited again with a picture without words."""
 
-def seen_by_a_browser(page: Path, script: str, *flags: str) -> dict[str, Any]:
-    """What a script left in the element `seen`, as JSON, and no message on the console."""
+
+def seen_by_a_browser(page: Path, width: int, scheme: str) -> dict[str, Any]:
+    """What the script left in the element `seen`, as JSON, and no message on the console."""
+    axe = pytest.importorskip("axe_core_python")
+    engine = files(axe).joinpath("axe.min.js").read_text(encoding="utf-8")
+    script = engine + SCRIPT.replace("AUDIT", AUDIT).replace("DRIVER", DRIVER)
     driven = page.with_name("driven.html")
     driven.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
     ran = subprocess.run(
         [
             str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
-            "--enable-logging=stderr", "--virtual-time-budget=20000", *flags,
+            "--enable-logging=stderr", "--virtual-time-budget=20000",
+            f"--window-size={width},900",
+            f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}",
             f"--user-data-dir={page.parent / 'profile'}", driven.as_uri(),
         ],
         capture_output=True, text=True, timeout=120, check=True,
@@ -87,10 +99,10 @@ def seen_by_a_browser(page: Path, script: str, *flags: str) -> dict[str, Any]:
     return dict(json.loads(unescape(found[1])))
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three methods and a control on a data set with a hostile name."""
-    store = Store(tmp_path)
+    store = Store(tmp_path_factory.mktemp("page"))
     results = [
         explanation(name, scored("abpc", values), scored("gini", values[::-1], "complexity"))
         for name, values in {
@@ -146,11 +158,18 @@ def test_every_part_of_the_page_has_a_heading_and_a_link(page: Path) -> None:
     assert text.count("<h1>") == 1
 
 
+@pytest.fixture(scope="module", params=[(1280, "dark"), (390, "light")], ids=str)
+def seen(request: pytest.FixtureRequest, page: Path) -> dict[str, Any]:
+    """What a browser saw of the page, in a window and a colour scheme."""
+    width, scheme = request.param
+    found = seen_by_a_browser(page, width, scheme)
+    assert found["dark"] == (scheme == "dark")
+    return found
+
+
 @pytest.mark.slow
 @in_chromium
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_sorts_filters_and_explores(page: Path, width: int) -> None:
-    seen = seen_by_a_browser(page, DRIVER, f"--window-size={width},900")
+def test_a_browser_sorts_filters_and_explores(seen: dict[str, Any]) -> None:
     assert seen["title"].startswith("s:")
     assert seen["heading"].startswith(HOSTILE)
     assert seen["best"] == ["shap", "ig", "lime", "random"]
@@ -166,14 +185,7 @@ def test_a_browser_sorts_filters_and_explores(page: Path, width: int) -> None:
 
 @pytest.mark.slow
 @in_chromium
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_an_audit_finds_nothing_that_keeps_anybody_out(page: Path, scheme: str) -> None:
+def test_an_audit_finds_nothing_that_keeps_anybody_out(seen: dict[str, Any]) -> None:
     """axe-core: names, roles, contrast and order of headings; a picture without words is found."""
-    axe = pytest.importorskip("axe_core_python")
-    engine = files(axe).joinpath("axe.min.js").read_text(encoding="utf-8")
-    flags = (f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}",)
-    seen = seen_by_a_browser(page, engine + AUDIT, *flags)
-    assert seen == {"dark": scheme == "dark", "violations": []}
-    page.write_text(page.read_text().replace("<main>", '<main><img src="data:,">'))
-    worse = seen_by_a_browser(page, engine + AUDIT, *flags)
-    assert worse["violations"] == ["critical: image-alt"]
+    assert seen["violations"] == []
+    assert seen["worse"] == ["critical: image-alt"]

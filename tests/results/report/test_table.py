@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 
 from tests.results.test_store import add_to_study, cell, contents, explanation, scored
+from tests.support.reports import written
 from xai_bench.results import ExplainerResult, Outcome
 from xai_bench.results.report.formats.console import terminal
 from xai_bench.results.report.formats.latex.text import escape
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.table import measured
-from xai_bench.results.report.writer import write
+from xai_bench.results.report.writer import Report, write
 from xai_bench.results.store.store import Store
 
 NAN = math.nan
@@ -55,12 +56,18 @@ def everyone(shift: float = 0.0) -> list[ExplainerResult]:
     ]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path)
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("table"))
     add_to_study(store, "s_1", cell(), everyone(), "xai-bench run seed=0")
     add_to_study(store, "s_1", cell(1), everyone(0.01), "xai-bench run seed=1")
     return store
+
+
+@pytest.fixture(scope="module")
+def report(store: Store) -> Report:
+    """With its pictures."""
+    return write(store, "s_1")
 
 
 def test_numbers_are_means_over_samples_and_seeds(store: Store) -> None:
@@ -97,9 +104,11 @@ def test_controls_are_last_and_define_the_skill(store: Store) -> None:
     assert skill["lime"] == pytest.approx(1.9 / 3)
 
 
-def test_every_number_of_the_csv_can_be_computed_from_the_store(store: Store) -> None:
-    write(store, "s_1")
-    table = pd.read_csv(store.root / "reports/s_1/report.csv", keep_default_na=False)
+def test_every_number_of_the_csv_can_be_computed_from_the_store(
+    store: Store, report: Report
+) -> None:
+    assert report.folder == store.root / "reports/s_1"
+    table = pd.read_csv(report.folder / "report.csv", keep_default_na=False)
     frame = store.frame("s_1")
     scored_rows = table[table["status"] == "ok"]
     assert len(scored_rows) == 12
@@ -112,8 +121,8 @@ def test_every_number_of_the_csv_can_be_computed_from_the_store(store: Store) ->
         assert float(row["mean"]) == pytest.approx(mine["score"].mean(), rel=1e-12)
 
 
-def test_the_markdown_has_scores_notes_and_commands(store: Store) -> None:
-    text = write(store, "s_1").markdown.read_text()
+def test_the_markdown_has_scores_notes_and_commands(report: Report) -> None:
+    text = report.markdown.read_text()
     scores = text.partition("Ranks over metrics")[0]
     rows = {line.split("|")[1].strip(): line for line in scores.splitlines() if line[:1] == "|"}
     assert rows["explainer"] == r"| explainer | fidelity<br>abpc ↑ | cost<br>forward\_rows ↓ |"
@@ -131,8 +140,8 @@ def test_the_markdown_has_scores_notes_and_commands(store: Store) -> None:
     assert "figures/scores-0-digits-cnn.png" in text
 
 
-def test_the_latex_is_well_formed(store: Store) -> None:
-    text = (write(store, "s_1").folder / "tables/full.tex").read_text()
+def test_the_latex_is_well_formed(report: Report) -> None:
+    text = (report.folder / "tables/full.tex").read_text()
     bare = re.sub(r"\\[\\{}&%$#_]", "", re.sub(r"\\\\", "", text))
     assert bare.count("{") == bare.count("}")
     assert text.isascii()
@@ -156,7 +165,7 @@ def test_wide_tables_are_cut_into_panels(tmp_path: Path) -> None:
     many = [scored(f"m{i}", [1.0, 2.0, 3.0], category) for category in ("a", "b") for i in range(7)]
     many = [replace(one, metric=f"{one.category}{one.metric}") for one in many]
     add_to_study(store, "s", cell(), [explanation("lime", *many)])
-    text = (write(store, "s").folder / "tables/full.tex").read_text()
+    text = (written(store, "s").folder / "tables/full.tex").read_text()
     assert re.findall(r"\\begin\{tabular\}\{(\w+)\}", text) == ["lrrrrrr", "lr", "lrrrrrr", "lr"]
 
 
@@ -185,10 +194,10 @@ def test_numbers_have_three_significant_digits(mean: float, half: float, text: s
     assert measured(mean, half) == text
 
 
-def test_the_same_store_gives_the_same_report(store: Store) -> None:
-    write(store, "s_1", store.root / "one")
-    write(store, "s_1", store.root / "two")
-    assert contents(store.root / "one") == contents(store.root / "two")
+@pytest.mark.slow
+def test_the_same_store_gives_the_same_report(store: Store, report: Report, tmp_path: Path) -> None:
+    write(store, "s_1", tmp_path)
+    assert contents(tmp_path) == contents(report.folder)
 
 
 @pytest.mark.parametrize(
@@ -242,13 +251,13 @@ def test_a_partial_failure_is_noted_beside_its_number(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "s", cell(), [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
     add_to_study(store, "s", cell(1), [explanation("lime", scored("abpc", [], outcome=FAIL))])
-    assert "2.00 ± 2.48 (3) [1]" in write(store, "s").markdown.read_text().replace("**", "")
+    assert "2.00 ± 2.48 (3) [1]" in written(store, "s").markdown.read_text().replace("**", "")
 
 
 def test_a_study_in_which_nothing_ran_still_has_a_report(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add_to_study(store, "s", cell(outcome=Outcome("skipped", "needs classes")), [])
-    assert "- [1] needs classes" in write(store, "s").markdown.read_text()
+    assert "- [1] needs classes" in written(store, "s").markdown.read_text()
     assert "needs classes" in shown(terminal(blocks(store, "s")))
 
 
@@ -258,10 +267,10 @@ def shown(renderable: object, width: int = 120) -> str:
     return console.export_text()
 
 
-@pytest.fixture
-def wide(tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A study of 17 metrics and three long names."""
-    store = Store(tmp_path)
+    store = Store(tmp_path_factory.mktemp("wide"))
     names = {
         "truth": ["cosine_to_shapley", "top_k_precision"],
         "fidelity": ["abpc", "deletion", "faithfulness_correlation", "infidelity", "insertion"],
@@ -275,6 +284,7 @@ def wide(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 @pytest.mark.parametrize("full", [False, True])

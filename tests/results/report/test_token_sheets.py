@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.results.test_store import add_to_study, cell, explanation, scored
+from tests.support.reports import NO_FIGURES
 from tests.support.text_boxes import faults
 from xai_bench.results.drawing import token_html
 from xai_bench.results.drawing.attention import AttentionSheet, RolloutSheet
@@ -26,7 +27,6 @@ from xai_bench.results.tracking.token_sheet import token_sheet
 from xai_bench.results.values import Attention, TextUnits
 from xai_bench.types import Domain, Inputs
 
-NO_FIGURES = ReportOptions(figures=())
 HOSTILE = "<script>alert(1)</script>"
 WORDS = (("a", "bad", HOSTILE), ("زه", "سرط", "نفلا"), ("这", "部", "电"))
 MARKED = ((False, True, False), (False,) * 3, (True, False, False))

@@ -274,6 +274,7 @@ def test_a_picture_of_layers_is_reproducible_and_differs_between_layers() -> Non
     assert layer_report(explanation("lime")) is None
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (3, 1), (3, 300), (2, 3, 9), (1, 3, 4, 5), (2, 1, 2, 2)])
 def test_every_shape_of_layer_has_a_picture(shape: tuple[int, ...]) -> None:
@@ -312,6 +313,7 @@ def test_a_study_shows_one_explanation_per_layer(tmp_path: Path) -> None:
         torch.testing.assert_close(values.double().sum(1), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(toy_worlds.WORLDS))
 def test_every_kind_of_input_has_a_picture(tmp_path: Path, name: str) -> None:

@@ -140,6 +140,7 @@ FAULTS: dict[str, Callable[[Store], object]] = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_what_is_missing_comes_back_and_what_is_stale_goes(
     store: Store, made: Path, fault: Callable[[Store], object]

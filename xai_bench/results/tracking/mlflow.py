@@ -143,7 +143,7 @@ class MlflowRecorder:
         with writable(root):
             root.mkdir(parents=True, exist_ok=True)
             with files.locked(root / ".mlflow.lock"), _quiet():
-                is_new = self.tracking_uri is None and not database.path(root).exists()
+                is_new = self.tracking_uri is None and template.is_new(database.path(root))
                 if self.tracking_uri is None:
                     self._check(root)
                     template.start(database.path(root))

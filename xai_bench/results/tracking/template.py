@@ -20,10 +20,15 @@ _EMPTIED = ("experiments", "runs", "tags", "params", "metrics", "latest_metrics"
 def start(database: Path) -> None:
     """Put a database of the right version in its place, where there is none yet."""
     with suppress(OSError, sqlite3.Error):
-        if not database.exists() and _is_sound(path()):
+        if is_new(database) and _is_sound(path()):
             draft = database.with_name(f".{database.name}.{os.getpid()}")
             shutil.copyfile(path(), draft)
             draft.replace(database)
+
+
+def is_new(database: Path) -> bool:
+    """Whether nothing is there yet: an empty file holds as much as none."""
+    return not database.exists() or not database.stat().st_size
 
 
 def keep(database: Path) -> None:

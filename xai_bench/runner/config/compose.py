@@ -31,6 +31,7 @@ from xai_bench.runner.config.catalogue import (
     components,
     folder,
     options,
+    read_yaml,
 )
 from xai_bench.runner.config.command import Command
 from xai_bench.runner.config.messages import UsageError
@@ -190,7 +191,7 @@ def register_all(folders: Sequence[Path]) -> None:
 def _folders(command: Command) -> list[Path]:
     """The folders that Hydra composes from: ours, then those of its search path."""
     with _errors_in_one_sentence(command, []):
-        main = OmegaConf.load(command.conf / f"{command.config_name}.yaml")
+        main = OmegaConf.create(read_yaml(command.conf / f"{command.config_name}.yaml"))
         places = OmegaConf.select(main, "hydra.searchpath") or []
     for override in [*command.overrides, *_searchpath(command)]:
         if override.lstrip("+").startswith("hydra.searchpath="):

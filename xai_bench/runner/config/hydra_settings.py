@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -48,7 +49,7 @@ LAUNCHERS = ("basic", "joblib")
 def changed(cfg: DictConfig) -> list[str]:
     """One sentence per setting under `hydra` that differs from ours and is not free."""
     given = OmegaConf.to_container(cfg.hydra, resolve=False)
-    paths = _differences(given, _ours(given), "")
+    paths = _differences(given, _ours(_launcher(given)), "")
     verbose = cfg.hydra.verbose
     names = verbose if OmegaConf.is_list(verbose) else [verbose]
     if not all(isinstance(name, (bool, str)) for name in names):
@@ -128,15 +129,19 @@ def check_searchpath(places: Sequence[Any], allowed: Sequence[str]) -> None:
             raise UsageError(outside(f"hydra.searchpath: {place}", rest, allowed))
 
 
-def _ours(given: Any) -> dict[str, Any]:
-    """What stands under `hydra` without a user's settings, with the launcher that was chosen."""
+@cache
+def _ours(launcher: str) -> Mapping[str, Any]:
+    """What stands under `hydra` without a user's settings, with a launcher of `LAUNCHERS`.
+
+    Read once: every job of a sweep is compared with it.
+    """
     folder, store = _hydra_conf() / "hydra", ConfigStore.instance()
     groups = ("job_logging", "hydra_logging")
     of_hydra = {
         **_plain(OmegaConf.structured(HydraConf)),
         **{group: _plain(OmegaConf.load(folder / group / "default.yaml")) for group in groups},
         "sweeper": _plain(store.load("hydra/sweeper/basic.yaml").node),
-        "launcher": _chosen_launcher(given) or _plain(store.load("hydra/launcher/basic.yaml").node),
+        "launcher": _plain(store.load(f"hydra/launcher/{launcher}.yaml").node),
     }
     ours = _plain(OmegaConf.load(conf_dir() / "config.yaml"))["hydra"]
     del of_hydra["defaults"]
@@ -147,14 +152,12 @@ def _plain(cfg: Any) -> dict[str, Any]:
     return dict(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False)))
 
 
-def _chosen_launcher(given: Any) -> Any:
-    """The settings of the launcher of `LAUNCHERS` that was chosen; None for the basic one."""
+def _launcher(given: Any) -> str:
+    """The launcher of `LAUNCHERS` that was chosen; the basic one where it is none of them."""
     chosen = given.get("runtime", {}).get("choices", {}).get("hydra/launcher")
     stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
-    if chosen == "basic" or chosen not in LAUNCHERS or f"{chosen}.yaml" not in stored:
-        return None
-    node = ConfigStore.instance().load(f"hydra/launcher/{chosen}.yaml").node
-    return _plain(node)
+    found = chosen in LAUNCHERS and f"{chosen}.yaml" in stored
+    return str(chosen) if found else LAUNCHERS[0]
 
 
 def _hydra_conf() -> Path:
