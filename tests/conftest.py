@@ -14,14 +14,14 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # before torch multiplies its 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the cases of a test marked `sample(n)` all but every n-th are for CI: exhaustive."""
+    """Of the cases of a test marked `sample(n)` all but every n-th are `others`, exhaustive."""
     n_cases: Counter[str] = Counter()
     for item in items:
         mark = item.get_closest_marker("sample")
         if mark is not None:
             test = item.nodeid.partition("[")[0]
             if n_cases[test] % mark.args[0]:
-                item.add_marker("exhaustive")
+                item.add_marker(mark.kwargs.get("others", "exhaustive"))
             n_cases[test] += 1
 
 

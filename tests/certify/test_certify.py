@@ -58,6 +58,7 @@ def test_a_metric_that_retrains_is_rejected_if_it_has_the_scores_of_another(
     assert verdict.fault
 
 
+@pytest.mark.slow
 def test_a_metric_that_gives_another_number_than_it_states_is_rejected() -> None:
     class Optimist(Deletion):
         """Deletion that states other scores than it gives."""
@@ -267,6 +268,7 @@ class Largest:
 """
 
 
+@pytest.mark.slow
 def test_a_metric_of_ones_own_gives_a_sentence_per_broken_promise_and_exit_code_1(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

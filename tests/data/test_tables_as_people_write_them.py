@@ -296,6 +296,7 @@ def written(frame: pd.DataFrame, *, thousands: str = "") -> str:
     return frame.assign(a=a).to_csv(index=False, sep=";")
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8", "utf-16", "utf-8-sig"])
 @pytest.mark.parametrize("thousands", ["", "."])
 def test_semicolons_commas_and_other_letters(tmp_path: Path, encoding: str, thousands: str) -> None:

@@ -18,7 +18,10 @@ from xai_bench.types import Unsupported
 
 torch.set_num_threads(1)
 BUDGETS = (16, 50, 64, 128, 512)
-SOME_BUDGETS = [pytest.param(b, marks=[] if b in (16, 128) else pytest.mark.slow) for b in BUDGETS]
+TIERS = {16: (), 128: (), 512: pytest.mark.slow}
+SOME_BUDGETS = [
+    pytest.param(budget, marks=TIERS.get(budget, pytest.mark.exhaustive)) for budget in BUDGETS
+]
 ANYTIME = [
     name
     for name in options("explainer")

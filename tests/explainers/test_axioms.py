@@ -32,6 +32,7 @@ from xai_bench.types import AXIOMS, Explanation, Inputs, Kind, Model, Rng, Unsup
 explainers = all_of("explainer")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @explainers
 @pytest.mark.parametrize("axiom", list(AXIOMS))

@@ -57,6 +57,7 @@ def test_a_missing_setting_and_an_explainer_without_yaml_are_named() -> None:
     assert regimes.describe(SHIPPED, {}) == "own settings"
 
 
+@pytest.mark.slow
 def test_an_equal_budget_changes_the_address_of_explainers_with_a_budget_only() -> None:
     explainers = "explainer=[kernel_shap,saliency]"
     equal = {c.name: c for c in composed(explainers, "budget=100").explainers()}
@@ -73,6 +74,7 @@ def test_an_equal_budget_changes_the_address_of_explainers_with_a_budget_only() 
     assert {c.regime for c in shipped.values()} == {"paper defaults"}
 
 
+@pytest.mark.slow
 def test_regimes_are_no_part_of_a_cells_identity() -> None:
     one, two = composed("budget=100"), composed("tune=true", "tuning.n_trials=3")
     assert one.identity == two.identity == composed("anytime=[1,2]").identity

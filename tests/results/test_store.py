@@ -324,6 +324,7 @@ def test_wrong_content_is_absent_in_a_store_without_indices(tmp_path: Path) -> N
             (tmp_path / name).write_bytes(whole[name])
 
 
+@pytest.mark.slow
 def test_a_reader_never_mistakes_a_write_for_damage(tmp_path: Path) -> None:
     """A thread reads while another one writes the same result over and over."""
     store = Store(tmp_path)

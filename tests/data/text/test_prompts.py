@@ -128,6 +128,7 @@ def test_families_are_aligned_and_their_foil_follows_from_the_counterfactual(
         assert answers <= {int(wrong)}, (x, swapped)
 
 
+@pytest.mark.slow
 def test_the_rule_of_induction_holds() -> None:
     bundle = PromptFamily(family="induction", swapped="query").load()
     for x, answers, other in zip(
@@ -139,6 +140,7 @@ def test_the_rule_of_induction_holds() -> None:
             assert ids[ids.index(ids[-1]) + 1] == answer
 
 
+@pytest.mark.slow
 def test_a_swapped_key_leaves_nothing_to_follow() -> None:
     bundle = PromptFamily(family="induction", swapped="key").load()
     other = bundle.train.context["counterfactual"]

@@ -169,6 +169,7 @@ def test_the_nearest_unlike_neighbour_is_that_of_brute_force() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_wachter_gives_the_same_answers_at_any_budget_in_one_run() -> None:
     world = classifier()
     explainer = ready("wachter", world)

@@ -139,6 +139,7 @@ def test_guided_paths_are_complete(anchors: int) -> None:
     assert torch.allclose(world.explain(guided).sum(1), change, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_guided_paths_are_complete_in_the_limit() -> None:
     world, gaps = toy_worlds.text(), []
     change = outputs(world, world.inputs.x) - outputs(world, torch.zeros_like(world.inputs.x))

@@ -198,6 +198,7 @@ def test_the_interval_of_expected_gradients_holds_its_mean_19_times_in_20() -> N
     assert 0.93 < coverage(found, truth.mean(0)) < 0.97
 
 
+@pytest.mark.slow
 def test_the_interval_of_deeplift_shap_holds_its_mean_19_times_in_20() -> None:
     net = toy_worlds.tabular().model.module
     assert net is not None

@@ -79,6 +79,7 @@ def test_a_design_that_does_not_fit_into_memory_is_refused_before_it_is_built() 
         KernelSHAP(Constant(0.0), 2 * n).explain(world.model, world.inputs, world.targets, rng=rng)
 
 
+@pytest.mark.slow
 def test_leave_one_out_of_many_units_builds_no_square() -> None:
     n = 9_000  # 81 million cells, of which a block is built at a time
     world = toy_worlds.linear([2.0] * n, x=torch.ones(1, n).double())

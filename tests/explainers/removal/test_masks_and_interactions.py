@@ -40,6 +40,7 @@ def answer(explainer, world):
     return explainer.explain(world.model, world.inputs, world.targets, rng=world.rng)
 
 
+@pytest.mark.slow
 # f = w.x with each unit kept apart from the others with chance p: E[f m_i] / p is the unit's own
 # contribution plus p times those of the others.
 def test_unit_rise_of_a_linear_model():

@@ -412,6 +412,7 @@ def test_an_additive_model_is_explained_exactly_at_the_smallest_budget(estimator
             assert torch.allclose(found, weight * world.inputs.x, atol=1e-9), budget
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("n_units", [6, 40])
 @pytest.mark.parametrize("estimator", SAMPLERS)
 def test_the_smallest_budget_is_better_than_saying_nothing(estimator, n_units):

@@ -153,6 +153,7 @@ def test_the_training_part_is_explained_once_for_its_own_targets() -> None:
     )
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_reference_implementation_of_the_loss_agrees(keep: bool) -> None:
     """Explained, zeroed, trained and measured sample by sample."""

@@ -44,6 +44,8 @@ from xai_bench.models.libraries.files import (
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.models.training import scores
 
+pytestmark = pytest.mark.slow  # as skops and their libraries are
+
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
@@ -119,7 +121,6 @@ def in_file_order(data: Bundle, table: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.sample(4)
-@pytest.mark.slow
 @pytest.mark.parametrize("task", ["two", "three", "value"])
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
 def test_boosted_models_answer_on_the_file_s_own_columns(
@@ -161,7 +162,6 @@ def test_their_trees_are_read_in_the_scale_of_the_data(library: str, tmp_path: P
 
 
 @pytest.mark.sample(2)
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "final", [LogisticRegression(), GradientBoostingClassifier(n_estimators=5)], ids=str
 )

@@ -107,6 +107,7 @@ def test_the_same_picture_is_the_same_bytes_and_is_drawn_once(tmp_path: Path) ->
     assert paths[2].read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_picture_that_changed_is_drawn_anew_and_one_that_is_gone_is_removed(
     tmp_path: Path,
 ) -> None:

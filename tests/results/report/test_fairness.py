@@ -84,6 +84,7 @@ def test_more_seeds_of_the_same_samples_are_not_more_samples(tmp_path: Path) -> 
     assert four.sizes.tolist() == [48, 48, 12]
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("n_groups", [2, 4])
 def test_equal_groups_rarely_differ_significantly(n_groups: int) -> None:
     """400 worlds, as 400 explainers, of 30 samples per group, in which all groups are alike."""

@@ -267,6 +267,7 @@ def test_layers_have_a_picture_of_their_own(tmp_path: Path) -> None:
     assert not (artifacts(store, "lime-digits-cnn-s0", tmp_path / "x") / "layers.png").exists()
 
 
+@pytest.mark.slow
 def test_a_picture_of_layers_is_reproducible_and_differs_between_layers() -> None:
     first, second = torch.arange(6.0).view(3, 2), torch.ones(3, 2)
     assert layer_report(layered(a=first)) == layer_report(layered(a=first))
