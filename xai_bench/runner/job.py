@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
@@ -27,6 +27,7 @@ from xai_bench.results import Cell, ExplainerResult, Outcome, Predictions, Statu
 from xai_bench.results.store import text_samples
 from xai_bench.results.store.store import Store
 from xai_bench.results.values import TextUnits
+from xai_bench.runner import sharing
 from xai_bench.runner.attention import attention_of
 from xai_bench.runner.cell import evaluated_inputs, prepare_cell
 from xai_bench.runner.display import Lane, Screen
@@ -245,14 +246,33 @@ class CellRun:
             self._expect(tasks, groups)
         by_first = {group[0].explainer.key: group for group in groups}
         at_budgets: dict[str, ExplainerResult] = {}
-        results = []
-        for task in tasks:
+        results: dict[int, ExplainerResult | None] = {}
+        remaining = list(tasks)
+        for number, task in enumerate(tasks):
             group = by_first.get(task.explainer.key, [])
             at_budgets |= self.evaluate_at_budgets(group) if group else {}
-            result = self.complete(task.after(at_budgets.get(task.explainer.key)))
-            results.append(result)
-            self.progress.finished(result, reused=not task.metrics)
-        return results
+            remaining[number] = task.after(at_budgets.get(task.explainer.key))
+            results[number] = self.complete_alone(remaining[number], wait=False)
+        for number in [number for number, result in results.items() if result is None]:
+            results[number] = self.complete_alone(remaining[number], wait=True)
+        return [result for result in results.values() if result is not None]
+
+    def complete_alone(self, task: Task, *, wait: bool) -> ExplainerResult | None:
+        """As `complete`; None where another job is at it now, and we do not `wait`."""
+        folder = self.plan.results / "cache" / "explaining"
+        name = f"{self.cell.key}-{task.explainer.key}"
+        ours: AbstractContextManager[bool] = nullcontext(True)
+        if task.metrics:
+            ours = sharing.reserved(folder, name, wait=wait)
+        with ours as is_ours:
+            if not is_ours:
+                return None
+            if task.metrics:
+                [now] = self.tasks([task.explainer])
+                task = now if len(now.metrics) < len(task.metrics) else task
+            result = self.complete(task)
+        self.progress.finished(result, reused=not task.metrics)
+        return result
 
     def evaluate_at_budgets(self, tasks: Sequence[Task]) -> dict[str, ExplainerResult]:
         """The results of one explainer at several budgets from one run, by content address.

@@ -31,6 +31,7 @@ WITHOUT_EFFECT = (
     "runner/launch.py",
     "runner/progress.py",
     "runner/publication.py",
+    "runner/sharing.py",
     "runner/supervision.py",
     "runner/sweep.py",
     "runner/ui.py",
