@@ -27,6 +27,9 @@ class Regression:
     Errors are those of independent rows of any variance (White 1980), each residual divided by one
     less the mean leverage, as the jackknife divides by one less its own (MacKinnon & White 1985).
     Their degrees of freedom are what the leverages of these rows leave of their number.
+    Where a ridge shrinks coefficients, errors are root mean squares of that spread and of what the
+    ridge takes away, the difference from least squares: intervals then hold the limit of many rows,
+    in which no ridge is left, and not the mean of estimates that are all too small.
     Directions that the design does not cover get coefficient 0 (the solution of smallest norm).
 
     Args:
@@ -35,7 +38,7 @@ class Regression:
             drawn without replacement; 1 by default. Rows of 0 are not drawn: they have no part in
             the errors and their degrees of freedom.
         n_free: how many directions there are to cover, by default `u`; errors are NaN where the
-            design covers fewer. It is `u - 1` where rows add up to 0.
+            design, without the ridge, covers fewer. It is `u - 1` where rows add up to 0.
 
     Up to 64 units by eigenvalues. Of more by Cholesky, in a tenth of the time, unless it finds a
     direction that is not covered.
@@ -52,6 +55,7 @@ class Regression:
     ) -> None:
         self.design = design
         self.right: Tensor | None = None
+        self.lost: Tensor | None = None
         enough = self._solve(design, weight, ridge, n_free)
         spare = torch.ones_like(weight) if spare is None else spare
         leverage, is_drawn = (self.solution * design).sum(1), spare > 0
@@ -68,15 +72,18 @@ class Regression:
         gram = weighted.mT @ design
         n_free = len(gram) if n_free is None else n_free
         penalised = gram + ridge * torch.eye(len(gram), dtype=gram.dtype)
+        enough = True
+        if ridge > 0:
+            self.lost, enough = _lost_to_ridge(gram, ridge, n_free)
         inverse = _by_cholesky(penalised, n_free) if len(gram) > _FEW_UNITS else None
         if inverse is not None:
             # Errors need single precision only; coefficients do without this product.
             self.right, self.inverse = weighted, inverse
             self.solution = weighted.float() @ inverse.float()
-            return True
+            return enough
         inverse, n_covered = _by_eigenvalues(penalised)
         self.solution = weighted @ inverse
-        return n_covered >= n_free
+        return enough and n_covered >= n_free
 
     def attributions(self, response: Tensor) -> UnitAttributions:
         """`response [b, K]` to coefficients and their errors, `[b, u]`."""
@@ -92,7 +99,21 @@ class Regression:
         # By the mean leverage (HC3 takes each row's own, which divides by 0 where a row fits
         # itself).
         errors = errors * (self.n_drawn / self.degrees_of_freedom)
+        if self.lost is not None:
+            errors = torch.hypot(errors, row_matmul(values, self.lost))
         return UnitAttributions(values, errors, degrees_of_freedom=self.degrees_of_freedom)
+
+
+def _lost_to_ridge(gram: Tensor, ridge: float, n_free: int) -> tuple[Tensor, bool]:
+    """`[u, u]`: ridge coefficients times this are what they lack of those of least squares.
+
+    And whether the design covers as many directions as there are, without the ridge.
+    """
+    inverse = _by_cholesky(gram, n_free) if len(gram) > _FEW_UNITS else None
+    if inverse is not None:
+        return ridge * inverse, True
+    inverse, n_covered = _by_eigenvalues(gram)
+    return ridge * inverse, n_covered >= n_free
 
 
 def _by_eigenvalues(gram: Tensor) -> tuple[Tensor, int]:
@@ -130,7 +151,7 @@ def regress_on_members(
     """As `Regression`, of `values [b, K]` on membership `kept [b, K, u]` bool, each sample's own.
 
     With a free intercept. The design is never centred: sums of products are, afterwards. Those for
-    the errors need single precision only.
+    the errors' spread need single precision only.
     """
     total = weight.sum(1, keepdim=True)
     member = kept.double()
@@ -151,6 +172,11 @@ def regress_on_members(
     scatter = _scatter(kept.float(), (weight * residual).float(), mean)
     errors = normal.errors(scatter, kept.shape[1])
     degrees_of_freedom = normal.degrees_of_freedom(kept.shape[1])
+    if ridge > 0:
+        plain = Normal(gram, ridge * coefficients, torch.zeros_like(normal.gram[0]))
+        lost, covered = plain.solution(), plain.regular[:, None]
+        errors = torch.where(covered, torch.hypot(errors, lost), torch.nan)
+        degrees_of_freedom = torch.where(plain.regular, degrees_of_freedom, 0)
     return UnitAttributions(coefficients, errors, degrees_of_freedom=degrees_of_freedom)
 
 

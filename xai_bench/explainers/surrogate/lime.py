@@ -46,13 +46,14 @@ class LIME(_LIMESampler):
 
     Every unit is kept with chance 1/2; the first coalition keeps all. A coalition weighs
     `exp(-(d / width)^2)`, with `d` its cosine distance from the full one. `budget` bounds the
-    model rows per sample, of which a coalition costs one per reference. Ribeiro+ 2016.
+    model rows per sample, of which a coalition costs one per reference. Errors are around the limit
+    of large budgets, in which no ridge is left. Ribeiro+ 2016.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     search: ClassVar[Mapping[str, Range]] = {
         "width": Range(0.05, 2.0, log=True),
         "ridge": Range(1e-4, 100.0, log=True),

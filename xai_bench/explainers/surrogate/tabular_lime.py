@@ -27,13 +27,14 @@ class TabularLIME(BudgetedExplainer):
     Each unit is replaced by that of a random background row; it counts as kept where every element
     falls into the same quarter of the background as the sample's. A draw weighs
     `exp(-d^2 / (width^2 U))`, with `d` the Euclidean distance from all kept. The first draw is the
-    sample itself. Needs no baseline. Ribeiro+ 2016.
+    sample itself. Needs no baseline. Errors are around the limit of large budgets, in which no
+    ridge is left. Ribeiro+ 2016.
     """
 
     kind: ClassVar[Kind] = "contribution"
     category: ClassVar[str] = "surrogate"
     paper: ClassVar[str] = "Ribeiro+ 2016, arXiv:1602.04938"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     # Drawn columns correlate by chance.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("dummy", "symmetry")
 
