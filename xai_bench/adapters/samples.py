@@ -175,7 +175,7 @@ def _beyond_single(rows: Tensor) -> bool:
 
 def _of_callable(model: Any, x: Any, background: Any, form: Form, place: torch.device) -> Brought:
     samples, rows = _encoded(form, x, background)
-    modules = (model,) if isinstance(model, nn.Module) else modules_of(model)
+    modules = modules_of(model)
     there = devices.placed(model, place)
     modules = modules if there is model else (*modules, there)
 

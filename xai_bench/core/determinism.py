@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
 
 from xai_bench.core import memory
@@ -47,6 +49,25 @@ def canonical() -> Iterator[None]:
     memory.keep()
     with deterministic():
         yield
+
+
+@contextmanager
+def generators_as_before(seed: int | None = None) -> Iterator[None]:
+    """The global generators of Python, NumPy and torch are after the block what they were; inside,
+    they start from `seed` where there is one.
+    """
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
+    on_device = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(devices=list(on_device)):
+            if seed is not None:
+                random.seed(seed)
+                np.random.seed(seed)  # noqa: NPY002
+                torch.random.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)  # noqa: NPY002
 
 
 @contextmanager

@@ -11,6 +11,11 @@ SEQUENCES = (nn.RNNBase, nn.MultiheadAttention)
 """Recurrent and attention layers: what they give is a sequence `[B, T, H]`, and more beside it."""
 
 
+def network_output(output: Any) -> Any:
+    """What a whole network gives: of an object with `.logits` these, else the output itself."""
+    return output if isinstance(output, Tensor) else getattr(output, "logits", output)
+
+
 def output_of(layer: nn.Module, output: Any) -> Tensor | None:
     """`[B, ...]`: the output itself; of a recurrent or attention layer its sequence `[B, T, H]`,
     samples first whatever `batch_first` says. None where that is no tensor of numbers.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 _PARTS = {
     "_parameters": "parameters",
@@ -34,22 +37,25 @@ class ModuleState:
     Attributes:
         layers: each layer with its name, its mode and its dictionaries, one level deep.
         tensors: each parameter and buffer once.
+        others: each tensor that is an attribute of a layer and neither of both. They are put back
+            as all attributes are, and never count as changes: a forward may keep what it saw.
     """
 
     module: nn.Module
     layers: Sequence[_Layer]
     tensors: Sequence[_Tensor]
+    others: Sequence[_Tensor] = ()
 
     @classmethod
     def of(cls, module: nn.Module, earlier: ModuleState | None = None) -> ModuleState:
         """The state now; copies of an `earlier` one serve again where nothing was written since."""
         named = dict(module.named_modules())
-        layers = [
-            _Layer(name, layer, layer.training, _parts(layer)) for name, layer in named.items()
-        ]
-        copies = {} if earlier is None else {id(each.tensor): each for each in earlier.tensors}
+        layers = [_Layer.of(name, layer) for name, layer in named.items()]
+        copied = () if earlier is None else (*earlier.tensors, *earlier.others)
+        copies = {id(each.tensor): each for each in copied}
         tensors = [_Tensor.of(n, t, copies.get(id(t))) for n, t in named_tensors(module)]
-        return cls(module, layers, tensors)
+        others = [_Tensor.of(n, t, copies.get(id(t))) for n, t in _other_tensors(layers, tensors)]
+        return cls(module, layers, tensors, others)
 
     def changes(self, *, buffers: bool = True) -> list[str]:
         """What differs from then, each as a few words; empty where nothing does.
@@ -74,7 +80,7 @@ class ModuleState:
         """Make the module again what it was, in the same tensors and dictionaries."""
         for layer in self.layers:
             layer.restore_parts()
-        for tensor in self.tensors:
+        for tensor in (*self.tensors, *self.others):
             tensor.restore()
         if self.layers and self.module.training != self.layers[0].training:
             # A module may do more in `train` than to set the mode, such as to unmerge weights.
@@ -90,6 +96,15 @@ class _Layer:
     layer: nn.Module
     training: bool
     parts: dict[str, dict[str, Any]]
+    attributes: Sequence[tuple[str, Any, Any]]
+
+    @classmethod
+    def of(cls, name: str, layer: nn.Module) -> _Layer:
+        own = [
+            (key, value, copy(value) if type(value) in _CONTAINERS else None)
+            for key, value in attributes_of(layer)
+        ]
+        return cls(name, layer, layer.training, _parts(layer), own)
 
     def changes(self, parts: Iterable[str]) -> Iterator[str]:
         if self.layer.training != self.training:
@@ -106,6 +121,19 @@ class _Layer:
             if not _same_items(now.get(key), part):
                 now[key].clear()
                 now[key].update(part or {})
+        self._restore_attributes(now)
+
+    def _restore_attributes(self, now: dict[str, Any]) -> None:
+        """The same objects as before, with the same items in lists, mappings and sets."""
+        kept = {key for key, _, _ in self.attributes}
+        for key in [key for key, _ in attributes_of(self.layer) if key not in kept]:
+            del now[key]
+        for key, value, items in self.attributes:
+            if now.get(key, now) is not value:
+                now[key] = value
+            if items is not None and not _same_container(value, items):
+                value.clear()
+                (value.extend if isinstance(value, list) else value.update)(items)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,8 +266,17 @@ def freeze(module: nn.Module) -> None:
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every parameter and buffer once, with its name; those not yet initialised are left out."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if not nn.parameter.is_lazy(tensor):
+        if not is_lazy(tensor):
             yield name, tensor
+
+
+_CONTAINERS = frozenset({list, dict, set})
+"""Attributes of these types are put back with what they held."""
+
+
+def attributes_of(layer: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What a layer holds beside its mode, its hooks and what it counts as layers and weights."""
+    return ((k, v) for k, v in vars(layer).items() if k not in _PARTS and k != "training")
 
 
 _PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
@@ -259,6 +296,25 @@ def settings_of(module: nn.Module) -> list[tuple[str, str, Any]]:
 
 def _is_plain_tuple(value: Any) -> bool:
     return type(value) is tuple and all(type(each) in _PLAIN for each in value)
+
+
+def _other_tensors(
+    layers: Iterable[_Layer], tensors: Iterable[_Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors among the attributes of layers that are neither parameters nor buffers."""
+    known = {id(each.tensor) for each in tensors}
+    for layer in layers:
+        for key, value, _ in layer.attributes:
+            if isinstance(value, Tensor) and id(value) not in known and not is_lazy(value):
+                known.add(id(value))
+                yield f"{layer.name}.{key}", value
+
+
+def _same_container(first: Any, second: Any) -> bool:
+    """Whether two lists, mappings or sets hold the same objects in the same order."""
+    if isinstance(first, dict):
+        return _same_items(first, second)
+    return len(first) == len(second) and all(map(operator.is_, first, second))
 
 
 def _all_tensors(modules: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:

@@ -196,7 +196,7 @@ class ExplainerEvaluation:
         with watched[0], watched[1], timed(self.context.model, watch_memory=memory) as metered:
             explanation = self.explainer.explain(metered, inputs, targets, rng=rng)
         cost = cost_of(metered.usage, inputs, self.fit)
-        return checked(explanation, inputs, self.configured.name), cost
+        return checked(explanation, inputs, self.configured.name, self.context), cost
 
     def _explain_again(
         self,
@@ -291,11 +291,14 @@ def _scored_only(result: ExplainerResult, finite: Tensor | None) -> ExplainerRes
     return replace(result, scores={**result.scores, **scores})
 
 
-def checked(explanation: Explanation, inputs: Inputs, name: str) -> Explanation:
+def checked(
+    explanation: Explanation, inputs: Inputs, name: str, context: EvaluationContext | None = None
+) -> Explanation:
     """The explanation with its attribution in float64, so that every metric computes alike.
 
     Raises ValueError for an attribution of another shape than x or with numbers that are not
-    finite; nothing is repaired in silence.
+    finite; nothing is repaired in silence. The model of the context is asked whether they are its
+    own.
     """
     if not isinstance(explanation, Explanation):
         raise ValueError(
@@ -311,11 +314,20 @@ def checked(explanation: Explanation, inputs: Inputs, name: str) -> Explanation:
     bad = int((~attribution.isfinite()).flatten(1).any(1).sum())
     if bad:
         cause = first_nan("the background", inputs.domain.background) or first_nan("x", inputs.x)
+        cause = cause or ("" if context is None else _no_number(context, inputs))
         raise ValueError(
             f"explainer '{name}' returned NaN or infinity for {bad} of {len(attribution)} samples"
             f"{f'; {cause}' if cause else ''}"
         )
     return replace(explanation, attribution=attribution.detach().double())
+
+
+def _no_number(context: EvaluationContext, inputs: Inputs) -> str:
+    """How many of the samples the model itself gives no finite number for; empty for none."""
+    with torch.no_grad():
+        out = context.model.target_output(inputs, context.targets[inputs.index])
+    bad = int((~out.isfinite()).sum())
+    return f"the model's own output is so for {bad} of them" if bad else ""
 
 
 def _values(configured: ConfiguredMetric, case: Case) -> Tensor:

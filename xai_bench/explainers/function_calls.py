@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from xai_bench.types import Unsupported
+
 OnCall = Callable[[str, nn.Module, tuple[Any, ...], Any], Any]
 """The name of a function, the layer that does the same, its arguments and its output, to another
 output or None."""
@@ -211,6 +213,15 @@ def function_calls(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def require_open(module: nn.Module) -> None:
+    """Raise `Unsupported` for a network that TorchScript runs, where hooks do not see all calls."""
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise Unsupported(
+            "nobody can look into the layers of a scripted or traced network: give the network "
+            "that it was made of"
+        )
 
 
 def is_pytorchs(part: nn.Module) -> bool:

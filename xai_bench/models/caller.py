@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from xai_bench.core.module_state import ModuleState, borrowed, settings_of
+from xai_bench.core.determinism import generators_as_before
+from xai_bench.core.module_state import ModuleState, attributes_of, borrowed, settings_of
 from xai_bench.models.base import Predictor, TorchPredictor, rows_of
 from xai_bench.models.row_check import differentiable, require_independent_rows
 from xai_bench.models.text.predictor import TokenPredictor
@@ -25,6 +27,10 @@ N_PROBED = 16
 _QUICK = 0.005
 """Seconds that asking them may take. A slower module is asked one sample, and only where one of its
 plain attributes is another; a slower function is asked one each time."""
+_MOST_SEEN = 2000
+"""Objects that are looked at for modules."""
+_LIBRARIES = frozenset({"torch", "numpy", "scipy", "pandas", "sklearn"})
+"""Functions of these call no module that they are not given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +75,7 @@ class CallerModel:
         """
         _require_initialised(modules)
         states = tuple(ModuleState.of(module) for module in modules)
-        with borrowed(modules, states):
+        with generators_as_before(), borrowed(modules, states):
             predictor = make()
             require_independent_rows(predictor, inputs)
             answered, seconds = _answers(predictor, inputs, N_PROBED)
@@ -87,7 +93,11 @@ class CallerModel:
         Raises ValueError where their weights, or their answers, are no longer those that the
         targets were chosen by.
         """
-        with torch.enable_grad(), borrowed(self.modules, self.states) as now:
+        with (
+            torch.enable_grad(),
+            generators_as_before(),
+            borrowed(self.modules, self.states) as now,
+        ):
             if not self._is_same(now):
                 raise ValueError(
                     "the model has changed since this workbench was made, and what was measured "
@@ -126,19 +136,69 @@ def _require_initialised(modules: tuple[nn.Module, ...]) -> None:
                 )
 
 
-def modules_of(function: Callable[..., object]) -> tuple[nn.Module, ...]:
-    """The modules that a function calls: its own `self`, and those it names from outside."""
-    if isinstance(function, partial):
-        parts = (*function.args, *function.keywords.values())
-        own = [each for each in parts if isinstance(each, nn.Module)]
-        return (*own, *modules_of(function.func))
-    candidates: list[object] = [getattr(function, "__self__", None)]
-    try:
-        seen = inspect.getclosurevars(function)
-        candidates += [*seen.nonlocals.values(), *seen.globals.values()]
-    except TypeError:  # an object with `__call__`, or a function of C
-        candidates += list(getattr(function, "__dict__", {}).values())
-    return tuple({id(each): each for each in candidates if isinstance(each, nn.Module)}.values())
+def modules_of(model: Callable[..., object]) -> tuple[nn.Module, ...]:
+    """A module, or those that a function calls, as far as they can be seen.
+
+    Looked at is what a function names from outside, its own attributes and defaults, what lists,
+    mappings and objects among these hold, and what functions among these call in turn. A module,
+    too, may keep others where it does not count them as layers, such as in a list.
+    """
+    queue, seen, modules = deque[object]([model]), dict[int, object](), list[nn.Module]()
+    for _ in range(_MOST_SEEN):
+        if not queue:
+            break
+        value = queue.popleft()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, nn.Module):
+            modules.append(value)
+            layers = list(value.modules())
+            seen |= {id(layer): layer for layer in layers}
+            queue.extend(held for layer in layers for _, held in attributes_of(layer))
+        else:
+            queue.extend(_inside(value))
+    return tuple(modules)
+
+
+def _inside(value: Any) -> Iterable[object]:
+    """What may hold a module among what a value holds or names."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, partial):
+        return (value.func, *value.args, *value.keywords.values())
+    if isinstance(value, MethodType):
+        return (value.__self__, value.__func__)
+    if isinstance(value, FunctionType):
+        return _named_by(value)
+    if isinstance(value, type | ModuleType | Tensor) or not hasattr(value, "__dict__"):
+        return ()
+    return (*vars(value).values(), vars(type(value)).get("__call__"))
+
+
+def _named_by(function: FunctionType) -> Iterator[object]:
+    """What a function of the caller names: from outside, in other modules, as defaults."""
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # it is not bound yet
+            yield cell.cell_contents
+    yield from (function.__defaults__, function.__kwdefaults__, vars(function))
+    outside = function.__globals__
+    if str(outside.get("__name__")).partition(".")[0] in _LIBRARIES:
+        return
+    names = set(_names(function.__code__))
+    for value in [outside[name] for name in names & outside.keys()]:
+        inner = vars(value) if isinstance(value, ModuleType) else {}
+        yield from (value, *(inner[name] for name in names & inner.keys()))
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """The names in some code and in the functions that are made in it."""
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)
 
 
 def _stated(predictor: Predictor, inputs: Inputs, n_outputs: int) -> Predictor:

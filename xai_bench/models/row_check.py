@@ -117,6 +117,8 @@ def _refused(predictor: Predictor, x: Tensor, error: Exception) -> str:
     weights = None if predictor.module is None else next(predictor.module.parameters(), None)
     if weights is not None and weights.is_floating_point() and weights.dtype != x.dtype:
         sentence += f"; its weights are {weights.dtype}: convert x, or the model, to the same type"
+    if "does not require grad" in what:
+        sentence += "; a forward that computes gradients needs torch.enable_grad() around them"
     return sentence
 
 
@@ -140,7 +142,8 @@ def _seen(number: int, predictor: Predictor, rows: _Rows, others: _Rows) -> str:
     return (
         f"what the model answers for sample {number} depends on the other samples of the batch"
         f"{_place(predictor, rows, others, number)}; explanations need each sample on its own: "
-        "BatchNorm needs running statistics, attention and recurrent layers batch_first=True"
+        "BatchNorm needs running statistics, attention and recurrent layers batch_first=True, "
+        "quantised layers a fixed scale"
     )
 
 

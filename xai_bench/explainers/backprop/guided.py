@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from xai_bench.core.layer_outputs import network_output
 from xai_bench.explainers.backprop.layer_types import hooked, module_of
 from xai_bench.explainers.backprop.linear_graph import MAXIMA, SELECTIONS, without_a_rule
 from xai_bench.explainers.gradient.engine import gradient
@@ -99,7 +100,7 @@ def _rectified(model: Model, inputs: Inputs, targets: Tensor, gate: Gate) -> Ten
         return linear
 
     def inspect(layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
-        others = without_a_rule(out, args[0], MAXIMA | set(SELECTIONS))
+        others = without_a_rule(network_output(out), args[0], MAXIMA | set(SELECTIONS))
         if n_layers == 0 or others:
             has = f"{', '.join(others)} beside them" if others and n_layers else "none"
             raise Unsupported(

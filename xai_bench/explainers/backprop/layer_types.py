@@ -8,7 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xai_bench.explainers.function_calls import FunctionCalls, function_calls, is_pytorchs
+from xai_bench.explainers.function_calls import (
+    FunctionCalls,
+    function_calls,
+    is_pytorchs,
+    require_open,
+)
 from xai_bench.types import Unsupported
 
 ELEMENTWISE = (
@@ -88,7 +93,8 @@ def require_no_products(module: nn.Module, method: str) -> None:
 
 
 def module_of(module: nn.Module | None, method: str) -> nn.Module:
-    """The module, or `Unsupported` where there is none to hook."""
+    """The module, or `Unsupported` where there is none to hook, or none that can be hooked."""
     if module is None:
         raise Unsupported(f"{method} hooks the layers of a torch module, and this model has none")
+    require_open(module)
     return module

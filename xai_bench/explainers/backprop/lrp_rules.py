@@ -39,17 +39,26 @@ class Shares:
 
 def affine_of(layer: nn.Module, n_axes: int) -> Affine:
     """A linear layer or a convolution, with `n_axes` axes in its output."""
-    weight = layer.get_parameter("weight")
+    # No parameter where a hook makes it of others, such as a weight norm or pruning.
+    weight, own_bias = _tensor(layer, "weight"), getattr(layer, "bias", None)
     twin = copy.copy(layer)  # so that other weights can be set; `forward` runs no hooks
+    for name in ("weight", "bias"):
+        vars(twin).pop(name, None)
 
     def apply(a: Tensor, w: Tensor) -> Tensor:
         twin._parameters = {"weight": w, "bias": None}  # type: ignore[dict-item]
         out: Tensor = twin.forward(a)
         return out
 
-    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.get_parameter("bias")
+    bias = weight.new_zeros(len(weight)) if own_bias is None else _tensor(layer, "bias")
     axis = n_axes - 1 if isinstance(layer, nn.Linear) else 1
     return Affine(weight, _along(bias, axis, n_axes), apply)
+
+
+def _tensor(layer: nn.Module, name: str) -> Tensor:
+    value = getattr(layer, name)
+    assert isinstance(value, Tensor), f"{type(layer).__name__}.{name}"
+    return value.detach()
 
 
 def affine_of_norm(layer: nn.Module, n_axes: int) -> Affine:
@@ -61,7 +70,7 @@ def affine_of_norm(layer: nn.Module, n_axes: int) -> Affine:
     scale = (variance + layer.eps).rsqrt()  # type: ignore[operator]
     shift = -mean * scale
     if layer.affine:
-        weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+        weight, bias = _tensor(layer, "weight"), _tensor(layer, "bias")
         scale, shift = scale * weight, shift * weight + bias
     return Affine(_along(scale, 1, n_axes), _along(shift, 1, n_axes), lambda a, w: a * w)
 

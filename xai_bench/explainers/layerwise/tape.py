@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.layer_outputs import SEQUENCES, output_of, with_output
-from xai_bench.explainers.function_calls import function_calls
+from xai_bench.core.layer_outputs import SEQUENCES, network_output, output_of, with_output
+from xai_bench.explainers.function_calls import function_calls, require_open
 
 _RESHAPING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
 CONVOLUTION = nn.modules.conv._ConvNd
@@ -147,8 +147,9 @@ class Tape:
 
     def close(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """A forward hook of the whole network, which runs last."""
-        self.n_rows = len(output)
-        self.last = self.owners if output is self.passed_on else frozenset()
+        given = network_output(output)
+        self.n_rows = len(given)
+        self.last = self.owners if given is self.passed_on else frozenset()
         self.passed_on = None
 
 
@@ -175,8 +176,9 @@ def recorded(module: nn.Module, layer: str | None, *, copies: bool = True) -> It
     """Calls inside the block are written on the tape; after it, the hooks are gone.
 
     Recorded are layers that hold no others and do more than reshape, functions that could have been
-    such layers, and the layer named `layer`.
+    such layers, and the layer named `layer`. Raises `Unsupported` for a scripted network.
     """
+    require_open(module)
     tape = Tape(copies)
     leaves = leaf_layers(module)
     named = (

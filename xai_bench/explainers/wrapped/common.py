@@ -7,7 +7,6 @@ explained alone, with the generators seeded by its own stream and put back after
 from __future__ import annotations
 
 import io
-import random
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from xai_bench.core import units
 from xai_bench.core.baselines import references
+from xai_bench.core.determinism import generators_as_before
 from xai_bench.core.model_outputs import filled_up, room
 from xai_bench.explainers.gradient.engine import require_gradient
 from xai_bench.types import (
@@ -230,7 +230,7 @@ def one_by_one(
     for row, seed in enumerate(seeds):
         at = torch.tensor([row])
         sample = Sample(model, inputs.take(at), targets[at], rng.take(at), seed)
-        with undisturbed(model.module, seed):
+        with undisturbed(model.module, seed), _errors_in_one_sentence():
             attributions.append(attribution(sample).detach().reshape(inputs.x.shape[1:]))
     return torch.where(inputs.units < 0, 0, torch.stack(attributions).to(inputs.x.dtype))
 
@@ -239,30 +239,42 @@ def one_by_one(
 def undisturbed(module: nn.Module | None, seed: int = 0) -> Iterator[None]:
     """Inside, global generators start from `seed` and nothing is printed; after, all is as before.
 
-    What libraries leave on the layers of a module, hooks among it, is removed. They un-pool maxima,
-    which torch calls not deterministic; with one thread it is, so this is only warned of.
+    What libraries leave on the layers of a module, hooks among it, is removed, and gradients stay.
+    They un-pool maxima, which torch calls not deterministic; with one thread it is, so this is only
+    warned of.
     """
     # All attributes, not hooks alone: captum leaves rules, shap leaves inputs and outputs on
     # layers.
     layers = list(module.modules()) if isinstance(module, nn.Module) else []
+    slopes = [(p, p.grad) for layer in layers for p in layer.parameters(recurse=False)]
     before = [
         [(key, value, _copied(value)) for key, value in vars(layer).items()] for layer in layers
     ]
-    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
     mode = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode(min(mode, 1))  # 1: warn
     try:
-        with torch.random.fork_rng(devices=[]), _silence():
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
-            torch.random.manual_seed(seed)
+        with generators_as_before(seed), _silence():
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(arrays)  # noqa: NPY002
         torch.set_deterministic_debug_mode(mode)
         for layer, kept in zip(layers, before, strict=True):
             _put_back(layer, kept)
+        for parameter, grad in slopes:
+            parameter.grad = grad
+
+
+@contextmanager
+def _errors_in_one_sentence() -> Iterator[None]:
+    """What a library raises at a model that it cannot take is long, and speaks of its insides."""
+    try:
+        yield
+    except _ERRORS as error:
+        words = " ".join(str(error).split())[:_LONGEST] or "no message"
+        raise ValueError(f"the library raised {type(error).__name__}: {words}") from error
+
+
+_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
+_LONGEST = 300
 
 
 @contextmanager
