@@ -42,7 +42,7 @@ def set_correlation(case: Case, drops: Drops) -> Tensor:
     """
     # Over the sets of one sample. Across samples, a map would be rewarded for being large where the
     # output is.
-    removed = total(drops.removed * pooled(case)[:, None])
+    removed = drops.total_removed(pooled(case))
     # The outputs that were subtracted may be far larger than the drops: their rounding counts.
     size = torch.maximum(drops.intact.abs(), drops.drop.abs().amax(1))
     floors = rounding(case) * removed.abs().amax(1), rounding(case) * size

@@ -15,6 +15,7 @@ from xai_bench.core import coalitions, cooperative_games, units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
 from xai_bench.metrics.probes.neighbours import Neighbours
+from xai_bench.metrics.probes.removal import random_subsets
 from xai_bench.metrics.probes.removal.exact import ExactShapley
 from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues
 from xai_bench.types import Explanation, Inputs, Model, Rng, Unsupported
@@ -158,6 +159,20 @@ def test_samples_draw_their_own_sets_and_fewer_draws_are_the_first_of_more() -> 
     more = CoalitionValues(Constant(), 9).measure(world.case(some(world))).removed
     assert torch.equal(more[:, :5], few)
     assert not torch.equal(few[0], few[1])
+
+
+def test_random_sets_made_a_sample_at_a_time_have_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = toy_worlds.text()
+    values = torch.rand(len(world.inputs), units.width(world.inputs.units)).double()
+    at_once = CoalitionValues(Constant(), 20).measure(world.case(some(world)))
+    sums = at_once.total_removed(values)
+    monkeypatch.setattr(random_subsets, "_MOST_CELLS", 1)
+    one_by_one = CoalitionValues(Constant(), 20).measure(world.case(some(world)))
+    assert torch.equal(one_by_one.removed, at_once.removed)
+    assert torch.equal(one_by_one.drop, at_once.drop)
+    assert torch.equal(one_by_one.total_removed(values), sums)
 
 
 def test_the_drop_of_a_linear_model_is_what_was_removed() -> None:

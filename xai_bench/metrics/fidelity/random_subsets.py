@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.metrics.common import contributions, mean, total
+from xai_bench.metrics.common import contributions, mean
 from xai_bench.metrics.correlation import rounding, set_correlation
 from xai_bench.metrics.eight_units import MEAN_UNIT, VARIANCE
 from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues, Drops
@@ -158,4 +158,4 @@ class SensitivityN:
 
 def _predicted(case: Case, drops: Drops) -> Tensor:
     """`[B, K]`: the output drop that the map predicts for each set, in units of the output."""
-    return total(drops.removed * contributions(case, drops.difference_from_reference)[:, None])
+    return drops.total_removed(contributions(case, drops.difference_from_reference))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
+from xai_bench.metrics.common import total
 from xai_bench.types import Baseline, Case, Inputs, Rng
 
 
@@ -27,6 +28,12 @@ class Drops:
     drop: Tensor
     intact: Tensor
     difference_from_reference: Tensor | None
+
+    def total_removed(self, values: Tensor) -> Tensor:
+        """`values [B, U] -> [B, K]`: the sum over what each set removes."""
+        n_samples = _at_once(*self.removed.shape[1:])
+        parts = zip(self.removed.split(n_samples), values.split(n_samples), strict=True)
+        return torch.cat([total(removed * own[:, None]) for removed, own in parts])
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,30 @@ class CoalitionValues:
         real = units.present(inputs.units)
         # At least one: a fifth of two units is none, and a set of none says nothing.
         size = (units.count(inputs.units).double() * self.fraction).round().long().clamp(min=1)
-        draws = rng.child("subsets").uniform(self.n_draws, real.shape[1])
-        # The units with the smallest draws: every set of this size is equally likely.
-        order = torch.where(real[:, None], draws, torch.inf).argsort(dim=2, stable=True)
-        rank = torch.empty_like(order).scatter_(
-            2, order, torch.arange(real.shape[1]).expand_as(order)
-        )
-        return rank < size[:, None, None]
+        n_samples, subsets = _at_once(self.n_draws, real.shape[1]), rng.child("subsets")
+        parts = [
+            _smallest(
+                subsets.take(rows).uniform(self.n_draws, real.shape[1]), real[rows], size[rows]
+            )
+            for rows in torch.arange(len(real)).split(n_samples)
+        ]
+        return torch.cat(parts)
+
+
+def _smallest(draws: Tensor, real: Tensor, size: Tensor) -> Tensor:
+    """`[b, K, U]`, `[b, U]`, `[b]` to `[b, K, U]` bool: so many real units with the smallest draws.
+
+    Every set of this size is equally likely.
+    """
+    order = torch.where(real[:, None], draws, torch.inf).argsort(dim=2, stable=True)
+    rank = torch.empty_like(order).scatter_(2, order, torch.arange(real.shape[1]).expand_as(order))
+    return rank < size[:, None, None]
+
+
+_MOST_CELLS = 1 << 22
+"""Of draws or sums that are made at the same time: each takes 32 MB, and a few are."""
+
+
+def _at_once(n_sets: int, n_units: int) -> int:
+    """How many samples."""
+    return max(_MOST_CELLS // (n_sets * n_units), 1)
