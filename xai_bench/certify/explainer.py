@@ -120,6 +120,20 @@ def check_batch_invariance(trial: Trial) -> str:
     return ""
 
 
+def check_few_rows(trial: Trial) -> str:
+    """A model that takes two rows a call with a way back gives the same map as one that takes all.
+
+    Only of explainers that go back through the model: others have one bound, and every world has
+    fewer samples than that of its model.
+    """
+    if not {"gradient", "module"} & set(tags_of(trial.explainer).needs):
+        return ""
+    world = trial.world
+    few = replace(world, model=replace(world.model, max_gradient_rows=2))
+    same = torch.allclose(trial.explain(few), trial.explain(), rtol=1e-9, atol=1e-11)
+    return "" if same else "gives another map where fewer rows go back in one call"
+
+
 def check_rows(trial: Trial) -> str:
     """Counted rows equal what `rows` states, where it states anything."""
     rows_of: Any = getattr(trial.explainer, "rows", lambda *_: None)
@@ -161,6 +175,7 @@ CHECKS: Sequence[tuple[str, Callable[[Trial], str]]] = (
     ("finite map of the shape of x", check_map),
     ("no trace left behind", check_no_side_effects),
     ("same map in any batch", check_batch_invariance),
+    ("same map with few rows a call", check_few_rows),
     ("counted rows as stated", check_rows),
     ("black box as stated", check_black_box),
 )

@@ -103,13 +103,18 @@ class Moments:
         self.centre = self.centre + before / self.count
         self.squares = self.squares + before * (by_unit - self.centre)
 
-    def explanation(self) -> Explanation:
-        """The mean so far, with its standard error and degrees of freedom."""
+    def mean_and_error(self) -> tuple[Tensor, Tensor]:
+        """`[B, *S]` each, float64: the mean so far, and its standard error."""
         variance = self.squares / (self.count - 1) if self.count > 1 else self.squares * torch.nan
         error = units.spread((variance / self.count).sqrt(), self.inputs.units)
+        return self.total / self.count, error
+
+    def explanation(self) -> Explanation:
+        """The mean so far, with its standard error and degrees of freedom."""
+        mean, error = self.mean_and_error()
         x = self.inputs.x
         return Explanation(
-            (self.total / self.count).to(x.dtype),
+            mean.to(x.dtype),
             standard_error=error.to(x.dtype),
             degrees_of_freedom=torch.full((len(x),), self.count - 1, dtype=torch.float64),
         )

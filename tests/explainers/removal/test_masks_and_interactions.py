@@ -59,6 +59,19 @@ def test_rise_of_a_model_that_ignores_its_input_is_its_output():
     assert torch.allclose(found, torch.full_like(found, 2.0), atol=0.2)
 
 
+def test_rise_states_the_errors_of_units():
+    """Pixels of a unit move together: their own errors would add up to more than the unit's."""
+    world, budgets = toy_worlds.image(), range(1, 9)
+    runs = list(
+        RISE(ZERO).anytime(world.model, world.inputs, world.targets, budgets, rng=world.rng)
+    )
+    sums = [units.pool(e.attribution, world.inputs.units) * n for n, e in enumerate(runs, start=1)]
+    draws = torch.stack(sums).diff(dim=0, prepend=torch.zeros_like(sums[0])[None])
+    expected = draws.std(0) / len(draws) ** 0.5
+    stated = units.pool(runs[-1].standard_error, world.inputs.units)
+    torch.testing.assert_close(stated, expected)
+
+
 class Flat(torch.nn.Module):
     def forward(self, x):
         return x.flatten(1)[:, :1] * 0 + 2

@@ -73,6 +73,8 @@ class GuidedGradCAM:
 
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """Raises `Unsupported` where one of the two does."""
+        # Class by place from Grad-CAM, detail from guided backpropagation, which hardly depends on
+        # the class.
         heat = GradCAM(self.layer).explain(model, inputs, targets, rng=rng).attribution
         guided = GuidedBackprop().explain(model, inputs, targets, rng=rng).attribution
         # Grad-CAM shares a place's value among the channels; the product takes it whole in each.

@@ -86,6 +86,7 @@ class LRP(OneBackwardPass):
         with backward.installed(module):
             outputs, slopes = value_and_gradient(model, unpadded, targets, backward.checked(model))
         x = inputs.x.detach()
+        # Slopes are such that input times gradient is relevance: one way back gives all of it.
         attribution = slopes * (x if self.first == "same" else _apart_from_zero(x))
         self._check(attribution, outputs, backward.absorbed[: len(inputs)])
         return attribution

@@ -67,6 +67,7 @@ def affine_of_norm(layer: nn.Module, n_axes: int) -> Affine:
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
         raise Unsupported("LRP needs batch normalisation with running statistics")
     # weight * (x - mean) / sqrt(variance + eps) + bias, written as scale * x + shift.
+    # Affine in evaluation mode only, which is why LRP asks for running statistics.
     scale = (variance + layer.eps).rsqrt()  # type: ignore[operator]
     shift = -mean * scale
     if layer.affine:

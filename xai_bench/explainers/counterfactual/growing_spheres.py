@@ -106,6 +106,7 @@ class _Shells:
         size = ((self.best - inputs.x).double() / self.scale).abs().nan_to_num(nan=0.0)
         real = units.present(inputs.units)
         size = torch.where(real, units.pool(size, inputs.units), torch.inf)
+        # The smallest changes first: they matter least, so that most of them can be undone.
         order = size.argsort(dim=1, stable=True)
         for step in range(order.shape[1]):
             rows = real[:, step].nonzero()[:, 0]

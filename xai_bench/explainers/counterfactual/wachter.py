@@ -118,6 +118,8 @@ class _Descent:
         """The aim, and the weight from which on the cheapest element begins to move."""
         self.aim = -self.method.overshoot * margin
         self.has_crossed = margin <= 0
+        # At a change of 0, the L1 norm holds an element back until `2 * weight * gap * slope`
+        # exceeds 1.
         steepest = slope.abs().flatten(1).amax(1)
         can_move = (steepest > 0) & (margin > 0)
         self.weight = torch.where(can_move, 1 / (2 * margin * steepest), 1.0)
@@ -232,6 +234,7 @@ class NearestUnlikeNeighbour(CounterfactualSearch):
         distance = counterfactuals.distance(inputs, points, counterfactuals.prices(inputs))
         allowed = unlike & actionability.possible(inputs, points)
         least, order = torch.where(allowed, distance, torch.inf).sort(dim=1, stable=True)
+        # Real rows, so they are plausible by construction, and seldom sparse.
         chosen = rows[order[:, : self.n_counterfactuals]]
         exists = least[:, : self.n_counterfactuals].isfinite()
         return torch.where(exists.view(*exists.shape, *[1] * (rows.dim() - 1)), chosen, torch.nan)

@@ -76,6 +76,7 @@ def leaf_paths(trees: TreeStructure, layout: Tensor) -> LeafPaths:
     # -2 beyond the root: no unit, and not -1, which means an element that is never removed.
     unit = torch.where(is_node, units_of_columns(trees, layout)[trees.element[parent]], -2)
     first = torch.cat([_first_place(part) for part in unit.split(_BLOCK)])  # [l, D, D] at a time
+    # A unit compared twice is one factor: its shares multiply, and all its nodes have to agree.
     is_first = is_node & (first == torch.arange(first.shape[1]))
     return LeafPaths(
         trees=trees,

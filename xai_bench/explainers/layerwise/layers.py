@@ -42,6 +42,8 @@ class LayerActivation(OneBackwardPass):
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """With `layers`, name -> `[B, *L]`; raises `Unsupported` where none lies over x."""
         record = observe(model, inputs, targets, layer=self.layer)
+        # Input times gradient, one layer further in: the first-order change from an activation of
+        # 0.
         layers = {name: record.layers[name] * record.slopes[name] for name in record.hidden()}
         return over_x(layers, record, inputs, self.layer)
 

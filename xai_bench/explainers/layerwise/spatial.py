@@ -28,6 +28,7 @@ def spatial_layer(record: ForwardRecord, inputs: Inputs, layer: str | None) -> s
         raise Unsupported(f"no convolution comes between x and output; {_ALTERNATIVES}")
     order, shape = list(record.layers), tuple(inputs.x.shape)
     first, last = (order.index(record.convolutions[k]) for k in (0, -1))
+    # A stride or a crop before the convolution would shift the map against x.
     if record.axes != shape[2:]:
         raise Unsupported(
             f"the first convolution is given {list(record.axes)} places and x has "
@@ -87,6 +88,7 @@ def spread_over_places(heat: Tensor, inputs: Inputs, axis: int | None = 1) -> Te
     """
     for place, (few, many) in enumerate(zip(heat.shape[1:], _places(inputs, axis), strict=True)):
         # What a value of 1 at each place adds up to once it is enlarged.
+        # Places at the edge reach fewer places of x than those inside.
         reach = enlarged(torch.eye(few, dtype=heat.dtype), (many,)).sum(1)
         heat = heat / reach.view(-1, *[1] * (heat.dim() - place - 2))
     return over_channels(heat, inputs, axis)

@@ -131,6 +131,7 @@ class Tape:
         # Of every convolution: under a view the first of the network is not the first behind x.
         axes = _axes(args[0], self.given) if isinstance(layer, CONVOLUTION) else ()
         self.calls.append(_Call(name, layer, value, axes, value._version))
+        # A layer that holds others, or only passes on, gives the very tensor of the one before it.
         self.owners = self.owners if _first(output) is self.passed_on else frozenset()
         self.owners |= {len(self.calls) - 1}
         if not self.copies:

@@ -13,7 +13,7 @@ from torch import Tensor
 from xai_bench.core import coalitions
 from xai_bench.core.baselines import references
 from xai_bench.core.spatial import require_spatial
-from xai_bench.explainers.estimates import BudgetedExplainer, require_ascending
+from xai_bench.explainers.estimates import BudgetedExplainer, Moments, require_ascending
 from xai_bench.explainers.removal.engine import CoalitionSampler, NullUnits, UnitAttributions
 from xai_bench.explainers.removal.row_products import row_matmul
 from xai_bench.types import Baseline, Explanation, Inputs, Kind, Model, Rng, Rows
@@ -32,6 +32,7 @@ class RISE(BudgetedExplainer):
     category: ClassVar[str] = "removal"
     needs: ClassVar[tuple[str, ...]] = ("space",)
     paper: ClassVar[str] = "Petsiuk+ 2018, arXiv:1806.07421"
+    version: ClassVar[int] = 2
 
     baseline: Baseline
     budget: int = 4000
@@ -49,8 +50,7 @@ class RISE(BudgetedExplainer):
         require_spatial(inputs, "rise", ": take rise_units")
         require_ascending(budgets)
         starts, n_drawn = references(self.baseline, inputs, rng=rng), 0
-        total = torch.zeros(len(inputs), *inputs.x.shape[2:], dtype=torch.float64)
-        squares = torch.zeros_like(total)
+        moments = Moments(inputs)
         per_call = max(model.max_rows // len(inputs), 1)
         for budget in budgets:
             for first in range(n_drawn, budget, per_call):
@@ -60,10 +60,9 @@ class RISE(BudgetedExplainer):
                 # One after the other, so that the bits do not depend on how many fit in a call.
                 for mask, value in zip(masks.unbind(1), values.unbind(1), strict=True):
                     draw = mask * value.view(-1, *[1] * (mask.dim() - 1))
-                    total += draw
-                    squares += draw.square()
+                    moments.add(draw[:, None].expand(inputs.x.shape))
             n_drawn = budget
-            yield self._explanation(inputs, total / n_drawn, squares / n_drawn, n_drawn)
+            yield self._explanation(inputs, moments)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         """One row per mask."""
@@ -91,15 +90,12 @@ class RISE(BudgetedExplainer):
             mask = enlarged.view(-1, size, *across.shape[2:]).movedim(1, 1 + axis)
         return mask
 
-    def _explanation(
-        self, inputs: Inputs, mean: Tensor, square: Tensor, n_draws: int
-    ) -> Explanation:
-        """From the mean draw and the mean square, `[B, *space]`, shared by the channels."""
-        variance = (square - mean.square()).clamp(min=0) / max(n_draws - 1, 1)
+    def _explanation(self, inputs: Inputs, moments: Moments) -> Explanation:
+        """From draws that are the same in all channels, which share them."""
         n_channels = inputs.x.shape[1]
         value, error = (
-            torch.where(inputs.units < 0, 0, (v / self.keep)[:, None] / n_channels)
-            for v in (mean, variance.sqrt())
+            torch.where(inputs.units < 0, 0, part / self.keep / n_channels)
+            for part in moments.mean_and_error()
         )
         return Explanation(value.to(inputs.x.dtype), error.to(inputs.x.dtype))
 
