@@ -34,6 +34,7 @@ def check_declaration(subject: MetricUnderTest) -> Verdict:
 def _is_value(metric: Metric) -> bool:
     """Whether a copy is the same key: probes and stored scores are found by the metric's value."""
     try:
+        # A copy, for a metric is built anew from its YAML in every process.
         twin = copy.copy(metric)
         return twin == metric and hash(twin) == hash(metric)
     except TypeError:

@@ -30,6 +30,7 @@ class Cubes:
     def explain(self, model: Model, inputs: Inputs, targets: Tensor, *, rng: Rng) -> Explanation:
         """Ignores the model and the targets."""
         x = inputs.x / inputs.domain.scale
+        # Products of single numbers round alike in every batch, where matrix products may not.
         cubes = self.factor * (x * x * x + self.noise * rng.normal(*x.shape[1:]))
         return Explanation(torch.where(inputs.units < 0, 0, cubes))
 
@@ -100,6 +101,7 @@ def case_of(world: World, explainer: Any = None, shared: Any = None) -> Case:
     explainer = explainer or Cubes()
     other: Any = Cubes(noise=0.5)
     truth = world.explain(other)
+    # Half of the units: with all or none relevant, most metrics of truth have nothing to score.
     truth = torch.where(world.inputs.units % 2 == 0, truth, 0)
     case = world.case(world.explain(explainer), "contribution", explainer, truth, shared)
     return replace(case, rationale=truth != 0)

@@ -66,6 +66,7 @@ def _renumbered(units: Tensor) -> Tensor:
     kept = units[units >= 0]
     if not len(kept):
         raise ValueError("units hold padding only; expected at least one unit in each sample")
+    # Gaps in the numbers would be units without an element, removed and ranked for nothing.
     numbers = torch.searchsorted(kept.unique(), units.clamp(min=0).contiguous())
     return torch.where(units < 0, -1, numbers)
 

@@ -58,6 +58,7 @@ class Usage:
     def rows_of(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """`index [B] -> [B], [B]`: forward and gradient rows of each sample, float64."""
         # Ids up to the largest in the batch are counted, whether they are in the batch or not.
+        # Counted by sample, not over the batch: a method may spend more on some than on others.
         forward, gradient = (
             torch.cat([index[:0], *calls]).bincount(minlength=int(index.max()) + 1)[index]
             for calls in (self.forward, self.gradient)

@@ -142,6 +142,7 @@ def regression(covariance: Tensor, given: Tensor) -> Tensor:
     for column in range(given.shape[2]):
         pivot = table[..., column, column]
         is_new = given[..., column] & (pivot > _ROUNDING * covariance[column, column])
+        # A column that follows from those before it has no variance left to divide by.
         swept[..., column] = is_new
         table = torch.where(is_new[..., None, None], _sweep(table, column, pivot), table)
     return table * swept[..., None, :] * ~given[..., None]

@@ -103,6 +103,7 @@ def _system(x: Tensor, kept: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """The lower band `[M, P + w, 1 + w]` of the matrix and the right side `[M, P + w]`."""
     n_points, width = weight.shape[0], weight.shape[1] - 1
     # Points beyond the end are kept, so that the elimination needs no bounds.
+    # Kept neighbours are known, so they go to the right side; absent ones stay in the matrix.
     value = functional.pad(torch.where(kept, x, 0), (0, width))
     free = functional.pad((~kept).double(), (0, width))
     degree = functional.pad(weight.sum(1), (0, width))

@@ -54,5 +54,6 @@ def _last_states(layer: nn.RNNBase, sequence: Tensor, states: Tensor) -> Tensor:
     if sequence.dim() != 3:
         return states
     ways = sequence.chunk(2 if layer.bidirectional else 1, dim=2)
+    # The way back ends at the first step: index -0 is 0.
     ends = torch.stack([way[:, -k] for k, way in zip((1, 0), ways, strict=False)])
     return torch.cat([states[: -len(ways)], ends])

@@ -22,6 +22,7 @@ def keep() -> None:
     """From now on, this process keeps freed memory of up to a gigabyte for itself."""
     library = _glibc()
     if library is not None:
+        # Larger arrays than this threshold are mapped anew at every call, and unmapped when freed.
         library.mallopt(_MMAP_THRESHOLD, _MOST)
         library.mallopt(_TRIM_THRESHOLD, _MOST)
 

@@ -59,6 +59,7 @@ class ModelWrapper:
         if not isinstance(self.model, Relaxable):
             raise Unsupported("this model has no word embeddings, so there is nothing between ids")
         model, there = self.model.relaxed(inputs)
+        # Wrapped again, or what the wrapper counts or changes would be passed by at the embeddings.
         return replace(self, model=model), there
 
     def outputs(self, inputs: Inputs) -> Tensor:

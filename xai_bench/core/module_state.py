@@ -119,6 +119,7 @@ class _Layer:
         for key in _PARTS:
             part = self.parts.get(key)
             if not _same_items(now.get(key), part):
+                # In the same dictionary: handles of hooks, and views of weights, hold on to it.
                 now[key].clear()
                 now[key].update(part or {})
         self._restore_attributes(now)
@@ -150,6 +151,7 @@ class _Tensor:
     def of(cls, name: str, tensor: Tensor, earlier: _Tensor | None) -> _Tensor:
         grad = tensor.grad if tensor.is_leaf else None
         copied = None if grad is None else grad.detach().clone()
+        # Weights may take gigabytes, and hardly ever change between two calls.
         if earlier is not None and earlier.seen.holds():
             values, seen = earlier.values, earlier.seen
         else:
@@ -338,6 +340,7 @@ def same(first: Tensor, second: Tensor) -> bool:
         return False
     if torch.equal(first, second):
         return True
+    # NaN is the only value that is not equal to itself.
     return bool(((first == second) | ((first != first) & (second != second))).all())
 
 

@@ -44,6 +44,7 @@ def row_bounds(
     from shapes alone, so that the same model has the same bounds on every machine with as much
     memory. Asks the model three rows, and three more that keep what a way back needs.
     """
+    # x itself is copied before the model sees it, which no watch over the model counts.
     own = _COPIES * row.numel() * row.element_size()
     there = own + _bytes_of_a_row(model, row, gradient=False)
     back = own + _bytes_of_a_row(model, row, gradient=True) if gradient else there

@@ -39,6 +39,7 @@ class Axis:
         Windows in order have ascending starts, so that those between cover the place.
         """
         place = torch.arange(self.length)
+        # A window covers a place if it begins at most `size - 1` before it.
         first = torch.searchsorted(self.starts, place - self.size, right=True)
         return first, torch.searchsorted(self.starts, place, right=True)
 

@@ -94,6 +94,7 @@ class MaskedLanguageModel:
         stays = units.kept_elements(kept, inputs.units)
         n_coalitions, width = stays.shape[1:]
         tokens = inputs.x.long()[:, None].expand(-1, n_coalitions, -1).flatten(0, 1)
+        # One draw a place, for all coalitions of the sample: their values differ by what is kept.
         draws = rng.child("masked_lm").uniform(self.n_draws, width)
         draws = draws[:, None].expand(-1, n_coalitions, -1, -1).flatten(0, 1)
         filled = symbols.infill.sample(tokens, ~stays.flatten(0, 1), draws)

@@ -26,6 +26,7 @@ WIDTHS = tuple(2**k * part for k in range(3, 16) for part in (2, 3))
 def widths(lengths: Tensor) -> Tensor:
     """`[B] -> [B]` long: the smallest of `WIDTHS` that holds so many tokens."""
     options = torch.tensor(WIDTHS)
+    # Few widths, so that rows of about one length share a call, and a row's bits depend on its own.
     return options[torch.bucketize(lengths, options)]
 
 
@@ -86,6 +87,7 @@ def closed_up(embedded: Tensor, tokens: Tensor) -> Sequence:
     gone = tokens == DELETED
     if not bool((gone[:, :-1] & ~gone[:, 1:]).any()):
         return Sequence(embedded, tokens)
+    # Stable, so that tokens that stay keep their order.
     order = gone.to(torch.int8).argsort(dim=1, stable=True)
     return Sequence(
         embedded.gather(1, order[:, :, None].expand_as(embedded)), tokens.gather(1, order)

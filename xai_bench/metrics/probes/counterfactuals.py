@@ -121,6 +121,7 @@ class Counterfactuals:
         price = counterfactuals.prices(inputs)
         distance = counterfactuals.distance(inputs, points, price)
         distance = torch.where(exists, distance, torch.inf)
+        # Of valid ones only: a point that stayed in its class may be nearer.
         nearest = torch.where(valid, distance, torch.inf).argmin(1)
         return ClassifiedCounterfactuals(
             points, exists, valid, labels, distance, nearest, valid.any(1), price

@@ -49,6 +49,7 @@ class RowFlops:
         forward = _Counter()
         with torch.no_grad(), forward:
             case.model.target_output(inputs, case.targets[rows])
+        # Counted apart: explainers differ most in how many of their rows go back.
         gradient = self._backward(case, inputs) if case.model.differentiable else 0
         return Flops(forward.count / BLOCK, gradient / BLOCK)
 

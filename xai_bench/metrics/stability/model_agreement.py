@@ -36,6 +36,7 @@ class ModelAgreement:
         """`[B]`, from -1 to 1."""
         variants = variants_of(case)
         models = [variants.retrained(member) for member in range(1, self.n_models + 1)]
+        # For the same target, even where another model predicts another class: one question to all.
         maps = [case.explain(case.inputs, model=model) for model in models]
         similarities = [similarity(case.attribution, a, case.inputs, signed=True) for a in maps]
         return torch.stack(similarities, dim=1).nanmean(1)

@@ -82,6 +82,7 @@ class RelativeRepresentationStability(_RelativeStability):
         """`[B]`, 0 or more."""
         hidden = case.measure(NeighbourRepresentations(self.radius, self.n_draws))
         largest = hidden.at_x.abs().amax(1, keepdim=True)
+        # A representation after a ReLU is mostly zeros, by which the paper's ratio would divide.
         change = relative(hidden.nearby, hidden.at_x, (self.floor * largest).clamp(min=1e-12))
         map_change = _map_change(case, Neighbours(self.radius, self.n_draws), self.floor)
         same_class = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()
@@ -136,6 +137,7 @@ class AdversarialFragility:
         n_units = units.count(case.inputs.units)
         k = counts(n_units, (self.fraction,))
         top = self._top(case, case.attribution, k)
+        # Random neighbours, not an attack: an attack would need gradients through the explainer.
         kept = [(top & self._top(case, a, k)).sum(1) for a in near.attributions.unbind(1)]
         lost = 1 - torch.stack(kept, dim=1).double() / k
         same_class = case.measure(NeighbourOutputs(self.radius, self.n_draws)).same_class()

@@ -37,6 +37,7 @@ class InputSensitivity:
     def score(self, case: Case) -> Tensor:
         """`[B]`, around 0 or more."""
         variances = case.measure(RepeatedNeighbours(self.radius, self.n_draws, self.n_repeats))
+        # Squared, since a variance is: the ratio has no unit.
         size = total(case.attribution.double().flatten(1).square())
         return total(variances.input.flatten(1)) / torch.where(size > 0, size, torch.nan)
 

@@ -40,6 +40,7 @@ class WordStability:
         """`[B]`, from -1 to 1."""
         own, nearby, accepted = _maps(case, self._neighbours())
         real = units.present(case.inputs.units)
+        # Signed ranks: a word that turns from speaking for the class to against it is a change.
         alike = torch.stack([spearman(own, near, real) for near in nearby.unbind(1)], dim=1)
         return _mean(alike, accepted)
 

@@ -61,6 +61,7 @@ def _drawn(labels: Tensor, others: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         raise Unsupported("mosaics need at least three images in the validation part")
     same, draws = labels[:, None] == others, rng.uniform(len(others))
     of_class, of_others = torch.where(same, draws, -1), torch.where(same, -1, draws)
+    # The largest draws: uniform among the rows of each kind, and the same for all explainers.
     rows = [of_class.argmax(1, keepdim=True), of_others.argsort(1, descending=True)[:, :2]]
     return torch.cat(rows, dim=1), same.any(1) & ((~same).sum(1) > 1)
 

@@ -125,6 +125,7 @@ class AUROC:
         real, relevant = units.present(case.inputs.units), relevant_units(case)
         m, n_units = relevant.sum(1), real.sum(1)
         # Mann-Whitney: the ranks of relevant units, less those that they have among themselves.
+        # Mean ranks of ties count half a win, as the area under the curve does.
         above = total(average_rank(pooled(case).abs(), real) * relevant) - m * (m - 1) / 2
         return torch.where(_some_irrelevant(case, relevant), above / (m * (n_units - m)), torch.nan)
 

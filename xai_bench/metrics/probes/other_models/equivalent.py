@@ -75,6 +75,7 @@ def _split(layer: nn.Module, following: nn.Module) -> None:
     """Copy every unit between two layers that follow each other."""
     for name, old in list(layer.named_parameters()):
         _put(layer, name, torch.cat([old, old]))
+    # Incoming weights are copied, outgoing ones divided: the sum of both copies is the unit.
     weight = following.get_parameter("weight")
     _put(following, "weight", torch.cat([share * weight for share in _SHARES], dim=1))
 

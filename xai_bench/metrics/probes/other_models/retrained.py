@@ -81,6 +81,8 @@ class RetrainedLoss:
         """`[B, *S]`: the mean over the references of every element."""
         if isinstance(self.baseline, Imputer):
             return self.baseline.impute(inputs, kept[:, None], rng=rng)[:, 0].mean(1)
+        # The mean, since a model is trained on one value per element: draws would be noise to
+        # learn.
         return self.baseline.references(inputs, rng=rng).mean(1)
 
 

@@ -56,6 +56,7 @@ class LinearSurrogate:
         from sklearn.linear_model import Ridge
 
         outputs, background, x = _fitting_data(case, self.of)
+        # Scikit-learn's penalty is on a sum over rows; times their number it is one on their mean.
         ridge = Ridge(alpha=self.ridge * len(background)).fit(background.numpy(), outputs.numpy())
         slopes = torch.from_numpy(ridge.coef_).view(outputs.shape[1], -1)
         # Not by a product of matrices, which rounds differently for few rows and for many.

@@ -42,6 +42,7 @@ class AdditionPath:
         added = self._added(units.count(inputs.units))
         size = units.pool(case.attribution.double(), inputs.units).abs()
         # The smallest magnitudes come first.
+        # By magnitude, since the claim of monotonicity is of importance, not of direction.
         rank = units.ranking(-size, inputs.units, rng=rng)
         kept = rank[:, None] < added[:, :-1, None]
         values = coalitions.values(model, inputs, case.targets, kept, self.baseline, rng=rng)

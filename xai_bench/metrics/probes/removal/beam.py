@@ -56,6 +56,8 @@ class BeamBounds:
             )
             parents = sums.repeat_interleave(kept.shape[1] // sums.shape[1], dim=1)
             sums = torch.where(valid, parents + sign * values, torch.inf)
+            # In an additive model the best order is greedy at every step, so that any width is
+            # exact.
             kept, sums = _best(kept, sums, self.width)
             # Samples with fewer units than others have ended before.
             smallest = torch.where(last == step, sums[:, 0], smallest)

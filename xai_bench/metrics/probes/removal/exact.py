@@ -31,6 +31,7 @@ class AllCoalitions:
                 f"exact values of {n_units} units take {2**n_units} coalitions; "
                 f"the limit is max_units={self.max_units}"
             )
+        # One table serves the exact Shapley values and the bounds over orders.
         kept = cooperative_games.all_coalitions(n_units).expand(len(inputs), -1, -1)
         return coalitions.values(case.model, inputs, case.targets, kept, self.baseline, rng=rng)
 

@@ -44,6 +44,7 @@ class LeaveOneOut:
         # Reference by reference, since the mean square is not the square of the mean.
         values = coalitions.values_each(model, inputs, targets, kept, self.baseline, rng=rng)
         intact = coalitions.values_at(model, inputs, targets, inputs.x[:, None])
+        # In padding columns nothing is removed, but a model in other batches may round.
         drops = torch.where(real[..., None], intact[..., None] - values, 0)
         return SingleDrops(drops.mean(2), drops.square().mean(2), intact[:, 0])
 
