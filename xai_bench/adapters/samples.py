@@ -186,8 +186,8 @@ def _of_callable(model: Any, x: Any, background: Any, form: Form, place: torch.d
             return cast(Predictor, onnx.predictor_of(model, samples))
         return TorchPredictor(module_for(there, form, samples[:_FEW]), 1)
 
-    known = form.encoding.actionability() if isinstance(form, TableForm) else None
-    return Brought(samples, rows, form, predictor, modules, actionability=known)
+    rules = form.encoding.actionability() if isinstance(form, TableForm) else None
+    return Brought(samples, rows, form, predictor, modules, actionability=rules)
 
 
 def _of_table(model: Any, x: Any, background: Any) -> Brought:
@@ -198,8 +198,8 @@ def _of_table(model: Any, x: Any, background: Any) -> Brought:
     def predictor() -> Predictor:
         return predictor_of(model, torch.cat([samples, rows])[:64], encoding=form.encoding)
 
-    known = form.encoding.actionability()
-    return Brought(samples, rows, form, predictor, actionability=known)
+    rules = form.encoding.actionability()
+    return Brought(samples, rows, form, predictor, actionability=rules)
 
 
 def _of_several(model: Any, x: Mapping[str, Any], background: Any, place: torch.device) -> Brought:

@@ -96,7 +96,7 @@ class Asked:
         target = target_of(self.target, classes, self.named, names)
         if self.labels is None:
             said = (own, self.target, self.task, self.classes)
-            return Known(target, task, classes, None, all(one is None for one in said))
+            return Known(target, task, classes, None, all(each is None for each in said))
         n_classes = n_outputs if task == "classification" else 0
         return Known(target, task, classes, labels_of(self.labels, n_samples, n_classes, classes))
 
@@ -227,10 +227,10 @@ def labels_of(given: Any, n_samples: int, n_classes: int, names: Sequence[str]) 
     return require_labels(tensor, n_samples, n_classes)
 
 
-def classes_of(given: Any, n_outputs: int, known: Sequence[str]) -> tuple[str, ...]:
+def classes_of(given: Any, n_outputs: int, own: Sequence[str]) -> tuple[str, ...]:
     """The names of the outputs. Raises ValueError for more or fewer than there are."""
     if given is None:
-        return tuple(known)
+        return tuple(own)
     names = tuple(value_name(name) for name in given)
     if len(names) != n_outputs or len(set(names)) < len(names):
         raise ValueError(

@@ -85,9 +85,9 @@ def columns(frame: pd.DataFrame, groups: Mapping[str, Sequence[str]] | None = No
     (['age', 'colour_blue', 'colour_red'], tensor([0, 1, 1]))
     """
     names = [str(name) for name in frame.columns]
-    found = _dummies(frame, names) if groups is None else groups
+    members_of = _dummies(frame, names) if groups is None else groups
     owner: dict[str, str] = {}
-    for group, members in found.items():
+    for group, members in members_of.items():
         for name in members:
             if name not in names:
                 raise ValueError(f"the frame has no column {name!r}; it has {listed(names)}")
@@ -201,6 +201,6 @@ def _connected(labels: npt.NDArray[np.int64], smallest: float) -> npt.NDArray[np
             around = regions[ndimage.binary_dilation(inside) & ~inside]
             if len(around):
                 regions[inside] = np.bincount(around).argmax()
-    _, first, found = np.unique(regions, return_index=True, return_inverse=True)
+    _, first, place = np.unique(regions, return_index=True, return_inverse=True)
     numbers = np.argsort(np.argsort(first))  # in the order in which rows meet them
-    return numbers[found].reshape(labels.shape).astype(np.int64)
+    return numbers[place].reshape(labels.shape).astype(np.int64)

@@ -93,14 +93,14 @@ class CustomArrays:
             )
         if ids.dtype.kind == "b" or not (np.isfinite(given) & (given == np.floor(given))).all():
             raise ValueError(f"units in {self.path} hold {ids.dtype}; expected whole numbers")
-        known = np.unique(given[given != -1])
-        if not len(known) or (known != np.arange(len(known))).any():
-            found = f"{known[0]:.0f} to {known[-1]:.0f}" if len(known) else "-1 only"
+        distinct = np.unique(given[given != -1])
+        if not len(distinct) or (distinct != np.arange(len(distinct))).any():
+            shown = f"{distinct[0]:.0f} to {distinct[-1]:.0f}" if len(distinct) else "-1 only"
             raise ValueError(
-                f"units in {self.path} are {found}, {len(known)} different ones; expected ids from "
-                "0 on without gaps, -1 for what is never removed"
+                f"units in {self.path} are {shown}, {len(distinct)} different ones; expected ids "
+                "from 0 on without gaps, -1 for what is never removed"
             )
-        units, n_units = torch.from_numpy(given.astype(np.int64)), len(known)
+        units, n_units = torch.from_numpy(given.astype(np.int64)), len(distinct)
         return units, tuple(f"unit {k}" for k in range(n_units))
 
     def _rationale(

@@ -85,6 +85,6 @@ def replaced_call(module: nn.Module, layer: str, replace: Callable[..., Any]) ->
         with module.get_submodule(name).register_forward_hook(count):
             yield
         return
-    whole = leaf_layers(module).values()
-    with function_calls(module, on_call, set(whole).__contains__):
+    leaves = leaf_layers(module).values()
+    with function_calls(module, on_call, set(leaves).__contains__):
         yield

@@ -82,11 +82,11 @@ class WordNeighbours:
     def _options(self, case: Case, symbols: Symbols) -> Tensor:
         """`[B, T, A]`: the neighbours of each token, -1 beyond the last."""
         ids = torch.where(case.inputs.units < 0, -1, case.inputs.x.long())
-        known = [i for i in ids.unique().tolist() if i >= 0]
-        found = dict(self._neighbours(case, symbols, known))
-        width = max((len(near) for near in found.values()), default=0)
+        distinct = [i for i in ids.unique().tolist() if i >= 0]
+        neighbours = dict(self._neighbours(case, symbols, distinct))
+        width = max((len(near) for near in neighbours.values()), default=0)
         table = torch.full((len(symbols) + 1, max(width, 1)), -1)  # the last row is that of -1
-        for i, near in found.items():
+        for i, near in neighbours.items():
             table[i, : len(near)] = torch.tensor(near, dtype=torch.long)
         return table[ids]
 

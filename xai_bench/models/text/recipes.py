@@ -111,8 +111,8 @@ class TextCNN(TokenRecipe):
     n_filters: int = 32
 
     def network(self, bundle: Bundle) -> TokenNetwork:
-        known = n_symbols(bundle, "text_cnn")
-        return TextConvolution(known, self.size, self.spans, self.n_filters, bundle.n_outputs)
+        n_tokens = n_symbols(bundle, "text_cnn")
+        return TextConvolution(n_tokens, self.size, self.spans, self.n_filters, bundle.n_outputs)
 
 
 @dataclass(frozen=True)
@@ -124,5 +124,5 @@ class TextRNN(TokenRecipe):
     n_hidden: int = 64
 
     def network(self, bundle: Bundle) -> TokenNetwork:
-        known = n_symbols(bundle, "text_rnn")
-        return Recurrent(known, self.size, self.cell, self.n_hidden, bundle.n_outputs)
+        n_tokens = n_symbols(bundle, "text_rnn")
+        return Recurrent(n_tokens, self.size, self.cell, self.n_hidden, bundle.n_outputs)

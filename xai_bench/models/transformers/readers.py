@@ -116,10 +116,10 @@ class LanguageModel(TransformerNetwork):
                 "data.template and data.answers"
             )
         answers = context["answers"]
-        found = self.token_log_probabilities(embedded, tokens, answers)
+        likelihoods = self.token_log_probabilities(embedded, tokens, answers)
         weights = context.get("answer_weights")
-        present = (answers != DELETED).to(found)
-        return (found * (present if weights is None else weights.to(found))).sum(2)
+        present = (answers != DELETED).to(likelihoods)
+        return (likelihoods * (present if weights is None else weights.to(likelihoods))).sum(2)
 
     def reading(self, tokens: Tensor) -> Tensor:
         """All of the last place, whose state says what follows."""
@@ -131,17 +131,17 @@ class LanguageModel(TransformerNetwork):
         """
         if answers.shape[2] == 1:  # all candidates follow from one and the same state
             states = self._states(embedded, tokens, 1).expand(-1, answers.shape[1], -1)
-            found = log_probabilities(states, answers[:, :, 0], self.table)[..., None]
+            likelihoods = log_probabilities(states, answers[:, :, 0], self.table)[..., None]
         else:
-            parts = [self._one(embedded, tokens, one) for one in answers.unbind(1)]
-            found = torch.stack(parts, dim=1)
-        return torch.where(answers == DELETED, 0, found)
+            parts = [self._one(embedded, tokens, answer) for answer in answers.unbind(1)]
+            likelihoods = torch.stack(parts, dim=1)
+        return torch.where(answers == DELETED, 0, likelihoods)
 
     def _one(self, embedded: Tensor, tokens: Tensor, answer: Tensor) -> Tensor:
         """`answer [B, M] -> [B, M]`."""
         said = answer[:, :-1]
-        whole = torch.cat([embedded, self.lookup(said).to(embedded)], dim=1)
-        states = self._states(whole, torch.cat([tokens, said], dim=1), answer.shape[1])
+        extended = torch.cat([embedded, self.lookup(said).to(embedded)], dim=1)
+        states = self._states(extended, torch.cat([tokens, said], dim=1), answer.shape[1])
         return log_probabilities(states, answer, self.table)
 
     def _states(self, embedded: Tensor, tokens: Tensor, n_answer: int) -> Tensor:

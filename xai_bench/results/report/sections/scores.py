@@ -17,13 +17,16 @@ LONGEST_NAME = 100
 def main(blocks: Sequence[Block], metrics: Sequence[str]) -> Section:
     """A table per block with the metrics asked for, or a few of every category."""
     chosen = [(block, main_columns(block, metrics)) for block in blocks]
-    chosen = [one for one in chosen if one[1] or not all(_ran(one[0]))]
+    chosen = [(block, columns) for block, columns in chosen if columns or not all(_ran(block))]
 
     def tables(n_columns: int) -> list[Table]:
         return [table(block, columns, n_columns) for block, columns in chosen]
 
-    pictures = {f"scores-{place}-{slug(one[0])}": _dots(*one) for place, one in enumerate(chosen)}
-    return Section(tables, {}, {name: one for name, one in pictures.items() if one.metrics})
+    pictures = {
+        f"scores-{place}-{slug(block)}": _dots(block, columns)
+        for place, (block, columns) in enumerate(chosen)
+    }
+    return Section(tables, {}, {name: plot for name, plot in pictures.items() if plot.metrics})
 
 
 def full(blocks: Sequence[Block]) -> Section:
