@@ -27,7 +27,9 @@ def linear_border() -> World:
     head = nn.Linear(WIDTH, 2, bias=False).double()
     weight = torch.tensor([3.0, -2.0, 1.5, 1.0, -0.5, 2.5], dtype=torch.float64)
     with torch.no_grad():
+        # Halves, so that the lead of the first class is `w . x` itself.
         head.weight.copy_(torch.stack([weight / 2, -weight / 2]))
+    # Columns of different spread: a distance that forgets the deviations is another number.
     rows = normal(80, WIDTH, seed=2) * torch.arange(1, WIDTH + 1)
     free = world(head, normal(N_SAMPLES, WIDTH, seed=1), torch.arange(WIDTH), rows)
     rules = unrestricted(codes=torch.zeros(WIDTH, dtype=torch.bool))
@@ -80,6 +82,7 @@ def check_one_less(subject: MetricUnderTest) -> Verdict:
     """To find the farther of two counterfactuals is no worse than not to find it."""
     both = _two_changes()
     one_missing = both.clone()
+    # The farther of the two, so that the distance of the nearest stays.
     one_missing[:, 0] = torch.nan
     complete, part = _scores(subject, both), _scores(subject, one_missing)
     right = (part.isnan() | (subject.sign * part <= subject.sign * complete + 1e-9)).all()

@@ -142,6 +142,7 @@ def check_rows(trial: Trial) -> str:
     if stated is None:
         return ""
     metered = Metered(trial.world.model)
+    # The sample with most units, which is the one the statement is made for.
     largest = trial.world.take(counts.argmax()[None])
     trial.explainer.explain(metered, largest.inputs, largest.targets, rng=largest.rng)
     taken = metered.usage.rows

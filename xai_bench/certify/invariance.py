@@ -191,6 +191,7 @@ def check_rows(subject: MetricUnderTest) -> Verdict:
 def _rows(subject: MetricUnderTest, n: int) -> dict[str, float]:
     """Kind of row -> how many a sample costs in a batch of `n`."""
     world, exact = eight_units(n)
+    # It asks the model nothing, so that all rows are the metric's.
     counted: Any = CountedExplainer(Cubes())
     attribution: Any = world.explain(counted.explainer)
     case = with_truth(world.case(attribution, explainer=counted), exact)

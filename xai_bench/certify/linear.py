@@ -160,6 +160,7 @@ def _ordered(subject: MetricUnderTest, n: int, order: Tensor) -> Case:
 
 def check_constant_model(subject: MetricUnderTest) -> Verdict:
     """A model that ignores x scores the same with ten units and with twenty."""
+    # What grows with the number of units alone is no property of the map.
     ten, twenty = (_on_constant_model(subject, n_units) for n_units in (10, 20))
     same = (ten.isnan() == twenty.isnan()).all() and torch.allclose(
         ten.nan_to_num(), twenty.nan_to_num(), rtol=1e-9, atol=1e-12
@@ -241,6 +242,7 @@ def _goodness_of_three(
 ) -> Tensor:
     """`[3, trials]`: mean goodness of the exact map, the noisy one and the random one."""
     has_rationale = "rationale" in subject.tags.needs
+    # A rationale marks few units, or chance is too near to the best to be told apart.
     n_true = 2 if has_rationale else 6
     truth = torch.where(torch.arange(8) < n_true, exact, 0)
     right = truth if subject.reads_truth else exact

@@ -43,6 +43,7 @@ def check_model_dependence(subject: MetricUnderTest) -> Verdict:
     """A map that ignores the model never beats one that is new for every model."""
     agnostic = _scores(subject, ModelAgnosticMap())
     dependent = _scores(subject, ModelDependentMap())
+    # Of means: single scores of unrelated maps scatter on both sides of chance.
     lead = subject.sign * (agnostic.nanmean() - dependent.nanmean()).item()
     values = ", ".join(format_number(s.nanmean().item()) for s in (agnostic, dependent))
     fault = f"{subject.name}: a map that ignores the model beats one that does not: {values}"

@@ -44,6 +44,8 @@ class RandomMap:
         """Sines at random angles, which the output turns by many rounds."""
         out = model.target_output(inputs, targets).detach().double()
         place = torch.arange(1, inputs.x[0].numel() + 1, dtype=torch.float64).sqrt()
+        # Angles of the stream differ from sample to sample, those of the output from model to
+        # model.
         turn = 2 * torch.pi * rng.uniform(len(place)) + 1e6 * out[:, None] * place
         return Explanation(turn.sin().view(inputs.x.shape))
 

@@ -175,7 +175,9 @@ def world(
     scale = background.std(0, correction=0)
     domain = Domain(
         background=background,
+        # A column that never changes has no deviation to be measured in.
         scale=torch.where(scale > 0, scale, 1.0),
+        # Every class occurs, for explainers that read labels; none of them has to be right.
         labels=torch.arange(len(background)) % max(outputs.shape[1], 2),
         context={k: v[:1].expand(len(background), *v.shape[1:]) for k, v in context.items()},
     )

@@ -47,6 +47,7 @@ def nearest(inputs: Inputs, points: Tensor) -> Tensor:
     if rules is not None:
         moved = _on_grid(moved, (low, high), rules)
         # What x has is possible, too, even where it is off the grid.
+        # Ties go to x: no change is the smallest change.
         x_is_nearer = (points - x).abs() <= (points - moved).abs()
         moved = torch.where(x_is_nearer & (rules.step > 0), x.double(), moved)
         moved = torch.where(rules.codes, _one_hot(inputs, points.double(), rules), moved)

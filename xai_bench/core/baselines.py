@@ -60,6 +60,7 @@ class Quantile:
         ordered = inputs.domain.background.sort(dim=0).values
         place = self.level * (len(ordered) - 1)
         below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+        # Not `Tensor.quantile`, which refuses more than 2^24 numbers.
         value = torch.lerp(below, above, place % 1).to(inputs.x)
         return value.expand(len(inputs), 1, *value.shape)
 

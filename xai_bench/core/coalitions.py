@@ -197,6 +197,7 @@ class CoalitionGame:
             part, targets = self.inputs.part(samples), self.targets[samples]
             points = self.stand_ins.points(part, samples, kept[samples, columns]).flatten(1, 2)
             by_row = targets[:, None].expand(-1, points.shape[1]).flatten()
+            # All references of a coalition in one call, so that their mean needs no second pass.
             flat = self.model.target_output(part.stacked(points), by_row)
             yield samples, columns, flat.view(*points.shape[:1], -1, per_call)
 

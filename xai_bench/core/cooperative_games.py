@@ -34,6 +34,7 @@ def shapley_values(table: Tensor) -> Tensor:
 def _gains(table: Tensor, unit: int) -> Tensor:
     """`[B, 2^U] -> [B, 2^(U-1)]`: what `unit` adds to each coalition of the others."""
     # Bit `unit` of the row number says whether the unit is kept: blocks of 2^unit rows alternate.
+    # A view of the table: no coalition is copied.
     without, with_unit = table.unflatten(1, (-1, 2, 2**unit)).unbind(2)
     gains: Tensor = (with_unit - without).flatten(1)
     return gains

@@ -39,6 +39,7 @@ def margin(outputs: Tensor, present: Tensor, threshold: Tensor | None) -> Tensor
         return (outputs[:, 0] - threshold) * (2 * present - 1)
     is_present = torch.nn.functional.one_hot(present, outputs.shape[1]).bool()
     output = outputs.gather(1, present[:, None])[:, 0]
+    # The largest of the others, whichever it is: a counterfactual may take any other class.
     return output - torch.where(is_present, -torch.inf, outputs).amax(1)
 
 

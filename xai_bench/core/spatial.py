@@ -35,6 +35,7 @@ def filter_along(x: Tensor, axis: int, kernel: Tensor) -> Tensor:
     """
     moved, radius = x.movedim(axis, -1), len(kernel) // 2
     rows = functional.pad(moved.reshape(-1, 1, moved.shape[-1]), (radius, radius), mode="replicate")
+    # One axis after the other: a Gaussian of two axes is the product of two of one.
     filtered = functional.conv1d(rows, kernel.view(1, 1, -1))
     result: Tensor = filtered.view(moved.shape).movedim(-1, axis)
     return result

@@ -77,6 +77,7 @@ def min_max(scores: Tensor, units: Tensor) -> Tensor:
     0 in padding columns; NaN throughout where all scores are equal.
     """
     real = present(units)
+    # Padding takes no part, or its zeros would be the smallest scores of some samples.
     low = torch.where(real, scores, torch.inf).amin(1, keepdim=True)
     high = torch.where(real, scores, -torch.inf).amax(1, keepdim=True)
     return torch.where(real | (high == low), (scores - low) / (high - low), 0)

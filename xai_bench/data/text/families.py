@@ -56,6 +56,7 @@ class PromptFamily(PromptOptions):
     seed: int = 0
 
     def load(self) -> Bundle:
+        """The texts as a bundle; see `Dataset.load`."""
         if not 2 <= self.n_pairs <= len(SYMBOLS) // 2 - 1:
             raise ValueError(
                 f"data.n_pairs={self.n_pairs} must be between 2 and {len(SYMBOLS) // 2 - 1}"

@@ -48,6 +48,7 @@ class TextFile(TextOptions):
     recode: Mapping[str, Mapping[Any, Any]] | None = None
 
     def load(self) -> Bundle:
+        """The texts as a bundle; see `Dataset.load`."""
         paths = {"train": self.path, "valid": self.valid_path, "test": self.test_path}
         return self.bundle({name: self._read(path) for name, path in paths.items() if path})
 

@@ -48,6 +48,7 @@ class GGUFTokenizer:
         return cls(made, _vocabulary(header))
 
     def encode(self, text: str) -> Encoded:
+        """The tokens of a text, without special ones."""
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         spans = tuple(_without_space(text, start, end) for start, end in encoding.offsets)
         return Encoded(tuple(encoding.ids), spans)

@@ -35,6 +35,7 @@ class HuggingFaceDataset(TextOptions):
     splits: Mapping[str, str] | None = None
 
     def load(self) -> Bundle:
+        """The texts as a bundle; see `Dataset.load`."""
         tables = self._tables()
         splits = self.splits or {"train": "train"}
         require_columns(splits.values(), tables, f"split of {self.name}:")

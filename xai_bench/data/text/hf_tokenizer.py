@@ -35,6 +35,7 @@ class HuggingFaceTokenizer:
         return cls(tokenizer, _vocabulary(tokenizer))
 
     def encode(self, text: str) -> Encoded:
+        """The tokens of a text, without special ones."""
         encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         spans = (_without_space(text, int(a), int(b)) for a, b in encoding["offset_mapping"])
         return Encoded(tuple(encoding["input_ids"]), tuple(spans))

@@ -142,6 +142,7 @@ class PromptFile(PromptOptions):
     path: str
 
     def load(self) -> Bundle:
+        """The texts as a bundle; see `Dataset.load`."""
         lines = existing_path(self.path).read_text(encoding="utf-8").splitlines()
         prompts = [_prompt(self.path, row, line) for row, line in enumerate(lines) if line.strip()]
         if not prompts:

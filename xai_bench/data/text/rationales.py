@@ -30,6 +30,7 @@ class EraserCorpus(TextOptions):
     path: str
 
     def load(self) -> Bundle:
+        """The texts as a bundle; see `Dataset.load`."""
         files = _files(existing_path(self.path))
         parts = {}
         for name, part in _PARTS.items():
@@ -57,6 +58,7 @@ class HateXplain(TextOptions):
     test_path: str
 
     def load(self) -> Bundle:
+        """The texts as a bundle; see `Dataset.load`."""
         paths = {"train": self.train_path, "valid": self.valid_path, "test": self.test_path}
         return self.bundle(
             {name: list(_posts(existing_path(path))) for name, path in paths.items()}

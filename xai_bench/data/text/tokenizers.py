@@ -100,6 +100,7 @@ class WordTokenizer:
         object.__setattr__(self, "ids", numbers)
 
     def encode(self, text: str) -> Encoded:
+        """The tokens of a text, without special ones."""
         spans = words(text)
         unknown = self.vocabulary.unknown or 0
         pieces = (text[a:b].lower() if self.lowercase else text[a:b] for a, b in spans)

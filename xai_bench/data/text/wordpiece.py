@@ -53,6 +53,7 @@ class WordPiece:
         object.__setattr__(self, "ids", numbers)
 
     def encode(self, text: str) -> Encoded:
+        """The tokens of a text, without special ones."""
         pieces = [piece for word in self._words(text) for piece in self._pieces(word)]
         return Encoded(tuple(i for i, _ in pieces), tuple(span for _, span in pieces))
 

@@ -50,22 +50,27 @@ class CatBoostModel:
 
     @property
     def takes(self) -> Literal["frame", "numbers"]:
+        """A frame, or numbers with codes for categories."""
         return "frame" if self._categorical else "numbers"
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
+        """The names that it was fitted on; empty where it was fitted on an array."""
         names = tuple(self.model.feature_names_)
         return () if all(name == str(k) for k, name in enumerate(names)) else names
 
     @property
     def n_columns(self) -> int:
+        """How many columns it was fitted on; 0 where that is unknown."""
         return len(self.model.feature_names_)
 
     @property
     def n_outputs(self) -> int:
+        """One for each class; 1 for regression."""
         return len(self.class_names) or 1
 
     def outputs(self, table: Any) -> Floats:
+        """`[N, C]`: logits of a classifier, values of a regressor."""
         raw = self.class_names or self.margin or self._loss not in _EXPONENTS
         kind = "RawFormulaVal" if raw else "Exponent"
         prediction = self.model.predict(self._prepared(table), prediction_type=kind)
@@ -73,6 +78,7 @@ class CatBoostModel:
         return outputs_of(values, binary=len(self.class_names) == 2)
 
     def trees(self, column: Column) -> TableTrees:
+        """How outputs or probabilities come about; see `TableModel.trees`."""
         if self.class_names:
             require_logits(column, self.library)
         elif not self.margin and self._loss in _EXPONENTS:

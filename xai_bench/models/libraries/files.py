@@ -99,6 +99,7 @@ class SklearnFile(ModelFile):
     floor: float = FLOOR
 
     def read(self) -> Any:
+        """The model in the file. Raises ValueError where it cannot be read."""
         path = self.file()
         if path.suffix not in _PICKLES:
             return _read_skops(path, self.trust)
@@ -111,6 +112,7 @@ class SklearnFile(ModelFile):
         )
 
     def reading(self) -> Reading:
+        """How its answers become outputs."""
         return Reading(self.floor)
 
 
@@ -125,9 +127,11 @@ class XGBoostFile(ModelFile):
     margin: bool = False
 
     def read(self) -> Any:
+        """The model in the file. Raises ValueError where it cannot be read."""
         return xgboost.read(self.file())
 
     def reading(self) -> Reading:
+        """How its answers become outputs."""
         return Reading(margin=self.margin)
 
 
@@ -138,9 +142,11 @@ class LightGBMFile(ModelFile):
     margin: bool = False
 
     def read(self) -> Any:
+        """The model in the file. Raises ValueError where it cannot be read."""
         return lightgbm.read(self.file())
 
     def reading(self) -> Reading:
+        """How its answers become outputs."""
         return Reading(margin=self.margin)
 
 
@@ -153,9 +159,11 @@ class CatBoostFile(ModelFile):
     margin: bool = False
 
     def read(self) -> Any:
+        """The model in the file. Raises ValueError where it cannot be read."""
         return catboost.read(self.file())
 
     def reading(self) -> Reading:
+        """How its answers become outputs."""
         return Reading(margin=self.margin)
 
 
@@ -175,9 +183,11 @@ class OnnxFile(ModelFile):
     floor: float = FLOOR
 
     def read(self) -> Any:
+        """The model in the file. Raises ValueError where it cannot be read."""
         return onnx.session_of(self.file())
 
     def reading(self) -> Reading:
+        """How its answers become outputs."""
         return Reading(self.floor, output=self.output)
 
 

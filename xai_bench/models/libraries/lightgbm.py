@@ -56,16 +56,19 @@ class LightGBMModel:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
+        """The names that it was fitted on; empty where it was fitted on an array."""
         names = tuple(self.booster.feature_name())  # with _ in place of spaces
         unnamed = all(name == f"Column_{k}" for k, name in enumerate(names))
         return () if unnamed else names
 
     @property
     def n_columns(self) -> int:
+        """How many columns it was fitted on; 0 where that is unknown."""
         return int(self.booster.num_feature())
 
     @property
     def n_outputs(self) -> int:
+        """One for each class; 1 for regression."""
         return len(self.class_names) or 1
 
     @cached_property
@@ -78,6 +81,7 @@ class LightGBMModel:
         return dict(zip(numbers, listed, strict=True)) if len(numbers) == len(listed) else {}
 
     def outputs(self, table: Floats) -> Floats:
+        """`[N, C]`: logits of a classifier, values of a regressor."""
         raw = bool(self.class_names) or self.margin
         values = np.asarray(self.booster.predict(table, raw_score=raw), dtype=np.float64)
         # Of a random forest (boosting=rf), what is raw is the sum, and not the mean, of its trees.
@@ -86,6 +90,7 @@ class LightGBMModel:
         return outputs_of(self._slope * values if binary else values, binary=binary)
 
     def trees(self, column: Column) -> TableTrees:
+        """How outputs or probabilities come about; see `TableModel.trees`."""
         if self.class_names:
             require_logits(column, self.library)
         elif not self.margin:

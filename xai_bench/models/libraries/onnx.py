@@ -61,10 +61,12 @@ class OnnxPredictor:
 
     @property
     def n_outputs(self) -> int:
+        """One for each class; 1 for regression."""
         return len(self.class_names) or 1
 
     @property
     def task(self) -> Task:
+        """Classification where there are classes, else regression."""
         return "classification" if self.class_names else "regression"
 
     def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:

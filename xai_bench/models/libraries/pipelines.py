@@ -26,28 +26,35 @@ class PipelineModel:
 
     @property
     def library(self) -> str:
+        """The package that the model is of."""
         return self.final.library
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The names that it was fitted on; empty where it was fitted on an array."""
         return tuple(str(name) for name in getattr(self.transformers, "feature_names_in_", ()))
 
     @property
     def n_columns(self) -> int:
+        """How many columns it was fitted on; 0 where that is unknown."""
         return int(getattr(self.transformers, "n_features_in_", 0))
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """The classes as the model names them; empty for regression."""
         return self.final.class_names
 
     @property
     def n_outputs(self) -> int:
+        """One for each class; 1 for regression."""
         return self.final.n_outputs
 
     def outputs(self, table: Any) -> Floats:
+        """`[N, C]`: logits of a classifier, values of a regressor."""
         return self.final.outputs(self.transformed(table))
 
     def trees(self, column: Column) -> TableTrees | None:
+        """How outputs or probabilities come about; see `TableModel.trees`."""
         final = self.final.trees(column)
         if final is None:
             return None

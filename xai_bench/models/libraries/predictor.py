@@ -42,14 +42,17 @@ class TablePredictor:
 
     @property
     def n_outputs(self) -> int:
+        """One for each class; 1 for regression."""
         return self.model.n_outputs
 
     @property
     def task(self) -> Task:
+        """Classification where there are classes, else regression."""
         return task_of(self.model)
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """The classes as the model names them; empty for regression."""
         return self.model.class_names
 
     def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:

@@ -46,17 +46,21 @@ class SklearnModel:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The names that it was fitted on; empty where it was fitted on an array."""
         return tuple(str(name) for name in getattr(self.estimator, "feature_names_in_", ()))
 
     @property
     def n_columns(self) -> int:
+        """How many columns it was fitted on; 0 where that is unknown."""
         return int(getattr(self.estimator, "n_features_in_", 0))
 
     @property
     def n_outputs(self) -> int:
+        """One for each class; 1 for regression."""
         return len(self.class_names) or 1
 
     def outputs(self, table: Any) -> Floats:
+        """`[N, C]`: logits of a classifier, values of a regressor."""
         if self.reading == "margins":
             return _margins(self.estimator, table)
         if self.reading == "probabilities":
@@ -65,6 +69,7 @@ class SklearnModel:
         return values if values.ndim == 2 else values[:, None]
 
     def trees(self, column: Column) -> TableTrees | None:
+        """How outputs or probabilities come about; see `TableModel.trees`."""
         logits = self.reading == "margins"
         return trees_of(self.estimator, column, logits=logits, floor=self.floor)
 

@@ -62,18 +62,22 @@ class XGBoostModel:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The names that it was fitted on; empty where it was fitted on an array."""
         return tuple(self.booster.feature_names or ())
 
     @property
     def n_columns(self) -> int:
+        """How many columns it was fitted on; 0 where that is unknown."""
         return int(self.booster.num_features())
 
     @property
     def n_outputs(self) -> int:
+        """One for each class; 1 for regression."""
         return len(self.class_names) or 1
 
     @cached_property
     def categories(self) -> Mapping[int, Sequence[Any]]:
+        """Column number -> its categories, in the order of their codes."""
         if not hasattr(self.booster, "get_categories"):
             return {}
         categories = self.booster.get_categories(export_to_arrow=True)
@@ -81,6 +85,7 @@ class XGBoostModel:
         return {k: c.to_pylist() for k, (_, c) in enumerate(named) if c is not None}
 
     def outputs(self, table: Floats) -> Floats:
+        """`[N, C]`: logits of a classifier, values of a regressor."""
         raw = bool(self.class_names) or self.margin
         prediction = self.booster.predict(
             self._matrix(table), output_margin=raw, iteration_range=(0, self.rounds)
@@ -89,6 +94,7 @@ class XGBoostModel:
         return outputs_of(values, binary=len(self.class_names) == 2)
 
     def trees(self, column: Column) -> TableTrees:
+        """How outputs or probabilities come about; see `TableModel.trees`."""
         if self.class_names:
             require_logits(column, self.library)
         elif not self.margin:

@@ -42,6 +42,7 @@ class AnytimeFigure:
     plots: tuple[AnytimePlot, ...]
 
     def draw(self) -> Figure:
+        """The figure, drawn anew."""
         lines = dict.fromkeys(name for plot in self.plots for name in plot.lines)
         dots = dict.fromkeys(dot.name for plot in self.plots for dot in plot.dots)
         levels = dict.fromkeys(level.name for plot in self.plots for level in plot.levels)

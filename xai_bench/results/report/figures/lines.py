@@ -61,6 +61,7 @@ class CurveFigure:
     y_label: str
 
     def draw(self) -> Figure:
+        """The figure, drawn anew."""
         names = list(dict.fromkeys(c.name for p in self.plots for c in p.curves if not c.control))
         controls = list(dict.fromkeys(c.name for p in self.plots for c in p.curves if c.control))
         look_of = looks(names, controls)
@@ -119,6 +120,7 @@ class ParetoFigure:
     x_label: str
 
     def draw(self) -> Figure:
+        """The figure, drawn anew."""
         spots = [spot for plot in self.plots for spot in plot.spots]
         names = dict.fromkeys(spot.name for spot in spots if not spot.control)
         controls = dict.fromkeys(spot.name for spot in spots if spot.control)
@@ -150,6 +152,7 @@ class PredictedFigure:
     plots: tuple[PredictedPlot, ...]
 
     def draw(self) -> Figure:
+        """The figure, drawn anew."""
         with style([p.title + p.note for p in self.plots]):
             figure, axes = grid.panels(len(self.plots), 3, (2.6, 2.6))
             for axis, plot in zip(axes, self.plots, strict=True):
@@ -190,6 +193,7 @@ class DotFigure:
     metrics: Mapping[str, tuple[Dot, ...]] = field(default_factory=dict)
 
     def draw(self) -> Figure:
+        """The figure, drawn anew."""
         from matplotlib.figure import Figure
 
         labels = [shortened(name) for name in self.names]

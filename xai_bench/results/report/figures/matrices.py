@@ -47,6 +47,7 @@ class MatrixFigure:
     matrices: tuple[Matrix, ...]
 
     def draw(self) -> Figure:
+        """The figure, drawn anew."""
         from matplotlib.figure import Figure
 
         words = [w for m in self.matrices for w in (m.title, *m.rows, *m.columns)]
@@ -81,6 +82,7 @@ class CriticalDifferenceFigure:
     difference: float
 
     def draw(self) -> Figure:
+        """The figure, drawn anew."""
         order = sorted(range(len(self.names)), key=lambda i: (self.ranks[i], self.names[i]))
         half = -(-len(order) // 2)
         labels = [shortened(self.names[i]) for i in order]
