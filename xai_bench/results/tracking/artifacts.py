@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 
 from xai_bench.results.drawing import token_html
 from xai_bench.results.drawing.style import png
-from xai_bench.results.store import files, text_samples
+from xai_bench.results.store import digests, files, text_samples
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.counterfactual_table import counterfactual_table
 from xai_bench.results.tracking.heat_maps import heat_map, layer_report
@@ -23,6 +24,27 @@ TABLE = "tables/per_sample.json"
 """The same path in every run, so that the evaluation view shows runs side by side."""
 
 _COPIED = ("attribution.safetensors", "scores.parquet", "costs.parquet", "explanation.json")
+
+
+@dataclass(frozen=True)
+class RunArtifacts:
+    """What a run's artifacts are written from, if they have to be written."""
+
+    store: Store
+    cell: Cell
+    explanation: ExplainerResult | None
+    commands: Sequence[str]
+    pictures: bool
+
+    def write(self, folder: Path) -> None:
+        """Write the artifacts into an empty folder."""
+        if self.explanation is not None:
+            explanation_files(
+                folder, self.store, self.cell, self.explanation, pictures=self.pictures
+            )
+        cell_files(folder, self.cell, self.commands)
+        index = digests.dumps(digests.of_tree(folder))
+        (folder / digests.NAME).write_bytes(index)
 
 
 def explanation_files(

@@ -24,7 +24,7 @@ from xai_bench.core.disk import writable
 from xai_bench.results.store import digests, files
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking import database, default_view, template
-from xai_bench.results.tracking.artifacts import TABLE, cell_files, explanation_files
+from xai_bench.results.tracking.artifacts import TABLE, RunArtifacts
 from xai_bench.results.tracking.runs import Run, explanation_run, training_run
 from xai_bench.results.values import Cell, ExplainerResult
 
@@ -89,12 +89,12 @@ class MlflowRecorder:
         # Two jobs with the same cell would else search for a run, not find it, and both make one.
         with files.locked(store.folder(cell.key) / ".mlflow.lock"):
             training = training_run(cell)
-            parent = runs.show(training, _Files(store, cell, None, commands, self.pictures))
+            parent = runs.show(training, RunArtifacts(store, cell, None, commands, self.pictures))
             results = {result.key: result for result in store.explanations(runs.study, cell.key)}
             for result in results.values():
                 runs.show(
                     explanation_run(cell, result),
-                    _Files(store, cell, result, commands, self.pictures),
+                    RunArtifacts(store, cell, result, commands, self.pictures),
                     {"training_run": parent},
                 )
 
@@ -205,27 +205,6 @@ class MlflowRecorder:
 
 
 @dataclass(frozen=True)
-class _Files:
-    """What a run's artifacts are written from, if they have to be written."""
-
-    store: Store
-    cell: Cell
-    explanation: ExplainerResult | None
-    commands: Sequence[str]
-    pictures: bool
-
-    def write(self, folder: Path) -> None:
-        """Write the artifacts into an empty folder."""
-        if self.explanation is not None:
-            explanation_files(
-                folder, self.store, self.cell, self.explanation, pictures=self.pictures
-            )
-        cell_files(folder, self.cell, self.commands)
-        index = digests.dumps(digests.of_tree(folder))
-        (folder / digests.NAME).write_bytes(index)
-
-
-@dataclass(frozen=True)
 class _Runs:
     """The runs of one experiment, each of which exists once.
 
@@ -244,7 +223,9 @@ class _Runs:
     ids: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
 
-    def show(self, run: Run, artifacts: _Files, links: Mapping[str, str] | None = None) -> str:
+    def show(
+        self, run: Run, artifacts: RunArtifacts, links: Mapping[str, str] | None = None
+    ) -> str:
         """Make the run, or update it where its content changed; returns its id."""
         shown = self._find(run)
         fault = "missing" if shown is None else self._fault(shown, run)
@@ -309,7 +290,9 @@ class _Runs:
         listed = digests.read(folder)
         return listed is not None and digests.of_tree(folder) == listed
 
-    def _write(self, run: Run, artifacts: _Files, links: Mapping[str, str], shown: Any) -> Any:
+    def _write(
+        self, run: Run, artifacts: RunArtifacts, links: Mapping[str, str], shown: Any
+    ) -> Any:
         """Make the run, or update it."""
         if shown is not None and not self._updatable(shown, run):
             self.client.delete_run(shown.info.run_id)
