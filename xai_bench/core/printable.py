@@ -8,4 +8,6 @@ def printable(text: str, kept: str = "") -> str:
 
     Such signs end a line, turn the reading direction, or are commands to a terminal.
     """
+    if text.isprintable():  # as nearly all is
+        return text
     return "".join(sign if sign.isprintable() or sign in kept else " " for sign in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "&": r"\&", "%": r"\%",
@@ -42,6 +43,7 @@ def number(text: str) -> str:
     return re.sub(r"(?<![\w{])-(?=\d)", "$-$", text)
 
 
+@lru_cache(maxsize=4096)  # tables repeat their names and numbers
 def width(text: str, *, bold: bool = False) -> float:
     """Points that a text is wide in a font of 8 points, at most."""
     text = re.sub(r"e(-?\d+)\b", "x10000", text)
