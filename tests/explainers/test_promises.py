@@ -67,8 +67,8 @@ def build(name: str) -> Any:
     make = get_class(node.pop("_target_"))
     if "baseline" in node:
         node["baseline"] = Marginal(N_REFERENCES)
-    if "metric" in node:
-        node["metric"] = get_class(node["metric"]["_target_"])()
+    parts = {key: value for key, value in node.items() if key in ("metric", "language_model")}
+    node |= {key: get_class(value["_target_"])() for key, value in parts.items()}
     node |= {key: min(node[key], most) for key, most in SMALLER.items() if node.get(key)}
     made = make(**node)
     # Enough for those that draw coalitions of the most units in these worlds.

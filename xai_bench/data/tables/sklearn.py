@@ -36,18 +36,20 @@ class SklearnTable(TableSettings):
             raise ValueError(
                 f"there is no scikit-learn table {self.name!r}; {suggest(self.name, NAMES)}"
             )
-        data = shipped.table(self.name)
-        x, labels = torch.from_numpy(data.x), replace(_labels(data), raw=self.raw)
+        table = shipped.table(self.name)
+        x, labels = torch.from_numpy(table.x), replace(_labels(table), raw=self.raw)
         parts = partition(labels.y, self.fractions, self.split_seed)
         units = torch.arange(x.shape[1])
         scaled = x.float() if self.raw else standardise(x, parts.train)
-        columns = [Numbers(n, v.double(), self.raw) for n, v in zip(data.columns, x.T, strict=True)]
+        columns = [
+            Numbers(n, v.double(), self.raw) for n, v in zip(table.columns, x.T, strict=True)
+        ]
         column_axes = axes(columns, parts.train)
         return Bundle(
             labels.task,
             self.modality,
             *divide(scaled, labels.scaled(parts), units, parts),
-            unit_names=data.columns,
+            unit_names=table.columns,
             class_names=labels.class_names,
             actionability=self.rules.actionability(column_axes),
             elements=elements(column_axes),
@@ -55,9 +57,9 @@ class SklearnTable(TableSettings):
         )
 
 
-def _labels(data: shipped.ShippedData) -> Labels:
+def _labels(table: shipped.ShippedData) -> Labels:
     """The target: classes where they have names, else values."""
-    y = torch.from_numpy(data.y)
-    if data.class_names:
-        return Labels("classification", y.long(), data.class_names)
+    y = torch.from_numpy(table.y)
+    if table.class_names:
+        return Labels("classification", y.long(), table.class_names)
     return Labels("regression", y.double())
