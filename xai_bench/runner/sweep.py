@@ -23,6 +23,7 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from xai_bench.core.disk import writable
 from xai_bench.runner import workers
 from xai_bench.runner.config.compose import Jobs
 from xai_bench.runner.config.messages import UsageError
@@ -93,7 +94,12 @@ class Sweep:
         context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(cfg))
         subfolder = "hydra.sweep.subdir" if self.jobs.is_sweep else None
         task = partial(self.task, overrides=overrides[number], note=note, display=display)
-        return str(run_job(task, cfg, place, subfolder, context).return_value)
+        try:
+            with writable(folder):
+                return str(run_job(task, cfg, place, subfolder, context).return_value)
+        except ValueError as mistake:
+            display.line(f"{MARKS['failed']} run {number + 1}: {mistake}")
+            return "failed"
 
 
 def n_parallel(cfg: DictConfig, n_jobs: int) -> int:

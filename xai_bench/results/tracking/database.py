@@ -17,6 +17,14 @@ def path(root: Path) -> Path:
     return root / "mlflow.db"
 
 
+def address(root: Path) -> str:
+    """The database of a results folder as SQLAlchemy names it, which reads some signs otherwise."""
+    place = str(path(root.resolve()))
+    for sign in "%?#":
+        place = place.replace(sign, f"%{ord(sign):02X}")
+    return f"sqlite:///{place}"
+
+
 def artifacts(root: Path) -> str:
     """The address of the artifacts of a results folder, as MLflow writes it: absolute."""
     return (root.resolve() / ARTIFACTS).as_uri()

@@ -100,7 +100,7 @@ class MlflowRecorder:
 
     def uri(self, root: Path) -> str:
         """The tracking URI: the configured one, or SQLite in the results folder."""
-        return self.tracking_uri or f"sqlite:///{root.resolve()}/mlflow.db"
+        return self.tracking_uri or database.address(root)
 
     def deep_link(self, root: Path, study: str, port: int = 5000) -> str:
         """The address in the UI that compares the runs of a study in charts.
