@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from tests.support import paths, toy_worlds
-from tests.support.components import all_of, component
+from tests.support.components import able, all_of, component
 from xai_bench.certify import axioms
 from xai_bench.certify import explainer as certify_explainer
 from xai_bench.certify.axioms import network, world_of
@@ -29,7 +29,7 @@ from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.metrics.probes.other_models.equivalent import Shifted, split_units
 from xai_bench.types import AXIOMS, Explanation, Inputs, Kind, Model, Rng, Unsupported, tags_of
 
-explainers = all_of("explainer")
+explainers = all_of("explainer", able("tabular"))
 
 
 @pytest.mark.sample(3)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import toy_worlds
-from tests.support.components import all_of, component, ready
+from tests.support.components import able, all_of, component, ready
 from xai_bench.models.base import TorchPredictor
 from xai_bench.types import Unsupported
 
@@ -36,7 +36,7 @@ def strict_world() -> toy_worlds.World:
     return replace(world, model=replace(world.model, predictor=predictor))
 
 
-@all_of("explainer")
+@all_of("explainer", able("tabular"))
 def test_no_explainer_asks_a_model_at_nan(name: str) -> None:
     world = strict_world()
     try:

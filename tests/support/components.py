@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ def each_of(names: list[str]) -> pytest.MarkDecorator:
 
 
 @cache
+def able(where: str) -> tuple[str, ...]:
+    """The explainers that state no need which this toy world lacks."""
+    missing = certify_explainer.missing_needs
+    return tuple(n for n in options("explainer") if not missing(component("explainer", n), where))
+
+
+@cache
 def representatives(group: str) -> frozenset[str]:
     """The first component of every module and base class: the others share most of its code."""
     first: dict[object, str] = {}
@@ -99,13 +107,14 @@ def representatives(group: str) -> frozenset[str]:
     return frozenset(first.values())
 
 
-def all_of(group: str) -> pytest.MarkDecorator:
-    """Every component by name; all but the representatives with the exhaustive tests."""
-    slow = {n for n in options(group) if group == "explainer" and takes_long(n)}
+def all_of(group: str, names: Sequence[str] | None = None) -> pytest.MarkDecorator:
+    """Every component by name, or these; all but the representatives with the exhaustive tests."""
+    names = options(group) if names is None else names
+    slow = {n for n in names if group == "explainer" and takes_long(n)}
     marks = {
         name: [pytest.mark.slow] * (name in slow)
         + [pytest.mark.exhaustive] * (name not in representatives(group))
-        for name in options(group)
+        for name in names
     }
     return pytest.mark.parametrize("name", [pytest.param(n, marks=m) for n, m in marks.items()])
 
