@@ -40,6 +40,7 @@ def refused_later(explainer: Any, world: World) -> str:
     return ""
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("name", budgeted())
 def test_a_budget_too_small_is_refused_before_the_model_is_asked(name: str) -> None:
     explainer = component("explainer", name, budget=1)

@@ -61,6 +61,7 @@ def test_what_is_read_is_the_explained_scalar_but_for_a_constant(name: str) -> N
         )
 
 
+@pytest.mark.sample(2, others="slow")
 @worlds
 @pytest.mark.parametrize("grouped", [False, True])
 def test_interventional_values_are_those_of_all_coalitions(name: str, grouped: bool) -> None:
