@@ -14,13 +14,15 @@ from xai_bench.adapters import knowledge
 from xai_bench.adapters import samples as adapters
 from xai_bench.adapters import targets as answers
 from xai_bench.adapters.attributions import attribution_of, kind_of
-from xai_bench.adapters.baselines import baseline_of, slots_of
+from xai_bench.adapters.baselines import loaded_slots
 from xai_bench.adapters.explanation import NamedExplanation
 from xai_bench.adapters.forms import TensorForm, is_frame
 from xai_bench.adapters.layout import Layout
 from xai_bench.adapters.measured import SPENT, Given, NoModel, Spent, unknown_like
+from xai_bench.adapters.retraining import Fitting, variants_of
 from xai_bench.adapters.units import fitted_units
 from xai_bench.core.determinism import computing, require_threads
+from xai_bench.core.devices import device_of
 from xai_bench.core.memory import keep as keep_memory
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Task
@@ -31,7 +33,12 @@ from xai_bench.models.base import Target
 from xai_bench.models.caller import CallerModel
 from xai_bench.models.sizing import require_memory, samples_at_once, sized
 from xai_bench.results import ExplainerResult
-from xai_bench.results.sample_scores import SampleScores, nothing_scored, sample_scores
+from xai_bench.results.sample_scores import (
+    SampleScores,
+    asked_scores,
+    nothing_scored,
+    sample_scores,
+)
 from xai_bench.runner.config import by_name
 from xai_bench.runner.config.catalogue import conf_dir, options
 from xai_bench.types import Domain, Explainer, Explanation, Inputs, Kind, Metric, Unsupported
@@ -60,6 +67,8 @@ class Workbench:
         layout: the samples in the words of the caller.
         explained: `[N]`, the scalar that is explained.
         exact: whether a row has the same bits in every batch.
+        precision_deviation: how far outputs are from those of the model as it came, as a share of
+            the largest; None where it is asked as it came.
 
     >>> import torch, xai_bench
     >>> bench = xai_bench.workbench(torch.nn.Linear(3, 2), torch.eye(3), target=1)
@@ -75,6 +84,7 @@ class Workbench:
     layout: Layout
     explained: Tensor
     exact: bool = False
+    precision_deviation: float | None = None
 
     @property
     def threads(self) -> int:
@@ -219,7 +229,11 @@ class Workbench:
         metrics: Mapping[str, Metric],
         given: Explanation | None,
     ) -> ExplainerResult:
-        with self.caller.used(), computing(exact=self.exact, threads=context.threads):
+        device = device_of(context.model.module)
+        with (
+            self.caller.used(),
+            computing(exact=self.exact, threads=context.threads, device=device),
+        ):
             return _evaluated(context, explainer, metrics, given)
 
 
@@ -243,6 +257,9 @@ def workbench(
     memory: float | None = None,
     threads: int | None = None,
     exact: bool = False,
+    background_labels: Any = None,
+    recipe: Callable[[Any, Any], Any] | None = None,
+    precision: str | None = None,
 ) -> Workbench:
     """A model and samples, ready to be explained and scored.
 
@@ -274,14 +291,16 @@ def workbench(
         baselines: what absent means, for explaining and for measuring, or one for both: a name, a
             number, a row, or a row for each sample; `("mean", "marginal")` if left out.
         embedding: the layer that embeds token ids.
-        device: where the model is called, `auto`, `cpu`, `cuda` or `mps`: a copy of it, where it is
-            not there. Left out, where it is. All else stays on the CPU; what looks into layers
-            needs the CPU.
+        device: where the model is called, `auto`, `cpu`, `cuda` or `mps`: a copy, where it is not
+            there. What goes back through it or looks into its layers works there, too.
         seed: of all random draws.
         memory: bytes that a call of the model may take; a quarter of what is free, at most 2 GiB.
         threads: of torch; left out, as many as it has. Scores differ by rounding.
         exact: a row has the same bits in every batch, as in runs: calls are filled up to 16 rows,
             and there is one thread.
+        background_labels: `[M]` true labels of the background; without one, `labels`.
+        recipe: `recipe(rows, labels) -> model` fits another to it, for metrics that retrain.
+        precision: of the weights of the copy that is asked, `float32`, `float64` or `bf16`.
 
     Raises ValueError for what does not fit, and for a model that cannot be explained sample by
     sample.
@@ -293,17 +312,21 @@ def workbench(
     array([[3., 0.],
            [0., 1.]])
     """
-    own = adapters.brought(model, x, background, embedding, device)
+    own = adapters.brought(model, x, background, embedding, device, precision)
     inputs = own.inputs(units)
-    loaded = _baselines(baselines, own)
+    loaded = loaded_slots(baselines, own.x, own.form.encode, own.symbols, by_name.load)
     caller = CallerModel.of(own.predictor, own.modules, inputs)
     asked = answers.Asked(target, task, labels, classes, _named_target)
     known = asked.of(caller.predictor, len(inputs), list(options("target", [conf_dir()])))
     threads, most = require_threads(threads, exact=exact), require_memory(memory)
     keep_memory()
-    with caller.used(), computing(exact=exact, threads=threads):
+    fitted_to = labels if background is None and background_labels is None else background_labels
+    inputs = knowledge.with_labels(inputs, fitted_to, known, caller.predictor.n_outputs)
+    placed = device_of(caller.predictor.module)
+    with caller.used(), computing(exact=exact, threads=threads, device=placed):
         explained = sized(caller.predictor, known.target, inputs, memory=most, exact=exact)
         targets, scalars = answers.chosen_targets(explained, inputs, known)
+        gap = own.deviation(explained.predictor, inputs)
     rows = list(x.index) if is_frame(x) else range(len(inputs))
     layout = Layout(inputs, own.form, rows, known.classes)
     inputs = knowledge.with_truth(layout, truth, known.target, targets)
@@ -316,12 +339,14 @@ def workbench(
         groups=sensitive,
         labels=known.labels,
         rationale=knowledge.rationale_of(rationale, layout, targets),
+        variants=variants_of(recipe, own, explained, given=Fitting(inputs, fitted_to, known, seed)),
         batch_size=samples_at_once(inputs, EvaluationContext.batch_size, most),
         threads=threads,
         strict=True,
         copies=Copies(caller.state_of(caller.predictor.module)),
     )
-    return Workbench(context, loaded, caller, replace(layout, inputs=inputs), scalars, exact)
+    layout = replace(layout, inputs=inputs)
+    return Workbench(context, loaded, caller, layout, scalars, exact, gap)
 
 
 def score(
@@ -355,20 +380,6 @@ def score(
     return _answered(_evaluated(context, explainer, scored, Explanation(values)), named, metrics)
 
 
-def _baselines(given: Any, own: adapters.Brought) -> dict[str, Any]:
-    """`explain` and `measure` -> a baseline, or the configuration of one that has a name."""
-    if given is None:
-        padded = own.symbols is not None and own.symbols.padding is not None
-        of_tokens = "padding_token" if padded else "zero_embedding"
-        given = ("mean", "marginal") if own.symbols is None else (of_tokens, of_tokens)
-    return {
-        slot: by_name.load("baseline", each)
-        if isinstance(each, str)
-        else baseline_of(each, own.x, own.form.encode)
-        for slot, each in slots_of(given).items()
-    }
-
-
 def _named_target(name: str) -> Target:
     return cast(Target, by_name.component("target", name, {}, {}))
 
@@ -385,15 +396,5 @@ def _evaluated(
 
 
 def _answered(result: ExplainerResult, named: Mapping[str, Metric], chosen: object) -> SampleScores:
-    """The scores, with a warning for each metric that was asked for by name and has none.
-
-    Raises where no metric has any.
-    """
-    scores = sample_scores(result, named)
-    if scores.nothing:
-        raise nothing_scored(scores.reasons, [result])
     asked = {e if isinstance(e, str) else type(e).__name__ for e in by_name.several(chosen)}
-    for name, reason in scores.reasons.items():
-        if name in asked:
-            log.warning("%s is not scored: %s", name, reason)
-    return scores
+    return asked_scores(result, named, asked)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.baselines import Constant
-from xai_bench.types import Inputs, Rng, Unsupported
+from xai_bench.types import Inputs, Rng, Symbols, Unsupported
 
 SLOTS = ("explain", "measure")
 
@@ -91,3 +91,21 @@ def baseline_of(given: Any, x: Tensor, encode: Callable[[Any, str], Tensor]) -> 
         )
     own = values[0] if len(values) == 1 else values
     return GivenReference(own.detach().clone(), torch.empty_like(x))
+
+
+def loaded_slots(
+    given: Any,
+    x: Tensor,
+    encode: Callable[[Any, str], Tensor],
+    symbols: Symbols | None,
+    load: Callable[[str, str], Any],
+) -> dict[str, Any]:
+    """`explain` and `measure` -> a baseline, or the configuration that `load` gives of a name."""
+    if given is None:
+        padded = symbols is not None and symbols.padding is not None
+        of_tokens = "padding_token" if padded else "zero_embedding"
+        given = ("mean", "marginal") if symbols is None else (of_tokens, of_tokens)
+    return {
+        slot: load("baseline", each) if isinstance(each, str) else baseline_of(each, x, encode)
+        for slot, each in slots_of(given).items()
+    }

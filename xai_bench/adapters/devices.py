@@ -1,7 +1,7 @@
-"""A model on a device of its own: it is called there, and everything else stays on the CPU.
+"""A caller's model on another device, or in another precision: a copy of it, where it is not so.
 
-Random draws, attributions and scores are made on the CPU, so that they are the same wherever the
-model is, up to the rounding of its outputs.
+Random numbers are drawn on the CPU, so that scores are the same wherever the model is, up to the
+rounding of its outputs.
 """
 
 from __future__ import annotations
@@ -17,9 +17,54 @@ from torch import Tensor, nn
 
 from xai_bench.adapters.forms import Form, SeveralForm
 from xai_bench.adapters.modules import Adapted, ByName
+from xai_bench.core.devices import CPU, computes_in_double, device_named
+from xai_bench.models.precision import precision_named
 
 log = logging.getLogger(__name__)
-CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Where a model is asked, and in which precision.
+
+    Attributes:
+        dtype: of its weights; None leaves them as they are.
+    """
+
+    device: torch.device
+    dtype: torch.dtype | None = None
+
+    @classmethod
+    def of(cls, device: object, precision: object, model: Any, x: Any) -> Placing:
+        """What was asked for. Raises ValueError for a device or precision that there is not."""
+        dtype = precision_named(precision)
+        if dtype is not None and not _weights(model):
+            raise ValueError(
+                f"precision={precision!r} is that of a network's weights, and the model is a "
+                f"{type(model).__name__}: leave it out, or give a torch module"
+            )
+        return cls(device_of(device, model, x), dtype)
+
+    @property
+    def rows(self) -> torch.dtype | None:
+        """The type in which the model takes its rows where x has another one."""
+        return self.dtype if self.dtype == torch.bfloat16 else None
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether what looks into layers can work where the model is."""
+        return computes_in_double(self.device)
+
+    def placed(self, model: Any) -> Any:
+        """The model itself where it is so already, or has no weights; else a copy."""
+        weights = _weights(model)
+        there = all(weight.device.type == self.device.type for weight in weights)
+        so = self.dtype is None or all(weight.dtype == self.dtype for weight in weights)
+        if there and so:
+            return model
+        log.info("a copy of the model is made on %s; yours stays as it is", self.device)
+        moved = copy.deepcopy(model).to(self.device)
+        return moved if self.dtype is None else moved.to(self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,40 +106,20 @@ def device_of(asked: object, model: Any, x: Any) -> torch.device:
     `auto` is the first of CUDA, MPS and the CPU that there is. Raises ValueError for a device that
     there is not.
     """
-    if asked is None:
-        weights = model.parameters() if isinstance(model, nn.Module) else ()
-        given = x.device if isinstance(x, Tensor) else CPU
-        return next((weight.device for weight in weights), given)
-    names = [str(device) for device in available()]
-    if asked == "auto":
-        return torch.device(names[0])
-    if str(asked).partition(":")[0] not in names:
-        raise ValueError(
-            f"device={str(asked)!r} is not there; choose from auto, {', '.join(names)}"
-        )
-    return torch.device(str(asked))
-
-
-def available() -> list[torch.device]:
-    """The kinds of devices of this machine, the fastest first."""
-    kinds = ["cuda"] if torch.cuda.is_available() else []
-    kinds += ["mps"] if torch.backends.mps.is_available() else []
-    return [torch.device(kind) for kind in (*kinds, "cpu")]
-
-
-def placed(model: Any, device: torch.device) -> Any:
-    """The model itself where it is there already, or has no weights; else a copy on the device."""
-    weights = list(model.parameters()) if isinstance(model, nn.Module) else []
-    if all(weight.device.type == device.type for weight in weights):
-        return model
-    log.info("a copy of the model is made on %s; yours stays where it is", device)
-    return copy.deepcopy(model).to(device)
+    if asked is not None:
+        return device_named(asked)
+    given = x.device if isinstance(x, Tensor) else CPU
+    return next((weight.device for weight in _weights(model)), given)
 
 
 def caller_of(model: Callable[..., Any], form: Form, device: torch.device) -> nn.Module:
     """A module `x [N, *S] -> [N, C]` of a model that takes its rows on a device."""
     there = OnDevice(form, device)
     return ByName(model, there) if isinstance(form, SeveralForm) else Adapted(model, there)
+
+
+def _weights(model: Any) -> list[Tensor]:
+    return list(model.parameters()) if isinstance(model, nn.Module) else []
 
 
 def _moved(rows: Any, device: torch.device) -> Any:

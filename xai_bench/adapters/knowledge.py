@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xai_bench.adapters.attributions import attribution_of
 from xai_bench.adapters.layout import Layout
+from xai_bench.adapters.targets import Known, labels_of
 from xai_bench.models.base import Target
 from xai_bench.types import Inputs
 
@@ -36,6 +37,19 @@ def with_truth(layout: Layout, truth: Any, target: Target, targets: Tensor) -> I
         return values[rows.index]
 
     return replace(inputs, domain=replace(inputs.domain, truth=of_samples))
+
+
+def with_labels(inputs: Inputs, labels: Any, known: Known, n_outputs: int) -> Inputs:
+    """The samples, their domain told the true labels of its background rows, where there are any.
+
+    Raises ValueError where rows and labels, or classes and labels, do not fit.
+    """
+    if labels is None:
+        return inputs
+    n_classes = n_outputs if known.task == "classification" else 0
+    rows = inputs.domain.background
+    codes = labels_of(labels, len(rows), n_classes, known.classes)
+    return replace(inputs, domain=replace(inputs.domain, labels=codes))
 
 
 def with_sensitive(inputs: Inputs, groups: Mapping[str, Tensor], layout: Layout) -> Inputs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -27,12 +28,14 @@ from xai_bench.adapters.modules import module_for, named_inputs
 from xai_bench.adapters.tokens import NamedEmbedding, embedding_of, ids_of, symbols_of
 from xai_bench.adapters.units import fitted_units
 from xai_bench.core.caller_tensors import first_nan
+from xai_bench.core.devices import CPU
 from xai_bench.core.spelling import listed
 from xai_bench.data.tables.encoding import TableEncoding
 from xai_bench.models.base import Predictor, TorchPredictor
 from xai_bench.models.caller import ElsewherePredictor, modules_of
 from xai_bench.models.libraries import onnx
 from xai_bench.models.libraries.recognise import encoding_of, is_fitted_model, predictor_of
+from xai_bench.models.precision import deviation
 from xai_bench.models.text.predictor import TokenPredictor
 from xai_bench.types import Actionability, Domain, Inputs, Symbols
 
@@ -48,6 +51,8 @@ class Brought:
         x, background: `[N, *S]`, `[M, *S]`.
         form: how rows as the caller has them lie in x.
         predictor: makes the predictor, inside of `borrowed(modules)`.
+        predictor_of: the same of another model of that kind, fitted to such rows.
+        original: the predictor of the model as it came, where it is asked in another precision.
         modules: the torch modules that it uses, as far as they can be seen.
         symbols: the vocabulary, where x holds token ids.
         actionability: what counterfactuals may change, where columns say so.
@@ -60,6 +65,8 @@ class Brought:
     modules: tuple[nn.Module, ...] = ()
     symbols: Symbols | None = None
     actionability: Actionability | None = None
+    predictor_of: Callable[[Any], Predictor] | None = None
+    original: Callable[[], Predictor] | None = None
 
     def inputs(self, units: Any = None) -> Inputs:
         """The samples as inputs, with these units or their own. Raises ValueError for a shape."""
@@ -77,6 +84,10 @@ class Brought:
             index=torch.arange(len(self.x)),
             domain=domain,
         )
+
+    def deviation(self, predictor: Predictor, inputs: Inputs) -> float | None:
+        """How far the predictor is from that of the model as it came; None where that is it."""
+        return None if self.original is None else deviation(self.original(), predictor, inputs)
 
     def _units(self, given: Any) -> Any:
         """`[*S]`, or `[N, *S]` where some samples have padding."""
@@ -111,15 +122,36 @@ def units_of_inputs(given: Mapping[str, Any], form: Form) -> Tensor:
 
 
 def brought(
-    model: Any, x: Any, background: Any, embedding: str | None = None, device: object = None
+    model: Any,
+    x: Any,
+    background: Any,
+    embedding: str | None = None,
+    device: object = None,
+    precision: object = None,
 ) -> Brought:
     """Samples `x` and rows of `background`, left out: those of x, for a model of any library.
 
     Raises ValueError where they do not fit together.
     """
-    place = devices.device_of(device, model, x)
     if isinstance(model, type):
         raise ValueError(f"the model is the class {model.__name__}; make an instance, and fit it")
+    place = devices.Placing.of(device, precision, model, x)
+    own = _brought(place.placed(model), x, background, embedding, place)
+    if place.dtype is None:
+        return own
+
+    def original() -> Predictor:
+        there = _brought(model, x, background, embedding, devices.Placing(place.device))
+        known = there.predictor()
+        # Asked with x in the other precision.
+        return replace(known, dtype=there.x.dtype) if isinstance(known, TorchPredictor) else known
+
+    return replace(own, modules=(*own.modules, model), original=original)
+
+
+def _brought(
+    model: Any, x: Any, background: Any, embedding: str | None, place: devices.Placing
+) -> Brought:
     if isinstance(x, tuple):
         x = named_inputs(model, x)
         background = (
@@ -129,7 +161,7 @@ def brought(
         log.warning("no background is given: x itself stands for the training rows")
         background = x
     if embedding is not None:
-        return _of_tokens(devices.placed(model, devices.CPU), x, background, embedding)
+        return _of_tokens(model, x, background, embedding)
     if isinstance(x, Mapping):
         return _of_several(model, x, background, place)
     if is_fitted_model(model) and not (onnx.is_onnx(model) and not is_frame(x)):
@@ -150,9 +182,12 @@ def brought(
 
 
 def dtype_of(model: Any) -> torch.dtype | None:
-    """The type of a module's weights; None where it has none of real numbers."""
+    """The type of a module's weights; None where it has none of real numbers, and for bf16, in
+    which nothing else is computed.
+    """
     weights = model.parameters() if isinstance(model, nn.Module) else ()
-    return next((w.dtype for w in weights if w.is_floating_point()), None)
+    found = next((w.dtype for w in weights if w.is_floating_point()), None)
+    return None if found == torch.bfloat16 else found
 
 
 def tensor_form(model: Any, rows: Tensor, is_tensor: bool) -> TensorForm:
@@ -173,21 +208,30 @@ def _beyond_single(rows: Tensor) -> bool:
     return bool(rows.numel()) and int(rows.abs().max()) > 2**24
 
 
-def _of_callable(model: Any, x: Any, background: Any, form: Form, place: torch.device) -> Brought:
+def _of_callable(
+    model: Any, x: Any, background: Any, form: Form, place: devices.Placing
+) -> Brought:
     samples, rows = _encoded(form, x, background)
     modules = modules_of(model)
-    there = devices.placed(model, place)
-    modules = modules if there is model else (*modules, there)
 
-    def predictor() -> Predictor:
-        if place != devices.CPU:
-            return ElsewherePredictor(devices.caller_of(there, form, place))
+    def predictor_of_rows(model: Any) -> Predictor:
         if onnx.is_onnx(model):
             return cast(Predictor, onnx.predictor_of(model, samples))
-        return TorchPredictor(module_for(there, form, samples[:_FEW]), 1)
+        if place.device != CPU and not (place.looks_inside and dtype_of(model)):
+            return ElsewherePredictor(devices.caller_of(model, form, place.device))
+        example = samples[:_FEW].to(place.device, place.rows)
+        return TorchPredictor(module_for(model, form, example), 1, dtype=place.rows)
 
     rules = form.encoding.actionability() if isinstance(form, TableForm) else None
-    return Brought(samples, rows, form, predictor, modules, actionability=rules)
+    return Brought(
+        samples,
+        rows,
+        form,
+        partial(predictor_of_rows, model),
+        modules,
+        actionability=rules,
+        predictor_of=lambda other: predictor_of_rows(place.placed(other)),
+    )
 
 
 def _of_table(model: Any, x: Any, background: Any) -> Brought:
@@ -195,14 +239,22 @@ def _of_table(model: Any, x: Any, background: Any) -> Brought:
     form = TableForm(encoding_of(model, table))
     samples, rows = _encoded(form, x, background)
 
-    def predictor() -> Predictor:
+    def predictor_of_rows(model: Any) -> Predictor:
         return predictor_of(model, torch.cat([samples, rows])[:64], encoding=form.encoding)
 
-    rules = form.encoding.actionability()
-    return Brought(samples, rows, form, predictor, actionability=rules)
+    return Brought(
+        samples,
+        rows,
+        form,
+        partial(predictor_of_rows, model),
+        actionability=form.encoding.actionability(),
+        predictor_of=predictor_of_rows,
+    )
 
 
-def _of_several(model: Any, x: Mapping[str, Any], background: Any, place: torch.device) -> Brought:
+def _of_several(
+    model: Any, x: Mapping[str, Any], background: Any, place: devices.Placing
+) -> Brought:
     if not x:
         raise ValueError("x is an empty mapping; expected inputs by name")
     tensors = {str(name): numbers(rows, f"x[{name!r}]") for name, rows in x.items()}
@@ -231,11 +283,18 @@ def _of_tokens(model: Any, x: Any, background: Any, embedding: str) -> Brought:
         )
     form = TensorForm(torch.float32, torch.int64)
 
-    def predictor() -> Predictor:
+    def predictor_of_rows(model: Any) -> Predictor:
         return TokenPredictor(NamedEmbedding(model, embedding), 1)
 
-    symbols = symbols_of(layer, torch.cat([samples, rows]))
-    return Brought(samples, rows, form, predictor, (model,), symbols)
+    return Brought(
+        samples,
+        rows,
+        form,
+        partial(predictor_of_rows, model),
+        (model,),
+        symbols_of(layer, torch.cat([samples, rows])),
+        predictor_of=predictor_of_rows,
+    )
 
 
 @dataclass(frozen=True, eq=False)

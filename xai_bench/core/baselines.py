@@ -116,7 +116,7 @@ class Blur:
         for axis in require_spatial(inputs, "blur"):
             # Less than 0.3 % of a Gaussian lies beyond three standard deviations.
             radius = min(math.ceil(3 * self.sigma), blurred.shape[axis] - 1)
-            kernel = gaussian(radius, self.sigma, blurred.dtype)
+            kernel = gaussian(radius, self.sigma, blurred.dtype).to(blurred.device)
             blurred = filter_along(blurred, axis, kernel)
         return blurred[:, None]
 

@@ -70,7 +70,7 @@ class PermutedDesign:
         self.words: Tensor | None = None
         if design.dtype is torch.bool and design.shape[1] <= _WORD:
             # A whole coalition in one word: permuting it is a shift for each unit.
-            bits = torch.arange(design.shape[1])
+            bits = torch.arange(design.shape[1], device=design.device)
             self.words = (design.long() << bits).sum(1).to(torch.int32)[:, None]
             self.to_sign = (_WORD - 1 - columns)[:, None].int()
 
@@ -173,7 +173,7 @@ class CoalitionGame:
 
         `K * R` rows per sample, at most `max_rows` at a time.
         """
-        out = torch.empty(kept.shape[:2], dtype=torch.float64)
+        out = torch.empty(kept.shape[:2], dtype=torch.float64, device=self.inputs.x.device)
         for samples, columns, outputs in self._blocks_of_outputs(kept):
             single = self.n_references == 1
             # The mean of outputs, not the output at the mean reference, which is another game.
@@ -182,7 +182,8 @@ class CoalitionGame:
 
     def values_each(self, kept: Tensor | WindowDesign) -> Tensor:
         """`kept [B, K, U]` bool `-> [B, K, R]` float64, one value for each reference."""
-        out = torch.empty(*kept.shape[:2], self.n_references, dtype=torch.float64)
+        shape = (*kept.shape[:2], self.n_references)
+        out = torch.empty(shape, dtype=torch.float64, device=self.inputs.x.device)
         for samples, columns, outputs in self._blocks_of_outputs(kept):
             out[samples, columns] = outputs
         return out
@@ -215,7 +216,7 @@ class _StandIns:
             self.n_references = self.references.shape[1]
         # Where every element is a unit of its own, a coalition is its own map of elements.
         layout = inputs.units[:1].flatten()
-        is_identity = torch.equal(layout, torch.arange(len(layout)))
+        is_identity = torch.equal(layout, torch.arange(len(layout), device=layout.device))
         self.unit_by_unit = inputs.units.stride(0) == 0 and is_identity
 
     def points(self, part: Inputs, samples: slice, kept: Tensor) -> Tensor:

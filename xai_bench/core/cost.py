@@ -88,6 +88,7 @@ class Metered(ModelWrapper):
         return self.model.structure() if isinstance(self.model, ReadableStructure) else None
 
     def _count(self, out: Tensor, index: Tensor) -> Tensor:
+        index = index.cpu()
         self.usage.forward.append(index)
         if out.requires_grad:  # a backward pass may follow, and is seen when it flows
             out.register_hook(lambda _: self.usage.gradient.append(index))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -16,8 +16,12 @@ from xai_bench.core import memory
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
+def deterministic(device: torch.device | None = None) -> Iterator[None]:
     """One thread and deterministic algorithms inside the block; as before after it.
+
+    On a `device` other than the CPU some operations have no such algorithm, which is warned of, and
+    products are never rounded to fewer digits (TF32), so that scores are those of the CPU but for
+    the last digits.
 
     Memory that is about to be written is not filled first, which torch does to find bugs.
     """
@@ -26,10 +30,13 @@ def deterministic() -> Iterator[None]:
     threads, filled = torch.get_num_threads(), debugging.fill_uninitialized_memory
     mode = torch.get_deterministic_debug_mode()
     torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler
+    on_cpu = device is None or device.type == "cpu"
+    # use_deterministic_algorithms imports the compiler
+    torch.set_deterministic_debug_mode("error" if on_cpu else "warn")
     debugging.fill_uninitialized_memory = False
     try:
-        yield
+        with nullcontext() if on_cpu else _all_digits():
+            yield
     finally:
         debugging.fill_uninitialized_memory = filled
         torch.set_deterministic_debug_mode(mode)
@@ -37,7 +44,23 @@ def deterministic() -> Iterator[None]:
 
 
 @contextmanager
-def canonical() -> Iterator[None]:
+def _all_digits() -> Iterator[None]:
+    """CUDA multiplies with all digits of float32 inside the block."""
+    # Read before the first product; with it, the library of products repeats itself.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    backends: Any = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
+
+
+@contextmanager
+def canonical(device: torch.device | None = None) -> Iterator[None]:
     """The setting in which the same command gives the same bits.
 
     One thread and deterministic algorithms; and the Intel library, where torch uses it, is set to
@@ -47,7 +70,7 @@ def canonical() -> Iterator[None]:
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     memory.keep()
-    with deterministic():
+    with deterministic(device):
         yield
 
 
@@ -71,17 +94,21 @@ def generators_as_before(seed: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def computing(*, exact: bool, threads: int | None) -> Iterator[None]:
+def computing(
+    *, exact: bool, threads: int | None, device: torch.device | None = None
+) -> Iterator[None]:
     """The setting of a caller's process: as many threads, or the canonical one where it is to be
-    exact; as before after it.
+    exact, and on a `device` other than the CPU all digits; as before after it.
     """
     before = torch.get_num_threads()
     try:
         with ExitStack() as stack:
             if exact:
-                stack.enter_context(canonical())
+                stack.enter_context(canonical(device))
             elif threads is not None and threads != before:
                 torch.set_num_threads(threads)
+            if device is not None and device.type != "cpu":
+                stack.enter_context(_all_digits())
             yield
     finally:
         if torch.get_num_threads() != before:

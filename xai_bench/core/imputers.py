@@ -83,7 +83,7 @@ class ConditionalGaussian:
         centred = rows - rows.mean(0)
         covariance = centred.T @ centred / len(rows)
         # Few rows overstate correlations; variances are kept.
-        shrunk = self.shrinkage * (1 - torch.eye(len(covariance), dtype=torch.float64))
+        shrunk = self.shrinkage * (1 - torch.eye(len(covariance)).to(covariance))
         return rows.mean(0), covariance * (1 - shrunk)
 
 

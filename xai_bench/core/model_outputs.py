@@ -63,7 +63,7 @@ def target_outputs(model: Model, inputs: Inputs, targets: Tensor) -> Tensor:
 
 def class_outputs(model: Model, inputs: Inputs) -> Tensor:
     """`[N, C]`: the explained scalar of each sample were each class its target; `N * C` rows."""
-    classes = torch.arange(model.n_outputs)
+    classes = torch.arange(model.n_outputs, device=inputs.x.device)
     # Class by class: the target may be any function of all outputs, such as a margin.
     columns = [target_outputs(model, inputs, c.expand(len(inputs))) for c in classes]
     return torch.stack(columns, dim=1)

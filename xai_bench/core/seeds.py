@@ -17,6 +17,7 @@ from torch import Tensor
 from xai_bench.types import Rng
 
 _Keys = npt.NDArray[np.uint64]
+_CPU = torch.device("cpu")
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio, the step between words in SplitMix64."""
 
@@ -28,9 +29,12 @@ class Seeds:
     base: int
 
     def stream(self, *names: str | int, samples: Tensor) -> Rng:
-        """One stream per purpose, with a row for each sample id (long `[B]`)."""
-        keys = _absorb(_word(self.base), samples.numpy().astype(np.uint64))
-        return Draws(keys[0], self.base).child(*names)
+        """One stream per purpose, with a row for each sample id (long `[B]`).
+
+        Numbers are drawn on the CPU, and are given where the ids are.
+        """
+        keys = _absorb(_word(self.base), samples.cpu().numpy().astype(np.uint64))
+        return Draws(keys[0], self.base, device=samples.device).child(*names)
 
     def number(self, *names: str | int) -> int:
         """A 31-bit seed for libraries that ask for one."""
@@ -39,42 +43,50 @@ class Seeds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draws:
-    """A stream with one 64-bit key per sample, and the seed and the names it came by; see `Rng`."""
+    """A stream with one 64-bit key per sample, and the seed and the names it came by; see `Rng`.
+
+    `device` is where the numbers are wanted; they are drawn on the CPU.
+    """
 
     keys: _Keys
     base: int
     names: tuple[str | int, ...] = ()
+    device: torch.device = _CPU
 
     def child(self, *names: str | int) -> Draws:
         """An independent stream, with a key folded from these names."""
-        return Draws(_fold(self.keys, names), self.base, self.names + names)
+        return Draws(_fold(self.keys, names), self.base, self.names + names, self.device)
 
     def take(self, rows: Tensor) -> Draws:
         """The streams of the samples at `rows` (long `[M]`)."""
-        return Draws(self.keys[rows.numpy()], self.base, self.names)
+        return Draws(self.keys[rows.cpu().numpy()], self.base, self.names, self.device)
 
     def shared(self) -> Draws:
         """A stream of one row, keyed by the seed and the names alone."""
         # By a name that no purpose has, so that no sample's own stream is the shared one.
         names = ("all samples", *self.names)
-        return Draws(_fold(_word(self.base), names), self.base, names)
+        return Draws(_fold(_word(self.base), names), self.base, names, self.device)
 
     def uniform(self, *shape: int) -> Tensor:
         """`[B, *shape]` float64 in the open interval (0, 1), 53 bits each."""
-        # The upper 53 bits: as many as a float64 holds.
-        mantissa = (self._bits(shape) >> np.uint64(11)).astype(np.float64)
-        # Half a step off both ends: the normal quantile of 0 or 1 would be infinite.
-        return torch.from_numpy((mantissa + 0.5) * 2.0**-53)
+        return self._uniform(shape).to(self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """`[B, *shape]` float64, standard normal: the inverse distribution of a uniform draw."""
         # One word for each number, unlike pairs by Box and Muller: a draw stays a prefix.
-        normal: Tensor = torch.special.ndtri(self.uniform(*shape))
-        return normal
+        normal: Tensor = torch.special.ndtri(self._uniform(shape))
+        return normal.to(self.device)
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """`[B, *shape]` long in `[0, high)`, for `high` far below 2^53."""
-        return (self.uniform(*shape) * high).long()
+        return (self._uniform(shape) * high).long().to(self.device)
+
+    def _uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """As `uniform`, on the CPU."""
+        # The upper 53 bits: as many as a float64 holds.
+        mantissa = (self._bits(shape) >> np.uint64(11)).astype(np.float64)
+        # Half a step off both ends: the normal quantile of 0 or 1 would be infinite.
+        return torch.from_numpy((mantissa + 0.5) * 2.0**-53)
 
     def _bits(self, shape: tuple[int, ...]) -> _Keys:
         """`[B, *shape]`: a word for every element."""

@@ -48,7 +48,7 @@ class TokenRemoval:
                 f"removal by {self.operator} has no embedding that a gradient could start from; "
                 "explain with baseline mask_token, unknown_token, padding_token or zero_embedding"
             )
-        ids = torch.full(inputs.x.shape[:2], code)
+        ids = torch.full(inputs.x.shape[:2], code, device=inputs.x.device)
         return lookup(ids).to(inputs.x)[:, None]
 
 

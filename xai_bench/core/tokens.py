@@ -25,14 +25,14 @@ WIDTHS = tuple(2**k * part for k in range(3, 16) for part in (2, 3))
 
 def widths(lengths: Tensor) -> Tensor:
     """`[B] -> [B]` long: the smallest of `WIDTHS` that holds so many tokens."""
-    options = torch.tensor(WIDTHS)
+    options = torch.tensor(WIDTHS).to(lengths.device)
     # Few widths, so that rows of about one length share a call, and a row's bits depend on its own.
     return options[torch.bucketize(lengths, options)]
 
 
 def occupied(tokens: Tensor) -> Tensor:
     """`[B, T] -> [B]` long: the places up to the last token, with the gaps between."""
-    places = torch.arange(1, tokens.shape[1] + 1)
+    places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
     return torch.where(tokens == DELETED, 0, places).amax(1)
 
 

@@ -23,12 +23,12 @@ def width(units: Tensor) -> int:
 
 def present(units: Tensor) -> Tensor:
     """`[B, *S] -> [B, U]` bool: which columns of unit space are real for each sample."""
-    return torch.arange(width(units)) < count(units)[:, None]
+    return torch.arange(width(units), device=units.device) < count(units)[:, None]
 
 
 def sizes(units: Tensor) -> Tensor:
     """`[B, *S] -> [B, U]`: elements in each unit, 0 in padding columns."""
-    return pool(torch.ones(units.shape, dtype=torch.float64), units)
+    return pool(torch.ones(units.shape, dtype=torch.float64, device=units.device), units)
 
 
 def pool(values: Tensor, units: Tensor) -> Tensor:
@@ -55,7 +55,8 @@ def lookup(values: Tensor, units: Tensor) -> Tensor:
     n_samples, n_rows = values.shape[:2]
     if units.stride(0) == 0 and n_samples > 0:  # the same for all: one index serves them
         layout = units[0].flatten().clamp(min=0)
-        if len(layout) != values.shape[2] or not torch.equal(layout, torch.arange(len(layout))):
+        own = torch.arange(len(layout), device=layout.device)
+        if len(layout) != values.shape[2] or not torch.equal(layout, own):
             values = values.index_select(2, layout)
         return values.reshape(n_samples, n_rows, *units.shape[1:])
     flat = units.flatten(1).clamp(min=0)
@@ -97,4 +98,5 @@ def ranking(scores: Tensor, units: Tensor, *, rng: Rng) -> Tensor:
     keyed = torch.where(present(units), scores.double(), -torch.inf).gather(1, shuffle)
     order = shuffle.gather(1, keyed.argsort(dim=1, descending=True, stable=True))
     rank = torch.empty_like(order)
-    return rank.scatter_(1, order, torch.arange(n_units).expand(n_samples, -1))
+    place = torch.arange(n_units, device=order.device)
+    return rank.scatter_(1, order, place.expand(n_samples, -1))

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.devices import CPU
 from xai_bench.types import Actionability, Distribution, Domain, Element, Inputs, Symbols
 
 Task = Literal["classification", "regression"]
@@ -96,6 +97,8 @@ class Bundle:
         notes: what a user should know of the data, a sentence each, such as columns that look like
             identifiers.
         n_missing: column -> missing values in the file, where it has any names.
+        device: where a network of this data is trained and asked. The data itself is on the CPU.
+        precision: the type of its weights once it is trained; None leaves them as they are.
     """
 
     task: Task
@@ -116,6 +119,8 @@ class Bundle:
     symbols: Symbols | None = None
     notes: tuple[str, ...] = ()
     n_missing: Mapping[str, int] = field(default_factory=dict)
+    device: torch.device = CPU
+    precision: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):
@@ -128,7 +133,7 @@ class Bundle:
 
     def domain(self, n_background: int) -> Domain:
         """What explainers and baselines may read: the first `n_background` training rows."""
-        background = self.train.x[:n_background]
+        background = self._in_double(self.train.x[:n_background])
         scale = background.std(0, correction=0)
         if self.symbols is not None:
             scale = torch.zeros_like(scale)  # ids have no size
@@ -149,12 +154,17 @@ class Bundle:
         part = self.test
         n = min(n_samples, len(part))
         return Inputs(
-            x=part.x[:n],
+            x=self._in_double(part.x[:n]),
             units=part.units[:n],
             index=torch.arange(n),
             domain=self.domain(n_background),
             context={name: value[:n] for name, value in part.context.items()},
         )
+
+    def _in_double(self, x: Tensor) -> Tensor:
+        """In float64 where the network is; ids of tokens stay as they are."""
+        double = self.precision == torch.float64 and self.symbols is None
+        return x.double() if double else x
 
     def fingerprint(self) -> str:
         """A hash of every number in the data; changes when any of them does."""

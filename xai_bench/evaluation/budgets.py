@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import cast
 
 from torch import Tensor
 
@@ -17,9 +18,10 @@ from xai_bench.evaluation.loop import (
     checked,
     cost_of,
 )
+from xai_bench.evaluation.placement import placed
 from xai_bench.evaluation.preparation import measures_cost, prepare
 from xai_bench.results import ExplainerResult
-from xai_bench.types import Anytime, Cost, Explanation, Inputs
+from xai_bench.types import Anytime, Cost, Explainer, Explanation, Inputs
 
 
 def evaluate_at_budgets(
@@ -76,10 +78,12 @@ def _explanations(
         explainer = remaining[-1].explainer
         assert isinstance(explainer, Anytime), "only such are prepared"
         budgets = [int(evaluation.configured.config["budget"]) for evaluation in remaining]
-        rng = context.stream("explain", inputs=inputs)
+        there = placed(context, cast(Explainer, explainer), inputs)
+        rng = context.stream("explain", inputs=there)
         memory = any(measures_cost(evaluation.metrics) for evaluation in evaluations)
         with timed(context.model, watch_memory=memory) as metered:
-            steps = explainer.anytime(metered, inputs, targets, budgets, rng=rng)
+            of_there = targets.to(there.x.device)
+            steps = explainer.anytime(metered, there, of_there, budgets, rng=rng)
             n_tried = 0
             for evaluation in remaining:
                 n_tried += 1

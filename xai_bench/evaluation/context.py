@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_bench.core.seeds import Seeds
 from xai_bench.core.tokens import widths
 from xai_bench.evaluation.guard import Copies
-from xai_bench.types import Explainer, Inputs, Metric, Model, ModelVariants, Rng
+from xai_bench.types import Domain, Explainer, Inputs, Metric, Model, ModelVariants, Rng
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,7 @@ class EvaluationContext:
         strict: the first failure is raised with its traceback.
         shared: batch number -> cache of the probes that do not depend on the explainer.
         copies: of what all batches share, to put it back where a component wrote into it.
+        domains: by identity, those that are on the device of the network, too.
     """
 
     model: Model
@@ -74,6 +75,7 @@ class EvaluationContext:
     strict: bool = False
     shared: dict[int, dict[Any, Any]] = field(default_factory=dict)
     copies: Copies = field(default_factory=Copies)
+    domains: dict[int, tuple[Domain, Domain]] = field(default_factory=dict)
 
     def batches(self) -> tuple[Tensor, ...]:
         """The row numbers of each batch, long, at most `batch_size` each.

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from xai_bench.core.caller_tensors import first_nan
 from xai_bench.core.cost import Usage, timed
+from xai_bench.core.devices import explanation_on
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.evaluation.failures import attempt
 from xai_bench.evaluation.guard import Guard, of_case, of_inputs
 from xai_bench.evaluation.memory import ProbeMemory
+from xai_bench.evaluation.placement import placed
 from xai_bench.evaluation.preparation import fitted, measures_cost, prepare, shared_guard
 from xai_bench.results import ExplainerResult, Outcome, Scores
 from xai_bench.types import (
@@ -187,14 +189,16 @@ class ExplainerEvaluation:
     ) -> tuple[Explanation, Cost]:
         if given is not None:
             return given, cost_of(Usage(), inputs, Usage())
-        rng = self.context.stream("explain", inputs=inputs)
+        there = placed(self.context, self.explainer, inputs)
+        rng = self.context.stream("explain", inputs=there)
+        of_there = targets.to(there.x.device)
         watched_tensors = {**of_inputs(inputs), "targets": targets}
         batch = Guard.of(watched_tensors, copies=self.context.copies.for_batch())
         watched = self.guard.watched(self.who), batch.watched(self.who)
         # The clock stops before the guards look at what was changed.
         memory = measures_cost(self.metrics)
         with watched[0], watched[1], timed(self.context.model, watch_memory=memory) as metered:
-            explanation = self.explainer.explain(metered, inputs, targets, rng=rng)
+            explanation = self.explainer.explain(metered, there, of_there, rng=rng)
         cost = cost_of(metered.usage, inputs, self.fit)
         return checked(explanation, inputs, self.configured.name, self.context), cost
 
@@ -213,10 +217,11 @@ class ExplainerEvaluation:
         parts = []
         for rows in torch.arange(len(inputs)).split(self.context.batch_size):
             part = inputs.take(rows)
-            rng = self.context.stream(*names, inputs=part)
+            there = placed(self.context, explainer, part)
+            rng = self.context.stream(*names, inputs=there)
             with self.guard.watched(self.who):
                 explained = explainer.explain(
-                    model or self.context.model, part, targets[rows], rng=rng
+                    model or self.context.model, there, targets[rows].to(there.x.device), rng=rng
                 )
             parts.append(checked(explained, part, self.configured.name).attribution)
         return torch.cat(parts)
@@ -319,7 +324,8 @@ def checked(
             f"explainer '{name}' returned NaN or infinity for {bad} of {len(attribution)} samples"
             f"{f'; {cause}' if cause else ''}"
         )
-    return replace(explanation, attribution=attribution.detach().double())
+    explanation = replace(explanation, attribution=attribution.detach().double())
+    return explanation_on(explanation, inputs.x.device)
 
 
 def _no_number(context: EvaluationContext, inputs: Inputs) -> str:

@@ -8,10 +8,12 @@ from dataclasses import replace
 import torch
 
 from xai_bench.core.cost import Usage, timed
+from xai_bench.core.devices import device_of
 from xai_bench.core.tokens import require_numbers
 from xai_bench.core.units import width
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.guard import Guard, of_inputs
+from xai_bench.evaluation.placement import device_for, placed
 from xai_bench.types import Anytime, Explainer, Fitted, Inputs, Model, Unsupported, tags_of
 
 
@@ -30,6 +32,7 @@ def prepare(
     a small budget, where there is one.
     """
     explainer, usage = configured.explainer, Usage()
+    device_for(explainer, device_of(context.model.module))  # raises where it cannot work
     if not warm_up and not isinstance(explainer, Fitted):
         return explainer, usage
     with shared_guard(context).watched(f"explainer '{configured.name}'"):
@@ -44,16 +47,17 @@ def prepare(
 
 def _rehearse(context: EvaluationContext, explainer: Explainer) -> None:
     """Explain one sample; what comes of it is thrown away."""
-    first = context.inputs.take(torch.arange(1))
+    first = placed(context, explainer, context.inputs.take(torch.arange(1)))
+    targets = context.targets[:1].to(first.x.device)
     rng = context.stream("explain", inputs=first)
     if isinstance(explainer, Anytime):
         few = [min(explainer.budget, 2 * width(first.units) + 2)]
         try:
-            next(explainer.anytime(context.model, first, context.targets[:1], few, rng=rng))
+            next(explainer.anytime(context.model, first, targets, few, rng=rng))
             return
         except Unsupported:  # too small a budget for this explainer, or too many references
             pass
-    explainer.explain(context.model, first, context.targets[:1], rng=rng)
+    explainer.explain(context.model, first, targets, rng=rng)
 
 
 def shared_guard(context: EvaluationContext) -> Guard:

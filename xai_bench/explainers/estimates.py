@@ -87,8 +87,9 @@ class Moments:
 
     def __post_init__(self) -> None:
         self.total = torch.zeros_like(self.inputs.x, dtype=torch.float64)
-        width = units.width(self.inputs.units)
-        self.centre, self.squares = torch.zeros(2, len(self.inputs), width, dtype=torch.float64)
+        real = units.present(self.inputs.units)
+        self.centre = torch.zeros_like(real, dtype=torch.float64)
+        self.squares = torch.zeros_like(self.centre)
 
     def add(self, draw: Tensor) -> None:
         """One more draw `[B, *S]`.
@@ -116,5 +117,5 @@ class Moments:
         return Explanation(
             mean.to(x.dtype),
             standard_error=error.to(x.dtype),
-            degrees_of_freedom=torch.full((len(x),), self.count - 1, dtype=torch.float64),
+            degrees_of_freedom=self.total.new_full((len(x),), self.count - 1),
         )

@@ -72,5 +72,8 @@ def once_per_cell(case: Case, key: object, make: Callable[[], T]) -> T:
 def variants_of(case: Case) -> ModelVariants:
     """Other models of the cell. Raises `Unsupported` where data or recipe are not at hand."""
     if case.variants is None:
-        raise Unsupported("this metric needs the data and the recipe of the model")
+        raise Unsupported(
+            "this metric fits the model again, and needs its data and recipe: from Python, "
+            "workbench(..., background=, background_labels=, recipe=)"
+        )
     return case.variants

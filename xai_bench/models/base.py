@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.devices import CPU, device_of
 from xai_bench.core.module_state import freeze
 from xai_bench.data.bundle import Bundle, Task
 from xai_bench.models.structure import read
@@ -139,24 +141,38 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TorchPredictor:
-    """A torch module called as `module(x, **context)`, in evaluation mode, with frozen weights."""
+    """A torch module called as `module(x, **context)`, in evaluation mode, with frozen weights.
+
+    Rows are brought to the device of its weights, and its outputs back to that of x; with a
+    `dtype` also to that type, and back.
+    """
 
     module: nn.Module
     n_outputs: int
     differentiable: bool = True
+    dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         freeze(self.module)
 
     def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
-        return rows_of(self.module(x, **context))
+        device = device_of(self.module)
+        if x.device == device and self.dtype is None:
+            return rows_of(self.module(x, **context))
+        there = {name: self._brought(value, device) for name, value in context.items()}
+        outputs = rows_of(self.module(self._brought(x, device), **there))
+        return outputs.to(x.device, None if self.dtype is None else x.dtype)
+
+    def _brought(self, values: Tensor, device: torch.device) -> Tensor:
+        return values.to(device, self.dtype if values.is_floating_point() else None)
 
     def structure(self, column: Column) -> Structure | None:
         """The structure of a linear or additive module; None for any other.
 
         Raises `Unsupported` for its probabilities, which are no sum of terms.
         """
-        structure = read(self.module)
+        on_cpu = device_of(self.module) == CPU
+        structure = read(self.module if on_cpu else copy.deepcopy(self.module).cpu())
         if structure is not None and column == "probabilities":
             raise Unsupported(
                 "the terms of this model add up to logits, and a probability is explained: "

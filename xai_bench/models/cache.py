@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from xai_bench.core.disk import writable
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Recipe, Trained
+from xai_bench.models.precision import in_precision
 from xai_bench.types import tags_of
 
 _LOG = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ class Fingerprinted(Protocol):
 def key(recipe: Recipe, config: Mapping[str, Any], bundle: Bundle, *, seed: int) -> str:
     """The content address of a model: 20 hex digits.
 
-    It hashes configuration, data, seed, the libraries that train, and a user's own source file.
+    It hashes configuration, data, seed, the libraries that train, a user's own source file, and the
+    kind of device other than the CPU.
     """
     facts = {
         "config": config,
@@ -55,6 +57,8 @@ def key(recipe: Recipe, config: Mapping[str, Any], bundle: Bundle, *, seed: int)
         "torch": str(torch.__version__),
         "version": tags_of(recipe).version,
     }
+    if bundle.device.type != "cpu":  # other devices round otherwise
+        facts["device"] = bundle.device.type
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -75,7 +79,7 @@ def trained(
     where the model cannot be stored.
     """
     if not recipe.trains:
-        return recipe.train(bundle, seed=seed, on_epoch=on_epoch)
+        return _placed(recipe.train(bundle, seed=seed, on_epoch=on_epoch), bundle)
     model_folder = folder / key(recipe, config, bundle, seed=seed)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +94,17 @@ def trained(
                 _store(recipe, model, model_folder)
         predictor = recipe.load(bundle, model_folder)
     history = json.loads((model_folder / _META).read_text())["history"]
-    return Trained(predictor, tuple(history))
+    return _placed(Trained(predictor, tuple(history)), bundle)
+
+
+def _placed(model: Trained, bundle: Bundle) -> Trained:
+    """The model with its network on the device and in the precision of the bundle."""
+    predictor = model.predictor
+    if predictor.module is not None:
+        predictor.module.to(bundle.device)
+    if bundle.precision is not None:
+        predictor = in_precision(predictor, bundle.precision)
+    return Trained(predictor, model.history)
 
 
 def _own_source(recipe: Recipe) -> str:

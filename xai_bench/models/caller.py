@@ -209,7 +209,8 @@ def _stated(predictor: Predictor, inputs: Inputs, n_outputs: int) -> Predictor:
         gradients = differentiable(predictor, inputs)
         return replace(predictor, n_outputs=n_outputs, differentiable=gradients)
     if isinstance(predictor, TorchPredictor):
-        return TorchPredictor(predictor.module, n_outputs, differentiable(predictor, inputs))
+        gradients = differentiable(predictor, inputs)
+        return replace(predictor, n_outputs=n_outputs, differentiable=gradients)
     return predictor
 
 

@@ -39,7 +39,7 @@ def train_in_parallel(
 def _train(
     recipe: Recipe, config: Mapping[str, Any], seed: int, folder: Path, bundle: Bundle
 ) -> None:
-    with deterministic():
+    with deterministic(bundle.device):
         trained(recipe, config, bundle, seed=seed, folder=folder, on_epoch=_ignore)
 
 

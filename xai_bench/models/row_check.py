@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.devices import device_of
 from xai_bench.core.layer_outputs import output_of
 from xai_bench.core.module_state import same
 from xai_bench.models.base import Predictor
@@ -180,7 +181,9 @@ def _trace(module: nn.Module, rows: _Rows, number: int) -> list[_Step]:
     named = [(name, layer) for name, layer in module.named_modules() if name]
     handles = [layer.register_forward_hook(partial(keep, name)) for name, layer in named]
     try:
-        module(rows.x.clone(), **rows.context)
+        device = device_of(module)
+        there = {name: value.to(device) for name, value in rows.context.items()}
+        module(rows.x.clone().to(device), **there)
     finally:
         for handle in handles:
             handle.remove()

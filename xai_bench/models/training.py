@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_bench.core.determinism import deterministic
+from xai_bench.core.devices import CPU, computes_in_double
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Split, Task
 from xai_bench.models.adamw import AdamW
@@ -37,17 +38,21 @@ class Training:
     weight_decay: float = 1e-4
 
     def fit(self, network: nn.Module, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> History:
-        """Train in place; per epoch `{epoch, train_loss, valid_loss, valid_score}`.
+        """Train in place, on the device of the bundle; per epoch `{epoch, train_loss, valid_loss,
+        valid_score}`.
 
         Losses are cross-entropy or squared error, scores are accuracy or R2. Raises ValueError
         where the loss is never finite.
         """
         order = torch.Generator().manual_seed(Seeds(seed).number("training", "order"))
+        device = bundle.device if computes_in_double(bundle.device) else CPU
+        network.to(device)
+        bundle = _on_device(bundle, device)
         optimiser = AdamW(network.parameters(), self.learning_rate, self.weight_decay)
         history: list[Mapping[str, float]] = []
         # Epoch 0 are the initial weights, which stay where no loss is finite.
         best_epoch, best_loss, best = 0, math.inf, _copy(network)
-        with deterministic():
+        with deterministic(device):
             for epoch in range(1, self.max_epochs + 1):
                 train_loss = self._epoch(network, optimiser, bundle, order)
                 valid_loss, score = _validate(network, bundle)
@@ -127,6 +132,18 @@ def _validate(network: nn.Module, bundle: Bundle) -> tuple[float, float]:
     outputs = torch.cat([network(part.x[rows], **_context(part, rows)) for rows in batches])
     loss = _loss_of(network, outputs, part.y, bundle.task).item()
     return loss, _score(outputs, part.y, bundle.task)
+
+
+def _on_device(bundle: Bundle, device: torch.device) -> Bundle:
+    """With its training and validation rows there."""
+
+    def there(part: Split) -> Split:
+        context = {name: value.to(device) for name, value in part.context.items()}
+        return replace(part, x=part.x.to(device), y=part.y.to(device), context=context)
+
+    if device == CPU:
+        return bundle
+    return replace(bundle, train=there(bundle.train), valid=there(bundle.valid))
 
 
 def _context(part: Split, rows: Tensor) -> dict[str, Tensor]:

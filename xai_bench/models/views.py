@@ -64,8 +64,10 @@ class ChannelGates:
         Raises Unsupported where there is no such layer, or no torch module at all.
         """
         module = _module(predictor, inputs, "channels")
-        n_channels = _channels(module, self.layer, inputs)
-        gated = TorchPredictor(Gated(module, self.layer), predictor.n_outputs)
+        n_channels = _channels(predictor, self.layer, inputs)
+        gated = TorchPredictor(
+            Gated(module, self.layer), predictor.n_outputs, dtype=_dtype(predictor)
+        )
         return gated, _gates(inputs, n_channels)
 
 
@@ -128,8 +130,8 @@ class Activations:
         there is no such layer, or one that is not called once.
         """
         module, domain = _module(predictor, inputs, "activations"), inputs.domain
-        x = _activations(module, self.layer, inputs.x, inputs.context)
-        background = _activations(module, self.layer, domain.background, domain.context)
+        x = _activations(predictor, self.layer, inputs.x, inputs.context)
+        background = _activations(predictor, self.layer, domain.background, domain.context)
         scale = background.std(0, correction=0)
         channels = torch.arange(x.shape[1]).view(-1, *[1] * (x.dim() - 2))
         activations = Domain(
@@ -145,7 +147,9 @@ class Activations:
             domain=activations,
             context={**inputs.context, "input": inputs.x},
         )
-        return TorchPredictor(Continued(module, self.layer), predictor.n_outputs), inputs_of_rest
+        rest = Continued(module, self.layer)
+        dtype = _dtype(predictor)
+        return TorchPredictor(rest, predictor.n_outputs, dtype=dtype), inputs_of_rest
 
 
 class Continued(WithLayerOutput):
@@ -156,6 +160,11 @@ class Continued(WithLayerOutput):
     def changed(self, x: Tensor, output: Tensor) -> Tensor:
         """A copy of x, because the next layer may write into its input."""
         return x.clone()
+
+
+def _dtype(predictor: Predictor) -> torch.dtype | None:
+    """The type in which a network is asked, where that is not the one of x."""
+    return predictor.dtype if isinstance(predictor, TorchPredictor) else None
 
 
 def _module(predictor: Predictor, inputs: Inputs, view: str) -> nn.Module:
@@ -180,17 +189,19 @@ def _gates(inputs: Inputs, n_channels: int) -> Inputs:
 
 
 @torch.no_grad()
-def _channels(module: nn.Module, layer: str, inputs: Inputs) -> int:
+def _channels(predictor: Predictor, layer: str, inputs: Inputs) -> int:
     """How many channels the output of the layer has, for the first sample."""
     context = {name: value[:1] for name, value in inputs.context.items()}
-    outputs = _layer_outputs(module, layer, inputs.x[:1], context)
+    outputs = _layer_outputs(predictor, layer, inputs.x[:1], context)
     if not outputs or not isinstance(outputs[0], Tensor) or outputs[0].dim() < 2:
         raise Unsupported(f"layer {layer!r} gives no tensor [B, channels, ...] that can be gated")
     return outputs[0].shape[1]
 
 
 @torch.no_grad()
-def _activations(module: nn.Module, layer: str, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+def _activations(
+    predictor: Predictor, layer: str, x: Tensor, context: Mapping[str, Tensor]
+) -> Tensor:
     """`[N, *S] -> [N, *L]`: the output of the layer, in blocks padded as every batch is.
 
     Raises Unsupported where the layer is not called once, or gives no row of numbers per sample.
@@ -200,7 +211,7 @@ def _activations(module: nn.Module, layer: str, x: Tensor, context: Mapping[str,
     parts = []
     for rows in padded.split(16 * ROW_BLOCK):
         block_context = {name: value[rows] for name, value in context.items()}
-        outputs = _layer_outputs(module, layer, x[rows], block_context)
+        outputs = _layer_outputs(predictor, layer, x[rows], block_context)
         if len(outputs) != 1:
             raise Unsupported(
                 f"layer {layer!r} is called {len(outputs)} times; view activations needs one"
@@ -215,10 +226,11 @@ def _activations(module: nn.Module, layer: str, x: Tensor, context: Mapping[str,
 
 
 def _layer_outputs(
-    module: nn.Module, layer: str, x: Tensor, context: Mapping[str, Tensor]
+    predictor: Predictor, layer: str, x: Tensor, context: Mapping[str, Tensor]
 ) -> list[Any]:
-    """The outputs of the layer, one per call, while the module runs on x."""
-    layers = dict(module.named_modules())
+    """The outputs of the layer, one per call, while the network runs on x; given where x is."""
+    assert predictor.module is not None, "who asks for a layer has looked for a module"
+    layers = dict(predictor.module.named_modules())
     if not layer or layer not in layers:
         names = [name for name in layers if name]
         raise Unsupported(f"the model has no layer {layer!r}; {suggest(layer, names)}")
@@ -227,8 +239,13 @@ def _layer_outputs(
     def keep(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         # A copy, because the next layer may write into its input.
         value = output_of(layer, output)
-        outputs.append(output if value is None else value.clone())
+        dtype = None if _dtype(predictor) is None else x.dtype
+        outputs.append(output if value is None else value.clone().to(x.device, dtype))
 
+    # One call of the module, which a predictor of tokens splits by length.
+    whole = predictor
+    if not isinstance(predictor, TorchPredictor):
+        whole = TorchPredictor(predictor.module, predictor.n_outputs)
     with layers[layer].register_forward_hook(keep):
-        module(x, **context)
+        whole(x, context)
     return outputs

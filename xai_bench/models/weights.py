@@ -49,7 +49,8 @@ def write_weights(predictor: Predictor, folder: Path) -> None:
     """
     if predictor.module is None:
         raise ValueError(f"{type(predictor).__name__} has no torch module whose weights to save")
-    state = {name: value.contiguous() for name, value in predictor.module.state_dict().items()}
+    weights = predictor.module.state_dict()
+    state = {name: value.contiguous().cpu() for name, value in weights.items()}
     safetensors.torch.save_file(state, folder / FILE)
 
 

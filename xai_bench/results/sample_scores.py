@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from xai_bench.results.values import ExplainerResult
 from xai_bench.types import Unsupported
+
+log = logging.getLogger(__name__)
 
 
 class SampleScores(dict[str, Tensor]):
@@ -52,3 +55,19 @@ def nothing_scored(reasons: Mapping[str, str], results: Iterable[ExplainerResult
     error = ValueError(sentence)
     error.add_note(traces[0])
     return error
+
+
+def asked_scores(
+    result: ExplainerResult, metrics: Iterable[str], asked: Collection[str]
+) -> SampleScores:
+    """The scores, with a warning for each metric that was `asked` for by name and has none.
+
+    Raises where no metric has any.
+    """
+    scores = sample_scores(result, metrics)
+    if scores.nothing:
+        raise nothing_scored(scores.reasons, [result])
+    for name, reason in scores.reasons.items():
+        if name in asked:
+            log.warning("%s is not scored: %s", name, reason)
+    return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.context import EvaluationContext
 from xai_bench.explainers.glassbox.glassbox import GlassBox
 from xai_bench.explainers.glassbox.structure import is_glass_box
-from xai_bench.models.base import Explained, Predictor, TorchPredictor, prepared_for
+from xai_bench.models.base import Explained, Predictor, TorchPredictor, Trained, prepared_for
 from xai_bench.models.cache import trained
+from xai_bench.models.precision import deviation
 from xai_bench.models.row_check import require_independent_rows
 from xai_bench.models.sizing import samples_at_once, sized
 from xai_bench.models.training import scores as quality
@@ -28,6 +30,8 @@ from xai_bench.runner.plan import Plan
 from xai_bench.runner.progress import Progress
 from xai_bench.types import Inputs, Unsupported
 
+log = logging.getLogger(__name__)
+
 
 def prepare_cell(
     plan: Plan, cell: Cell, bundle: Bundle, progress: Progress
@@ -37,7 +41,9 @@ def prepare_cell(
     Data, model, view and target that do not go together skip the whole cell: the context is then
     None and the outcome of the cell states the reason.
     """
-    cell = replace(cell, environment=provenance.environment())
+    cell = replace(cell, environment=provenance.environment(plan.device))
+    if "device" in cell.environment:
+        log.info("networks are trained and asked on %s", cell.environment["device"])
     try:
         context, history, scores = _context(plan, bundle, progress)
     except Unsupported as reason:
@@ -57,16 +63,9 @@ def _context(
     plan: Plan, bundle: Bundle, progress: Progress
 ) -> tuple[EvaluationContext, tuple[Mapping[str, float], ...], Mapping[str, float]]:
     """The context, the numbers of every training epoch, and the model's scores on its test part."""
-    recipe, target = plan.component("model"), plan.component("target")
+    target = plan.component("target")
     inputs = with_language_model(plan, bundle, evaluated_inputs(plan, bundle), _weights(plan))
-    model = trained(
-        recipe,
-        plan.config["model"],
-        bundle,
-        seed=plan.config["seed"],
-        folder=_weights(plan),
-        on_epoch=progress.epoch,
-    )
+    model = _model(plan, bundle, progress)
     settings = plan.config["evaluation"]
     predictor, inputs = plan.component("view").look(model.predictor, inputs)
     if isinstance(model.predictor, TorchPredictor):  # others answer row by row by their making
@@ -85,7 +84,32 @@ def _context(
         batch_size=samples_at_once(inputs, settings["batch_size"], _bytes(settings)),
         strict=plan.strict,
     )
-    return context, model.history, quality(model.predictor, bundle.test, bundle.task)
+    scores = quality(model.predictor, bundle.test, bundle.task)
+    return context, model.history, {**scores, **_deviation(plan, bundle, model, progress)}
+
+
+def _model(plan: Plan, bundle: Bundle, progress: Progress) -> Trained:
+    return trained(
+        plan.component("model"),
+        plan.config["model"],
+        bundle,
+        seed=plan.config["seed"],
+        folder=_weights(plan),
+        on_epoch=progress.epoch,
+    )
+
+
+def _deviation(
+    plan: Plan, bundle: Bundle, model: Trained, progress: Progress
+) -> Mapping[str, float]:
+    """How far the outputs are from those of the network as it was trained; empty where it is."""
+    if bundle.precision is None:
+        return {}
+    before = _model(plan, replace(bundle, precision=None), progress).predictor
+    gap = deviation(
+        before, model.predictor, evaluated_inputs(plan, replace(bundle, precision=None))
+    )
+    return {"precision_deviation": gap}
 
 
 def _with_truth(model: Explained, inputs: Inputs) -> Inputs:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from xai_bench.core import units
 from xai_bench.core.determinism import canonical
+from xai_bench.core.devices import CPU
 from xai_bench.core.model_outputs import own_outputs
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.beforehand import refusal
@@ -57,7 +58,11 @@ def job(
     first failure is raised with its traceback. `note` stands beside the cell's name.
     """
     plan = Plan.of(cfg, names)
-    with canonical(), _shown(display) as place, Progress(plan.title, place, note) as progress:
+    with (
+        canonical(plan.device),
+        _shown(display) as place,
+        Progress(plan.title, place, note) as progress,
+    ):
         status, outcome = attempt(plan.strict, lambda: CellRun.start(plan, progress).finish(on_end))
         if status is not None:
             return status
@@ -120,6 +125,8 @@ class CellRun:
         """Load the data and look the cell up in the store; a new one is prepared at once."""
         store = Store(plan.results)
         bundle: Bundle = plan.component("data").load()
+        if plan.device != CPU or plan.precision is not None:
+            bundle = replace(bundle, device=plan.device, precision=plan.precision)
         cell = plan.cell(bundle.fingerprint())
         stored = store.read_cell(cell.key, whole=True)
         run = cls(plan, progress, store, bundle, stored or cell)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xai_bench.core.devices import CPU
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.cache import trained
 from xai_bench.runner.plan import Plan
@@ -31,10 +32,12 @@ def with_language_model(plan: Plan, bundle: Bundle, inputs: Inputs, folder: Path
             "a run has one masked language model, and different ones are configured; set "
             f"{FIELD} of the baselines and metrics to the same values"
         )
+    # Gaps are filled on the CPU, wherever the explained network is, and in whatever precision.
+    plain = bundle.device == CPU and bundle.precision is None
     model = trained(
         plan.built(asked[0]),
         asked[0],
-        bundle,
+        bundle if plain else replace(bundle, device=CPU, precision=None),
         seed=plan.config["seed"],
         folder=folder,
         on_epoch=lambda _: None,

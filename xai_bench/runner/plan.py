@@ -8,13 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
+from xai_bench.core.devices import CPU, device_named
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric
 from xai_bench.models.cache import Fingerprinted
+from xai_bench.models.precision import precision_named
 from xai_bench.results import Cell, regimes
 from xai_bench.runner import provenance
-from xai_bench.runner.components import build
+from xai_bench.runner.components import build, locate
 from xai_bench.runner.config.catalogue import SETS, conf_dir, options
 from xai_bench.runner.config.environment import without_environment
 from xai_bench.types import tags_of
@@ -59,6 +62,20 @@ class Plan:
         """The absolute path of the folder that everything is written to."""
         return Path(self.config["results"]).expanduser().resolve()
 
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the network is; the CPU for a model that is none. Raises ValueError for a device
+        that this machine does not have.
+        """
+        recipe = locate(self.config["model"]["_target_"], self.config.get("allow") or ())
+        asked = self.config.get("device") or "cpu"
+        return device_named(asked) if getattr(recipe, "differentiable", True) else CPU
+
+    @cached_property
+    def precision(self) -> torch.dtype | None:
+        """Of the network's weights; None where they are left as they are."""
+        return precision_named(self.config.get("precision"))
+
     @property
     def identity(self) -> dict[str, Any]:
         """The part of the configuration that decides what the cell computes."""
@@ -67,6 +84,9 @@ class Plan:
             **{name: self.config[name] for name in (*GROUPS, "baseline", "seed")},
             "n_samples": evaluation["n_samples"],
             "n_background": evaluation["n_background"],
+            # Other devices round otherwise. The CPU is not said, as it was not before.
+            **({} if self.device == CPU else {"device": self.device.type}),
+            **({} if self.precision is None else {"precision": self.config["precision"]}),
         }
 
     def component(self, group: str) -> Any:

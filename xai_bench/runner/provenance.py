@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGE = Path(__file__).resolve().parent.parent
 WITHOUT_EFFECT = (
@@ -90,11 +93,15 @@ def libraries() -> dict[str, str]:
     return {name: installed(name) for name in _LIBRARIES}
 
 
-def environment() -> dict[str, str]:
-    """What decides whether two runs give the same bits: versions, threads, processor, commit."""
+def environment(device: torch.device | None = None) -> dict[str, str]:
+    """What decides whether two runs give the same bits: versions, threads, processor, commit; and
+    the `device` of the network, where it is not the processor.
+    """
     import torch
 
+    elsewhere = device is not None and device.type != "cpu"
     return {
+        **({"device": _described(device)} if elsewhere else {}),
         **{name: installed(name) for name in _RECORDED},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -106,6 +113,15 @@ def environment() -> dict[str, str]:
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": str(bool(_git("status", "--porcelain"))),
     }
+
+
+def _described(device: torch.device | None) -> str:
+    """Kind and number, and the name that its maker gave it."""
+    import torch
+
+    if device is not None and device.type == "cuda":
+        return f"{device} {torch.cuda.get_device_name(device)}"
+    return str(device)
 
 
 def _source_of(module: str) -> str:

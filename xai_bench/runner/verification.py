@@ -26,7 +26,7 @@ from xai_bench.runner.sweep import one_thread
 
 STUDY = "verification"
 _SHOWN = 10
-_MACHINE = ("code_version", "python", "cpu_capability", "processor", "threads")
+_MACHINE = ("code_version", "python", "cpu_capability", "processor", "device", "threads")
 """Of an environment, what may change the bits of a number, beside the libraries."""
 
 

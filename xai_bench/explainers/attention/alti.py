@@ -46,7 +46,7 @@ class ALTI:
             raise Unsupported("ALTI needs transformer layers with a residual connection")
         there, points = embedded(model, inputs)
         tokens = points.context["tokens"].long()
-        scores = torch.zeros(tokens.shape, dtype=torch.float64)
+        scores = torch.zeros_like(tokens, dtype=torch.float64)
         for rows in same_width(there, points):
             width = int(row_widths(tokens[rows], points.context["length"][rows])[0])
             own = tokens[rows, :width]
@@ -122,7 +122,7 @@ def _shares(parts: Tensor) -> Tensor:
     # The L1 norm, as in the paper: a Euclidean one would let few large numbers decide.
     nearer = (total.abs().sum(1, keepdim=True) - without).clamp(min=0)
     summed = nearer.sum(1, keepdim=True)
-    itself = torch.eye(len(parts), dtype=parts.dtype)
+    itself = torch.eye(len(parts)).to(parts)
     return torch.where(summed > 0, nearer / summed.clamp(min=1e-300), itself)
 
 

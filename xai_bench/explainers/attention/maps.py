@@ -73,7 +73,7 @@ def by_token(
 
     Where x holds embeddings, a token's number is divided evenly over theirs.
     """
-    scores = torch.zeros(inputs.x.shape[:2], dtype=torch.float64)
+    scores = torch.zeros(inputs.x.shape[:2], dtype=torch.float64, device=inputs.x.device)
     for rows, order, maps in looked_at(model, inputs, targets, slopes=slopes):
         scores[rows, : order.shape[1]] = torch.zeros_like(maps.reading).scatter(
             1, order, read(maps)

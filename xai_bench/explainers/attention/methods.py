@@ -146,7 +146,7 @@ def _rows(maps: AttentionMaps) -> Tensor:
 
 def _mixed(maps: AttentionMaps) -> Tensor:
     """`[L, B, T, T]`: heads averaged, half of each row is the residual connection."""
-    identity = torch.eye(maps.weights.shape[-1], dtype=torch.float64)
+    identity = torch.eye(maps.weights.shape[-1]).to(maps.weights)
     # As in the paper: rows go on adding up to 1, so that the product is a share, too.
     return (maps.weights.mean(2) + identity) / 2
 
@@ -172,7 +172,7 @@ def _passed_on(maps: AttentionMaps) -> Tensor:
 
 def rolled_out(maps: AttentionMaps) -> Tensor:
     """`[B, T, T]`: the product of all layers; row `i` says what place `i` holds of each token."""
-    product = torch.eye(maps.weights.shape[-1], dtype=torch.float64)
+    product = torch.eye(maps.weights.shape[-1]).to(maps.weights)
     for layer in _mixed(maps):
         product = layer @ product
     return product
@@ -185,11 +185,12 @@ _UNIT = 2**24
 def _flows(maps: AttentionMaps) -> Tensor:
     """`[B, T]`, one largest flow per token."""
     capacities, reading = (
-        (part * _UNIT).round().to(torch.int32).numpy() for part in (_mixed(maps), maps.reading)
+        (part * _UNIT).round().to("cpu", torch.int32).numpy()
+        for part in (_mixed(maps), maps.reading)
     )
     # Scipy's maximum flow takes whole numbers only, hence `_UNIT`.
     flows = [_flow(capacities[:, row], reading[row]) for row in range(len(reading))]
-    return torch.from_numpy(np.stack(flows)).double() / _UNIT
+    return torch.from_numpy(np.stack(flows)).to(maps.reading) / _UNIT
 
 
 def _flow(capacities: np.ndarray, reading: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ class ValueZeroing:
         layers = attention_layers(model)
         there, points = embedded(model, inputs)
         by_unit = inputs.units if inputs.units.dim() == 2 else inputs.units[..., 0]
-        drops = torch.zeros(len(inputs), units.width(by_unit), dtype=torch.float64)
+        drops = torch.zeros_like(units.present(by_unit), dtype=torch.float64)
         for rows in same_width(there, points):
             part, own = points.take(rows), by_unit[rows]
             of_rows = _drops(layers, there, part, targets[rows], own)
@@ -60,7 +60,7 @@ def _drops(
     """`[b, U]`, 0 beyond a sample's last unit; `own [b, T]` says which unit a token is of."""
     # The sample itself is unit -2, which no token has.
     present = units.present(own)
-    sample, unit = torch.cat([torch.ones(len(own), 1, dtype=torch.bool), present], 1).nonzero().T
+    sample, unit = torch.cat([present.new_ones(len(own), 1), present], 1).nonzero().T
     unit = torch.where(unit == 0, -2, unit - 1)
     closed = _closed_up(points, own)
     values = []
@@ -70,7 +70,7 @@ def _drops(
             _values(layers, model, points.take(sample[part]), targets[sample[part]], gone)
         )
     flat = torch.cat(values)
-    drops = torch.zeros(present.shape, dtype=torch.float64)
+    drops = torch.zeros_like(present, dtype=torch.float64)
     # The intact text goes along in the same calls, so that both sides of a drop round alike.
     drops[present] = flat[unit == -2][sample[unit != -2]] - flat[unit != -2]
     return drops

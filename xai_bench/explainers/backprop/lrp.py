@@ -172,7 +172,7 @@ class _BackwardRules:
 
     def _start(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self.x, self.first = args[0].detach(), None
-        self.absorbed = torch.zeros(len(args[0]), dtype=torch.float64)
+        self.absorbed = self.x.new_zeros(len(self.x), dtype=torch.float64)
 
     def _activation(self, layer: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         """Relevance stays as it is: the slope is output over input."""

@@ -85,10 +85,10 @@ class _Descent:
         self.movable = actionability.movable(inputs)
         self.bounds = ((low - x) * self.price, (high - x) * self.price)
         self.change = torch.zeros_like(x)
-        self.weight, self.aim = torch.ones(2, len(x), dtype=torch.float64)
-        self.has_crossed = torch.zeros(len(x), dtype=torch.bool)
+        self.weight, self.aim = x.new_ones(2, len(x))
+        self.has_crossed = torch.zeros_like(self.aim, dtype=torch.bool)
         self.best = torch.full_like(inputs.x, torch.nan)
-        self.least = torch.full((len(x),), torch.inf, dtype=torch.float64)
+        self.least = torch.full_like(self.aim, torch.inf)
         self.n_steps = 0
 
     def step(self) -> None:

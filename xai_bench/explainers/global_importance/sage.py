@@ -50,7 +50,10 @@ class SAGE(GlobalImportance):
         require_variation(background)
         labels = background.domain.labels
         if labels is None:
-            raise Unsupported("SAGE credits units with accuracy; this background has no labels")
+            raise Unsupported(
+                "SAGE credits units with accuracy, and this background has no labels: from Python, "
+                "workbench(..., background=, background_labels=)"
+            )
         if self.n_orders < 2 or self.n_references < 1:
             raise ValueError(
                 f"found n_orders {self.n_orders}, n_references {self.n_references}; "

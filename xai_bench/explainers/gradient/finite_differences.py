@@ -34,7 +34,7 @@ class SensitivityAnalysis:
         """Raises ValueError for a step that is not above 0."""
         if self.step <= 0:
             raise ValueError(f"a finite difference needs a step above 0; found step={self.step}")
-        slopes = torch.zeros(len(inputs), units.width(inputs.units), dtype=torch.float64)
+        slopes = torch.zeros_like(units.present(inputs.units), dtype=torch.float64)
         for sample, unit in _sample_unit_pairs(inputs, model.max_rows // 2):
             slopes[sample, unit] = self._slopes(model, inputs.take(sample), targets[sample], unit)
         by_element = units.lookup(slopes[:, None], inputs.units)[:, 0]

@@ -185,7 +185,7 @@ def blurred(inputs: Inputs, sigma: float, widest: float) -> tuple[Tensor, Tensor
 
 def _kernel(sigma: float, radius: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """`[2 r + 1]` twice: the weights of a Gaussian that add up to 1, and their slope in `sigma`."""
-    square = torch.arange(-radius, radius + 1, dtype=torch.float64).square()
+    square = torch.arange(-radius, radius + 1).to(like.device, torch.float64).square()
     kernel = torch.softmax(-square / (2 * sigma**2), 0)
     # The mean is subtracted because the weights go on adding up to 1.
     change = kernel * (square - (kernel * square).sum()) / sigma**3

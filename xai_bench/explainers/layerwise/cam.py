@@ -135,7 +135,7 @@ class ScoreCAM:
             choose=lambda record: spatial_layer(record, inputs, self.layer),
         )
         starts = references(self.baseline, inputs, rng=rng)
-        scores = torch.zeros(maps.shape[:2], dtype=torch.float64)
+        scores = maps.new_zeros(maps.shape[:2], dtype=torch.float64)
         for some in torch.arange(maps.shape[1]).split(max(model.max_rows // len(inputs), 1)):
             masks = _masks(maps[:, some], inputs.x)
             for start in starts.unbind(1):

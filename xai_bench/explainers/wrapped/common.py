@@ -122,7 +122,7 @@ class Sample:
     @torch.no_grad()
     def values(self, points: Tensor) -> Floats:
         """`points [n, *S] -> [n]`: the target output."""
-        values: Floats = self.scalar(points).double().numpy()
+        values: Floats = self.scalar(points).double().cpu().numpy()
         return values
 
     def spread(self, values: Tensor) -> Tensor:

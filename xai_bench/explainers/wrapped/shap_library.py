@@ -216,7 +216,8 @@ class ShapGradient(SampleBySample):
         column = Column(sample.scalar, active=False)
         explainer = shap().GradientExplainer(column, sample.background)
         column.active = True
-        return torch.as_tensor(explainer.shap_values(sample.x, self.budget, rseed=sample.seed))
+        values = explainer.shap_values(sample.x, self.budget, rseed=sample.seed)
+        return torch.as_tensor(values).to(sample.x.device)
 
     def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
         """One row per draw, forward and back."""
@@ -247,7 +248,7 @@ class ShapDeep(SampleBySample):
         column = Column(Halves(sample.scalar))
         explainer = shap().DeepExplainer(column, sample.drawn(self.n_samples))
         try:
-            return torch.as_tensor(explainer.shap_values(sample.x))
+            return torch.as_tensor(explainer.shap_values(sample.x)).to(sample.x.device)
         except AssertionError as refusal:
             raise Unsupported(f"shap's DeepExplainer found that {refusal}") from None
 

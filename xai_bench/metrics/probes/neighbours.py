@@ -113,7 +113,8 @@ def representation(model: Model, inputs: Inputs) -> Tensor:
     def record(layer: nn.Module, args: tuple[Any, ...]) -> None:
         # Models fill their batches up to a multiple of 16 rows; the extra ones are cut off.
         if args and isinstance(args[0], Tensor) and len(args[0]) >= len(inputs):
-            recorded.append(args[0][: len(inputs)].detach().double().flatten(1))
+            given = args[0][: len(inputs)].detach().to(inputs.x.device)
+            recorded.append(given.double().flatten(1))
 
     layers = [
         m for m in model.module.modules() if next(m.parameters(recurse=False), None) is not None

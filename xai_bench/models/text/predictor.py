@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.devices import device_of
 from xai_bench.core.tokens import ZEROED, TokenNetwork, row_widths
 from xai_bench.models.base import TorchPredictor
 from xai_bench.types import ROW_BLOCK, Domain, Inputs, Unsupported
@@ -52,14 +53,17 @@ class TokenPredictor:
                 "module.eval()"
             )
         tokens = self._ids(x) if x.dim() == 2 else context["tokens"].long()
-        parts, order = [], []
+        device, parts, order = device_of(self.module), [], []
         for rows, width in self._pieces(tokens, context, whole=x.requires_grad):
             filled = torch.cat([rows, rows[-1:].expand(-len(rows) % ROW_BLOCK)])
-            part = {name: _cut(name, values[filled], width) for name, values in context.items()}
-            parts.append(self.module(x[filled, :width], **part)[: len(rows)])
+            part = {
+                name: _cut(name, values[filled], width).to(device)
+                for name, values in context.items()
+            }
+            parts.append(self.module(x[filled, :width].to(device), **part)[: len(rows)])
             order.append(rows)
         back = torch.cat(order).argsort()
-        return torch.cat(parts)[back]
+        return torch.cat(parts).to(x.device)[back]
 
     def rows_at_once(self, width: int, *, gradient: bool) -> int:
         """Rows of so many tokens that fit into bounded memory; a multiple of `ROW_BLOCK`."""
@@ -72,7 +76,7 @@ class TokenPredictor:
         """The same samples as embeddings `x [B, T, D]`; the ids move to the context."""
         if "tokens" in inputs.context or inputs.x.dim() != 2:
             raise Unsupported("x holds embeddings already")
-        x = self.module.lookup(self._ids(inputs.x))
+        x = self._lookup(self._ids(inputs.x))
         return replace(
             inputs,
             x=x,
@@ -85,7 +89,7 @@ class TokenPredictor:
         """What is known of embeddings: those of the background, and how far each number spreads."""
         n_rows = max(_BACKGROUND // (self._size() * domain.background.shape[1]), 1)
         rows = domain.background[:n_rows]
-        background = self.module.lookup(rows.long())
+        background = self._lookup(rows.long())
         spread = background[rows >= 0].std(0, correction=0)
         spread = torch.where(spread > 0, spread, 1.0)
         context = {name: values[:n_rows] for name, values in domain.context.items()}
@@ -95,11 +99,16 @@ class TokenPredictor:
             labels=None if domain.labels is None else domain.labels[:n_rows],
             context={**context, "tokens": rows},
             symbols=domain.symbols,
-            lookup=self.module.lookup,
+            lookup=self._lookup,
         )
 
     def _size(self) -> int:
-        return int(self.module.embed(torch.zeros(1, dtype=torch.long)).shape[-1])
+        first = torch.zeros(1, dtype=torch.long, device=device_of(self.module))
+        return int(self.module.embed(first).shape[-1])
+
+    def _lookup(self, ids: Tensor) -> Tensor:
+        """Embeddings of ids on any device, given there."""
+        return self.module.lookup(ids.to(device_of(self.module))).to(ids.device)
 
     def _ids(self, x: Tensor) -> Tensor:
         ids = x.long()

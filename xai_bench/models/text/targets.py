@@ -100,6 +100,7 @@ def weighted(inputs: Inputs, over: Over, token: int = 0) -> Inputs:
                 f"target.token={token}, and the shortest answer has {int(lengths.min())} tokens, "
                 "numbered from 0"
             )
-        present = (torch.arange(answers.shape[2]) == token).float().expand(answers.shape)
+        place = torch.arange(answers.shape[2], device=answers.device)
+        present = (place == token).float().expand(answers.shape)
     weights = present / lengths if over == "mean" else present
     return replace(inputs, context={**inputs.context, "answer_weights": weights})

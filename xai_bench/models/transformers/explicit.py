@@ -148,7 +148,7 @@ class Transformer(Body):
         width = allowed.shape[-1]
         if not self.architecture.causal:
             return allowed.expand(-1, -1, width, -1)
-        return allowed & torch.ones(width, width, dtype=torch.bool).tril()
+        return allowed & allowed.new_ones(width, width).tril()
 
 
 class Block(TransformerLayer):

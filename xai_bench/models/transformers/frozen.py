@@ -31,6 +31,7 @@ class TopLayers(nn.Module):
 
     def forward(self, x: Tensor, row: Tensor, **context: Tensor) -> Tensor:
         stream = pad_sequence([self.states[i] for i in row.tolist()], batch_first=True)
+        stream = stream.to(x.device)
         sequence = Sequence(stream, x[:, : stream.shape[1]].long())
         top = self.network.body.upper(stream, sequence, self.n_below)  # type: ignore[operator]
         return self.network.classes(top, sequence)

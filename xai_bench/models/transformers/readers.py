@@ -152,7 +152,7 @@ class LanguageModel(TransformerNetwork):
         sequence = closed_up(embedded, tokens)
         prompt = tokens[:, : tokens.shape[1] - n_answer + 1]
         first = (prompt != DELETED).sum(1) - 1
-        return at(self.body(sequence), first[:, None] + torch.arange(n_answer))
+        return at(self.body(sequence), first[:, None] + torch.arange(n_answer, device=first.device))
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The mean of minus the log-probability of the right candidate, over the vocabulary."""
@@ -181,7 +181,7 @@ class MaskedLanguageModel(TransformerNetwork):
 
 def one_place(places: Tensor, tokens: Tensor) -> Tensor:
     """`[B], [B, T] -> [B, T]`: 1 at one place of each row."""
-    return (torch.arange(tokens.shape[1]) == places[:, None]).double()
+    return (torch.arange(tokens.shape[1], device=tokens.device) == places[:, None]).double()
 
 
 def at(states: Tensor, places: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from xai_bench.results.statistics.intervals import mean_intervals
 from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
 
 _GROUPS = ("data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
-_PROVENANCE = ("git_commit", "code_version", "processor")
+_PROVENANCE = ("git_commit", "code_version", "processor", "device")
 _TAG_LIMIT = 4000
 """Characters of a tag or parameter, below what MLflow takes (6000 of a parameter)."""
 

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from xai_bench.core.secrets import has_password
 from xai_bench.core.spelling import suggest
 from xai_bench.runner.components import fields_of, locate
+from xai_bench.runner.config import devices
 from xai_bench.runner.config.catalogue import SETS, components, conf_dir
 from xai_bench.runner.config.environment import without_environment
 from xai_bench.runner.config.hydra_settings import folders
@@ -29,6 +30,8 @@ SETTINGS: Mapping[str, type] = {
     "seed": int,
     "n_jobs": int,
     "results": str,
+    "device": str,
+    "precision": str,
     "strict": bool,
     "allow": list,
     "budget": int,
@@ -51,7 +54,7 @@ SETTINGS: Mapping[str, type] = {
 }
 """The settings of a configuration and their types; all other keys are components."""
 
-OPTIONAL = ("budget", "n_jobs", "evaluation.memory", "report.pictures")
+OPTIONAL = ("budget", "n_jobs", "precision", "evaluation.memory", "report.pictures")
 """Settings that may be null."""
 
 LONGEST_NAME = 120
@@ -83,6 +86,7 @@ def check(cfg: DictConfig, *, components_too: bool = True, writes: bool = True) 
     with without_environment():
         problems = [*_unknown(cfg), *_names(cfg), *_settings(cfg)] or [
             *(_folders_to_write(cfg) if writes else ()),
+            *devices.problems(cfg),
             *_budgets(cfg),
             *_tuning(cfg),
             *_report(cfg),

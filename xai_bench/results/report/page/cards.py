@@ -10,7 +10,7 @@ from xai_bench.results.report.study import StudyReport
 from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import caption, header, measured, title
 
-_ENVIRONMENT = ("code_version", "git_commit", "python", "torch", "numpy", "machine", "cpu")
+_ENVIRONMENT = ("code_version", "git_commit", "python", "torch", "numpy", "machine", "device")
 
 
 def listed(report: StudyReport) -> str:
