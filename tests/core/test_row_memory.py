@@ -43,5 +43,10 @@ def test_bounds_fall_with_memory_and_come_in_blocks(block: int) -> None:
     assert all_bounds[0].forward * 4000 * 2 <= (1 << 20)
 
 
+def test_rows_of_few_bytes_are_not_sent_in_calls_that_are_slow_again() -> None:
+    bounds = row_bounds(nn.Linear(3, 2), torch.zeros(1, 3), 1 << 31, gradient=True)
+    assert (bounds.forward, bounds.gradient, bounds.room) == (2048, 2048, 8192)
+
+
 def test_what_is_taken_unasked_is_at_most_two_gigabytes() -> None:
     assert 0 < default_memory() <= 2 << 30
