@@ -71,6 +71,7 @@ class AtEmbeddings:
             )
         # The error of a unit's sum is shared evenly by its numbers, like the sum itself.
         summed = None if errors is None else errors.double().sum(-1)
+        # Contributions add up over the numbers of a token, whose output change they share.
         return replace(explanation, attribution=values.sum(-1), standard_error=summed)
 
 

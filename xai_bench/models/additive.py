@@ -38,6 +38,7 @@ class Additive(NetworkRecipe):
         rows = bundle.train.x.flatten(1).double()
         hidden = _bends(rows, self.n_knots)
         bent = (rows @ hidden["weight"].T + hidden["bias"]).relu()
+        # Only the last layer is fitted: with fixed bends the curves are a convex problem.
         head = fit_linear(bent.numpy(), bundle, self.l2)
         state = {f"features.0.{name}": value for name, value in hidden.items()}
         return Trained(with_weights(self.network(bundle), bundle, state | head))

@@ -142,6 +142,7 @@ def fit_linear(rows: Floats, bundle: Bundle, l2: float) -> dict[str, Tensor]:
     weight = torch.as_tensor(np.atleast_2d(estimator.coef_))
     bias = torch.as_tensor(np.atleast_1d(estimator.intercept_))
     if len(weight) < bundle.n_outputs:
+        # Halves: their softmax is the sigmoid of the score.
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     return {"head.weight": weight, "head.bias": bias}
 
@@ -163,5 +164,6 @@ def forest_of_votes(estimator: Any, column: Column, floor: float) -> Structure:
             "use target=predicted_probability"
         )
     trees = [nodes_of(tree.tree_) for tree in estimator.estimators_]
+    # The constant `floor` is in no tree, and in no attribution either.
     share = 1 - estimator.n_classes_ * floor
     return stacked(trees, share / len(trees))

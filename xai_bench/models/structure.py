@@ -35,6 +35,8 @@ class _Terms:
     @torch.no_grad()
     def __call__(self, x: Tensor, targets: Tensor) -> Tensor:
         """`[N, *S], [N] -> [N, *S]` float64: the term of each element in the output `targets`."""
+        # The only weight that is not 0; a unit that reads nothing adds a constant to the first
+        # term.
         element = self.hidden.weight.abs().argmax(1)
         slope = self.hidden.weight.double().gather(1, element[:, None])[:, 0]
         bent = (x.flatten(1).double()[:, element] * slope + self.hidden.bias.double()).relu()

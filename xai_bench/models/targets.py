@@ -46,6 +46,7 @@ class PredictedProbability(OutputColumn):
 
     def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """`[B, C], [B] -> [B]`: the probability of the class `targets[b]`."""
+        # After the softmax, all classes have a say in it: what speaks for another lowers this one.
         return super().select(outputs.softmax(1), targets)
 
 

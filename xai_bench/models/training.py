@@ -44,6 +44,7 @@ class Training:
         Losses are cross-entropy or squared error, scores are accuracy or R2. Raises ValueError
         where the loss is never finite.
         """
+        # A generator of its own, so that nothing drawn elsewhere changes the order of rows.
         order = torch.Generator().manual_seed(Seeds(seed).number("training", "order"))
         device = bundle.device if computes_in_double(bundle.device) else CPU
         network.to(device)
@@ -168,6 +169,7 @@ def _score(outputs: Tensor, y: Tensor, task: Task) -> float:
     if task == "classification":
         return (outputs.argmax(1) == y).double().mean().item()
     y = y.double()
+    # Against the mean of this part: R2 compares with the best constant here.
     spread = (y - y.mean()).square().sum()
     error = (outputs[:, 0].double() - y).square().sum()
     return (1 - error / spread).item() if spread > 0 else math.nan

@@ -43,6 +43,7 @@ def nodes_of(tree: Any) -> Nodes:
         threshold=torch.tensor(tree.threshold),
         left=torch.tensor(tree.children_left),
         right=torch.tensor(tree.children_right),
+        # Weighted, as the tree was grown: a bootstrap counts a row as often as it was drawn.
         cover=torch.tensor(tree.weighted_n_node_samples),
         value=torch.tensor(tree.value[:, 0, :]),
         missing_left=torch.tensor(tree.missing_go_to_left) > 0,
@@ -65,6 +66,7 @@ def boosted_nodes_of(predictor: Any, loading: Tensor) -> Nodes:
         threshold=column("num_threshold"),
         left=torch.where(leaf, -1, column("left").long()),
         right=torch.where(leaf, -1, column("right").long()),
+        # Unweighted, since histogram boosting keeps no sum of weights in its nodes.
         cover=column("count"),
         value=column("value")[:, None] * loading,
         missing_left=column("missing_go_to_left") > 0,

@@ -102,6 +102,7 @@ def _tree_of_votes(estimator: Any, column: Column, floor: float) -> Structure:
     """Of probabilities or of their logarithms: with a single tree, both are trees."""
     nodes = nodes_of(estimator.tree_)
     shares = torch.from_numpy(mix_votes(nodes.value.numpy(), floor))
+    # Exactly one leaf is reached, so that any function of its value is a tree again.
     return stacked([replace(nodes, value=shares.log() if column == "outputs" else shares)])
 
 

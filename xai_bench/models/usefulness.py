@@ -44,6 +44,7 @@ def _classifier(outputs: npt.NDArray[np.float64], y: npt.NDArray[np.int64]) -> s
     classes, counts = np.unique(y, return_counts=True)
     named = outputs.argmax(1)
     accuracy, most = float((named == y).mean()), counts.max() / len(y)
+    # Against the imbalance of classes, where always naming the largest one is often right.
     balanced = float(np.mean([(named[y == c] == c).mean() for c in classes]))
     if accuracy > most or balanced > 1 / len(classes) + MARGIN or _auc(outputs, y) >= AUC:
         return ""

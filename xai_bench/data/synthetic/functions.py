@@ -66,6 +66,8 @@ class Generator:
         return self.bundle(torch.arange(len(unit_names)), unit_names, "tabular")
 
     def _split(self, part: str, share: float, units: Tensor) -> Split:
+        # Rows of other parts have no mirror image: twice as many draws for parts of the size asked
+        # for.
         n_pairs = max(round(self.n_rows * share / 2), 1)
         x = self.draw(_stream(self.seed, part, n_pairs * (1 if part == "train" else 2)))
         # Training rows only: mirrored test rows would not be independent samples.
@@ -78,6 +80,7 @@ class Generator:
     def _labels(self, x: Tensor, rng: Rng) -> Tensor:
         z: Tensor = self.score(x.float()).double()
         if self.task == "classification":
+            # Drawn with the oracle's own probabilities, so that its logits are the best there are.
             return (rng.uniform() < z.sigmoid()).long()
         return (z + self.noise * rng.normal()).float()
 

@@ -39,6 +39,7 @@ class GaussianDistribution:
         """
         eye = torch.eye(len(kept), dtype=self.covariance.dtype)[kept]
         regression = torch.linalg.solve(eye @ self.covariance @ eye.T, eye @ self.covariance)
+        # The regression of all columns on the kept ones, with zeros in the columns of the others.
         gain = regression.T @ eye
         spread = self.covariance - gain @ self.covariance
         absent = (~kept).to(spread)
@@ -69,6 +70,7 @@ def conditional_shapley(distribution: GaussianDistribution, weights: Tensor) -> 
     for feature in range(n):
         without = torch.nonzero(~kept[:, feature])[:, 0]
         sizes = kept[without].sum(1).tolist()
+        # The share of orders in which just these columns come before the feature.
         share = values.new_tensor([1 / (n * comb(n - 1, size)) for size in sizes])
         rows.append(share @ (values[without + 2**feature] - values[without]))
     return torch.stack(rows)
@@ -116,4 +118,5 @@ class CorrelatedGaussian(WeightedTable):
             )
         weights = torch.tensor(list(self.weights), dtype=torch.float64)
         matrix = conditional_shapley(distribution, weights)
+        # Two games on one data set: which of them is true of a column nobody reads is a choice.
         return replace(bundle, truth=Truth(lambda x: x @ matrix.to(x).T, self.task))

@@ -31,6 +31,7 @@ class MatchedFilters(nn.Module):
         self.filters = nn.Conv2d(1, 4, patch, stride=patch)
         self.relu = nn.ReLU()
         self.readout = nn.Conv2d(4, 1, 1, bias=False)
+        # A whole template has the response 1, and `1 - threshold` of it passes.
         gain = strength / (1 - threshold)
         self.filters.weight = nn.Parameter(torch.cat([-templates, templates])[:, None] / patch**2)
         self.filters.bias = nn.Parameter(torch.full((4,), -threshold))

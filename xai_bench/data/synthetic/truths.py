@@ -50,6 +50,7 @@ class Multilinear(nn.Module):
 
     def contributions(self, x: Tensor) -> Tensor:
         """`[B, F]`: the shares of each feature in its products; the constant belongs to none."""
+        # The Shapley value of a product of all its members: each is as necessary as the others.
         shares = self.members / self.members.sum(1, keepdim=True).clamp(min=1)
         return self._terms(x) @ shares.to(x)
 
@@ -118,5 +119,7 @@ class Truth:
         phi = self.contributions(inputs.x)
         if self.task == "regression":
             return phi
+        # Logits are `-z/2` and `z/2`: half of the score's contributions, with the sign of the
+        # class.
         sign = targets.to(phi) - 0.5
         return phi * sign.view(-1, *[1] * (phi.dim() - 1))
