@@ -95,11 +95,22 @@ class Sweep:
         subfolder = "hydra.sweep.subdir" if self.jobs.is_sweep else None
         task = partial(self.task, overrides=overrides[number], note=note, display=display)
         try:
-            with writable(folder):
+            with writable(folder), _cause_of_logging():
                 return str(run_job(task, cfg, place, subfolder, context).return_value)
         except ValueError as mistake:
             display.line(f"{MARKS['failed']} run {number + 1}: {mistake}")
             return "failed"
+
+
+@contextmanager
+def _cause_of_logging() -> Iterator[None]:
+    """Where the file of a log cannot be made, raise why, which logging names as the cause only."""
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
 
 
 def n_parallel(cfg: DictConfig, n_jobs: int) -> int:
