@@ -13,7 +13,7 @@ from tests.support import toy_worlds
 from xai_bench.core import cooperative_games
 from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.removal.regression import Regression, regress_on_members
-from xai_bench.explainers.surrogate.lime import LIME, cosine_kernel
+from xai_bench.explainers.surrogate.lime import LIME, centred, cosine_kernel
 from xai_bench.explainers.surrogate.tabular_lime import TabularLIME
 
 
@@ -46,6 +46,17 @@ def test_intervals_hold_the_limit_of_large_budgets(name: str, ridge: float, smal
         stated = ~held.isnan()
         assert stated.double().mean() > 0.9
         assert held[stated].mean() >= 0.93, budget
+
+
+def test_an_intercept_takes_a_degree_of_freedom() -> None:
+    kept = torch.rand(12, 8, generator=torch.Generator().manual_seed(0)) < 0.5
+    weight, values = torch.ones(12, dtype=torch.float64), torch.randn(3, 12, dtype=torch.float64)
+    design, response = centred(kept, values, weight)
+    fit = Regression(design, weight, centred=True).attributions(response)
+    assert fit.degrees_of_freedom == pytest.approx(12 - 8 - 1)
+    own = regress_on_members(kept.expand(3, -1, -1), values, weight.expand(3, -1), 0.0)
+    torch.testing.assert_close(fit.values, own.values)
+    torch.testing.assert_close(own.degrees_of_freedom, torch.full((3,), 3.0).double())
 
 
 @pytest.mark.exhaustive

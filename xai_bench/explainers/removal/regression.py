@@ -39,6 +39,8 @@ class Regression:
             the errors and their degrees of freedom.
         n_free: how many directions there are to cover, by default `u`; errors are NaN where the
             design, without the ridge, covers fewer. It is `u - 1` where rows add up to 0.
+        centred: whether design and responses are less their weighted means, which take a degree of
+            freedom, as an intercept does.
 
     Up to 64 units by eigenvalues. Of more by Cholesky, in a tenth of the time, unless it finds a
     direction that is not covered.
@@ -52,6 +54,7 @@ class Regression:
         ridge: float = 0.0,
         spare: Tensor | None = None,
         n_free: int | None = None,
+        centred: bool = False,
     ) -> None:
         self.design = design
         self.right: Tensor | None = None
@@ -60,7 +63,7 @@ class Regression:
         spare = torch.ones_like(weight) if spare is None else spare
         leverage, is_drawn = (self.solution * design).sum(1), spare > 0
         self.n_drawn = int(is_drawn.sum())
-        self.degrees_of_freedom = float(torch.where(is_drawn, 1 - leverage, 0).sum())
+        self.degrees_of_freedom = float(torch.where(is_drawn, 1 - leverage, 0).sum()) - centred
         self.has_errors = self.degrees_of_freedom > _LEAST_DEGREES_OF_FREEDOM and enough
         # White's sandwich for independent rows: a coefficient's variance is this, times squared
         # residuals.

@@ -68,7 +68,8 @@ class LIME(_LIMESampler):
         """The ridge regression with a free intercept, and its errors."""
         weight = cosine_kernel(kept, self.width)
         design, response = centred(kept, values, weight)
-        return Regression(design, weight, ridge=self.ridge).attributions(response)
+        fit = Regression(design, weight, ridge=self.ridge, centred=True)
+        return fit.attributions(response)
 
 
 @dataclass(frozen=True)
