@@ -31,8 +31,10 @@ CONCERNED = """
 def pytest_collection_modifyitems(config, items):
     names = {names!r}
     def concerned(item):
+        named = any(name in item.name for name in names)
+        slow = {{"slow", "exhaustive"}} & {{mark.name for mark in item.iter_markers()}}
         whole = "[" not in item.name and item.path.name in {modules!r}
-        return whole or any(name in item.name for name in names)
+        return named or (whole and not slow)
     config.hook.pytest_deselected(items=[item for item in items if not concerned(item)])
     items[:] = [item for item in items if concerned(item)]
 """
@@ -70,7 +72,7 @@ def add(page: Path, tree: Path) -> str:
 
 
 def run_concerned(tree: Path, names: list[str]) -> subprocess.CompletedProcess[str]:
-    """The fast tests that find components by looking: those of `names`, and of all at once."""
+    """The tests that find components by looking: those of `names`, and fast ones of all at once."""
     plugin = CONCERNED.format(names=names, modules=WHOLE_TREE)
     (tree.parent / "concerned.py").write_text(plugin, encoding="utf-8")
     modules = [
@@ -79,9 +81,9 @@ def run_concerned(tree: Path, names: list[str]) -> subprocess.CompletedProcess[s
         if READS_THE_FOLDERS.search(path.read_text(encoding="utf-8"))
     ]
     options = ["-v", "-p", "no:cacheprovider", "-p", "concerned"]
-    fast = ["-m", "not slow and not exhaustive and not gpu and not network"]
+    here = ["-m", "not gpu and not network"]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *fast, *modules],
+        [sys.executable, "-m", "pytest", *options, *here, *modules],
         cwd=tree,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), str(tree.parent)])},
         capture_output=True,

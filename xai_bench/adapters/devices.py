@@ -45,10 +45,10 @@ class Placing:
             )
         return cls(device_of(device, model, x), dtype)
 
-    @property
-    def rows(self) -> torch.dtype | None:
-        """The type in which the model takes its rows where x has another one."""
-        return self.dtype if self.dtype == torch.bfloat16 else None
+    def rows(self, model: Any) -> torch.dtype | None:
+        """The type in which the model takes its rows where x has another one: bf16 only."""
+        half = any(weight.dtype == torch.bfloat16 for weight in _weights(model))
+        return torch.bfloat16 if half or self.dtype == torch.bfloat16 else None
 
     @property
     def looks_inside(self) -> bool:

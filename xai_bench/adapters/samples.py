@@ -219,8 +219,9 @@ def _of_callable(
             return cast(Predictor, onnx.predictor_of(model, samples))
         if place.device != CPU and not (place.looks_inside and dtype_of(model)):
             return ElsewherePredictor(devices.caller_of(model, form, place.device))
-        example = samples[:_FEW].to(place.device, place.rows)
-        return TorchPredictor(module_for(model, form, example), 1, dtype=place.rows)
+        dtype = place.rows(model)
+        example = samples[:_FEW].to(place.device, dtype)
+        return TorchPredictor(module_for(model, form, example), 1, dtype=dtype)
 
     rules = form.encoding.actionability() if isinstance(form, TableForm) else None
     return Brought(

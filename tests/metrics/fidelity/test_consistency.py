@@ -172,5 +172,5 @@ def test_regression_units_per_sample_and_missing_data_are_unsupported(metric: An
     text = with_model_variants(toy_worlds.text())
     with pytest.raises(Unsupported, match="units of their own"):
         metric.score(text.case(text.explain(_Gradient()), explainer=_Gradient()))
-    with pytest.raises(Unsupported, match="the data and the recipe"):
+    with pytest.raises(Unsupported, match="its data and recipe"):
         metric.score(replace(case_of(explainer), variants=None))

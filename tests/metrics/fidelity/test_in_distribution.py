@@ -76,6 +76,6 @@ def test_as_many_as_asked_for_and_only_from_the_side() -> None:
 
 def test_without_a_recipe_there_is_no_score() -> None:
     plain = toy_worlds.linear(WEIGHT).case(torch.ones(3, 10))
-    with pytest.raises(Unsupported, match="needs the data and the recipe"):
+    with pytest.raises(Unsupported, match="needs its data and recipe"):
         FFidelity(Constant(0.0)).score(plain)
     assert units.count(plain.inputs.units).tolist() == [10, 10, 10]

@@ -282,7 +282,7 @@ def test_scores_are_the_same_in_every_batch(name: str) -> None:
 def test_without_data_and_recipe_retraining_is_unsupported(name: str) -> None:
     world = toy_worlds.tabular()
     explainer: Explainer = component("explainer", "saliency")
-    with pytest.raises(Unsupported, match="the data and the recipe"):
+    with pytest.raises(Unsupported, match="its data and recipe"):
         component("metric", name).score(world.case(world.explain(explainer), explainer=explainer))
 
 

@@ -137,5 +137,5 @@ def test_tables_unlabelled_images_and_models_without_data_are_declined() -> None
     case = image.case(image.explain(ExactMap()), explainer=ExactMap())  # type: ignore[arg-type]
     with pytest.raises(Unsupported, match="labels"):
         Focus().score(replace(case, labels=None))
-    with pytest.raises(Unsupported, match="the data and the recipe"):
+    with pytest.raises(Unsupported, match="its data and recipe"):
         Focus().score(replace(case, variants=None))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -23,6 +24,19 @@ def address(root: Path) -> str:
     for sign in "%?#":
         place = place.replace(sign, f"%{ord(sign):02X}")
     return f"sqlite:///{place}"
+
+
+@contextmanager
+def without_stray_folder(root: Path) -> Iterator[None]:
+    """Take away the folder that MLflow makes where it reads an address as if it were a path."""
+    stray = Path(address(root).removeprefix("sqlite:///")).parent
+    was_there = stray.exists()
+    try:
+        yield
+    finally:
+        if not was_there and stray != root.resolve():
+            with suppress(OSError):  # it is not empty, or was never made
+                stray.rmdir()
 
 
 def artifacts(root: Path) -> str:

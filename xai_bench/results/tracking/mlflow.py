@@ -147,8 +147,9 @@ class MlflowRecorder:
                 if self.tracking_uri is None:
                     self._check(root)
                     template.start(database.path(root))
-                client = MlflowClient(tracking_uri=self.uri(root))
-                client.search_experiments(max_results=1)
+                with database.without_stray_folder(root):
+                    client = MlflowClient(tracking_uri=self.uri(root))
+                    client.search_experiments(max_results=1)
                 if is_new:
                     template.keep(database.path(root))
                 if self.tracking_uri is None:

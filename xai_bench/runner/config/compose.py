@@ -276,7 +276,9 @@ def _compose(command: Command, overrides: list[str]) -> DictConfig:
         OmegaConf.select(cfg, "hydra.mode", throw_on_missing=True)
     except OmegaConfBaseException:  # whose text may hold what the environment does
         raise UsageError("hydra.mode is neither RUN nor MULTIRUN") from None
-    problems = hydra_settings.without_value(cfg) or [
+    # A folder of Hydra's that is named by a study without a name is the study's own mistake.
+    is_named = not OmegaConf.is_missing(cfg, "study")
+    problems = (hydra_settings.without_value(cfg) if is_named else []) or [
         *hydra_settings.changed(cfg),
         *hydra_settings.granted_by_a_file(cfg, command.allowed),
     ]
