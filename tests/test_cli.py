@@ -304,6 +304,9 @@ def test_the_composed_configuration_can_be_shown(invoke: Invoke) -> None:
 # Runs, with the work replaced
 
 
+BUGS = {"raise": RuntimeError, "raise a value": ValueError}
+
+
 class Jobs:
     """Stands in for `xai_bench.runner.job`: each job does the next of `deeds`."""
 
@@ -315,8 +318,8 @@ class Jobs:
     def job(self, cfg, **_) -> str:
         self.configs.append(cfg)
         deed = self.deeds.pop(0)
-        if deed == "raise":
-            raise RuntimeError("a bug")
+        if deed in BUGS:
+            raise BUGS[deed]("a bug")
         return deed
 
     def finish(self, results: Path, study: str, statuses: list[str], _settings: object) -> int:
@@ -370,15 +373,16 @@ def test_an_experiment_can_define_a_sweep(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("bug", ["raise", "raise a value"])
 def test_a_bug_shows_its_traceback_and_is_logged(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bug: str
 ) -> None:
-    Jobs(monkeypatch, "raise")
+    Jobs(monkeypatch, bug)
     code, _, err = invoke("run", *SMALL)
     assert code == 1
     assert "Traceback" in err
     (log,) = (tmp_path / "results").rglob("run.log")
-    assert "RuntimeError: a bug" in log.read_text()
+    assert f"{BUGS[bug].__name__}: a bug" in log.read_text()
 
 
 @pytest.mark.slow

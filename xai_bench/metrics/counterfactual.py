@@ -18,6 +18,7 @@ from xai_bench.metrics.probes.counterfactuals import (
     BackgroundClasses,
     Counterfactuals,
     CurrentClass,
+    TextLikelihood,
 )
 from xai_bench.metrics.probes.removal.data_distance import distances, standardised
 from xai_bench.types import Case, Inputs, LanguageModel, Unsupported
@@ -120,8 +121,8 @@ class Fluency:
             )
         classified = case.measure(Counterfactuals())
         edited = classified.of_nearest(classified.points)
-        loss = [-symbols.infill.log_probability(x.long()) for x in (edited, case.inputs.x)]
-        return classified.scored(loss[0] / loss[1])
+        of_edited = symbols.infill.log_probability(edited.long())
+        return classified.scored(of_edited / case.measure(TextLikelihood()))
 
 
 @dataclass(frozen=True)

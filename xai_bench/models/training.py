@@ -22,6 +22,40 @@ _CHUNK = 1024
 """Rows in one call when a whole part is predicted; bounds memory."""
 
 
+class EarlyStopping:
+    """The weights of the lowest validation loss, and whether it is time to stop.
+
+    Args:
+        patience: epochs without a lower loss after which training ends.
+    """
+
+    def __init__(self, network: nn.Module, patience: int) -> None:
+        self.network, self.patience = network, patience
+        # Epoch 0 are the initial weights, which stay where no loss is finite.
+        self.n_epochs, self.best_epoch, self.best_loss = 0, 0, math.inf
+        self.best = _copy(network)
+
+    def ends_at(self, loss: float) -> bool:
+        """Whether training ends after one more epoch, with this loss."""
+        self.n_epochs += 1
+        if loss < self.best_loss:
+            self.best_epoch, self.best_loss, self.best = self.n_epochs, loss, _copy(self.network)
+            return False
+        return self.n_epochs - self.best_epoch >= self.patience
+
+    def restore(self, setting: str, learning_rate: float) -> None:
+        """Give the network its best weights; `setting` is what a user would change.
+
+        Raises ValueError where no loss was finite.
+        """
+        if self.n_epochs and self.best_epoch == 0:
+            raise ValueError(
+                f"training diverged: the validation loss was never finite in {self.n_epochs} "
+                f"epochs; lower {setting} (now {learning_rate})"
+            )
+        self.network.load_state_dict(self.best)
+
+
 @dataclass(frozen=True)
 class Training:
     """Adam with decoupled weight decay; the weights of the lowest validation loss are kept.
@@ -51,24 +85,16 @@ class Training:
         bundle = _on_device(bundle, device)
         optimiser = AdamW(network.parameters(), self.learning_rate, self.weight_decay)
         history: list[Mapping[str, float]] = []
-        # Epoch 0 are the initial weights, which stay where no loss is finite.
-        best_epoch, best_loss, best = 0, math.inf, _copy(network)
+        stopping = EarlyStopping(network, self.patience)
         with deterministic(device):
             for epoch in range(1, self.max_epochs + 1):
                 train_loss = self._epoch(network, optimiser, bundle, order)
                 valid_loss, score = _validate(network, bundle)
                 history.append(_row(epoch, train_loss, valid_loss, score))
                 on_epoch(history[-1])
-                if valid_loss < best_loss:
-                    best_epoch, best_loss, best = epoch, valid_loss, _copy(network)
-                elif epoch - best_epoch >= self.patience:
+                if stopping.ends_at(valid_loss):
                     break
-        if history and best_epoch == 0:
-            raise ValueError(
-                f"training diverged: the validation loss was never finite in {len(history)} "
-                f"epochs; lower model.training.learning_rate (now {self.learning_rate})"
-            )
-        network.load_state_dict(best)
+        stopping.restore("model.training.learning_rate", self.learning_rate)
         return tuple(history)
 
     def _epoch(

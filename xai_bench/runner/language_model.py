@@ -1,4 +1,4 @@
-"""The masked language model of a cell, for baselines and metrics that fill gaps in texts."""
+"""The masked language model of a cell, for all that fills gaps in texts or judges them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xai_bench.runner.plan import Plan
 from xai_bench.types import Inputs
 
 FIELD = "language_model"
-"""The setting of a baseline or metric that says how its language model comes about."""
+"""The setting of a baseline, explainer or metric that says how its language model comes about."""
 
 
 def with_language_model(plan: Plan, bundle: Bundle, inputs: Inputs, folder: Path) -> Inputs:
@@ -30,7 +30,7 @@ def with_language_model(plan: Plan, bundle: Bundle, inputs: Inputs, folder: Path
     if any(config != asked[0] for config in asked):
         raise ValueError(
             "a run has one masked language model, and different ones are configured; set "
-            f"{FIELD} of the baselines and metrics to the same values"
+            f"{FIELD} of baselines, explainers and metrics to the same values"
         )
     # Gaps are filled on the CPU, wherever the explained network is, and in whatever precision.
     plain = bundle.device == CPU and bundle.precision is None

@@ -98,6 +98,8 @@ class Sweep:
             with writable(folder), _cause_of_logging():
                 return str(run_job(task, cfg, place, subfolder, context).return_value)
         except ValueError as mistake:
+            if not isinstance(mistake.__cause__, OSError):  # not of the disk, so a bug
+                raise
             display.line(f"{MARKS['failed']} run {number + 1}: {mistake}")
             return "failed"
 

@@ -103,6 +103,12 @@ def test_a_row_has_the_same_bits_in_every_batch(model: MaskedLanguagePredictor) 
         assert torch.equal(model.log_probability(tokens[own]), likely[own])
 
 
+def test_training_that_diverges_is_one_sentence(bundle: Bundle) -> None:
+    recipe = MaskedLanguageRecipe(size=8, n_hidden=8, learning_rate=float("nan"), max_epochs=2)
+    with pytest.raises(ValueError, match=r"diverged.*lower language_model.learning_rate"):
+        recipe.train(bundle, seed=0, on_epoch=lambda _: None)
+
+
 def test_data_without_tokens_has_no_language_model(bundle: Bundle) -> None:
     with pytest.raises(Unsupported, match="a masked language model reads tokens"):
         MaskedLanguageRecipe().train(replace(bundle, symbols=None), seed=0, on_epoch=lambda _: None)

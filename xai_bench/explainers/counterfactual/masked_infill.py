@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.explainers.counterfactual.search import CounterfactualSearch
-from xai_bench.explainers.counterfactual.token_flips import SwapSearch
+from xai_bench.explainers.counterfactual.swap_search import SwapSearch
 from xai_bench.types import (
     Explanation,
     Infill,

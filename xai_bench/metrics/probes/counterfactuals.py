@@ -93,6 +93,20 @@ class ClassifiedCounterfactuals:
 
 
 @dataclass(frozen=True)
+class TextLikelihood:
+    """`[B]` float64: the log-probability per token of each text by the masked language model."""
+
+    shared: ClassVar[bool] = True
+
+    def measure(self, case: Case) -> Tensor:
+        """Raises `Unsupported` where there is no such model."""
+        symbols = case.inputs.domain.symbols
+        if symbols is None or symbols.infill is None:
+            raise Unsupported("there is no masked language model")
+        return symbols.infill.log_probability(case.inputs.x.long())
+
+
+@dataclass(frozen=True)
 class Counterfactuals:
     """The counterfactuals of a case, classified by the model. Costs `M` forward rows per sample.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from xai_bench.models.adamw import AdamW
 from xai_bench.models.base import OnEpoch, Predictor, Trained
 from xai_bench.models.text.networks import GRU
 from xai_bench.models.text.recipes import n_symbols
-from xai_bench.models.training import initialise
+from xai_bench.models.training import EarlyStopping, initialise
 from xai_bench.models.weights import FILE, materialise, write_weights
 from xai_bench.types import ROW_BLOCK, Symbols
 
@@ -156,7 +155,7 @@ class MaskedLanguageRecipe:
     learning_rate: float = 5e-3
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
-        """Raises `Unsupported` for data without tokens."""
+        """Raises `Unsupported` for data without tokens, ValueError where training diverges."""
         network = self._network(bundle)
         materialise(network, torch.float32)
         initialise(network, seed=seed)
@@ -189,7 +188,7 @@ class MaskedLanguageRecipe:
         optimiser = AdamW(network.parameters(), self.learning_rate, 1e-4)
         train, valid = _Gaps(bundle.train.x, bundle), _Gaps(bundle.valid.x, bundle)
         fixed = valid.drawn(torch.Generator().manual_seed(seed))
-        best_epoch, best_loss, best = 0, math.inf, network.state_dict()
+        stopping = EarlyStopping(network, self.patience)
         for epoch in range(1, self.max_epochs + 1):
             gaps = train.drawn(chance)
             for rows in torch.randperm(len(gaps), generator=chance).split(self.batch_size):
@@ -203,12 +202,9 @@ class MaskedLanguageRecipe:
             numbers = {"epoch": float(epoch), "valid_loss": sum(losses) / max(len(losses), 1)}
             on_epoch(numbers)
             yield numbers
-            if numbers["valid_loss"] < best_loss:
-                best_epoch, best_loss = epoch, numbers["valid_loss"]
-                best = {name: value.clone() for name, value in network.state_dict().items()}
-            elif epoch - best_epoch >= self.patience:
+            if stopping.ends_at(numbers["valid_loss"]):
                 break
-        network.load_state_dict(best)
+        stopping.restore("language_model.learning_rate", self.learning_rate)
 
 
 class _Gaps:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from xai_bench.results.regimes import PAPER
+from xai_bench.results.report.words import listed
 
 _BUDGET = re.compile(r"budget (\d+) rows(.*)", re.DOTALL)
 _FEW = 4
@@ -45,12 +46,8 @@ def _merged(regimes: Iterable[str]) -> list[str]:
             budgets.setdefault(match[2], []).append(match[1])
         else:
             others.append(regime)
-    merged = [f"budget {_enumerated(numbers)} rows{end}" for end, numbers in budgets.items()]
+    merged = [f"budget {listed(numbers)} rows{end}" for end, numbers in budgets.items()]
     return [*merged, *others]
-
-
-def _enumerated(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _named(regime: str, names: Sequence[str]) -> str:

@@ -7,19 +7,10 @@ from collections.abc import Mapping, Sequence
 from xai_bench.results.report.regimes import base
 from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import title
+from xai_bench.results.report.words import count, listed
 
 _N_NAMED = 4
 _N_PLACES = 2
-
-
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """`a, b and c`."""
-    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def count(n: int, noun: str) -> str:
-    """`1 metric`, `2 metrics`."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def place_names(blocks: Sequence[Block]) -> dict[str, str]:

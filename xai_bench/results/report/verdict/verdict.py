@@ -8,14 +8,7 @@ from dataclasses import dataclass
 from xai_bench.results.questions import QUESTIONS, Question
 from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import header, measured, title
-from xai_bench.results.report.verdict.scope import (
-    count,
-    grouped,
-    listed,
-    place_names,
-    scope,
-    somewhere,
-)
+from xai_bench.results.report.verdict.scope import grouped, place_names, scope, somewhere
 from xai_bench.results.report.verdict.standings import (
     Comparison,
     Ranking,
@@ -23,6 +16,7 @@ from xai_bench.results.report.verdict.standings import (
     comparisons,
     ranking,
 )
+from xai_bench.results.report.words import count, listed
 
 SURE, LIKELY = 0.95, 0.8
 N_EXCEPTIONS = 3
