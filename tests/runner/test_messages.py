@@ -48,6 +48,11 @@ MISTAKES = [
     (["allow=os"], "allow=os is not a list of packages"),
     (["model=mlp", "model.hidden=3"], "model.hidden=3 is not a list"),
     (["model=mlp", "model.hidden=[a]"], "is not a list, as [...], of a whole number"),
+    (["model=mlp", "model.hidden=[8,0]"], "model.hidden=[8, 0] must be 1 or more"),
+    (
+        ["explainer=masked_infill", "explainer.masked_infill.language_model.size=0"],
+        "explainer.masked_infill.language_model.size=0 must be 1 or more",
+    ),
     (["model=mlp", "model.training=3"], "model.training=3 is not a training"),
     (["model=checkpoint", "model.factory=a:b"], "model.weights has no value"),
     (

@@ -50,7 +50,9 @@ class MaskedInfill(CounterfactualSearch):
         """Raises `Unsupported` where x holds no tokens, or there is no masked language model."""
         symbols = inputs.domain.symbols
         if symbols is None or not inputs.domain.discrete:
-            raise Unsupported("words are filled in in texts, and x holds no tokens")
+            raise Unsupported(
+                "gaps are filled in texts, and x holds no tokens; use data=sentiment or another"
+            )
         if symbols.infill is None:
             raise Unsupported(
                 "masked_infill needs a masked language model, and none is there; set "

@@ -20,6 +20,13 @@ WORDS = {
 }
 """Plain types in words for users."""
 
+COUNTED = frozenset({
+    "batch_size", "hidden", "max_flips", "mlp_size", "n_candidates", "n_counterfactuals", "n_draws",
+    "n_estimators", "n_filters", "n_heads", "n_hidden", "n_models", "n_neighbours", "n_orders",
+    "n_pairs", "n_references", "n_repeats", "n_rounds", "n_steps", "patch", "size", "stride",
+})  # fmt: skip
+"""Settings of our components of which there is nothing to compute with 0."""
+
 METHODS: Mapping[str, str] = {
     "data": "load",
     "model": "train",
@@ -51,13 +58,26 @@ def arguments(
     open_ended = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
     for name, value in given.items():
         if name in accepted:
-            yield from _argument(f"{path}.{name}", accepted[name].annotation, value, allow)
+            mistakes = list(_argument(f"{path}.{name}", accepted[name].annotation, value, allow))
+            yield from mistakes
+            if not mistakes and _is_ours(target) and name in COUNTED and _is_too_few(value):
+                yield f"{path}.{name}={value} must be 1 or more"
         elif not open_ended:
             yield no_key(f"{path}.{name}", accepted)
     for name, parameter in accepted.items():
         optional = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if parameter.default is parameter.empty and name not in given and not optional:
             yield f"{path}.{name} has no value: write {path}.{name}=..."
+
+
+def _is_ours(target: Any) -> bool:
+    return str(getattr(target, "__module__", "")).startswith("xai_bench.")
+
+
+def _is_too_few(value: object) -> bool:
+    """Whether a number, or one of a list, is below 1."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(number, int) and number < 1 for number in numbers)
 
 
 def _argument(path: str, hint: Any, value: object, allow: Sequence[str]) -> Iterator[str]:
