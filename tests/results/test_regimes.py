@@ -16,8 +16,9 @@ from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.support import command_line
 from tests.support.reports import written
 from xai_bench.results import regimes
-from xai_bench.results.report.regimes import natural, sentence
+from xai_bench.results.report.regimes import sentence
 from xai_bench.results.report.summary import blocks
+from xai_bench.results.settings import natural
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.runs import explanation_run
 from xai_bench.runner.config.catalogue import conf_dir

@@ -1,7 +1,9 @@
-"""Nested settings as flat ones, `{a: {b: 1}}` as `a.b: 1`, and how two of them differ."""
+"""Nested settings as flat ones, `{a: {b: 1}}` as `a.b: 1`, their order and differences."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +25,17 @@ def differences(config: Mapping[str, Any], shipped: Mapping[str, Any]) -> dict[s
     changed = {k: v for k, v in own.items() if k not in reference or reference[k] != v}
     missing = [path for path in reference if path not in own and not _replaced(path, own)]
     return {**changed, **dict.fromkeys(missing, LEFT_OUT)}
+
+
+def natural(text: str) -> tuple[tuple[float, str], ...]:
+    """A key of sorting by which 9 comes before 10."""
+    parts = re.findall(r"(\d+(?:\.\d+)?(?:e-?\d+)?)|(\D)", text)
+    return tuple((float(number or -1), letter) for number, letter in parts)
+
+
+def order(config: Mapping[str, Any]) -> tuple[tuple[float, str], ...]:
+    """A key of sorting by the values of settings: `width=16` comes before `width=128`."""
+    return natural(json.dumps(flattened(config), sort_keys=True, default=str))
 
 
 def _leaves(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -205,6 +205,7 @@ def test_the_same_store_gives_the_same_report(store: Store, report: Report, tmp_
     [
         ({"config": {"model": {"width": 32}, "seed": 1}}, "model.width=32"),
         ({"fingerprint": "beef"}, "data 2"),
+        ({"config": {"data": {"n": 9}}, "fingerprint": "beef"}, "data.n=9"),
         ({"environment": {"code_version": "new"}}, "code 2"),
         ({"view": "channels"}, ""),
     ],
@@ -222,6 +223,21 @@ def test_cells_that_differ_in_more_than_the_seed_never_share_a_mean(
     found = blocks(store, "s")
     assert [len(block.cells) for block in found] == [1, 1]
     assert any(expected in block.variant for block in found)
+
+
+@pytest.mark.parametrize("keys", [("a", "b", "c"), ("c", "b", "a")])
+def test_labels_and_order_are_those_of_the_settings_and_not_of_addresses(
+    tmp_path: Path, keys: tuple[str, str, str]
+) -> None:
+    store = Store(tmp_path)
+    for key, n in zip(keys, (128, 16, 9), strict=True):
+        one = cell(key=key, config={"data": {"n": n}, "seed": 0}, fingerprint=f"of {n}")
+        add_to_study(store, "s", one, [explanation("lime", scored("abpc", [1.0, 2.0, 3.0]))])
+    assert [block.variant for block in blocks(store, "s")] == [
+        "data.n=9",
+        "data.n=16",
+        "data.n=128",
+    ]
 
 
 def test_settings_of_an_explainer_never_share_a_row(tmp_path: Path) -> None:

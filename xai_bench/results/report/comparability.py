@@ -110,8 +110,23 @@ def variants(
             for key in own
         }
         differing = [key for key in own if any(value != own[key] for value in values[key])]
+        if "fingerprint" in differing and not _hidden_change(own, namesakes):
+            differing.remove("fingerprint")
         labels.append(", ".join(_setting(key, own[key], values[key]) for key in differing))
     return labels
+
+
+def _hidden_change(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether other data came from the same settings of the data, so that no setting says it."""
+
+    def of_data(config: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in config.items() if key.startswith("data.")}
+
+    return any(
+        of_data(other) == of_data(own)
+        for other in others
+        if other.get("fingerprint", own["fingerprint"]) != own["fingerprint"]
+    )
 
 
 def numbered(labels: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from xai_bench.results.regimes import PAPER
 from xai_bench.results.report.words import listed
+from xai_bench.results.settings import natural
 
 _BUDGET = re.compile(r"budget (\d+) rows(.*)", re.DOTALL)
 _FEW = 4
@@ -28,12 +29,6 @@ def sentence(regimes: Mapping[str, Sequence[str]]) -> str:
 def base(label: str) -> str:
     """The name of an explainer, without the settings that label its row."""
     return label.partition(" (")[0]
-
-
-def natural(text: str) -> tuple[tuple[float, str], ...]:
-    """A key of sorting by which 9 comes before 10."""
-    parts = re.findall(r"(\d+(?:\.\d+)?(?:e-?\d+)?)|(\D)", text)
-    return tuple((float(number or -1), letter) for number, letter in parts)
 
 
 def _merged(regimes: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from xai_bench.results.report import comparability, stats
 from xai_bench.results.report.comparability import NAMES, Listing
-from xai_bench.results.report.regimes import natural
+from xai_bench.results.settings import natural
 from xai_bench.results.statistics.intervals import Flags, Floats, Ints
 from xai_bench.results.store.store import Store
 from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores

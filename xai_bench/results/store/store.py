@@ -30,6 +30,7 @@ from torch import Tensor
 
 from xai_bench.core.disk import writable
 from xai_bench.core.spelling import suggest
+from xai_bench.results.settings import order
 from xai_bench.results.store import codec, digests, files
 from xai_bench.results.store.manifest import StudyManifest, studies
 from xai_bench.results.store.reader import Reader
@@ -332,7 +333,7 @@ class Store:
     def cells(
         self, study: str, *, attributions: bool = True
     ) -> list[tuple[Cell, list[ExplainerResult]]]:
-        """The study's cells by data, model and seed, each with its stored results.
+        """The study's cells by data, model, seed and settings, each with its stored results.
 
         Raises:
             ValueError: there is no such study.
@@ -346,7 +347,9 @@ class Store:
         cells = [cell for key in keys if (cell := self.read_cell(key))]
         return [
             (cell, self.explanations(study, cell.key, attributions=attributions))
-            for cell in sorted(cells, key=_sort_key)
+            for cell in sorted(
+                cells, key=lambda cell: (*_named(cell), order(cell.config), cell.key)
+            )
         ]
 
     def frame(self, study: str) -> DataFrame:
@@ -376,11 +379,11 @@ def _stray(folder: Path, names: Collection[str]) -> list[str]:
 def _mends(cell: Cell, other: Cell) -> bool:
     """Whether a cell succeeds where another of the same names and seed failed."""
     outcomes = (cell.outcome.status, other.outcome.status)
-    return outcomes == ("ok", "failed") and _sort_key(cell)[:-1] == _sort_key(other)[:-1]
+    return outcomes == ("ok", "failed") and _named(cell) == _named(other)
 
 
-def _sort_key(cell: Cell) -> tuple[str | int, ...]:
-    names = (cell.view, cell.target, cell.baseline_explain, cell.baseline_measure, cell.key)
+def _named(cell: Cell) -> tuple[str | int, ...]:
+    names = (cell.view, cell.target, cell.baseline_explain, cell.baseline_measure)
     return (cell.data, cell.model, cell.seed, *names)
 
 
