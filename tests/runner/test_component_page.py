@@ -42,7 +42,8 @@ def test_a_report_that_is_asked_for_draws_the_kinds_of_files_that_are_named() ->
         ("report.figures=png", "report.figures=png: write a list"),
         ("report.samples=-1", "report.samples=-1: it must be a whole number"),
         ("report.colour=red", "report.colour: there is no such setting"),
-        ("abpc", "report abpc: write a setting, such as"),
+        ("abpc", "report abpc: write --study abpc for one study, or a setting, such as"),
+        ("metrics=[abpc]", "report metrics=[abpc]: write a setting, such as"),
         ("report.metrics=[abpc", "report.metrics=[abpc: this cannot be read"),
     ],
 )

@@ -33,7 +33,12 @@ _DEFAULTS = {"samples": 3}
 def options_of(overrides: Sequence[str]) -> ReportOptions:
     """From `report.metrics=[abpc,seconds]` and the like. Raises `UsageError`."""
     for override in overrides:
-        if not override.startswith(_PREFIX) or "=" not in override:
+        if "=" not in override:
+            raise UsageError(
+                f"report {override}: write --study {override} for one study, or a setting, such as "
+                "report.tables=[main]"
+            )
+        if not override.startswith(_PREFIX):
             raise UsageError(f"report {override}: write a setting, such as report.tables=[main]")
     typed = " ".join(overrides)
     try:
