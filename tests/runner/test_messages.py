@@ -38,6 +38,9 @@ MISTAKES = [
     (["~model"], "no model is chosen: write model=NAME"),
     (["hydra.mode=X"], "hydra.mode=X does not fit"),
     (["hydra.mode=${oc.env:PATH}"], "hydra.mode is neither RUN nor MULTIRUN"),
+    (["hydra=null"], "hydra=null cannot be set: of hydra, a configuration may set"),
+    (["~hydra"], "~hydra cannot be set: of hydra, a configuration may set"),
+    (["+hydra=[]"], "+hydra=[] cannot be set: of hydra, a configuration may set"),
     (["hydra.verbose=[1]"], "is neither true, false nor the names of loggers"),
     (["-m", "seed=glob(*)"], "seed=glob(*) names nothing"),
     (["+allow=!!python/name:os.system"], "'+allow=!!python/name:os.system' is not understood"),
@@ -87,6 +90,16 @@ def test_anchors_that_unfold_without_end_are_a_sentence(tmp_path: Path) -> None:
     [
         (b"", "the file of the experiment sets nothing"),
         (b"- a\n", "the file of the experiment sets nothing"),
+        (b"# @package _global_\n- a\n", "odd.yaml holds ['a'], not settings: write lines of KEY"),
+        (b"# @package _global_\n42\n", "odd.yaml holds 42, not settings: write lines of KEY"),
+        (b"# @package _global_\nhydra: null\n", "odd.yaml: hydra is null, not settings: write"),
+        (b"# @package _global_\nhydra: []\n", "odd.yaml: hydra is [], not settings: write"),
+        (b"# @package _global_\nreport: [a]\n", "odd.yaml: report is ['a'], not settings: write"),
+        (b"# @package _global_\nexplainer: [lime]\n", "`- override /explainer: ...`"),
+        (
+            b"# @package _global_\nhydra: {sweep: [1]}\n",
+            "experiment/odd: [1] stands where settings belong",
+        ),
         (b"# gr\xf6\xdfe\nseed: 1\n", "odd.yaml: byte 0xf6 at 4 is not UTF-8; save it in UTF-8"),
     ],
 )

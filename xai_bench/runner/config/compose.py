@@ -35,7 +35,7 @@ from xai_bench.runner.config.catalogue import (
 )
 from xai_bench.runner.config.command import Command
 from xai_bench.runner.config.messages import UsageError
-from xai_bench.runner.config.yaml_files import check_size, not_utf8
+from xai_bench.runner.config.yaml_files import check_size, not_utf8, without_settings
 
 
 def configurations(command: Command) -> Iterator[DictConfig]:
@@ -56,6 +56,7 @@ def composed(command: Command) -> Iterator[Jobs]:
             f"--config-name {command.config_name}: there is no such file in {command.conf}; "
             f"{suggest(command.config_name, names)}"
         )
+    hydra_settings.check_typed(command.overrides)
     folders = _folders(command)
     check_size([folder for folder in folders if folder != command.conf])
     with initialize_config_dir(str(command.conf), version_base="1.3"):
@@ -271,7 +272,13 @@ def _plain(params: Any) -> Any:
 
 def _compose(command: Command, overrides: list[str]) -> DictConfig:
     with _errors_in_one_sentence(command, overrides):
-        cfg = compose(command.config_name, overrides, return_hydra_config=True)
+        try:
+            cfg = compose(command.config_name, overrides, return_hydra_config=True)
+        except Exception:  # of which none says that it is this
+            chosen = {command.config_name, *(text.partition("=")[2] for text in overrides)}
+            if problem := without_settings(_folders(command), chosen):
+                raise UsageError(problem) from None
+            raise
     try:
         OmegaConf.select(cfg, "hydra.mode", throw_on_missing=True)
     except OmegaConfBaseException:  # whose text may hold what the environment does

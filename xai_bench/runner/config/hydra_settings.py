@@ -42,6 +42,8 @@ FILLED = (
 )  # fmt: skip
 """What Hydra fills in itself. Texts that nothing calls."""
 
+_CANNOT = f"cannot be set: of hydra, a configuration may set {', '.join(FREE)}"
+
 LAUNCHERS = ("basic", "joblib")
 """One job after the other, or several at a time."""
 
@@ -55,10 +57,17 @@ def changed(cfg: DictConfig) -> list[str]:
     if not all(isinstance(name, (bool, str)) for name in names):
         return [f"hydra.verbose={verbose} is neither true, false nor the names of loggers"]
     return [
-        f"hydra.{path} cannot be set: of hydra, a configuration may set {', '.join(FREE)}"
+        f"hydra.{path} {_CANNOT}"
         for path in dict.fromkeys(paths)
         if not f"{path}.".startswith(tuple(f"{free}." for free in (*FREE, *FILLED)))
     ]
+
+
+def check_typed(overrides: Sequence[str]) -> None:
+    """Raise `UsageError` for an override of the whole of `hydra`, which Hydra cannot compose."""
+    for override in overrides:
+        if re.fullmatch(r"[+~]*hydra(=.*)?", override, re.DOTALL):
+            raise UsageError(f"{override} {_CANNOT}")
 
 
 def without_value(cfg: DictConfig) -> list[str]:

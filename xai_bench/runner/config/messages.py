@@ -83,4 +83,15 @@ def no_utf8(paths: Sequence[object], error: UnicodeDecodeError) -> str:
 def one_line(error: BaseException) -> str:
     """The first paragraph of an error's text, on one line."""
     text = re.split(r"\n\s*(?:Config search path|full_key|object_type|See https)", str(error))[0]
-    return " ".join(text.split()) or type(error).__name__
+    text = " ".join(text.split())
+    for pattern, replacement in _PLAINER.items():
+        text = re.sub(pattern, replacement, text)
+    return text or type(error).__name__
+
+
+_PLAINER = {
+    r"^In '(.+?)': \w+ raised while composing config: ": r"\1: ",
+    r"Merge error: \w+ is not a subclass of \w+\. value: (.*)": r"\1 stands where settings belong",
+    r"Cannot merge DictConfig with ListConfig": "a list stands where settings belong",
+}
+"""Hydra's and OmegaConf's words -> ours."""
