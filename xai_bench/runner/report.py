@@ -16,7 +16,7 @@ from yaml import YAMLError
 
 from xai_bench.results.report.cards import Card
 from xai_bench.results.report.options import ReportOptions
-from xai_bench.runner.config.catalogue import SETS, Entry, conf_dir, entries
+from xai_bench.runner.config.catalogue import SETS, Entry, components, conf_dir, entry, options
 from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.finished.printed import PrintedReport
 
@@ -57,7 +57,7 @@ def write(results: Path, study: str, options: ReportOptions) -> Report:
     from xai_bench.results.report.writer import write as write_files
     from xai_bench.results.store.store import Store
 
-    return write_files(Store(results), study, results / "reports" / study, options, cards())
+    return write_files(Store(results), study, results / "reports" / study, options, Cards())
 
 
 def show(results: Path, study: str, options: ReportOptions) -> None:
@@ -116,10 +116,31 @@ def _places(results: Path, study: str, report: Report) -> dict[str, str]:
     return places
 
 
-def cards() -> Mapping[str, Card]:
-    """Name -> what the catalogue says of an explainer or metric that comes with the package."""
-    folders = [conf_dir()]
-    return {e.name: _card(e) for group in SETS for e in entries(group, folders) if not e.members}
+class Cards(Mapping[str, Card]):
+    """Name -> what the catalogue says of an explainer or metric that comes with the package.
+
+    Made when it is asked for: a study has a few of hundreds.
+    """
+
+    def __init__(self) -> None:
+        folders = [conf_dir()]
+        self._places: dict[str, tuple[str, Path]] = {}
+        for group in SETS:
+            paths = options(group, folders)
+            self._places |= {n: (group, paths[n]) for n in components(group, folders)}
+
+    def __getitem__(self, name: str) -> Card:
+        group, path = self._places[name]
+        return _card(entry(group, name, path))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
 
 
 def _card(entry: Entry) -> Card:

@@ -125,14 +125,15 @@ def _is_set(text: str) -> bool:
 
 def entries(group: str, folders: Sequence[Path]) -> list[Entry]:
     """All options of a group: components by category and name, then sets."""
-    listed = [_entry(group, name, path) for name, path in options(group, folders).items()]
+    listed = [entry(group, name, path) for name, path in options(group, folders).items()]
     if group in SETS:
-        names = tuple(entry.name for entry in listed if not entry.members)
+        names = tuple(e.name for e in listed if not e.members)
         listed.append(Entry(group, ALL, f"every {group} there is", members=names))
     return sorted(listed, key=lambda e: (bool(e.members), e.traits.get("category", ""), e.name))
 
 
-def _entry(group: str, name: str, path: Path) -> Entry:
+def entry(group: str, name: str, path: Path) -> Entry:
+    """What an option's file and the class that it names say."""
     text = path.read_text(encoding="utf-8")
     content = _yaml(text)
     node = content.get(name, content) if group in SETS else content
