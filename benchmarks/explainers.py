@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from worlds import WORLDS, World, world
 
-from xai_bench.core import memory
+from xai_bench.core.system import memory
 
 ROOT = Path(__file__).parents[1]
 

@@ -90,7 +90,7 @@ def workbench_of(row: Row) -> Any:
 
 def measured(row: Row) -> dict[str, Any]:
     """Peak memory in bytes, seconds, and why nothing came of it."""
-    from xai_bench.core.row_memory import default_memory
+    from xai_bench.core.calls.row_memory import default_memory
     from xai_bench.types import Unsupported
 
     bench, reason = workbench_of(row), ""

@@ -30,9 +30,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from xai_bench.core import memory as process_memory
-from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system import memory as process_memory
+from xai_bench.core.system.determinism import canonical
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.models.base import Explained, TorchPredictor

@@ -45,10 +45,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from xai_bench.core import memory
 from xai_bench.core.baselines import Mean
-from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system import memory
+from xai_bench.core.system.determinism import canonical
 from xai_bench.models.base import Explained, TorchPredictor
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.types import Domain, Inputs

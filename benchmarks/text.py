@@ -36,8 +36,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.determinism import canonical
 from xai_bench.core.tokens import TokenNetwork
 from xai_bench.data.text.corpus import Example, TextOptions
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from xai_bench.certify.explainer import contract
-from xai_bench.core.determinism import canonical
+from xai_bench.core.system.determinism import canonical
 from xai_bench.explainers.gradient.engine import gradient
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng
 

@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def canonical_setting() -> Iterator[None]:
-    from xai_bench.core.determinism import canonical
+    from xai_bench.core.system.determinism import canonical
 
     with canonical():
         yield

@@ -12,7 +12,7 @@ import xai_bench
 from tests.support import toy_worlds
 from xai_bench import Workbench
 from xai_bench.core.baselines import Constant
-from xai_bench.core.module_state import ModuleState, same
+from xai_bench.core.calls.module_state import ModuleState, same
 from xai_bench.explainers.removal.occlusion import LeaveOneOut
 from xai_bench.metrics.fidelity.random_subsets import Infidelity
 from xai_bench.models.targets import FixedOutput, Loss, TrueLabel

@@ -182,7 +182,7 @@ def test_a_run_imports_nothing_heavy_that_it_does_not_need() -> None:
     so does scikit-learn, whose data are read without it.
     """
     code = (
-        "import sys, torch; from xai_bench.core import determinism\n"
+        "import sys, torch; from xai_bench.core.system import determinism\n"
         "from xai_bench import workbench\n"
         "from xai_bench.data.tables.sklearn import SklearnTable\n"
         "from xai_bench.explainers.wrapped import common\n"

@@ -83,7 +83,7 @@ def test_everything_is_typed() -> None:
         # One file seeds what other libraries draw from, and puts it back.
         (
             r"\bnp\.random\b|\bnumpy\.random\b(?! import .*Generator)",
-            ("core/determinism.py",),
+            ("core/system/determinism.py",),
         ),
         (r"\btorch\.manual_seed\(", ()),
         (r"^\s*print\(", ()),

@@ -21,10 +21,10 @@ from xai_bench.adapters.layout import Layout
 from xai_bench.adapters.measured import SPENT, Given, NoModel, Spent, unknown_like
 from xai_bench.adapters.retraining import Fitting, variants_of
 from xai_bench.adapters.units import fitted_units
-from xai_bench.core.determinism import computing, require_threads
-from xai_bench.core.devices import device_of
-from xai_bench.core.memory import keep as keep_memory
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.determinism import computing, require_threads
+from xai_bench.core.system.devices import device_of
+from xai_bench.core.system.memory import keep as keep_memory
 from xai_bench.data.bundle import Task
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.guard import Copies

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xai_bench.core.printable import printable
 from xai_bench.core.spelling import suggest
+from xai_bench.core.system.printable import printable
 from xai_bench.runner.config.messages import UsageError
 
 USAGE = """\
@@ -140,7 +140,7 @@ def check(arguments: Sequence[str]) -> None:
     _folders(options.config_dir)
     from xai_bench.certify import certificate_page, command
     from xai_bench.certify.check_result import faults
-    from xai_bench.core.determinism import canonical
+    from xai_bench.core.system.determinism import canonical
 
     with canonical():
         certified = (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import xai_bench
 from tests.support.strict_device import DEVICE, strict_device
 from xai_bench.adapters import devices
-from xai_bench.core.devices import CPU, available, device_of
+from xai_bench.core.system.devices import CPU, available, device_of
 
 NAMES = ["gradient", "integrated_gradients", "leave_one_out", "kernel_shap", "lime"]
 X = torch.linspace(-1, 1, 24).view(6, 4)

@@ -19,8 +19,8 @@ from tests.support.strict_device import DEVICE, Pretended, placed, strict_device
 from tests.support.text import corpus
 from tests.support.toy_worlds import WORLDS, World
 from xai_bench.certify.variants import with_model_variants
-from xai_bench.core.devices import CPU
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.devices import CPU
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.evaluation.placement import device_for

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import xai_bench
 from tests.support import toy_worlds
 from xai_bench.core.baselines import Marginal
-from xai_bench.core.module_state import ModuleState
+from xai_bench.core.calls.module_state import ModuleState
 from xai_bench.metrics.probes.removal.random_subsets import CoalitionValues
 from xai_bench.types import Case, Explanation, Inputs, Kind, Model, Rng
 

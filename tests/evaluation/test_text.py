@@ -12,8 +12,8 @@ from tests.models.text.test_predictor import SMALL
 from tests.support import components
 from tests.support.components import all_of, component, options
 from xai_bench.certify.explainer import QUICK
-from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.determinism import canonical
 from xai_bench.data.text.corpus import Example, TextOptions
 from xai_bench.evaluation.budgets import evaluate_at_budgets
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext

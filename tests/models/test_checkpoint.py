@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from tests.support.model_bundles import bundle, ignore, normal, two_classes
 from xai_bench.data.bundle import Bundle
-from xai_bench.models.cache import key
 from xai_bench.models.checkpoint import Checkpoint
-from xai_bench.models.usefulness import fault
+from xai_bench.models.checks.usefulness import fault
+from xai_bench.models.fitting.cache import key
 from xai_bench.types import Element
 
 SOURCE = """

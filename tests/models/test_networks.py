@@ -22,7 +22,7 @@ from tests.support.model_bundles import (
     three_classes,
     two_classes,
 )
-from xai_bench.core.determinism import deterministic
+from xai_bench.core.system.determinism import deterministic
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import Explained, TorchPredictor, Trained
 from xai_bench.models.networks import CNN, MLP

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.command_line import run, small_run
 from tests.support.strict_device import DEVICE, strict_device
-from xai_bench.core import devices
+from xai_bench.core.system import devices
 from xai_bench.results import Cell
 from xai_bench.results.store.store import Store
 from xai_bench.runner import plan

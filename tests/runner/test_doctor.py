@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.models.test_cache import SMALL
-from tests.models.test_cache import ask as train
+from tests.models.fitting.test_cache import SMALL
+from tests.models.fitting.test_cache import ask as train
 from tests.results.test_damage import DAMAGE, Damage
 from tests.results.test_store import add_to_study, cell, contents, explanation, scored
 from tests.results.tracking.test_mlflow import PLAIN, runs

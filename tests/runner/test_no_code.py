@@ -44,7 +44,7 @@ OVERRIDES: dict[str, tuple[str, list[str]]] = {
     ),
     "a function beside components of ours": (
         NO_COMPONENT,
-        ["model._target_=xai_bench.models.cache.trained"],
+        ["model._target_=xai_bench.models.fitting.cache.trained"],
     ),
     "a method of a class of ours": (
         "there is no module",

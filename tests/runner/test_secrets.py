@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.command_line import run
-from xai_bench.core.secrets import has_password, without_passwords
+from xai_bench.core.system.secrets import has_password, without_passwords
 from xai_bench.evaluation.failures import attempt
 from xai_bench.results import ExplainerResult
 from xai_bench.results.escape import markdown

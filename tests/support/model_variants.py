@@ -9,7 +9,7 @@ from typing import Any
 from tests.support.model_bundles import ignore
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import Recipe
-from xai_bench.models.cache import trained
+from xai_bench.models.fitting.cache import trained
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.models.variants import TrainedVariants
 from xai_bench.models.views import InputView

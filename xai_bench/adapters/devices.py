@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from xai_bench.adapters.forms import Form, SeveralForm
 from xai_bench.adapters.modules import Adapted, ByName
-from xai_bench.core.devices import CPU, computes_in_double, device_named
+from xai_bench.core.system.devices import CPU, computes_in_double, device_named
 from xai_bench.models.precision import precision_named
 
 log = logging.getLogger(__name__)

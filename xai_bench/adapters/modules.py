@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xai_bench.adapters.forms import Form, SeveralForm
 from xai_bench.core.spelling import listed
 from xai_bench.models.base import rows_of
-from xai_bench.models.row_check import CALLERS_ERRORS
+from xai_bench.models.checks.row_check import CALLERS_ERRORS
 
 
 class NamedForm(Protocol):

@@ -16,9 +16,9 @@ from torch import Tensor
 from xai_bench.adapters.forms import Form
 from xai_bench.adapters.samples import Brought
 from xai_bench.adapters.targets import Known, OutputOfEach
-from xai_bench.core.determinism import generators_as_before
-from xai_bench.core.model_outputs import own_outputs
+from xai_bench.core.calls.model_outputs import own_outputs
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.determinism import generators_as_before
 from xai_bench.models.base import Explained, Predictor, TorchPredictor
 from xai_bench.types import Inputs, Model, Unsupported
 

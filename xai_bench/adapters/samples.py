@@ -28,8 +28,8 @@ from xai_bench.adapters.modules import module_for, named_inputs
 from xai_bench.adapters.tokens import NamedEmbedding, embedding_of, ids_of, symbols_of
 from xai_bench.adapters.units import fitted_units
 from xai_bench.core.caller_tensors import first_nan
-from xai_bench.core.devices import CPU
 from xai_bench.core.spelling import listed
+from xai_bench.core.system.devices import CPU
 from xai_bench.data.tables.encoding import TableEncoding
 from xai_bench.models.base import Predictor, TorchPredictor
 from xai_bench.models.caller import ElsewherePredictor, modules_of

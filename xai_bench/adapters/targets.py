@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xai_bench.adapters.forms import is_frame
 from xai_bench.core.caller_tensors import first_nan, require_labels
-from xai_bench.core.model_outputs import own_outputs
+from xai_bench.core.calls.model_outputs import own_outputs
 from xai_bench.core.spelling import listed, suggest
 from xai_bench.data.bundle import Task
 from xai_bench.data.labels import value_name

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.core.model_outputs import target_outputs
+from xai_bench.core.calls.model_outputs import target_outputs
 from xai_bench.core.sliding_windows import WindowDesign
 from xai_bench.core.tokens import require_numbers
 from xai_bench.types import ROW_BLOCK, Baseline, Imputer, Inputs, Model, Rng

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xai_bench.core import memory
-from xai_bench.core.model_wrapper import ModelWrapper
+from xai_bench.core.calls.model_wrapper import ModelWrapper
+from xai_bench.core.system import memory
 from xai_bench.types import Inputs, Model, ReadableStructure, Rows, Structure
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_bench.core import model_outputs
+from xai_bench.core.calls import model_outputs
 from xai_bench.types import Inputs, Model
 
 

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.devices import CPU
+from xai_bench.core.system.devices import CPU
 from xai_bench.types import Actionability, Distribution, Domain, Element, Inputs, Symbols
 
 Task = Literal["classification", "regression"]

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from xai_bench.core.secrets import without_passwords
+from xai_bench.core.system.secrets import without_passwords
 from xai_bench.results import Outcome
 from xai_bench.types import Unsupported
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.module_state import ModuleState, Sighting, same
+from xai_bench.core.calls.module_state import ModuleState, Sighting, same
 from xai_bench.core.spelling import listed
 from xai_bench.evaluation.memory import ProbeMemory
 from xai_bench.types import Case, Inputs

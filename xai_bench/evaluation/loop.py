@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xai_bench.core.caller_tensors import first_nan
 from xai_bench.core.cost import Usage, timed
-from xai_bench.core.devices import explanation_on
+from xai_bench.core.system.devices import explanation_on
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.evaluation.failures import attempt

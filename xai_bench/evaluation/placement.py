@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from xai_bench.core.devices import CPU, computes_in_double, device_of, domain_on, inputs_on
+from xai_bench.core.system.devices import CPU, computes_in_double, device_of, domain_on, inputs_on
 from xai_bench.evaluation.context import EvaluationContext
 from xai_bench.types import Explainer, Inputs, Unsupported, tags_of
 

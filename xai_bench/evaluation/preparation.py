@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from xai_bench.core.cost import Usage, timed
-from xai_bench.core.devices import device_of
+from xai_bench.core.system.devices import device_of
 from xai_bench.core.tokens import require_numbers
 from xai_bench.core.units import width
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext

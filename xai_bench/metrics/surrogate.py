@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions
-from xai_bench.core.model_outputs import outputs
+from xai_bench.core.calls.model_outputs import outputs
 from xai_bench.metrics.common import pooled, total
 from xai_bench.metrics.correlation import rounding
 from xai_bench.metrics.probes.other_models.surrogates import (

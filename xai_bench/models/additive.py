@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Trained
 from xai_bench.models.estimators import require_fit
+from xai_bench.models.fitting.weights import NetworkRecipe, sequence, with_weights
 from xai_bench.models.sklearn import fit_linear
-from xai_bench.models.weights import NetworkRecipe, sequence, with_weights
 
 
 @dataclass(frozen=True)

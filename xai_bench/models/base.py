@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.devices import CPU, device_of
-from xai_bench.core.module_state import freeze
+from xai_bench.core.calls.module_state import freeze
+from xai_bench.core.system.devices import CPU, device_of
 from xai_bench.data.bundle import Bundle, Task
 from xai_bench.models.structure import read
 from xai_bench.types import ROW_BLOCK, Column, Inputs, Model, Structure, Unsupported

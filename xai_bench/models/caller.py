@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from xai_bench.core.determinism import generators_as_before
-from xai_bench.core.module_state import ModuleState, attributes_of, borrowed, settings_of
+from xai_bench.core.calls.module_state import ModuleState, attributes_of, borrowed, settings_of
+from xai_bench.core.system.determinism import generators_as_before
 from xai_bench.models.base import Predictor, TorchPredictor, rows_of
-from xai_bench.models.row_check import differentiable, require_independent_rows
+from xai_bench.models.checks.row_check import differentiable, require_independent_rows
 from xai_bench.models.text.predictor import TokenPredictor
 from xai_bench.types import Inputs
 

@@ -18,13 +18,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.permissions import ImportPath
 from xai_bench.core.spelling import listed, suggest
+from xai_bench.core.system.permissions import ImportPath
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.description import fed
 from xai_bench.models.base import OnEpoch, Predictor, Trained
+from xai_bench.models.checks.usefulness import fault
 from xai_bench.models.text.predictor import predictor_of
-from xai_bench.models.usefulness import fault
 
 log = logging.getLogger(__name__)
 

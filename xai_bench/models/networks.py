@@ -16,8 +16,8 @@ from torch import nn
 
 from xai_bench.data.bundle import Bundle, Split
 from xai_bench.models.base import OnEpoch, TorchPredictor, Trained
+from xai_bench.models.fitting.weights import NetworkRecipe, allocate, sequence
 from xai_bench.models.training import Training, initialise
-from xai_bench.models.weights import NetworkRecipe, allocate, sequence
 from xai_bench.types import Unsupported
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_bench.core.row_memory import default_memory, row_bounds
+from xai_bench.core.calls.row_memory import default_memory, row_bounds
 from xai_bench.core.units import width
 from xai_bench.models.base import Explained, Predictor, Target
 from xai_bench.types import ROW_BLOCK, Inputs

@@ -29,8 +29,8 @@ from xai_bench.models.estimators import (
     require_floor,
     values,
 )
+from xai_bench.models.fitting.weights import NetworkRecipe, sequence, with_weights
 from xai_bench.models.tree_nodes import nodes_of, stacked
-from xai_bench.models.weights import NetworkRecipe, sequence, with_weights
 from xai_bench.types import Column, Structure, Unsupported
 
 

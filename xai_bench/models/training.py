@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xai_bench.core.determinism import deterministic
-from xai_bench.core.devices import CPU, computes_in_double
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.determinism import deterministic
+from xai_bench.core.system.devices import CPU, computes_in_double
 from xai_bench.data.bundle import Bundle, Split, Task
-from xai_bench.models.adamw import AdamW
 from xai_bench.models.base import OnEpoch, Predictor
+from xai_bench.models.fitting.adamw import AdamW
 
 History = tuple[Mapping[str, float], ...]
 _CHUNK = 1024

@@ -15,8 +15,8 @@ from torch import Tensor
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle, Split
 from xai_bench.models.base import Explained, Predictor, Recipe, Target, prepared_for
-from xai_bench.models.cache import trained
-from xai_bench.models.parallel import train_in_parallel
+from xai_bench.models.fitting.cache import trained
+from xai_bench.models.fitting.parallel import train_in_parallel
 from xai_bench.models.views import InputView, View
 from xai_bench.types import Inputs, Model, Unsupported
 

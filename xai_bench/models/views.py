@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.layer_outputs import output_of, with_output
+from xai_bench.core.calls.layer_outputs import output_of, with_output
 from xai_bench.core.spelling import suggest
 from xai_bench.data.bundle import shared_units
 from xai_bench.models.base import Predictor, RelaxablePredictor, TorchPredictor

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html as standard
 import re
 
-from xai_bench.core.printable import printable
+from xai_bench.core.system.printable import printable
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]#|<>~$]|&(?=#?\w+;)")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from xai_bench.core.devices import computes_in_double, device_of, inputs_on
+from xai_bench.core.system.devices import computes_in_double, device_of, inputs_on
 from xai_bench.evaluation.context import EvaluationContext
 from xai_bench.explainers.attention.maps import looked_at
 from xai_bench.explainers.attention.methods import rolled_out

@@ -10,16 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
-from xai_bench.core.model_outputs import own_outputs
+from xai_bench.core.calls.model_outputs import own_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.context import EvaluationContext
 from xai_bench.explainers.glassbox.glassbox import GlassBox
 from xai_bench.explainers.glassbox.structure import is_glass_box
 from xai_bench.models.base import Explained, Predictor, TorchPredictor, Trained, prepared_for
-from xai_bench.models.cache import trained
+from xai_bench.models.checks.row_check import require_independent_rows
+from xai_bench.models.fitting.cache import trained
 from xai_bench.models.precision import deviation
-from xai_bench.models.row_check import require_independent_rows
 from xai_bench.models.sizing import samples_at_once, sized
 from xai_bench.models.training import scores as quality
 from xai_bench.models.variants import TrainedVariants

@@ -17,8 +17,8 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-from xai_bench.core.permissions import ImportPath, RunsPickle
 from xai_bench.core.spelling import suggest
+from xai_bench.core.system.permissions import ImportPath, RunsPickle
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

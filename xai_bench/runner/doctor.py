@@ -10,8 +10,8 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from xai_bench.core.disk import writable
-from xai_bench.models import cache
+from xai_bench.core.system.disk import writable
+from xai_bench.models.fitting import cache
 from xai_bench.results.store import digests, files
 from xai_bench.results.store.reader import Reader
 from xai_bench.results.store.store import Store

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from xai_bench.core.printable import printable
+from xai_bench.core.system.printable import printable
 from xai_bench.data.description import Summary, summary
 from xai_bench.runner.config import preflight
 from xai_bench.runner.config.command import parse

@@ -15,9 +15,9 @@ import torch
 from omegaconf import DictConfig
 
 from xai_bench.core import units
-from xai_bench.core.determinism import canonical
-from xai_bench.core.devices import CPU
-from xai_bench.core.model_outputs import own_outputs
+from xai_bench.core.calls.model_outputs import own_outputs
+from xai_bench.core.system.determinism import canonical
+from xai_bench.core.system.devices import CPU
 from xai_bench.data.bundle import Bundle
 from xai_bench.evaluation.beforehand import refusal
 from xai_bench.evaluation.budgets import evaluate_at_budgets

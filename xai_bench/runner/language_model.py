@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xai_bench.core.devices import CPU
+from xai_bench.core.system.devices import CPU
 from xai_bench.data.bundle import Bundle
-from xai_bench.models.cache import trained
+from xai_bench.models.fitting.cache import trained
 from xai_bench.runner.plan import Plan
 from xai_bench.types import Inputs
 

@@ -19,9 +19,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from xai_bench.core.disk import writable
-from xai_bench.core.printable import printable
-from xai_bench.core.secrets import without_passwords
+from xai_bench.core.system.disk import writable
+from xai_bench.core.system.printable import printable
+from xai_bench.core.system.secrets import without_passwords
 from xai_bench.runner.config.catalogue import ALL, SETS
 from xai_bench.runner.config.command import Command, parse
 from xai_bench.runner.config.compose import Jobs, composed

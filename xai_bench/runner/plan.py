@@ -11,9 +11,9 @@ from typing import Any, cast
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from xai_bench.core.devices import CPU, device_named
+from xai_bench.core.system.devices import CPU, device_named
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric
-from xai_bench.models.cache import Fingerprinted
+from xai_bench.models.fitting.cache import Fingerprinted
 from xai_bench.models.precision import precision_named
 from xai_bench.results import Cell, regimes
 from xai_bench.runner import provenance

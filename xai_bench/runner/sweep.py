@@ -23,7 +23,7 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from xai_bench.core.disk import writable
+from xai_bench.core.system.disk import writable
 from xai_bench.runner import workers
 from xai_bench.runner.config.compose import Jobs
 from xai_bench.runner.config.messages import UsageError

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import torch
 
-from xai_bench.core.disk import writable
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.disk import writable
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.loop import evaluate
 from xai_bench.results.regimes import PAPER, TUNED

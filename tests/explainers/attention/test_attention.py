@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tests.explainers.attention.planted import N_HEADS, N_LAYERS, WIDTH, planted, shares
 from tests.models.text.test_predictor import model, texts
-from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.determinism import canonical
 from xai_bench.core.tokens import DELETED
 from xai_bench.explainers.attention.maps import AttentionMaps, by_token
 from xai_bench.explainers.attention.methods import (

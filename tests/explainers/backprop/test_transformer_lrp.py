@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tests.models.text.test_predictor import LLAMA, SMALL, V, model, texts
 from tests.support import toy_worlds
-from xai_bench.core.determinism import canonical
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.determinism import canonical
 from xai_bench.evaluation.context import ConfiguredExplainer
 from xai_bench.evaluation.embeddings import at_embeddings
 from xai_bench.explainers.backprop.transformer_lrp import AttnLRP, ConservativeLRP

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from tests.support import toy_worlds
 from tests.support.components import component, each_of, library, options
 from xai_bench.certify.toy_worlds import unrestricted
-from xai_bench.core import actionability, counterfactuals, model_outputs
+from xai_bench.core import actionability, counterfactuals
+from xai_bench.core.calls import model_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.tables.files import CustomTable
 from xai_bench.results import ExplainerResult

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tests.models.text.test_closed_forms import bag, corpus
 from xai_bench.certify import toy_worlds
-from xai_bench.core import counterfactuals, model_outputs
+from xai_bench.core import counterfactuals
+from xai_bench.core.calls import model_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.counterfactual.masked_infill import MaskedInfill
 from xai_bench.explainers.counterfactual.token_flips import TokenFlips, _shape

@@ -18,7 +18,7 @@ from tests.support import toy_worlds
 from xai_bench.certify.toy_worlds import seeded
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant
-from xai_bench.core.layer_outputs import output_of, with_output
+from xai_bench.core.calls.layer_outputs import output_of, with_output
 from xai_bench.explainers.backprop.deeplift import DeepLIFT, DeepLiftShap
 from xai_bench.explainers.backprop.lrp import LRP
 from xai_bench.explainers.gradient.integrated import IntegratedGradients

@@ -32,7 +32,7 @@ from xai_bench.data.tables.files import CustomTable
 from xai_bench.explainers.glassbox.treeshap import TreeSHAPInterventional
 from xai_bench.explainers.removal.shapley import ExactShapley
 from xai_bench.models.base import Explained
-from xai_bench.models.cache import key
+from xai_bench.models.fitting.cache import key
 from xai_bench.models.libraries.files import (
     CatBoostFile,
     LightGBMFile,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xai_bench.core.determinism import canonical
+from xai_bench.core.system.determinism import canonical
 from xai_bench.core.tokens import DELETED, HIDDEN, ZEROED, TokenNetwork
 from xai_bench.models.base import Explained
 from xai_bench.models.targets import PredictedLogit

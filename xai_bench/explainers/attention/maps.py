@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_bench.core.row_gradients import row_gradients
+from xai_bench.core.calls.row_gradients import row_gradients
 from xai_bench.core.tokens import DELETED, AttentionLayer, TokenNetwork, row_widths
 from xai_bench.explainers.gradient.engine import require_path
 from xai_bench.types import Explanation, Inputs, Model, Relaxable, Unsupported

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.core.model_outputs import filled_up
+from xai_bench.core.calls.model_outputs import filled_up
 from xai_bench.core.tokens import DELETED, AttentionLayer, row_widths
 from xai_bench.explainers.attention.maps import (
     SEVERAL_CALLS,

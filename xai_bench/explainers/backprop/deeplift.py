@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core.baselines import references
-from xai_bench.core.model_outputs import gradient_rows
+from xai_bench.core.calls.model_outputs import gradient_rows
 from xai_bench.explainers.backprop.layer_types import (
     ELEMENTWISE,
     MAX_POOLS,

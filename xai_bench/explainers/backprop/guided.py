@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from xai_bench.core.layer_outputs import network_output
+from xai_bench.core.calls.layer_outputs import network_output
 from xai_bench.explainers.backprop.layer_types import hooked, module_of
 from xai_bench.explainers.backprop.linear_graph import MAXIMA, SELECTIONS, without_a_rule
 from xai_bench.explainers.gradient.engine import gradient

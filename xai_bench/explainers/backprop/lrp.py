@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.model_outputs import row_batches
+from xai_bench.core.calls.model_outputs import row_batches
 from xai_bench.explainers.backprop import lrp_rules as rules
 from xai_bench.explainers.backprop.layer_types import (
     AVERAGE_POOLS,

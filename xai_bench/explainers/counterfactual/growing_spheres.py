@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.core import actionability, counterfactuals, model_outputs, units
+from xai_bench.core import actionability, counterfactuals, units
+from xai_bench.core.calls import model_outputs
 from xai_bench.explainers.counterfactual.search import CounterfactualSearch, explanation_of
 from xai_bench.types import Explanation, Inputs, Kind, Model, Rng, Rows, Unsupported
 

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from xai_bench.core import counterfactuals, model_outputs
+from xai_bench.core import counterfactuals
+from xai_bench.core.calls import model_outputs
 from xai_bench.explainers.counterfactual.search import explanation_of
 from xai_bench.types import Explanation, Inputs, Model
 

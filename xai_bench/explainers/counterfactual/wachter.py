@@ -9,8 +9,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from xai_bench.core import actionability, counterfactuals, model_outputs
-from xai_bench.core.row_gradients import row_gradients
+from xai_bench.core import actionability, counterfactuals
+from xai_bench.core.calls import model_outputs
+from xai_bench.core.calls.row_gradients import row_gradients
 from xai_bench.explainers.counterfactual.search import CounterfactualSearch, explanation_of
 from xai_bench.explainers.estimates import BudgetedExplainer
 from xai_bench.explainers.gradient.engine import require_gradient, require_path

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.core.model_outputs import class_outputs
+from xai_bench.core.calls.model_outputs import class_outputs
 from xai_bench.explainers.global_importance.fitted_importance import (
     FittedImportance,
     GlobalImportance,

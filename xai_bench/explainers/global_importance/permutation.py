@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_bench.core import units
-from xai_bench.core.model_outputs import outputs
+from xai_bench.core.calls.model_outputs import outputs
 from xai_bench.explainers.global_importance.fitted_importance import (
     FittedImportance,
     GlobalImportance,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.core.model_outputs import class_outputs
+from xai_bench.core.calls.model_outputs import class_outputs
 from xai_bench.explainers.global_importance.fitted_importance import (
     not_fitted,
     require_classes,

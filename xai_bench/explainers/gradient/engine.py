@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from xai_bench.core.model_outputs import gradient_rows, row_batches
-from xai_bench.core.row_gradients import row_gradients
+from xai_bench.core.calls.model_outputs import gradient_rows, row_batches
+from xai_bench.core.calls.row_gradients import row_gradients
 from xai_bench.types import Inputs, Model, Unsupported
 
 Scalar = Callable[[Inputs, Tensor], Tensor]

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.layer_outputs import output_of, with_output
-from xai_bench.core.model_outputs import filled_up, row_batches
-from xai_bench.core.row_gradients import row_gradients
+from xai_bench.core.calls.layer_outputs import output_of, with_output
+from xai_bench.core.calls.model_outputs import filled_up, row_batches
+from xai_bench.core.calls.row_gradients import row_gradients
 from xai_bench.explainers.function_calls import function_calls
 from xai_bench.explainers.layerwise.recording import differentiable
 from xai_bench.explainers.layerwise.tape import is_function, leaf_layers, recorded, split_call

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core.baselines import references
-from xai_bench.core.model_outputs import gradient_rows
+from xai_bench.core.calls.model_outputs import gradient_rows
 from xai_bench.explainers.layerwise.layer_gradients import slopes_at
 from xai_bench.explainers.layerwise.quadrature import added, nodes, steps
 from xai_bench.explainers.layerwise.recording import ForwardRecord, forward, observe

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from xai_bench.core.layer_outputs import SEQUENCES
-from xai_bench.core.model_outputs import row_batches
-from xai_bench.core.row_gradients import row_gradients
+from xai_bench.core.calls.layer_outputs import SEQUENCES
+from xai_bench.core.calls.model_outputs import row_batches
+from xai_bench.core.calls.row_gradients import row_gradients
 from xai_bench.core.spelling import suggest
 from xai_bench.explainers.gradient.engine import require_gradient, require_path
 from xai_bench.explainers.layerwise.tape import (

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.layer_outputs import SEQUENCES, network_output, output_of, with_output
+from xai_bench.core.calls.layer_outputs import SEQUENCES, network_output, output_of, with_output
 from xai_bench.explainers.function_calls import function_calls, require_open
 
 _RESHAPING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)

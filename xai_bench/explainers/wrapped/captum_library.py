@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core import units
-from xai_bench.core.model_outputs import row_batches
+from xai_bench.core.calls.model_outputs import row_batches
 from xai_bench.explainers.wrapped.common import Sample, Scalar, not_installed, undisturbed
 from xai_bench.types import Inputs, Model, Unsupported
 

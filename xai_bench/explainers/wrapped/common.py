@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from xai_bench.core import units
 from xai_bench.core.baselines import references
-from xai_bench.core.determinism import generators_as_before
-from xai_bench.core.model_outputs import filled_up, room
+from xai_bench.core.calls.model_outputs import filled_up, room
+from xai_bench.core.system.determinism import generators_as_before
 from xai_bench.explainers.gradient.engine import require_gradient
 from xai_bench.types import (
     ROW_BLOCK,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
+from xai_bench.core.calls.model_outputs import own_outputs
 from xai_bench.core.inpainting import NoisyLinear
-from xai_bench.core.model_outputs import own_outputs
 from xai_bench.metrics.common import pooled
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.types import Case, KnownScores, Unsupported

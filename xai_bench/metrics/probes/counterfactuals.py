@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.core import counterfactuals, model_outputs
+from xai_bench.core import counterfactuals
+from xai_bench.core.calls import model_outputs
 from xai_bench.types import Case, Unsupported
 
 

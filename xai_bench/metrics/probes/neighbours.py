@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core import model_outputs
+from xai_bench.core.calls import model_outputs
 from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Case, Inputs, Model, Unsupported
 

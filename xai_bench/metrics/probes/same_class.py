@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.core.model_outputs import outputs
+from xai_bench.core.calls.model_outputs import outputs
 from xai_bench.metrics.common import once_per_cell, variants_of
 from xai_bench.types import Case, Inputs, Model, Unsupported
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench.core import model_outputs
+from xai_bench.core.calls import model_outputs
 from xai_bench.types import Case, Relaxable, Symbols, Unsupported
 
 Kind = Literal["synonym", "typo", "case"]

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.core.permissions import ImportPath, RunsPickle
 from xai_bench.core.spelling import listed
+from xai_bench.core.system.permissions import ImportPath, RunsPickle
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.tables.encoding import TableEncoding
 from xai_bench.models import skops_types

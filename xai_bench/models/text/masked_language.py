@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xai_bench.core.determinism import deterministic
 from xai_bench.core.seeds import Seeds
+from xai_bench.core.system.determinism import deterministic
 from xai_bench.core.tokens import DELETED, occupied
 from xai_bench.data.bundle import Bundle
-from xai_bench.models.adamw import AdamW
 from xai_bench.models.base import OnEpoch, Predictor, Trained
+from xai_bench.models.fitting.adamw import AdamW
+from xai_bench.models.fitting.weights import FILE, materialise, write_weights
 from xai_bench.models.text.networks import GRU
 from xai_bench.models.text.recipes import n_symbols
 from xai_bench.models.training import EarlyStopping, initialise
-from xai_bench.models.weights import FILE, materialise, write_weights
 from xai_bench.types import ROW_BLOCK, Symbols
 
 _BYTES = 64 * 10**6

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.devices import device_of
+from xai_bench.core.system.devices import device_of
 from xai_bench.core.tokens import ZEROED, TokenNetwork, row_widths
 from xai_bench.models.base import TorchPredictor
 from xai_bench.types import ROW_BLOCK, Domain, Inputs, Unsupported

@@ -14,10 +14,10 @@ import torch
 from xai_bench.core.tokens import TokenNetwork
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Predictor, Trained
+from xai_bench.models.fitting.weights import FILE, materialise, write_weights
 from xai_bench.models.text.networks import Bag, Cell, Pooling, Recurrent, TextConvolution
 from xai_bench.models.text.predictor import TokenPredictor
 from xai_bench.models.training import Training, initialise
-from xai_bench.models.weights import FILE, materialise, write_weights
 from xai_bench.types import Unsupported
 
 

@@ -15,6 +15,7 @@ from xai_bench.core.tokens import TokenNetwork
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.text.shipped import place_of
 from xai_bench.models.base import OnEpoch, Predictor, Trained
+from xai_bench.models.fitting.weights import FILE, materialise
 from xai_bench.models.text.predictor import TokenPredictor
 from xai_bench.models.text.recipes import TokenRecipe, n_symbols, require_fit
 from xai_bench.models.training import Training, initialise
@@ -25,7 +26,6 @@ from xai_bench.models.transformers.frozen import top_layers
 from xai_bench.models.transformers.hf import Original, Task, as_it_is
 from xai_bench.models.transformers.parity import require_parity
 from xai_bench.models.transformers.readers import Classifier, LanguageModel, Pooling
-from xai_bench.models.weights import FILE, materialise
 from xai_bench.types import Unsupported
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xai_bench.core.disk import writable
+from xai_bench.core.system.disk import writable
 from xai_bench.results.drawing.tokens import TokenSheet
 from xai_bench.results.report.cards import Card
 from xai_bench.results.report.figures import export

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from xai_bench.core.disk import writable
 from xai_bench.core.spelling import suggest
+from xai_bench.core.system.disk import writable
 from xai_bench.results.settings import order
 from xai_bench.results.store import codec, digests, files
 from xai_bench.results.store.manifest import StudyManifest, studies

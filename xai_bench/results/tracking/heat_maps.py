@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.core.printable import printable
+from xai_bench.core.system.printable import printable
 from xai_bench.results.drawing.grid import name_width
 from xai_bench.results.drawing.style import png, shortened
 from xai_bench.results.values import ExplainerResult

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xai_bench.core.disk import writable
+from xai_bench.core.system.disk import writable
 from xai_bench.results.store import digests, files
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking import database, default_view, template

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,22 @@ from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from xai_bench.core.spelling import suggest
 from xai_bench.runner.config import hydra_settings, messages
 from xai_bench.runner.config.catalogue import (
     ALL,
-    GROUPS,
     SETS,
     components,
-    folder,
-    options,
-    read_yaml,
 )
 from xai_bench.runner.config.command import Command
+from xai_bench.runner.config.errors import errors_in_one_sentence, folders_of, searchpath
 from xai_bench.runner.config.messages import UsageError
-from xai_bench.runner.config.yaml_files import check_size, not_utf8, without_settings
+from xai_bench.runner.config.yaml_files import check_size
 
 
 def configurations(command: Command) -> Iterator[DictConfig]:
@@ -57,13 +53,13 @@ def composed(command: Command) -> Iterator[Jobs]:
             f"{suggest(command.config_name, names)}"
         )
     hydra_settings.check_typed(command.overrides)
-    folders = _folders(command)
+    folders = folders_of(command)
     check_size([folder for folder in folders if folder != command.conf])
     with initialize_config_dir(str(command.conf), version_base="1.3"):
         typed = _values(command.overrides)
         register_all(folders)
         composed_of = [values[0] for values in typed.values()]
-        first = _compose(command, [*composed_of, *_searchpath(command)])
+        first = _compose(command, [*composed_of, *searchpath(command)])
         swept = _values(_swept(command, first, typed)) | typed
         yield Jobs(command, first, list(swept.values()), composed_of)
 
@@ -130,7 +126,7 @@ class Jobs:
     @property
     def extra(self) -> list[str]:
         """The override that stands for `--config-dir`."""
-        return _searchpath(self.command)
+        return searchpath(self.command)
 
 
 _MOST_BASES = 32
@@ -189,34 +185,6 @@ def register_all(folders: Sequence[Path]) -> None:
         ConfigStore.instance().store(ALL, node, group, provider="xai_bench")
 
 
-def _folders(command: Command) -> list[Path]:
-    """The folders that Hydra composes from: ours, then those of its search path."""
-    with _errors_in_one_sentence(command, []):
-        main = OmegaConf.create(read_yaml(command.conf / f"{command.config_name}.yaml"))
-        places = OmegaConf.select(main, "hydra.searchpath") or []
-    for override in [*command.overrides, *_searchpath(command)]:
-        if override.lstrip("+").startswith("hydra.searchpath="):
-            try:
-                places = OverridesParser.create().parse_override(override).value()
-            except (HydraException, ValueError):
-                raise UsageError(messages.not_understood(override)) from None
-    if not isinstance(places, (list, ListConfig)):
-        raise UsageError(f"hydra.searchpath={places} is not a list: write [file://PATH]")
-    hydra_settings.check_searchpath(places, command.allowed)
-    return [command.conf, *(folder(str(place)) for place in places)]
-
-
-def _searchpath(command: Command) -> list[str]:
-    folder = command.parsed.config_dir
-    if folder is None:
-        return []
-    if not Path(folder).is_dir():
-        raise UsageError(f"--config-dir {folder}: there is no such folder")
-    if any(override.startswith("hydra.searchpath=") for override in command.overrides):
-        raise UsageError("both --config-dir and hydra.searchpath are given: put all in one of them")
-    return [f"hydra.searchpath=['file://{Path(folder).absolute()}']"]
-
-
 def _values(overrides: Sequence[str]) -> dict[str, list[str]]:
     """Key -> one override per value; as in Hydra, a later one with the same key wins."""
     loader = GlobalHydra.instance().config_loader()
@@ -271,14 +239,8 @@ def _plain(params: Any) -> Any:
 
 
 def _compose(command: Command, overrides: list[str]) -> DictConfig:
-    with _errors_in_one_sentence(command, overrides):
-        try:
-            cfg = compose(command.config_name, overrides, return_hydra_config=True)
-        except Exception:  # of which none says that it is this
-            chosen = {command.config_name, *(text.partition("=")[2] for text in overrides)}
-            if problem := without_settings(_folders(command), chosen):
-                raise UsageError(problem) from None
-            raise
+    with errors_in_one_sentence(command, overrides):
+        cfg = compose(command.config_name, overrides, return_hydra_config=True)
     try:
         OmegaConf.select(cfg, "hydra.mode", throw_on_missing=True)
     except OmegaConfBaseException:  # whose text may hold what the environment does
@@ -292,108 +254,3 @@ def _compose(command: Command, overrides: list[str]) -> DictConfig:
     if problems:
         raise UsageError("\n".join(problems))
     return cfg
-
-
-@contextlib.contextmanager
-def _errors_in_one_sentence(command: Command, overrides: list[str]) -> Iterator[None]:
-    """What is wrong with a configuration becomes a `UsageError`."""
-    try:
-        yield
-    except YAMLError as error:
-        raise UsageError(f"a YAML file cannot be read: {messages.one_line(error)}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(messages.no_utf8(not_utf8(_folders(command)), error)) from None
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise UsageError(_sentence(error, command, overrides)) from None
-    except (TypeError, AttributeError, AssertionError, LookupError, RecursionError) as error:
-        # Hydra takes it for granted that options are names and sections mappings.
-        raise UsageError(messages.no_names(_odd(overrides), error)) from None
-
-
-def _odd(overrides: Sequence[str]) -> list[str]:
-    """The overrides that choose an option by something else than a name or a list of names."""
-    name, odd = re.compile(r" *[A-Za-z_][\w./ -]*"), []
-    for override in overrides:
-        key, _, value = override.partition("=")
-        chooses = key.lstrip("+~").partition("@")[0] in GROUPS or "/" in key
-        items = value.removeprefix("[").removesuffix("]").split(",")
-        if chooses and not all(name.fullmatch(item) for item in items):
-            odd.append(override)
-    return odd
-
-
-def _sentence(error: Exception, command: Command, overrides: list[str]) -> str:
-    """Hydra's error as one sentence with a remedy."""
-    if isinstance(error, OverrideParseException):
-        return messages.not_understood(error.override)
-    if isinstance(error, MissingConfigException):
-        return _no_option(error, command, overrides)
-    if str(error).startswith(_MERGING):
-        override = messages.one_line(error).removeprefix(_MERGING)
-        return f"{override} does not fit: {messages.one_line(error.__cause__ or error)}"
-    empty = [o for o in overrides if o.partition("=")[2] == "null"]
-    if isinstance(error, ValueError) and empty:
-        return f"{empty[0]} chooses nothing: name an option, or several as 'explainer=[a,b]'"
-    for pattern, sentence in _PATTERNS.items():
-        match = re.match(pattern, str(error))
-        if match:
-            return sentence(match[1], command, overrides)
-    return messages.one_line(error)
-
-
-def _no_option(error: MissingConfigException, command: Command, overrides: list[str]) -> str:
-    group, _, name = (error.missing_cfg_file or "").rpartition("/")
-    typed = [o for o in overrides if o.lstrip("+~").startswith((f"{group}=", f"{group}@"))]
-    names = error.options or list(options(group, _folders(command)))
-    where = "" if typed else messages.one_line(error).partition(":")[0] + ": "
-    return where + messages.no_option(group, name, names)
-
-
-def _no_key(key: str, command: Command, overrides: list[str]) -> str:
-    parent = key.partition("@")[0].rpartition(".")[0]
-    group, _, name = key.partition(".")
-    others = [o for o in overrides if not o.lstrip("+~").startswith(key)]
-    try:
-        cfg = compose(command.config_name, others, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:  # a second mistake is told first
-        is_another = len(others) < len(overrides)
-        return _sentence(error, command, others) if is_another else messages.one_line(error)
-    if group in SETS and name:
-        name = name.partition(".")[0]
-        if name not in cfg[group]:
-            names = options(group, _folders(command))
-            return messages.not_selected(key, group, name, [str(n) for n in cfg[group]], names)
-    if key == "baseline":
-        return (
-            "there are two baselines: write baseline@baseline.explain=NAME, "
-            "baseline@baseline.measure=NAME, or both"
-        )
-    inside = OmegaConf.select(cfg, key)
-    if isinstance(inside, DictConfig):
-        return f"{key} has other settings than those written for it: {', '.join(map(str, inside))}"
-    section = OmegaConf.select(cfg, parent) if parent else cfg
-    siblings = [str(sibling) for sibling in section if sibling != "hydra"] if section else []
-    return messages.no_key(key, siblings if parent else [*siblings, *GROUPS])
-
-
-def _twice(key: str, command: Command, overrides: list[str]) -> str:
-    return messages.twice(key, next((o for o in overrides if o.startswith(f"+{key}")), key))
-
-
-def _nothing(key: str, command: Command, overrides: list[str]) -> str:
-    return messages.nothing_to_leave_out(key)
-
-
-def _other_value(key: str, command: Command, overrides: list[str]) -> str:
-    return f"~{key}: this setting has another value, and cannot be left out: write {key}=..."
-
-
-_MERGING = "Error merging override "
-_PATTERNS: Mapping[str, Callable[[str, Command, list[str]], str]] = {
-    r"Could not append to config\. An item is already at '(.+?)'": _twice,
-    r"Multiple values for (.+?)\. ": _twice,
-    r"Could not delete from config\. '(.+?)' does not exist": _nothing,
-    r"Could not delete from config\. The value of '(.+?)'": _other_value,
-    r"Could not override '(.+?)'": _no_key,
-}
-"""Pattern of Hydra's message -> the function that makes our sentence of it."""

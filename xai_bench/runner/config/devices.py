@@ -14,7 +14,7 @@ def problems(cfg: DictConfig) -> Iterator[str]:
     device, precision = cfg.get("device", "cpu"), cfg.get("precision")
     if device == "cpu" and precision is None:
         return
-    from xai_bench.core.devices import device_named
+    from xai_bench.core.system.devices import device_named
     from xai_bench.models.precision import precision_named
 
     try:

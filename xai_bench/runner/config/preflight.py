@@ -14,8 +14,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xai_bench.core.secrets import has_password
 from xai_bench.core.spelling import suggest
+from xai_bench.core.system.secrets import has_password
 from xai_bench.runner.components import fields_of, locate
 from xai_bench.runner.config import devices
 from xai_bench.runner.config.catalogue import SETS, components, conf_dir

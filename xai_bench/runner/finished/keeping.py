@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xai_bench.models.cache import Fingerprinted
+from xai_bench.models.fitting.cache import Fingerprinted
 from xai_bench.results import Cell, ExplainerResult, Status
 from xai_bench.results.tracking import database
 from xai_bench.runner.finished.intact import IntactFolders

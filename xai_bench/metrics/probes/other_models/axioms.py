@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.core.model_wrapper import ModelWrapper
+from xai_bench.core.calls.model_wrapper import ModelWrapper
 from xai_bench.types import Domain, Inputs, Model, Unsupported
 
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.model_outputs import own_outputs
-from xai_bench.core.model_wrapper import ModelWrapper
+from xai_bench.core.calls.model_outputs import own_outputs
+from xai_bench.core.calls.model_wrapper import ModelWrapper
 from xai_bench.core.tokens import require_numbers
 from xai_bench.metrics.common import once_per_cell
 from xai_bench.types import Case, Domain, Inputs, Model, Unsupported

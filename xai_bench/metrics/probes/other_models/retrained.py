@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_bench.core import coalitions, model_outputs, units
+from xai_bench.core import coalitions, units
+from xai_bench.core.calls import model_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.metrics.common import once_per_cell, variants_of
 from xai_bench.metrics.probes.removal.curves import counts

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from xai_bench.core.model_outputs import class_outputs, outputs
+from xai_bench.core.calls.model_outputs import class_outputs, outputs
 from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Case, Unsupported
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import units
-from xai_bench.core.model_outputs import outputs
+from xai_bench.core.calls.model_outputs import outputs
 from xai_bench.core.tokens import require_numbers
 from xai_bench.types import Baseline, Case, Imputer, Inputs, Unsupported
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import coalitions, units
-from xai_bench.core.model_outputs import outputs, outputs_at
+from xai_bench.core.calls.model_outputs import outputs, outputs_at
 from xai_bench.metrics.probes.removal.curves import counts
 from xai_bench.types import Baseline, Case, Unsupported
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from xai_bench.core.model_outputs import gradient_rows, room
+from xai_bench.core.calls.model_outputs import gradient_rows, room
 from xai_bench.types import Inputs, Model, Relaxable, Unsupported
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xai_bench.core import memory
+from xai_bench.core.system import memory
 
 MEGABYTES = 200
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xai_bench.core import memory
+from xai_bench.core.system import memory
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 
 from tests.support.model_bundles import ignore, plane, two_classes
 from xai_bench.data.bundle import Bundle
-from xai_bench.models import cache
 from xai_bench.models.base import OnEpoch, Predictor, Trained
+from xai_bench.models.fitting import cache
 from xai_bench.models.networks import MLP
 from xai_bench.models.sklearn import RandomForest
 from xai_bench.models.training import Training

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.row_memory import _bytes_of_a_row, default_memory, row_bounds
+from xai_bench.core.calls.row_memory import _bytes_of_a_row, default_memory, row_bounds
 
 ROW = torch.zeros(1, 1000)
 

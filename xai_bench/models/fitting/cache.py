@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 
-from xai_bench.core.disk import writable
+from xai_bench.core.system.disk import writable
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import OnEpoch, Recipe, Trained
 from xai_bench.models.precision import in_precision

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_bench.core.devices import device_of
-from xai_bench.core.layer_outputs import output_of
-from xai_bench.core.module_state import same
+from xai_bench.core.calls.layer_outputs import output_of
+from xai_bench.core.calls.module_state import same
+from xai_bench.core.system.devices import device_of
 from xai_bench.models.base import Predictor
 from xai_bench.types import ROW_BLOCK, Inputs
 

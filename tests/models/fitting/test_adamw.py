@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from xai_bench.models.adamw import AdamW
+from xai_bench.models.fitting.adamw import AdamW
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xai_bench.core.determinism import deterministic
+from xai_bench.core.system.determinism import deterministic
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.base import Recipe
-from xai_bench.models.cache import trained
+from xai_bench.models.fitting.cache import trained
 
 
 def train_in_parallel(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from xai_bench.core.module_state import ModuleState, borrowed, fingerprint
+from xai_bench.core.calls.module_state import ModuleState, borrowed, fingerprint
 
 
 def network() -> nn.Sequential:
