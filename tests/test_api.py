@@ -94,6 +94,7 @@ def test_a_question_without_any_answer_raises(bench: Workbench) -> None:
         bench.judge("random", "auroc")
 
 
+@pytest.mark.slow
 def test_all_is_every_explainer(bench: Workbench) -> None:
     own = LeaveOneOut(Constant(0.0))
     named = by_name.components("explainer", ["saliency", own, "all"], {}, bench.baselines)

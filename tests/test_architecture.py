@@ -65,10 +65,10 @@ def room(path: Path) -> str:
 @functools.cache
 def imports(path: Path, *, top_only: bool = False) -> set[str]:
     """Full names of what a file imports; without type-only imports."""
-    nodes = source.tree(path).body if top_only else source.nodes(path)
+    nodes = source.tree(path).body if top_only else source.statements(path)
     skipped = {
         inner
-        for node in source.nodes(path)
+        for node in source.statements(path)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }

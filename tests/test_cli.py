@@ -279,6 +279,7 @@ def test_help_lists_groups_settings_and_examples(invoke: Invoke) -> None:
     assert max(map(len, out.splitlines())) <= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]], ids=" ".join)
 def test_lists_and_help_import_nothing_heavy(arguments: list[str]) -> None:
     code = (

@@ -110,6 +110,7 @@ def test_a_budget_goes_to_those_who_have_one_and_settings_to_their_metric(bench:
         bench.score(CHOSEN, ["gini", "deletion"], n_steps=3)
 
 
+@pytest.mark.slow
 def test_metrics_that_need_no_model_judge_a_map_alone() -> None:
     scores = xai_bench.score([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]], ["gini", "deletion"])
     torch.testing.assert_close(scores["gini"], torch.tensor([0.75, 0.0]).double())

@@ -185,6 +185,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("name", BAD)
 def test_what_does_not_fit_is_one_sentence(name: str) -> None:
     call, sentence = BAD[name]

@@ -28,6 +28,7 @@ def maps(model: Any, x: Any, **given: Any) -> list[Tensor]:
     return [bench.explain(name).attribution for name in NAMES]
 
 
+@pytest.mark.slow
 def test_the_way_to_a_device_and_back_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module on a pretended device; for a function, the CPU under another number."""
     net, names = network(), [*NAMES, "deeplift"]

@@ -135,6 +135,7 @@ class Broken(Gradient):
         return Explanation(gradient)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [

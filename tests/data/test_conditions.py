@@ -51,6 +51,7 @@ def test_conditions_keep_what_a_query_of_pandas_keeps(condition: str) -> None:
     pd.testing.assert_frame_equal(filtered(FRAME, condition), expected)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     "condition",
     [

@@ -33,6 +33,7 @@ def table(
     return CustomTable(str(path), "y", **settings)
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("first", [LONG, 2**63, LONGER, 10**30, -LONGER])
 @pytest.mark.parametrize("gap", [[], [""]], ids=["whole", "with a gap"])
 def test_digits_that_float64_does_not_hold_are_refused(

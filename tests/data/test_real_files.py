@@ -119,6 +119,7 @@ def test_broken_idx_files_are_refused(tmp_path: Path, content: bytes) -> None:
         IdxImages(str(tmp_path), ("a",)).load()
 
 
+@pytest.mark.slow
 def test_compas_has_the_rows_of_the_publication(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load("compas", monkeypatch)
     assert sum(len(p) for p in (bundle.train, bundle.valid, bundle.test)) == 6172
@@ -127,6 +128,7 @@ def test_compas_has_the_rows_of_the_publication(monkeypatch: pytest.MonkeyPatch)
     assert list(bundle.group_names) == ["sex", "race", "age_cat"]
 
 
+@pytest.mark.slow
 def test_adult_keeps_its_official_test_part(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load("adult", monkeypatch)
     assert len(bundle.test) == 16281

@@ -91,6 +91,7 @@ def scores(bench: xai_bench.Workbench, *metrics: Any) -> dict[str, Tensor]:
     return bench.judge("gradient", [*metrics, "abpc", "infidelity", "gini"])
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("name", OF_EXPLAINERS)
 def test_an_explainer_that_writes_is_named_and_changes_no_number(name: str) -> None:
     net, bench = world()
@@ -104,6 +105,7 @@ def test_an_explainer_that_writes_is_named_and_changes_no_number(name: str) -> N
         assert torch.equal(values, expected[metric])
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("name", OF_METRICS)
 def test_a_metric_that_writes_is_named_and_changes_no_number(name: str) -> None:
     net, bench = world()

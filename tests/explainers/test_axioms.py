@@ -49,6 +49,7 @@ def test_an_explainer_satisfies_the_axioms_but_those_it_states_to_break(
     assert satisfied == (axiom not in axioms.stated_to_break(explainer))
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize(
     "path", sorted((paths.CONF / "baseline").glob("*.yaml")), ids=lambda p: p.stem
 )

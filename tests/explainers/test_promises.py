@@ -155,6 +155,7 @@ def no_trace(world: toy_worlds.World) -> Iterator[None]:
     assert all(p.grad is None and not p.requires_grad for p in module.parameters())
 
 
+@pytest.mark.sample(14, others="slow")
 @in_every_world()
 def test_an_explainer_keeps_its_promises_wherever_its_needs_are_met(name, world_name):
     """All at once, for explaining takes long: shape, cost, side effects, independence of batches.

@@ -67,6 +67,7 @@ def output(here: toy_worlds.World, x: Tensor) -> Tensor:
     return here.model.target_output(here.inputs.with_x(x), here.targets).detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", [BASE, Marginal(2)])
 def test_deeplift_adds_up_to_the_change_of_the_output(baseline: Any) -> None:
     here = volume()
@@ -120,6 +121,7 @@ def twins() -> tuple[toy_worlds.World, toy_worlds.World]:
     return one, other
 
 
+@pytest.mark.sample(8, others="slow")
 @pytest.mark.parametrize(
     "explainer",
     [

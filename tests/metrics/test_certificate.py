@@ -84,6 +84,7 @@ def test_a_metric_says_which_of_its_scores_mathematics_knows() -> None:
     assert [n for n, made in classes.items() if not any(hasattr(made, s) for s in stated)] == []
 
 
+@pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize("name", [n for n in RANKED if chance_of(n) is not None])
 def test_random_maps_score_at_the_stated_chance_for_other_draws(name: str) -> None:
     chance = chance_of(name)
@@ -110,6 +111,7 @@ def test_the_order_of_units_does_not_matter_on_average_where_draws_are_keyed(nam
 # What metrics share
 
 
+@pytest.mark.sample(2, others="slow")
 @metrics
 def test_a_shared_measurement_does_not_depend_on_the_attribution(name: str) -> None:
     world = with_model_variants(toy_worlds.tabular())
@@ -124,6 +126,7 @@ def test_a_shared_measurement_does_not_depend_on_the_attribution(name: str) -> N
     assert all(repr(first[probe]) == repr(second[probe]) for probe in first)
 
 
+@pytest.mark.slow
 @worlds
 def test_other_explainers_and_metrics_change_no_score(where: str) -> None:
     """All metrics score two other explainers first and leave their measurements behind."""
@@ -160,6 +163,7 @@ def first_world_scored(metric: MetricUnderTest) -> Case:
 KINDS: tuple[Kind, ...] = ("sensitivity", "contribution", "relevance", "ranking")
 
 
+@pytest.mark.sample(3, others="slow")
 @metrics
 def test_every_kind_is_scored_in_float64_or_declined_by_name(name: str) -> None:
     """Contributions are always scored: the controls and the exact answers are of that kind."""

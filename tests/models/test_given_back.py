@@ -161,6 +161,7 @@ def _content(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else id(value)
 
 
+@pytest.mark.sample(5, others="slow")
 @pytest.mark.parametrize("name", MODELS)
 def test_nothing_of_a_model_is_another_after_it_was_explained(name: str) -> None:
     torch.manual_seed(1)

@@ -41,6 +41,7 @@ def outputs(model: Trained, data: Bundle) -> torch.Tensor:
     return model.predictor(data.test.x, {})
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("data", [two_classes(), three_classes(), images()])
 def test_an_mlp_learns_classes_from_any_shape(data: Bundle) -> None:
     model = train(MLP(hidden=[16]), data)

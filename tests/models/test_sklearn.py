@@ -50,6 +50,7 @@ def test_every_recipe_learns_every_task(recipe: Recipe, data: Bundle) -> None:
     )
 
 
+@pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: type(r).__name__)
 @pytest.mark.parametrize("data", DATA.values(), ids=DATA)
 def test_saved_and_loaded_give_the_same_bits(recipe: Recipe, data: Bundle, tmp_path: Path) -> None:
@@ -60,6 +61,7 @@ def test_saved_and_loaded_give_the_same_bits(recipe: Recipe, data: Bundle, tmp_p
     assert not any("pickle" in path.suffix or path.suffix == ".pkl" for path in tmp_path.iterdir())
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: type(r).__name__)
 @pytest.mark.parametrize("data", DATA.values(), ids=DATA)
 def test_rows_do_not_depend_on_their_batch(recipe: Recipe, data: Bundle) -> None:

@@ -97,6 +97,7 @@ def test_the_default_configuration_is_in_order() -> None:
     assert preflight.check(compose("config")) == []
 
 
+@pytest.mark.slow
 def test_all_explainers_and_metrics_pass_the_preflight(everything: DictConfig) -> None:
     assert {*everything.explainer, *everything.metric} == {name for _, name in SINGLE}
     assert problems(everything) == []

@@ -126,7 +126,7 @@ NUMERIC = {"types", "core", "data", "models", "explainers", "metrics", "evaluati
 
 def _imports(path: Path) -> list[str]:
     found = []
-    for node in source.nodes(path):
+    for node in source.statements(path):
         if isinstance(node, ast.ImportFrom):
             found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found

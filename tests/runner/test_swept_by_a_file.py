@@ -41,12 +41,14 @@ def test_every_job_has_its_own_values(
     assert found == expected
 
 
+@pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize("key", ["''", "+seed", "~seed", "'a b'"])
 def test_what_is_no_name_of_a_setting_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(UsageError, match=r"hydra\.sweeper\.params: .* is no name of a setting"):
         configurations(tmp_path, f"{{{key}: '1'}}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["'${nothing}'", "'???'"])
 def test_what_cannot_be_resolved_is_a_sentence(tmp_path: Path, value: str) -> None:
     with pytest.raises(UsageError, match=r"hydra\.sweeper\.params has no value, or one"):

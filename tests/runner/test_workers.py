@@ -60,6 +60,9 @@ def test_a_job_that_ends_its_process_fails_and_stops_no_other(
 
 
 def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
+    # Whoever starts tests in the background of a script has Ctrl-C ignored in them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def work(number: int, note: str, display: Display) -> str:
         (tmp_path / str(number)).touch()
         try:
@@ -74,8 +77,11 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    with Screen(4, n_workers=2) as screen, pytest.raises(KeyboardInterrupt):
-        workers.spread(work, range(4), 2, screen)
+    try:
+        with Screen(4, n_workers=2) as screen, pytest.raises(KeyboardInterrupt):
+            workers.spread(work, range(4), 2, screen)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not multiprocessing.active_children()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "0 cleaned", "1", "1 cleaned"]
 

@@ -83,6 +83,7 @@ def shapley(values: dict[tuple[int, ...], float], places: list[int]) -> list[flo
     return out
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     "text",
     [

@@ -184,6 +184,7 @@ def test_a_text_with_gaps_is_the_closed_up_text(explainer: Any) -> None:
     assert (found[:, [0, 4]] == 0).all()
 
 
+@pytest.mark.sample(2, others="slow")
 @by_class
 def test_at_the_embeddings_numbers_add_up_to_the_token(explainer: Any) -> None:
     explainee, inputs, targets = real("mean", LENGTHS)

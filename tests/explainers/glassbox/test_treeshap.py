@@ -106,6 +106,7 @@ def test_path_dependent_values_are_those_of_all_coalitions(name: str, grouped: b
         near(found[b], by_hand(trees, world.inputs.x[b], layout, target))
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     "name", ["forest_probability", "forest_value", "tree_value", "boosting_binary"]
 )
@@ -139,6 +140,7 @@ def test_every_sample_has_the_same_bits_in_any_company(name: str, explainer: Any
         assert torch.equal(world.take(torch.tensor(rows)).explain(explainer), whole[rows])
 
 
+@pytest.mark.sample(2, others="slow")
 @worlds
 @pytest.mark.parametrize("explainer", BOTH, ids=["interventional", "path_dependent"])
 def test_no_row_goes_through_the_model(name: str, explainer: Any) -> None:

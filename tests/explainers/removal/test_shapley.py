@@ -400,6 +400,7 @@ def test_lime_keeps_every_unit_with_chance_one_half():
 SAMPLERS = [PermutationShapley, KernelSHAP, Banzhaf, ShapleyInteractions, Sobol, LIME, LassoLIME]
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("n_units", [2, 3, 5, 12, 13, 60])
 @pytest.mark.parametrize("estimator", [KernelSHAP, Banzhaf, PermutationShapley])
 def test_an_additive_model_is_explained_exactly_at_the_smallest_budget(estimator, n_units):

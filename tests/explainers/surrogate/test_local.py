@@ -149,6 +149,7 @@ def test_draws_mix_the_sample_with_whole_units_of_one_row() -> None:
     assert own.item() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("explainer", [LINE, TREE], ids=["line", "tree"])
 @pytest.mark.parametrize("where", list(toy_worlds.WORLDS))
 def test_blocks_and_company_change_no_bit(

@@ -132,6 +132,7 @@ def test_the_right_column_beats_a_random_one_beats_the_wrong_one() -> None:
     assert kar[0] < kar[1] - 0.05 < kar[2] - 0.1
 
 
+@pytest.mark.slow
 def test_units_are_ranked_by_magnitude() -> None:
     plus, minus = (scores_of(Ranked(sign=sign), "roar", "kar") for sign in (1.0, -2.0))
     for name in ("roar", "kar"):
@@ -242,6 +243,7 @@ def test_models_of_one_clear_task_agree_and_shuffled_labels_do_not() -> None:
     assert shuffled["label_randomisation"].values.mean().item() < agreement - 0.2
 
 
+@pytest.mark.slow
 def test_similarities_are_those_of_scipy() -> None:
     context, gradient = context_of(), component("explainer", "gradient")
     assert context.variants is not None

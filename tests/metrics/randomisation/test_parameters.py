@@ -198,6 +198,7 @@ def test_the_stages_by_hand() -> None:
         stages(names, "sideways")  # type: ignore[arg-type]
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("name", [*MPRT, "smooth_mprt"])
 @pytest.mark.parametrize("where", [*toy_worlds.WORLDS])
 @pytest.mark.parametrize("explainer", ["input_magnitude", "random"])
@@ -210,6 +211,7 @@ def test_a_map_that_ignores_the_model_scores_one(name: str, where: str, explaine
         torch.testing.assert_close(scores, torch.ones_like(scores))
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(("name", "order"), [(n, n.removeprefix("mprt_")) for n in MPRT])
 @pytest.mark.parametrize(
     "world", [toy_worlds.tabular, toy_worlds.image, toy_worlds.series, transformer]

@@ -59,6 +59,7 @@ def outputs(model: Trained) -> torch.Tensor:
     return model.predictor(two_classes().test.x, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [SMALL, RandomForest(n_estimators=3)])
 def test_trained_and_stored_models_have_the_same_bits(recipe: Any, tmp_path: Path) -> None:
     direct = recipe.train(two_classes(), seed=0, on_epoch=ignore)

@@ -71,6 +71,7 @@ CLASSIFIERS = {
 }
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("task", ["two", "three"])
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_softmax_of_the_outputs_is_the_probability(name: str, task: str) -> None:
@@ -175,6 +176,7 @@ FINALS: dict[str, Any] = {
 }
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("name", FINALS)
 def test_trees_at_the_end_of_a_pipeline_are_read_by_column(name: str) -> None:
     final, target = FINALS[name]
@@ -189,6 +191,7 @@ def test_trees_at_the_end_of_a_pipeline_are_read_by_column(name: str) -> None:
     torch.testing.assert_close(*pooled, rtol=0, atol=1e-9)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
 def test_a_pipeline_may_end_with_any_library(library: str) -> None:
     module = pytest.importorskip(library)

@@ -177,6 +177,7 @@ def test_sub_words_add_up_to_the_word(tmp_path: Any) -> None:
         assert found[0, 1].item() == pytest.approx(word.item(), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "explainer", [ExactShapley(MASK), IntegratedGradients(MASK, budget=8)], ids=["shapley", "ig"]
 )

@@ -90,6 +90,7 @@ def test_a_row_has_the_same_bits_in_any_batch_and_order(name: str) -> None:
     assert torch.equal(many, whole.repeat(9, 1))
 
 
+@pytest.mark.sample(2, others="slow")
 @each
 def test_more_padding_changes_no_bit(name: str) -> None:
     explained, narrow = model(name), texts(LENGTHS)
@@ -126,6 +127,7 @@ def test_a_deleted_word_leaves_the_text_without_it(name: str) -> None:
         assert not torch.equal(one, explained.outputs(inputs))
 
 
+@pytest.mark.sample(2, others="slow")
 @each
 def test_ids_and_their_embeddings_give_the_same_bits(name: str) -> None:
     explained, inputs = model(name), texts(LENGTHS)

@@ -48,6 +48,7 @@ def test_the_document_compiles_and_nothing_is_too_large(folder: Path) -> None:
     assert (folder / "report.pdf").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_every_metric_is_in_some_table(folder: Path) -> None:
     full = (folder / "tables/full.tex").read_text()
     heads = full.replace(r"\_\\", r"\_").replace(r"\\", " ")

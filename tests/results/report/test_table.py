@@ -104,6 +104,7 @@ def test_controls_are_last_and_define_the_skill(store: Store) -> None:
     assert skill["lime"] == pytest.approx(1.9 / 3)
 
 
+@pytest.mark.slow
 def test_every_number_of_the_csv_can_be_computed_from_the_store(
     store: Store, report: Report
 ) -> None:

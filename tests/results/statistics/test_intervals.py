@@ -86,6 +86,7 @@ def test_equal_rows_under_other_seeds_are_no_new_evidence() -> None:
 MANY = [pytest.param(n, marks=pytest.mark.exhaustive) for n in (10, 20)]
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("n_seeds", [3, 5, *MANY])
 @pytest.mark.parametrize(
     "effects", [(0, 1, 0.3), (0, 0, 1), (0.05, 1, 0.5), (0.3, 1, 1), (1, 1, 1)], ids=str
