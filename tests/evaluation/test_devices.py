@@ -112,6 +112,7 @@ def same(name: str, where: str, metrics: list[str]) -> list[str]:
     return faults
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["gradient", "smoothgrad", "deeplift", "lrp_epsilon", "grad_cam", "kernel_shap"]

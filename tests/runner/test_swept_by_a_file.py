@@ -21,6 +21,7 @@ def configurations(folder: Path, params: str) -> list[DictConfig]:
         return [jobs.config(overrides) for overrides in jobs.overrides()]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "expected"),

@@ -23,6 +23,7 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Bundle:
     return bundle
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("name", "sizes", "classes"),
     [

@@ -165,7 +165,7 @@ def test_a_copy_is_credited_only_where_absence_is_conditional():
 # Other people's
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_agreement_with_shap():
     shap = pytest.importorskip("shap")
     world = smooth_world(8)

@@ -104,6 +104,7 @@ def test_captum_deeplift_is_ours(where: str) -> None:
     torch.testing.assert_close(theirs, ours, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("name", "ours", "budget"),
     [
