@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xai_bench.results.tracking.mlflow import UI_ENVIRONMENT, MlflowRecorder
+from xai_bench.results.tracking import database, server
 from xai_bench.runner.config.messages import UsageError
 
 
@@ -17,13 +17,21 @@ def start(root: Path, studies: Sequence[str], port: int) -> None:
 
     Raises `UsageError` where no port is free.
     """
-    recorder, free = MlflowRecorder(), free_port(port)
+    free = free_port(port)
     for study in studies:
-        sys.stdout.write(f"{study}: {recorder.deep_link(root, study, free)}\n")
+        experiment = server.experiment(root, study) or _asked(root, study)
+        address = server.address(f"http://127.0.0.1:{free}", experiment)
+        sys.stdout.write(f"{study}: {address}\n")
     sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
     sys.stdout.flush()
-    command = recorder.ui_command(root, free)
-    os.execvpe(command[0], list(command), {**os.environ, **UI_ENVIRONMENT})
+    command = server.command(database.address(root), free)
+    os.execvpe(command[0], command, {**os.environ, **server.ENVIRONMENT})
+
+
+def _asked(root: Path, study: str) -> str:
+    from xai_bench.results.tracking.mlflow import MlflowRecorder  # takes as long as the server
+
+    return MlflowRecorder().experiment(root, study)
 
 
 def free_port(wanted: int) -> int:

@@ -13,7 +13,7 @@ import pytest
 from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.results.tracking.test_mlflow import PLAIN
 from xai_bench.results.store.store import Store
-from xai_bench.results.tracking import default_view
+from xai_bench.results.tracking import default_view, server
 
 NAMES = [
     "fidelity/abpc", "fidelity/deletion", "truth/auroc", "cost/seconds", "cost/forward_rows",
@@ -84,9 +84,11 @@ def test_each_cell_adds_its_metrics(tmp_path: Path) -> None:
     arrows, groups = default_view.read(tags[default_view.TAG])
     assert set(arrows) == {"fidelity/abpc", "fidelity/deletion"}
     assert [group.id for group in groups] == ["param.explainer.lime,param.data.digits"]
-    assert f"viewStateShareKey={default_view.SHARE_KEY}" in PLAIN.deep_link(tmp_path, "s")
+    experiment = client.get_experiment_by_name("s").experiment_id
+    assert PLAIN.experiment(tmp_path, "s") == server.experiment(tmp_path, "s") == experiment
     # As a study looks that an earlier version wrote.
-    client.delete_experiment_tag(client.get_experiment_by_name("s").experiment_id, default_view.TAG)
-    PLAIN.deep_link(tmp_path, "s")
+    client.delete_experiment_tag(experiment, default_view.TAG)
+    assert server.experiment(tmp_path, "s") is None
+    assert PLAIN.experiment(tmp_path, "s") == experiment
     again = client.get_experiment_by_name("s").tags[default_view.TAG]
     assert default_view.read(again) == (arrows, groups)

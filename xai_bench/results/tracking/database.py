@@ -56,7 +56,7 @@ def problem(root: Path) -> str | None:
     if not database.exists() or not database.stat().st_size:
         return None
     try:
-        with closing(_read_only(database)) as connection:
+        with closing(read_only(database)) as connection:
             [[answer], *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
             connection.execute("SELECT count(*) FROM experiments").fetchall()
     except sqlite3.Error as error:
@@ -69,7 +69,7 @@ def misplaced(root: Path) -> list[str]:
     if not path(root).exists() or not path(root).stat().st_size:
         return []
     here = artifacts(root)
-    with closing(_read_only(path(root))) as connection:
+    with closing(read_only(path(root))) as connection:
         rows = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
     locations = [str(location) for (location,) in rows]
     return [
@@ -130,7 +130,7 @@ def shown(root: Path, cell: str = "%") -> set[tuple[str, str, str]]:
     try:
         if misplaced(root) or not path(root).exists():
             return set()
-        with closing(_read_only(path(root))) as connection:
+        with closing(read_only(path(root))) as connection:
             return {(str(s), str(c), str(d)) for s, c, d in connection.execute(_SHOWN, (cell,))}
     except sqlite3.Error:
         return set()
@@ -146,5 +146,6 @@ _SHOWN = """
 """
 
 
-def _read_only(database: Path) -> sqlite3.Connection:
+def read_only(database: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, beside a server that writes."""
     return sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)

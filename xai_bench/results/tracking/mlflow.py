@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,9 +29,6 @@ from xai_bench.results.values import Cell, ExplainerResult
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-UI_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-"""For `ui_command`: without its job runner the server takes a third of the memory."""
 
 _STATUSES = {"ok": "FINISHED", "skipped": "FINISHED", "failed": "FAILED"}
 _BATCH = 100
@@ -102,38 +98,20 @@ class MlflowRecorder:
         """The tracking URI: the configured one, or SQLite in the results folder."""
         return self.tracking_uri or database.address(root)
 
-    def deep_link(self, root: Path, study: str, port: int = 5000) -> str:
-        """The address in the UI that compares the runs of a study in charts.
+    def experiment(self, root: Path, study: str) -> str:
+        """The experiment of a study, made where there is none.
 
         A study that was written before it had a view, or was moved to another server, gets one.
         """
         client = self._client(root)
         experiment = self._experiment(client, root, study)
         self._ensure_view(_Runs(client, experiment, study), Store(root))
-        uri = self.uri(root)
-        server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
-        query = (
-            "workflowType=machine_learning&compareRunsMode=CHART"
-            f"&viewStateShareKey={default_view.SHARE_KEY}"
-        )
-        return f"{server}/#/experiments/{experiment}/runs?{query}"
+        return experiment
 
     def _ensure_view(self, runs: _Runs, store: Store) -> None:
         if not runs.has_view() and runs.study in store.studies():
             for cell, results in store.cells(runs.study, attributions=False):
                 runs.set_view(cell.data, results)
-
-    def ui_command(self, root: Path, port: int = 5000) -> list[str]:
-        """The arguments that start the UI on this machine alone; run it with `UI_ENVIRONMENT`."""
-        options = [
-            "--backend-store-uri",
-            self.uri(root),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ]
-        return [sys.executable, "-m", "mlflow", "ui", *options, "--workers", "1"]
 
     def _client(self, root: Path) -> MlflowClient:
         """A client of a store that is initialised: several processes doing so at once crash."""

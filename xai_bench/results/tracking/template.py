@@ -62,12 +62,21 @@ def _copy(database: Path, draft: Path) -> None:
         copy.commit()
 
 
+def is_current(database: Path) -> bool:
+    """Whether a database is sound and known to be of this version of MLflow."""
+    version_of = _version(path())
+    return version_of is not None and version_of == _version(database)
+
+
 def _is_sound(database: Path) -> bool:
-    """Whether the file is there and is what SQLite wrote."""
+    return _version(database) is not None
+
+
+def _version(database: Path) -> str | None:
+    """The version of the tables; None where there is no file, or it is not what SQLite wrote."""
     if not database.is_file():
-        return False
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        return None
+    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         [[answer], *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
-        return bool(
-            answer == "ok" and connection.execute("SELECT * FROM alembic_version").fetchone()
-        )
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if answer == "ok" and row else None

@@ -1,0 +1,52 @@
+"""MLflow's own server: the command that starts it, and the address at which a study opens.
+
+Nothing here imports MLflow, whose import takes as long as half of its server's start.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from xai_bench.results.tracking import database, template
+from xai_bench.results.tracking.default_view import SHARE_KEY, TAG
+
+ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""For `command`: without its job runner the server takes a third of the memory."""
+
+_IN_VIEW = """
+    SELECT experiments.experiment_id FROM experiments
+    JOIN experiment_tags ON experiment_tags.experiment_id = experiments.experiment_id
+    WHERE experiments.name = ? AND experiments.lifecycle_stage = 'active'
+    AND experiment_tags.key = ?
+"""
+
+
+def command(uri: str, port: int) -> list[str]:
+    """The arguments that start the UI on this machine alone; run it with `ENVIRONMENT`."""
+    options = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    return [sys.executable, "-m", "mlflow", "ui", *options, "--workers", "1"]
+
+
+def address(server: str, experiment: str) -> str:
+    """Where the runs of an experiment are compared in charts."""
+    query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={SHARE_KEY}"
+    return f"{server}/#/experiments/{experiment}/runs?{query}"
+
+
+def experiment(root: Path, study: str) -> str | None:
+    """The experiment of a study in a results folder, where it has a view in which it opens.
+
+    None where MLflow has to be asked: for a study without a view or a deleted one, a folder that
+    was moved, a database that is broken or of another version.
+    """
+    try:
+        if database.misplaced(root) or not template.is_current(database.path(root)):
+            return None
+        with closing(database.read_only(database.path(root))) as connection:
+            row = connection.execute(_IN_VIEW, (study, TAG)).fetchone()
+    except sqlite3.Error:
+        return None
+    return None if row is None else str(row[0])
