@@ -52,6 +52,18 @@ def test_metrics_without_a_chart_are_deleted_so_that_the_page_makes_none() -> No
     assert {chart["metricSectionId"] for chart in charts} == {section["uuid"]}
 
 
+def test_all_groups_are_closed_and_those_of_trainings_which_have_no_explainer_too() -> None:
+    """The page writes `null` where a run lacks what it is grouped by."""
+    groups = [default_view.Group(name, data) for name in ("lime", "sage") for data in ("a", "b")]
+    closed = unpacked(default_view.state({"fidelity/abpc": "↑"}, groups))["groupsExpanded"]
+    assert not any(closed.values())
+    assert {group.id for group in groups} < set(closed)
+    assert closed.keys() - {group.id for group in groups} == {
+        "param.explainer.null,param.data.a",
+        "param.explainer.null,param.data.b",
+    }
+
+
 def test_a_hundred_metrics_fit_into_a_tag() -> None:
     arrows = {f"fidelity/metric_number_{i}": "↓" for i in range(120)}
     groups = {

@@ -67,7 +67,7 @@ def state(arrows: Mapping[str, str], groups: Collection[Group] = ()) -> str:
             # The explainer first: the page cuts the names of groups at their end.
             "groupByKeys": [{"mode": "param", "groupByData": name} for name in Group._fields],
         },
-        "groupsExpanded": {group.id: False for group in sorted(set(groups))},
+        "groupsExpanded": dict.fromkeys(_closed(groups), False),
         "useGroupedValuesInCharts": True,
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
@@ -86,6 +86,12 @@ def state(arrows: Mapping[str, str], groups: Collection[Group] = ()) -> str:
     # Compressed, because databases take 5000 characters, and a hundred metrics make 20,000.
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return _PREFIX + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _closed(groups: Collection[Group]) -> list[str]:
+    """The groups of explainers, and per data set that of the trainings, which have none."""
+    trainings = {Group("null", group.data) for group in groups}
+    return [group.id for group in sorted({*groups, *trainings})]
 
 
 def read(content: str | None) -> tuple[dict[str, str], set[Group]]:
