@@ -17,12 +17,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of the cases of a test marked `sample(n)` all but every n-th are `others`, exhaustive."""
     n_cases: Counter[str] = Counter()
     for item in items:
-        mark = item.get_closest_marker("sample")
-        if mark is not None:
-            test = item.nodeid.partition("[")[0]
+        test = item.nodeid.partition("[")[0]
+        for mark in list(item.iter_markers("sample")):
             if n_cases[test] % mark.args[0]:
                 item.add_marker(mark.kwargs.get("others", "exhaustive"))
-            n_cases[test] += 1
+        n_cases[test] += 1
 
 
 @pytest.fixture(autouse=True, scope="session")

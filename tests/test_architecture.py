@@ -101,6 +101,7 @@ def test_every_room_has_its_row_in_the_documentation() -> None:
     assert re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE) == list(ROOMS)
 
 
+@pytest.mark.slow
 def test_imports_go_one_way() -> None:
     rooms = {path: room(path) for path in FILES if room(path) not in DOORS}
     against = {id_of(path): ours(path) - {own} - ROOMS[own] for path, own in rooms.items()}

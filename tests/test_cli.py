@@ -196,6 +196,7 @@ def test_mistakes_in_other_commands_are_one_sentence(
     assert sentence in err
 
 
+@pytest.mark.slow
 def test_all_mistakes_are_shown_at_once(invoke: Invoke) -> None:
     _, _, err = invoke("run", *SMALL, "seed=abc", "evaluation.n_samples=0")
     assert err.count("\n") == 2
@@ -214,6 +215,7 @@ def test_an_option_of_ours_cannot_be_hidden(invoke: Invoke, tmp_path: Path) -> N
 # Lists and help
 
 
+@pytest.mark.slow
 def test_list_shows_every_option(invoke: Invoke) -> None:
     code, out, _ = invoke("list", "--json")
     names = {(entry["group"], entry["name"]) for entry in json.loads(out)}
@@ -296,6 +298,7 @@ def test_without_arguments_the_commands_are_shown(invoke: Invoke) -> None:
     assert all(command in out for command in cli.COMMANDS)
 
 
+@pytest.mark.slow
 def test_the_composed_configuration_can_be_shown(invoke: Invoke) -> None:
     code, out, err = invoke("run", "seed=7", "--cfg", "job", *SMALL)
     assert (code, err) == (0, "")

@@ -38,6 +38,7 @@ def length(node: Function) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
+@pytest.mark.slow
 def test_functions_are_short() -> None:
     lengths = sorted(length(node) for _, node in functions())
     assert statistics.median(lengths) <= 15
@@ -77,6 +78,7 @@ def test_everything_is_typed() -> None:
     assert untyped == []
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize(
     ("pattern", "allowed"),
     [

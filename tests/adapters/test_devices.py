@@ -48,6 +48,7 @@ def test_the_way_to_a_device_and_back_changes_no_number(monkeypatch: pytest.Monk
     assert next(net.parameters()).device == CPU
 
 
+@pytest.mark.slow
 def test_another_precision_is_a_copy_and_says_how_far_it_is() -> None:
     net = network()
     plain, double, half = (

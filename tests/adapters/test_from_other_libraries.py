@@ -12,6 +12,7 @@ from tests.support import pages
 from tests.support.paths import ROOT
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["captum", "shap", "quantus"])
 def test_every_block_runs(library: str) -> None:

@@ -69,6 +69,7 @@ FORMS: dict[str, tuple[Any, Callable[[Tensor], Any]]] = {
 }
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("form", FORMS)
 def test_rows_in_any_form_are_the_same_rows(form: str) -> None:
     model, given = FORMS[form]

@@ -71,6 +71,7 @@ def test_rows_and_labels_are_as_the_caller_has_them() -> None:
     assert bool(bench.judge("leave_one_out", "roar")["roar"].isfinite().all())
 
 
+@pytest.mark.slow
 def test_a_recipe_of_networks_draws_other_weights_for_each_member() -> None:
     x, y = torch.from_numpy(ROWS).float(), torch.from_numpy(CLASSES == "yes").long()
 

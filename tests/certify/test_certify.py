@@ -135,6 +135,7 @@ class Broken(Gradient):
         return Explanation(gradient)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     ("how", "sentence"),
@@ -222,6 +223,7 @@ def test_an_exception_that_stops_many_checks_is_one_fault() -> None:
     assert len(sentences) == 2  # the other one lists the worlds
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_not_equal_by_value_should_be_a_frozen_dataclass() -> None:
     class Plain:
         """Deletion against 0, as a class with an identity."""
@@ -239,6 +241,7 @@ def test_a_metric_that_is_not_equal_by_value_should_be_a_frozen_dataclass() -> N
 # The command
 
 
+@pytest.mark.slow
 def test_components_that_keep_their_promises_give_a_table_and_exit_code_0(invoke: Invoke) -> None:
     code, out, err = invoke("check", "metric=entropy", "explainer=gradient")
     assert (code, err) == (0, "")

@@ -294,5 +294,6 @@ def test_the_certificate_rejects_a_defect_by_the_property_that_it_breaks(
     assert not [result for result in results if "raised" in result.fault or result.declined]
 
 
+@pytest.mark.slow
 def test_the_certificate_accepts_a_metric_without_defects() -> None:
     assert faults(certificate("deletion", Deletion(Constant()))) == []

@@ -76,6 +76,7 @@ def test_what_is_kept_stays_bit_for_bit_and_the_rest_is_finite(name: str, where:
     assert points.dtype == world.inputs.x.dtype
 
 
+@pytest.mark.sample(2)
 @baselines
 @worlds
 def test_a_sample_is_filled_alike_in_any_company_and_for_any_block(name: str, where: str) -> None:

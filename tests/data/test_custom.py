@@ -165,6 +165,7 @@ def stray(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(age=frame.age.astype(object).where(frame.age != 17, "seventeen"))
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     ("change", "options", "sentence"),
     [

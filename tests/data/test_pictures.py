@@ -224,6 +224,7 @@ def test_shapes_of_one_reading_are_recognised(
         assert rows <= {row.tobytes() for row in scaled.numpy()}
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     ("shape", "choices"),
     [

@@ -155,6 +155,7 @@ def test_california_housing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(bundle.train.units[0].eq(8).sum()) == 5
 
 
+@pytest.mark.slow
 def test_fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load("fashion_mnist", monkeypatch)
     assert len(bundle.test) == 10000

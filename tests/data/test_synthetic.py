@@ -108,6 +108,7 @@ def test_the_mean_of_an_even_background_is_the_reference_of_the_truth(data: Any)
     assert background.std(0).min() > 0.2
 
 
+@pytest.mark.sample(2, others="slow")
 @everywhere
 def test_rows_depend_on_the_seed_alone(data: Any) -> None:
     bundle = data.load()

@@ -51,6 +51,7 @@ def values(bundle: Bundle, name: str) -> torch.Tensor:
 # Words that mean missing
 
 
+@pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize("word", ["None", "NA", "null", "nan", "N/A", "NULL", "NaN"])
 def test_a_word_for_missing_is_a_category_among_texts(tmp_path: Path, word: str) -> None:
     data = table(tmp_path, veneer=rows(word, "Brick", word, word))
@@ -70,6 +71,7 @@ def test_a_word_for_missing_is_missing_among_numbers(tmp_path: Path, word: str) 
     assert values(bundle, "b").min().item() == pytest.approx(1.5)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("word", ["None", "NA", "null", "nan"])
 def test_a_word_for_missing_is_a_class_like_any_other(tmp_path: Path, word: str) -> None:
     data = table(tmp_path)
@@ -230,6 +232,7 @@ def test_the_index_that_pandas_writes_is_left_out(tmp_path: Path) -> None:
     assert CustomTable(str(tmp_path / "t.csv"), "y").load().unit_names == ("a",)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("name", ["年齢", "größe", "возраст", "عمر", "a b", "a[0]", "=1+1", "🙂"])
 def test_a_name_may_be_in_any_script(tmp_path: Path, name: str) -> None:
     bundle = table(tmp_path, **{name: np.arange(N) * 7 % 13}).load()
@@ -296,7 +299,8 @@ def written(frame: pd.DataFrame, *, thousands: str = "") -> str:
     return frame.assign(a=a).to_csv(index=False, sep=";")
 
 
-@pytest.mark.sample(3, others="slow")
+@pytest.mark.sample(3)
+@pytest.mark.sample(9, others="slow")
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8", "utf-16", "utf-8-sig"])
 @pytest.mark.parametrize("thousands", ["", "."])
 def test_semicolons_commas_and_other_letters(tmp_path: Path, encoding: str, thousands: str) -> None:
@@ -337,6 +341,7 @@ def test_wrong_settings_of_a_file_are_told_with_the_right_ones(tmp_path: Path) -
         Custom(str(path), "y", encoding="klingon").load()
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     "suffix", ["parquet", "feather", "arrow", "arrows.arrow", "xlsx", "csv.gz", "tsv"]
 )

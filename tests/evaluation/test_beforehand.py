@@ -52,6 +52,7 @@ def test_a_budget_too_small_is_refused_before_the_model_is_asked(name: str) -> N
         assert before or by_layer or not any(w in later for w in ("budget", "coalitions"))
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("name", ["kernel_shap", "integrated_gradients", "rise", "grad_cam"])
 def test_whoever_can_explain_is_not_refused(name: str) -> None:
     explainer = component("explainer", name)

@@ -80,7 +80,8 @@ def test_samples_of_one_width_are_explained_together(context: EvaluationContext)
     assert torch.equal(marked, context.inputs.units >= 0)
 
 
-@pytest.mark.sample(2, others="slow")
+@pytest.mark.sample(8)
+@pytest.mark.sample(8, others="slow")
 @all_of("explainer")
 def test_no_explainer_fails(name: str, context: EvaluationContext) -> None:
     found = run(context, name)

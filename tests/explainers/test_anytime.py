@@ -56,6 +56,7 @@ def test_the_shapley_estimators_are_among_them():
     assert {"permutation_shapley", "kernel_shap", "lime"} <= set(ANYTIME)
 
 
+@pytest.mark.sample(5)
 @pytest.mark.sample(5, others="slow")
 @ours
 @pytest.mark.parametrize("n_references", [1, 3])
@@ -77,6 +78,7 @@ def test_counted_rows_equal_the_closed_form_and_keep_to_the_budget(name, budget,
         assert forward.tolist() == [explainer.rows(n, n_references).forward for n in counts]
 
 
+@pytest.mark.sample(7)
 @pytest.mark.sample(7, others="slow")
 @ours
 @worlds
@@ -107,7 +109,7 @@ def test_budgets_must_ascend(name):
         list(explainer.anytime(world.model, world.inputs, world.targets, (64, 32), rng=world.rng))
 
 
-@pytest.mark.sample(4, others="slow")
+@pytest.mark.sample(12, others="slow")
 @ours
 def test_too_small_a_budget_is_told_in_rows(name):
     world = toy_worlds.linear([1.0] * 40, n=2)

@@ -91,6 +91,7 @@ def judged(name: str, world: toy_worlds.World, explainer: Any) -> Tensor:
     return found
 
 
+@pytest.mark.slow
 def test_positive_paths_alone_grow_by_half() -> None:
     """Both weights out of the hidden layer are positive: 1.5 of them counts, and -0.5 does not."""
     net = network(torch.tensor([1.0, -1.0, 2.0]), n_hidden=2)
@@ -103,6 +104,7 @@ def test_positive_paths_alone_grow_by_half() -> None:
     assert judged("implementation_invariance", world, PositivePaths()).isnan().all()
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("where", ["tabular", "image", "series", "text"])
 @pytest.mark.parametrize("name", ["gradient", "integrated_gradients", "leave_one_out", "deeplift"])
 def test_what_reads_the_function_does_not_change(where: str, name: str) -> None:

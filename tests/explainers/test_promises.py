@@ -195,6 +195,7 @@ def test_an_explainer_keeps_its_promises_wherever_its_needs_are_met(name, world_
         assert torch.equal(world.take(torch.tensor(rows)).explain(explainer), found[rows]), rows
 
 
+@pytest.mark.sample(3, others="slow")
 @explainers
 def test_a_black_box_is_refused_by_those_who_need_gradients_only(name):
     needs = set(tags_of(build(name)).needs)

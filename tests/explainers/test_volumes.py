@@ -121,7 +121,7 @@ def twins() -> tuple[toy_worlds.World, toy_worlds.World]:
     return one, other
 
 
-@pytest.mark.sample(8, others="slow")
+@pytest.mark.sample(24, others="slow")
 @pytest.mark.parametrize(
     "explainer",
     [

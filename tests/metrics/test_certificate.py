@@ -69,6 +69,7 @@ def is_keyed_by_unit(name: str) -> bool:
     return not tags_of(metric).permutation_invariant and hasattr(metric, "n_draws")
 
 
+@pytest.mark.sample(6)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIRST.values(), ids=FIRST)
 def test_a_certificate_has_no_fault_and_invariances_hold_where_stated_only(name: str) -> None:
@@ -84,6 +85,7 @@ def test_a_metric_says_which_of_its_scores_mathematics_knows() -> None:
     assert [n for n, made in classes.items() if not any(hasattr(made, s) for s in stated)] == []
 
 
+@pytest.mark.sample(2)
 @pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize("name", [n for n in RANKED if chance_of(n) is not None])
 def test_random_maps_score_at_the_stated_chance_for_other_draws(name: str) -> None:

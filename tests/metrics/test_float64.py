@@ -36,7 +36,8 @@ def _has_single(values: Any) -> bool:
     return any(isinstance(v, Tensor) and v.dtype in SINGLE for v in tree_leaves(values))
 
 
-@pytest.mark.sample(5, others="slow")
+@pytest.mark.sample(3)
+@pytest.mark.sample(15, others="slow")
 @pytest.mark.parametrize("name", options("metric"))
 def test_a_metric_makes_nothing_in_single_precision(name: str) -> None:
     world = toy_worlds.tabular()

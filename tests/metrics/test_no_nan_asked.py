@@ -36,6 +36,7 @@ def strict_world() -> toy_worlds.World:
     return replace(world, model=replace(world.model, predictor=predictor))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.sample(4, others="slow")
 @all_of("explainer", able("tabular"))
 def test_no_explainer_asks_a_model_at_nan(name: str) -> None:
@@ -57,7 +58,7 @@ MAPS = {
 }
 
 
-@pytest.mark.sample(3, others="slow")
+@pytest.mark.sample(6, others="slow")
 @all_of("metric")
 def test_degenerate_maps_never_reach_a_model_as_nan(name: str) -> None:
     world, metric = strict_world(), component("metric", name)

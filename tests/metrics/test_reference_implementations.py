@@ -282,6 +282,7 @@ worlds = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @worlds
 @pytest.mark.parametrize(

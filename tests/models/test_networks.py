@@ -219,6 +219,7 @@ def test_every_nonlinearity_is_a_module_used_once(recipe: MLP | CNN) -> None:
     assert {"features", "flatten", "head"} == {name for name, _ in module.named_children()}
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("recipe", [MLP(training=SHORT), CNN(training=SHORT)])
 @pytest.mark.parametrize("n_rows", [1, 5, 16, 19])
 def test_a_row_has_the_same_bits_in_every_batch(recipe: MLP | CNN, n_rows: int) -> None:

@@ -38,6 +38,7 @@ def fit(recipe: Recipe, data: Bundle, seed: int = 0) -> Any:
     return recipe.train(data, seed=seed, on_epoch=ignore).predictor
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: type(r).__name__)
 @pytest.mark.parametrize("data", DATA.values(), ids=DATA)
 def test_every_recipe_learns_every_task(recipe: Recipe, data: Bundle) -> None:
@@ -50,7 +51,8 @@ def test_every_recipe_learns_every_task(recipe: Recipe, data: Bundle) -> None:
     )
 
 
-@pytest.mark.sample(4, others="slow")
+@pytest.mark.sample(2)
+@pytest.mark.sample(20, others="slow")
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: type(r).__name__)
 @pytest.mark.parametrize("data", DATA.values(), ids=DATA)
 def test_saved_and_loaded_give_the_same_bits(recipe: Recipe, data: Bundle, tmp_path: Path) -> None:

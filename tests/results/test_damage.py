@@ -242,6 +242,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(("name", "damage"), CASES)
 def test_damage_is_said_and_computed_again(
     reference: Path, damaged: Any, name: str, damage: Damage, caplog: pytest.LogCaptureFixture

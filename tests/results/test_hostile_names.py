@@ -111,6 +111,7 @@ def test_one_escape_for_each_format() -> None:
         assert first not in inside
 
 
+@pytest.mark.slow
 def test_page_and_tables_hold_no_tag_of_a_name(root: Path) -> None:
     folder = report(root, ReportOptions(figures=()))
     for path in folder.rglob("*.html"):

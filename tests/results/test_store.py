@@ -371,6 +371,7 @@ def test_a_wait_for_another_process_is_said(
     assert found.model_scores == {"accuracy": 0.25}
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("step", range(8))
 def test_whoever_is_killed_leaves_the_old_or_the_new(
     tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch

@@ -93,6 +93,7 @@ def problems(cfg: DictConfig) -> list[str]:
     return [p for p in preflight.check(cfg) if "has no value" not in p]
 
 
+@pytest.mark.slow
 def test_the_default_configuration_is_in_order() -> None:
     assert preflight.check(compose("config")) == []
 
@@ -115,6 +116,7 @@ def test_the_key_is_the_name_and_the_only_one() -> None:
     assert [single for single in SINGLE if keys[single] != [single[1]]] == []
 
 
+@pytest.mark.sample(15, others="slow")
 @options_of(SINGLE)
 def test_components_are_built_as_they_are(group: str, name: str, everything: DictConfig) -> None:
     node = everything[group][name]

@@ -87,6 +87,7 @@ def test_views_are_asked_in_it_too(tmp_path: Path, view: str, precision: str) ->
     assert cell.model_scores["precision_deviation"] < 0.1
 
 
+@pytest.mark.slow
 def test_what_there_is_not_is_one_sentence(tmp_path: Path) -> None:
     for override, sentence in (
         ("device=tpu", "device='tpu' is not there; choose from auto, "),

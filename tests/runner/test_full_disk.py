@@ -53,6 +53,7 @@ STEP = 1 if os.environ.get("XAI_BENCH_FUZZ") == "full" else 9
 EVERY = [pytest.param(left, marks=pytest.mark.exhaustive) for left in range(1, 100, STEP)]
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS], ids=errno.errorcode.get)
 @pytest.mark.parametrize("left", [0, 8, *EVERY])
 def test_a_run_is_told_and_goes_on(
@@ -72,6 +73,7 @@ def test_a_run_is_told_and_goes_on(
     assert scores(tmp_path) == scores(reference)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("command", ["report", "sync", "doctor", "list", "compare", "recommend"])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS], ids=errno.errorcode.get)
 def test_other_commands_read_on_or_are_told(

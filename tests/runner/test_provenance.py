@@ -106,6 +106,7 @@ def test_every_file_is_hashed_unless_it_is_listed(package: Path) -> None:
     assert all(name.startswith(provenance.WITHOUT_EFFECT) for name in left_out)
 
 
+@pytest.mark.slow
 def test_numeric_rooms_import_no_file_that_is_not_hashed() -> None:
     """Else a number could pass through code that no address knows of."""
     hashed = provenance.sources(PACKAGE)

@@ -34,6 +34,7 @@ def published(folder: Path, values: list[float]) -> Path:
     return publish(store.root, "s", folder / "published")
 
 
+@pytest.mark.slow
 def test_a_study_is_kept_without_clocks_and_places(tmp_path: Path) -> None:
     folder = published(tmp_path, [1.0, 2.0, 3.0])
     frame = pd.read_csv(folder / "scores.csv")
@@ -51,6 +52,7 @@ def test_a_mean_that_moved_is_named_and_noise_is_not(tmp_path: Path) -> None:
     assert "lime, abpc: 2 was published, 4.16667 comes out" in sentence
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("study", ["nosuch", "../s", ""])
 def test_what_is_no_study_is_one_sentence_and_removes_nothing(tmp_path: Path, study: str) -> None:
     folder = published(tmp_path, [1.0, 2.0, 3.0])

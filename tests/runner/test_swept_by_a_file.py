@@ -42,6 +42,7 @@ def test_every_job_has_its_own_values(
     assert found == expected
 
 
+@pytest.mark.sample(4)
 @pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize("key", ["''", "+seed", "~seed", "'a b'"])
 def test_what_is_no_name_of_a_setting_is_refused(tmp_path: Path, key: str) -> None:

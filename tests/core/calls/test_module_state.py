@@ -51,6 +51,7 @@ DAMAGE: dict[str, Callable[[nn.Sequential], object]] = {
 }
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("name", DAMAGE)
 @pytest.mark.parametrize("error", [False, True])
 def test_every_damage_is_seen_and_undone(name: str, error: bool) -> None:

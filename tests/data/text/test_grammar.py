@@ -33,6 +33,7 @@ def ids_of(text: str) -> Tensor:
     return read_rows([text], TOKENIZER, Reading()).ids
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     ("text", "score"),
     [
@@ -127,6 +128,7 @@ def test_the_oracle_is_as_good_as_the_classes_let_it_be(bundle: Bundle) -> None:
     assert abs(right - expected) < 0.04
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(("dose", "agreement"), [(0.0, 0.5), (0.6, 0.8), (1.0, 1.0)])
 def test_the_shortcut_follows_its_dose(dose: float, agreement: float) -> None:

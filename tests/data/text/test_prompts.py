@@ -107,6 +107,7 @@ class _Merging:
 FAMILIES: list[Family] = ["name_mover", "agreement", "induction", "gated_lookup"]
 
 
+@pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_are_aligned_and_their_foil_follows_from_the_counterfactual(
     family: Family,

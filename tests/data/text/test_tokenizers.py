@@ -105,6 +105,7 @@ STRANGE = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(6)
 @needs_transformers
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [*STRANGE, "it's a charming and often affecting journey."])

@@ -136,6 +136,7 @@ def test_a_row_has_the_same_bits_in_any_batch(name: str, explainer: Any) -> None
     assert not whole.requires_grad
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("name", ["first", "mean", "last", "language_model"])
 @pytest.mark.parametrize("explainer", BLIND[:3], ids=lambda e: type(e).__name__)
 def test_all_that_is_read_sums_to_one(name: str, explainer: Any) -> None:

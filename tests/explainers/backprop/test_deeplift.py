@@ -214,7 +214,7 @@ class Writes(nn.Module):
         return h
 
 
-@pytest.mark.sample(2, others="slow")
+@pytest.mark.sample(6, others="slow")
 @pytest.mark.parametrize(
     ("layer", "function"),
     [

@@ -187,6 +187,7 @@ def test_sums_and_layers_used_twice(method: LRP) -> None:
     assert torch.allclose(world.explain(method).sum(1), outputs, atol=1e-9)
 
 
+@pytest.mark.sample(2, others="slow")
 @rules
 @pytest.mark.parametrize(
     ("layers", "shape"),

@@ -186,7 +186,8 @@ def test_attn_lrp_halves_what_a_product_gives() -> None:
     assert torch.allclose(found.sum(1), explainee.target_output(inputs, targets))
 
 
-@pytest.mark.sample(2, others="slow")
+@pytest.mark.sample(2)
+@pytest.mark.sample(8, others="slow")
 @BOTH
 @pytest.mark.parametrize("name", ["first", "mean", "last", "language_model"])
 def test_a_row_has_the_same_bits_in_any_batch(name: str, explainer: Any) -> None:

@@ -88,6 +88,7 @@ def margins(world: toy_worlds.World) -> Tensor:
 # Closed forms of the explainers
 
 
+@pytest.mark.slow
 def test_wachter_changes_the_one_element_that_is_cheapest() -> None:
     """The L1 nearest point of a half-space moves the element with the largest |w| * MAD only."""
     world = classifier()
@@ -195,6 +196,7 @@ def test_wachter_keeps_the_nearest_point_of_its_whole_way() -> None:
 # What holds for all of them
 
 
+@pytest.mark.sample(4)
 @explainers
 def test_a_counterfactual_has_another_class_and_the_attribution_is_what_changed(name: str) -> None:
     world = classifier()
@@ -212,6 +214,7 @@ def test_a_counterfactual_has_another_class_and_the_attribution_is_what_changed(
     assert (outputs.argmax(2) != world.targets[:, None])[exists].all()
 
 
+@pytest.mark.sample(2)
 @explainers
 def test_of_a_regressor_it_lies_on_the_other_side_of_the_median(name: str) -> None:
     world = toy_worlds.linear([1.0, -2.0, 0.5], x=toy_worlds.normal(6, 3, seed=5))
@@ -225,6 +228,7 @@ def test_of_a_regressor_it_lies_on_the_other_side_of_the_median(name: str) -> No
     assert (score("validity", world, found) == exists.double().mean(1)).all()
 
 
+@pytest.mark.sample(3)
 @explainers
 def test_the_rules_of_the_data_hold(name: str) -> None:
     """In the table world: fixed, rising, bounded, a category, and a grid."""
@@ -262,6 +266,7 @@ def numbers() -> list[int]:
     return list(np.random.get_state()[1])  # noqa: NPY002
 
 
+@pytest.mark.sample(4)
 @explainers
 def test_it_does_not_depend_on_the_batch_and_leaves_generators_alone(name: str) -> None:
     world = toy_worlds.tabular()

@@ -45,6 +45,7 @@ worlds = pytest.mark.parametrize("name", GLASS)
 LINEAR = [name for name in GLASS if name.startswith("linear")]
 
 
+@pytest.mark.sample(3, others="slow")
 @worlds
 @pytest.mark.parametrize("grouped", [False, True])
 def test_the_glass_box_is_exactly_the_shapley_values(name: str, grouped: bool) -> None:
@@ -76,6 +77,7 @@ def test_linear_shap_by_hand() -> None:
     assert world.explain(GlassBox()).tolist() == [[3.0, 0.0]]
 
 
+@pytest.mark.sample(2, others="slow")
 @worlds
 def test_the_same_bits_in_any_company_and_no_row(name: str) -> None:
     world = GLASS[name](grouped=True)
@@ -252,6 +254,7 @@ def test_a_forest_is_explained_though_no_truth_can_be_read_of_its_logit(tmp_path
     assert result.scores["abpc"].values.isfinite().all()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["linear", "additive", "tree"])
 def test_a_glass_box_is_the_truth_of_its_cell(model: str, tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def test_what_is_read_is_the_explained_scalar_but_for_a_constant(name: str) -> N
         )
 
 
-@pytest.mark.sample(2, others="slow")
+@pytest.mark.sample(2)
+@pytest.mark.sample(6, others="slow")
 @worlds
 @pytest.mark.parametrize("grouped", [False, True])
 def test_interventional_values_are_those_of_all_coalitions(name: str, grouped: bool) -> None:
@@ -106,7 +107,7 @@ def test_path_dependent_values_are_those_of_all_coalitions(name: str, grouped: b
         near(found[b], by_hand(trees, world.inputs.x[b], layout, target))
 
 
-@pytest.mark.sample(2, others="slow")
+@pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize(
     "name", ["forest_probability", "forest_value", "tree_value", "boosting_binary"]
 )
@@ -128,6 +129,7 @@ def test_both_are_what_shap_says(name: str) -> None:
         torch.testing.assert_close(world.explain(explainer), factor * expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @worlds
 @pytest.mark.parametrize("explainer", BOTH, ids=["interventional", "path_dependent"])

@@ -51,6 +51,7 @@ def outputs(world: toy_worlds.World, x: Tensor) -> Tensor:
 # Blur
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("shape", [(2, 6, 6), (2, 9), (1, 5, 8)])
 @pytest.mark.parametrize("max_sigma", [0.17, 1.0])
 def test_blur_is_complete_between_the_blurred_and_the_sharp_image(

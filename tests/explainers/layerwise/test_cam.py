@@ -386,7 +386,7 @@ def written(way: str) -> toy_worlds.World:
     return toy_worlds.world(net, x, torch.arange(48).view(1, 8, 6), toy_worlds.normal(5, 1, 8, 6))
 
 
-@pytest.mark.sample(3, others="slow")
+@pytest.mark.sample(6, others="slow")
 @pytest.mark.parametrize(
     "explainer",
     [*(cam() for cam in CAMS), ScoreCAM(Constant(0.0)), FullGrad(), LayerActivation(),

@@ -309,6 +309,7 @@ def test_activation_times_gradient_agrees_with_captum(attr, layer: str) -> None:
     close(found, theirs.detach(), atol=1e-12, rtol=0)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("layer", ["0", "4", "6", "7"])
 def test_layer_conductance_agrees_with_captum(attr, layer: str) -> None:
     """Captum takes differences between steps where there is a derivative here."""
@@ -358,6 +359,7 @@ def test_explainers_of_activations_are_layer_wise_explainers(attr, layer: str) -
     close(found, theirs.detach(), atol=1e-8, rtol=1e-7)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("layer", HIDDEN)
 def test_named_layer_explainers_agree_with_the_view(layer: str) -> None:
     world = smooth()

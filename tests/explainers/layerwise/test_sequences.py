@@ -147,6 +147,7 @@ def test_the_layer_conducts_the_credits_of_x(name: str) -> None:
     near(found.layers[layer].flatten(1).sum(1), found.attribution.flatten(1).sum(1))
 
 
+@pytest.mark.sample(3, others="slow")
 @networks
 def test_integrated_gradients_at_the_layer_are_complete(name: str) -> None:
     here, layer = made(name)
@@ -157,6 +158,7 @@ def test_integrated_gradients_at_the_layer_are_complete(name: str) -> None:
     near(found.attribution.flatten(1).sum(1), change(here), atol)
 
 
+@pytest.mark.sample(3, others="slow")
 @networks
 def test_the_map_over_x_is_that_of_the_steps(name: str) -> None:
     here, layer = made(name)

@@ -98,7 +98,8 @@ def test_95_percent_intervals_cover_95_percent(estimator, name, record_property)
         assert 0.93 <= coverage <= 0.97, (budget, coverage)
 
 
-@pytest.mark.sample(3, others="slow")
+@pytest.mark.sample(3)
+@pytest.mark.sample(6, others="slow")
 @pytest.mark.parametrize(
     ("estimator", "budgets"),
     [(KernelSHAP, (28, 34, 40, 48, 64, 96)), (Banzhaf, (48, 56, 72, 96))],

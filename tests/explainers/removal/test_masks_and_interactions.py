@@ -204,6 +204,7 @@ def test_quartile_lime_keeps_a_category_whole():
     assert torch.equal(_kept(world.inputs, points)[..., 3], alike)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("explainer", ANYTIME, ids=ids)
 def test_answers_at_several_budgets_from_one_run(explainer):

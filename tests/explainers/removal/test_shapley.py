@@ -105,6 +105,7 @@ def test_against_all_orders(explainer):
     assert torch.allclose(credits, by_all_orders(world, 0.3), atol=1e-9)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize("explainer", EFFICIENT, ids=ids)
 @pytest.mark.parametrize("name", ["tabular", "text", "series", "gates"])
 def test_credits_add_up(explainer, name):
@@ -413,7 +414,8 @@ def test_an_additive_model_is_explained_exactly_at_the_smallest_budget(estimator
             assert torch.allclose(found, weight * world.inputs.x, atol=1e-9), budget
 
 
-@pytest.mark.sample(3, others="slow")
+@pytest.mark.sample(5)
+@pytest.mark.sample(15, others="slow")
 @pytest.mark.parametrize("n_units", [6, 40])
 @pytest.mark.parametrize("estimator", SAMPLERS)
 def test_the_smallest_budget_is_better_than_saying_nothing(estimator, n_units):

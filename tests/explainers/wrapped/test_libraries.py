@@ -46,6 +46,7 @@ def per_unit(found: Tensor, world: toy_worlds.World) -> Tensor:
 # Captum and ours, where they are the same formula
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("where", ["tabular", "image", "text", "series"])
 @pytest.mark.parametrize(
     ("theirs", "ours", "same"),

@@ -139,6 +139,7 @@ def test_units_are_ranked_by_magnitude() -> None:
         assert torch.equal(plus[name].values, minus[name].values)
 
 
+@pytest.mark.slow
 def test_the_training_part_is_explained_once_for_its_own_targets() -> None:
     explainer, context = Ranked(), context_of()
     scores_of(explainer, "roar", "kar")

@@ -80,6 +80,7 @@ def test_a_model_without_independent_rows_is_refused_in_one_sentence(
         xai_bench.workbench(model, X, background=BACKGROUND)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     "model",
     [

@@ -118,6 +118,7 @@ def test_versions_of_recipe_and_libraries_are_in_the_key(monkeypatch: pytest.Mon
     assert cache.key(SMALL, {"b": 2, "a": 1}, two_classes(), seed=0) == keys[-1]
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     "damage", ["flip", "remove", "truncate meta", "remove meta", "list", "history"]
 )

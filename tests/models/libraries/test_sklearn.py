@@ -88,6 +88,7 @@ def test_the_softmax_of_the_outputs_is_the_probability(name: str, task: str) -> 
     assert here.model.predictor.class_names == tuple(str(c) for c in model.classes_)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     ("name", "reading"),
     [
@@ -191,7 +192,7 @@ def test_trees_at_the_end_of_a_pipeline_are_read_by_column(name: str) -> None:
     torch.testing.assert_close(*pooled, rtol=0, atol=1e-9)
 
 
-@pytest.mark.sample(2, others="slow")
+@pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
 def test_a_pipeline_may_end_with_any_library(library: str) -> None:
     module = pytest.importorskip(library)

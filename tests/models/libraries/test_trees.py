@@ -157,7 +157,7 @@ def test_path_dependent_values_are_what_shap_says(name: str, task: str) -> None:
     near(found, factor * theirs(name, task, here, by_rows=False))
 
 
-@pytest.mark.sample(3, others="slow")
+@pytest.mark.sample(9, others="slow")
 @pytest.mark.parametrize(
     ("name", "task"),
     [

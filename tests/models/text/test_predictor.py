@@ -104,6 +104,7 @@ def test_more_padding_changes_no_bit(name: str) -> None:
         assert torch.equal(explained.outputs(wide), explained.outputs(narrow))
 
 
+@pytest.mark.sample(2, others="slow")
 @each
 def test_pieces_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, explained = texts([20] * 100), model(name)

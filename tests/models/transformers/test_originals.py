@@ -73,6 +73,7 @@ def prompts(n_symbols: int = 0) -> Bundle:
     return PromptFamily(family="gated_lookup", n_rows=60).load()
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
 @pytest.mark.parametrize("recipe", [PretrainedTransformer, HuggingFaceModel])
 def test_a_classifier_gives_the_outputs_of_the_original(

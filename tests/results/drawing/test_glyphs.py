@@ -23,7 +23,7 @@ def drawn(name: str) -> tuple[bytes, list[str]]:
         return png(figure), axes.title.get_fontfamily()
 
 
-@pytest.mark.sample(2, others="slow")
+@pytest.mark.sample(4, others="slow")
 @pytest.mark.parametrize(
     "name",
     [

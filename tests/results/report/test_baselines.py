@@ -71,6 +71,7 @@ def test_the_diagonal_alone_flags_nothing(tmp_path: Path) -> None:
     assert not only(planted(tmp_path, means)).only_on_diagonal("shap", "abpc")
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_matrix(tmp_path: Path) -> None:
     """Bold: the best of each column, over all explainers and their baselines; not the control."""
     report = written(planted(tmp_path, MEANS), "s")

@@ -55,6 +55,7 @@ def test_every_metric_is_in_some_table(folder: Path) -> None:
     assert all(rf"{i} $\uparrow$" in heads for i in range(30))
 
 
+@pytest.mark.slow
 def test_a_paper_becomes_an_entry_that_is_cited(folder: Path) -> None:
     entries = (folder / "references.bib").read_text()
     [key] = re.findall(r"@misc\{(.*),", entries)

@@ -56,6 +56,7 @@ def test_the_report_has_the_table_and_the_csv(tmp_path: Path) -> None:
     assert mine["on_pareto_front"].to_dict() == {"ig": True, "lime": False, "rise": False}
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(("n", "drawn"), [(1, False), (2, False), (3, True)])
 def test_a_diagram_needs_three_data_sets(tmp_path: Path, n: int, drawn: bool) -> None:
     found = critical_differences.section(blocks(study(tmp_path, n), "s"))

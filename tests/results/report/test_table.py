@@ -122,6 +122,7 @@ def test_every_number_of_the_csv_can_be_computed_from_the_store(
         assert float(row["mean"]) == pytest.approx(mine["score"].mean(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_markdown_has_scores_notes_and_commands(report: Report) -> None:
     text = report.markdown.read_text()
     scores = text.partition("Ranks over metrics")[0]
@@ -201,6 +202,7 @@ def test_the_same_store_gives_the_same_report(store: Store, report: Report, tmp_
     assert contents(tmp_path) == contents(report.folder)
 
 
+@pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

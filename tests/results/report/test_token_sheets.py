@@ -60,6 +60,7 @@ def test_the_words_and_the_attention_come_back_as_they_were(store: Store) -> Non
     assert text_samples.attention(store, "other") == ()
 
 
+@pytest.mark.slow
 def test_a_sheet_shows_what_people_marked_and_then_every_method(store: Store) -> None:
     found = sheets(store, study_report(store, "s", ReportOptions(), {}), 3)
     texts = {name[-1]: one for name, one in found.items() if isinstance(one, TokenSheet)}

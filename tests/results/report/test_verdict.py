@@ -82,6 +82,7 @@ def test_the_picture_shows_the_share_of_rivals_beaten(verdict: Verdict) -> None:
     assert [dot.standing for dot in dots if dot.name == "lime"] == ["best"]
 
 
+@pytest.mark.slow
 def test_the_report_and_the_page_open_with_the_picture(store: Store) -> None:
     report = write(store, "s", options=ReportOptions(figures=("png",), pictures=1))
     text, page = report.markdown.read_text(), report.page.read_text()

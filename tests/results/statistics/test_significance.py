@@ -71,6 +71,7 @@ def test_the_peer_agrees_on_nemenyi() -> None:
     assert found.p_nemenyi == pytest.approx(peer, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_peer_agrees_on_holm() -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     p = Generator(PCG64(0)).random(12) ** 3
