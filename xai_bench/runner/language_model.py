@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,8 @@ from typing import Any
 from xai_bench.core.system.devices import CPU
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.fitting.cache import trained
-from xai_bench.runner.plan import Plan
+from xai_bench.runner.plan import LANGUAGE_MODEL, Plan
 from xai_bench.types import Inputs
-
-FIELD = "language_model"
-"""The setting of a baseline, explainer or metric that says how its language model comes about."""
 
 
 def with_language_model(plan: Plan, bundle: Bundle, inputs: Inputs, folder: Path) -> Inputs:
@@ -24,13 +20,13 @@ def with_language_model(plan: Plan, bundle: Bundle, inputs: Inputs, folder: Path
     ask for different ones.
     """
     symbols = inputs.domain.symbols
-    asked = list(_asked(plan.config))
+    asked = plan.language_models
     if not asked or symbols is None:
         return inputs
     if any(config != asked[0] for config in asked):
         raise ValueError(
             "a run has one masked language model, and different ones are configured; set "
-            f"{FIELD} of baselines, explainers and metrics to the same values"
+            f"{LANGUAGE_MODEL} of baselines, explainers and metrics to the same values"
         )
     # Gaps are filled on the CPU, wherever the explained network is, and in whatever precision.
     plain = bundle.device == CPU and bundle.precision is None
@@ -44,11 +40,3 @@ def with_language_model(plan: Plan, bundle: Bundle, inputs: Inputs, folder: Path
     )
     filling: Any = model.predictor
     return replace(inputs, domain=replace(inputs.domain, symbols=replace(symbols, infill=filling)))
-
-
-def _asked(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    groups = ("baseline", "explainer", "metric")
-    nodes = [node for group in groups for node in config[group].values()]
-    for node in nodes:
-        if isinstance(node, Mapping) and node.get(FIELD):
-            yield node[FIELD]

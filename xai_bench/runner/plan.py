@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ from xai_bench.runner.config.environment import without_environment
 from xai_bench.types import tags_of
 
 GROUPS = ("data", "model", "view", "target")
+LANGUAGE_MODEL = "language_model"
+"""The setting of a baseline, explainer or metric that says how its language model comes about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +156,14 @@ class Plan:
         return {group: options(group, self.folders) for group in SETS}
 
     @property
+    def language_models(self) -> list[Mapping[str, Any]]:
+        """The recipe that each baseline, explainer or metric names that asks for a model."""
+        groups = ("baseline", "explainer", "metric")
+        nodes = [node for group in groups for node in self.config[group].values()]
+        nodes = [node for node in nodes if isinstance(node, Mapping)]
+        return [node[LANGUAGE_MODEL] for node in nodes if node.get(LANGUAGE_MODEL)]
+
+    @property
     def metric_keys(self) -> dict[str, str]:
         """Metric name -> content address, of all metrics of the study."""
         return {metric.name: metric.key for metric in self.metrics}
@@ -166,7 +176,7 @@ class Plan:
             "fingerprint": fingerprint,
             "code": provenance.code_version(),
             "libraries": provenance.libraries(),
-            "files": recipe.fingerprint() if isinstance(recipe, Fingerprinted) else "",
+            "files": "".join(_fingerprints([recipe, *map(self.built, self.language_models)])),
         }
         return Cell(
             key=provenance.digest(content),
@@ -180,6 +190,13 @@ class Plan:
             config=self.identity,
             fingerprint=fingerprint,
         )
+
+
+def _fingerprints(recipes: Iterable[object]) -> Iterator[str]:
+    """Of the files that these depend on."""
+    for recipe in recipes:
+        if isinstance(recipe, Fingerprinted):
+            yield recipe.fingerprint()
 
 
 def names_of_data(node: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from xai_bench.core import counterfactuals
 from xai_bench.core.calls import model_outputs
 from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.counterfactual.masked_infill import MaskedInfill
+from xai_bench.explainers.counterfactual.swap_search import SwapSearch
 from xai_bench.explainers.counterfactual.token_flips import TokenFlips, _shape
 from xai_bench.metrics.counterfactual import CounterfactualValidity, EditShare, Fluency
 from xai_bench.models.base import Explained
@@ -81,6 +82,65 @@ def test_in_a_bag_the_first_swap_is_the_best_one(world: tuple[Explained, Inputs]
             assert float(lead) == pytest.approx(lowest, abs=1e-9)
 
 
+def test_a_token_that_never_occurred_does_not_come_in(world: tuple[Explained, Inputs]) -> None:
+    model, inputs = world
+    found, _ = explained(TokenFlips(), model, inputs)
+    symbols = inputs.domain.symbols
+    assert found.counterfactuals is not None
+    assert symbols is not None
+    point = found.counterfactuals[0, 0]
+    best = int(point[point != inputs.x[0]][0])
+    counts = symbols.counts.clone()
+    counts[best] = 0
+    domain = replace(inputs.domain, symbols=replace(symbols, counts=counts))
+    without, _ = explained(TokenFlips(), model, replace(inputs, domain=domain))
+    assert without.counterfactuals is not None
+    swapped = without.counterfactuals[0, 0]
+    assert not (swapped[swapped != inputs.x[0]] == best).any()
+
+
+def test_a_word_stands_for_a_word_and_a_piece_for_a_piece() -> None:
+    shapes = {_shape(token) for token in ("good", "##ing", "!", "##!", "Ġgood")}
+    assert len(shapes) == 5
+    assert _shape("good") == _shape("bad1")
+
+
+class _ByHand(SwapSearch):
+    """Counts the texts that are tried."""
+
+    n_rows = 0
+
+    def candidates(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        raise AssertionError("nothing is swapped here")
+
+    def _leads(self, rows: Tensor, points: Tensor) -> Tensor:
+        self.n_rows += len(rows) * points.shape[1]
+        return super()._leads(rows, points)
+
+
+def test_only_what_was_swapped_is_undone_and_never_the_last_swap(
+    world: tuple[Explained, Inputs],
+) -> None:
+    """Two tokens of the first text are others: at most two are put back. Of a text with one swap,
+    none is tried.
+    """
+    model, inputs = world
+    found, targets = explained(TokenFlips(), model, inputs)
+    assert found.counterfactuals is not None
+    search = _ByHand(model, inputs, targets)
+    search.x = found.counterfactuals[:, 0].clone()
+    place = (search.x == inputs.x) & (inputs.units >= 0)
+    row = int(place.any(1).nonzero()[0])
+    spare = int(place[row].nonzero()[0])
+    search.x[row, spare] = inputs.x[row, spare] + 1
+    search.has_flipped[:] = True
+    n_swaps = (search.x != inputs.x).sum(1)
+    search.n_rows = 0
+    search.undo()
+    assert search.n_rows <= int(n_swaps[n_swaps > 1].sum())
+    assert (search.x != inputs.x).any(1).all()
+
+
 def case_of(model: Explained, inputs: Inputs, targets: Tensor, explanation: Explanation) -> Case:
     nothing = torch.zeros(len(inputs), dtype=torch.float64)
     rng = Seeds(0).stream("metric", samples=inputs.index)
@@ -91,17 +151,19 @@ def case_of(model: Explained, inputs: Inputs, targets: Tensor, explanation: Expl
 
 def test_flip_rate_and_edit_share(world: tuple[Explained, Inputs]) -> None:
     model, inputs = world
-    points = inputs.x[:, None].clone()
-    points[0] = torch.nan
+    n_words = inputs.units.amax(1) + 1
+    none = n_words == n_words.amin()
+    assert len(set(n_words.tolist())) > 1, "a share of one word would be a number of words"
     found, targets = explained(TokenFlips(), model, inputs)
     assert found.counterfactuals is not None
-    points[1:] = found.counterfactuals[1:]
+    points = found.counterfactuals.clone()
+    points[none] = torch.nan
     case = case_of(model, inputs, targets, replace(found, counterfactuals=points))
-    assert CounterfactualValidity().score(case).tolist() == [0, *[1] * (len(inputs) - 1)]
+    assert CounterfactualValidity().score(case).tolist() == (~none).double().tolist()
     shares = EditShare().score(case)
-    assert shares[0].isnan()
+    assert shares[none].isnan().all()
     changed = (points[:, 0] != inputs.x).sum(1)  # a token a word
-    torch.testing.assert_close(shares[1:], (changed / (inputs.units.amax(1) + 1))[1:].double())
+    torch.testing.assert_close(shares[~none], (changed / n_words)[~none].double())
 
 
 class _Known:
@@ -114,7 +176,7 @@ class _Known:
         return torch.where(missing, self.token, tokens)[:, None].expand(*draws.shape)
 
     def log_probability(self, tokens: Tensor) -> Tensor:
-        return -1.0 - (tokens == self.token).sum(1).double()
+        return -2.0 - (tokens == self.token).sum(1).double()
 
 
 def knowing(inputs: Inputs, token: int) -> Inputs:
@@ -144,13 +206,48 @@ def test_what_is_filled_in_is_checked_by_the_model(
             assert torch.equal(point, points[leads.argmin()])
 
 
+class _Counted(_Known):
+    """Counts the texts whose gaps it fills."""
+
+    n_rows = 0
+
+    def sample(self, tokens: Tensor, missing: Tensor, draws: Tensor) -> Tensor:
+        assert (missing.sum(1) == 1).all()
+        self.n_rows += len(tokens)
+        return super().sample(tokens, missing, draws)
+
+
+def test_gaps_are_made_and_tried_at_words_alone(
+    world: tuple[Explained, Inputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of a text of `U` words: `U` gaps are filled, and `R U` swaps tried."""
+    model, inputs = world[0], knowing(world[1], 5)
+    assert inputs.domain.symbols is not None
+    counted = _Counted(5)
+    symbols = replace(inputs.domain.symbols, infill=counted)
+    inputs = replace(inputs, domain=replace(inputs.domain, symbols=symbols))
+    asked = []
+
+    def outputs_at(given: Explained, of: Inputs, points: Tensor) -> Tensor:
+        asked.append(points.shape[0] * points.shape[1])
+        return given.outputs(of.stacked(points)).view(*points.shape[:2], -1)
+
+    monkeypatch.setattr(model_outputs, "outputs_at", outputs_at)
+    explained(MaskedInfill(max_flips=1, n_draws=3), model, inputs)
+    n_words = int((inputs.units >= 0).sum())
+    assert n_words < inputs.x.numel(), "there is padding, and special tokens"
+    # The text itself, then its swaps; one swap needs no undoing.
+    assert asked == [len(inputs), 3 * n_words]
+    assert counted.n_rows == n_words
+
+
 def test_fluency_is_the_ratio_of_losses(world: tuple[Explained, Inputs]) -> None:
     model, inputs = world
     found, targets = explained(TokenFlips(), model, inputs)
     assert found.counterfactuals is not None
     token = int(found.counterfactuals[0, 0][found.counterfactuals[0, 0] != inputs.x[0]][0])
     known = knowing(inputs, token)
-    counts = [1 + (x == token).sum(1).double() for x in (found.counterfactuals[:, 0], inputs.x)]
+    counts = [2 + (x == token).sum(1).double() for x in (found.counterfactuals[:, 0], inputs.x)]
     assert counts[0][0] > counts[1][0]
     case = case_of(model, known, targets, found)
     torch.testing.assert_close(Fluency().score(case), counts[0] / counts[1])

@@ -85,15 +85,17 @@ class _Search(SwapSearch):
         self.infill, self.rng, self.n_draws = infill, rng, n_draws
         self.n_steps = 0
 
-    def candidates(self, rows: Tensor) -> Tensor:
-        """`[b, T * R, T]`: every word masked in turn and drawn; no swap where there is no word."""
+    def candidates(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """`[b, T * R, T]`: every word masked in turn and drawn; tried where there is a word."""
         self.n_steps += 1
         width = self.x.shape[1]
-        tokens = self.x[rows].long()
-        # One place is missing in each row of a block of T.
-        gaps = torch.eye(width, dtype=torch.bool) & (self.inputs.units[rows] >= 0)[:, :, None]
+        tokens, is_word = self.x[rows].long(), self.inputs.units[rows] >= 0
         draws = self.rng.take(rows).child(str(self.n_steps)).uniform(width, self.n_draws, width)
-        filled = self.infill.sample(
-            tokens.repeat_interleave(width, 0), gaps.flatten(0, 1), draws.flatten(0, 1)
-        )
-        return filled.reshape(len(rows), -1, width).to(self.x)
+        # One row for each word, with one place missing: special tokens and padding have none.
+        sample, place = is_word.nonzero(as_tuple=True)
+        gap = torch.nn.functional.one_hot(place, width).bool()
+        filled = tokens[:, None, None].repeat(1, width, self.n_draws, 1)
+        if len(sample):
+            filled[is_word] = self.infill.sample(tokens[sample], gap, draws[is_word])
+        is_swap = is_word.repeat_interleave(self.n_draws, 1)
+        return filled.flatten(1, 2).to(self.x), is_swap

@@ -31,10 +31,16 @@ class SwapSearch(ABC):
     def step(self) -> None:
         """One more swap for every sample that is still in its class."""
         rows = self.is_active.nonzero()[:, 0]
-        points = self.candidates(rows) if len(rows) else self.x[:0, None]
-        if not points.numel():
+        if not len(rows):
             return
-        least, best = self._leads(rows, points).min(1)
+        points, is_swap = self.candidates(rows)
+        if not is_swap.any():
+            return
+        # A place without a word has nothing to swap: no row is spent on it.
+        sample, number = is_swap.nonzero(as_tuple=True)
+        leads = self.lead.new_full(is_swap.shape, torch.inf)
+        leads[is_swap] = self._leads(rows[sample], points[sample, number][:, None])[:, 0]
+        least, best = leads.min(1)
         helps = least < self.lead[rows]
         chosen = points[torch.arange(len(rows)), best]
         self.x[rows[helps]], self.lead[rows[helps]] = chosen[helps], least[helps]
@@ -71,5 +77,7 @@ class SwapSearch(ABC):
         return explanation_of(self.inputs, points[:, None])
 
     @abstractmethod
-    def candidates(self, rows: Tensor) -> Tensor:
-        """`rows [b] -> [b, K, T]`: the texts so far with one more swap each."""
+    def candidates(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """`rows [b] -> [b, K, T], [b, K]` bool: the texts so far with one more swap each, and which
+        of them are to be tried.
+        """

@@ -85,10 +85,10 @@ class _Search(SwapSearch):
         self.ids = usable.nonzero()[:, 0]
         self.shapes = torch.tensor([_shape(token) for token in symbols.tokens])
 
-    def candidates(self, rows: Tensor) -> Tensor:
-        """`[b, K, T]`: the swaps of the largest first-order fall of the lead."""
+    def candidates(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """`[b, K, T]`, all to be tried: the swaps of the largest first-order fall of the lead."""
         if not len(self.ids):
-            return self.x[:0, None]
+            return self.x[rows, None], torch.zeros(len(rows), 1, dtype=torch.bool)
         inputs = self.inputs.take(rows).with_x(self.x[rows])
         smooth, points = self.embeddings.relaxed(inputs)
         lookup = points.domain.lookup
@@ -106,7 +106,8 @@ class _Search(SwapSearch):
             self._swaps(inputs.x[k], inputs.units[k] >= 0, slopes[k] @ table.T - here[k, :, None])
             for k in range(len(rows))
         ]
-        return torch.stack(swaps)
+        tried = torch.stack(swaps)
+        return tried, torch.ones(tried.shape[:2], dtype=torch.bool)
 
     def _swaps(self, x: Tensor, is_word: Tensor, rise: Tensor) -> Tensor:
         """`[K, T]` for one sample: `x`, `is_word` `[T]`, and `rise [T, V']` of the lead."""

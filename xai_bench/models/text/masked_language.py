@@ -22,6 +22,7 @@ from xai_bench.models.fitting.weights import FILE, materialise, write_weights
 from xai_bench.models.text.networks import GRU
 from xai_bench.models.text.recipes import n_symbols
 from xai_bench.models.training import EarlyStopping, initialise
+from xai_bench.models.transformers.files import fingerprint
 from xai_bench.types import ROW_BLOCK, Symbols
 
 _BYTES = 64 * 10**6
@@ -71,7 +72,7 @@ class MaskedLanguagePredictor:
     differentiable = False
     n_outputs = 1
 
-    def __init__(self, network: MaskedLanguageNetwork, candidates: Tensor) -> None:
+    def __init__(self, network: nn.Module, candidates: Tensor) -> None:
         self.module: nn.Module = network
         self.network, self.candidates = network, candidates
         network.eval().requires_grad_(False)
@@ -117,21 +118,26 @@ class MaskedLanguagePredictor:
         """`[B, T] -> [B, 1]`: `log_probability`."""
         return self.log_probability(x.long())[:, None]
 
-    def _probabilities(self, tokens: Tensor, missing: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Blocks of rows with `[n, t, C]` float64 up to the last token of any of them.
+    def _probabilities(self, tokens: Tensor, missing: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Row numbers `[n]` with `[n, t, C]` float64, `t` as `blocks` says.
 
         Each row has the same bits in every batch.
         """
         floats = tokens.shape[1] * len(self.candidates)
-        block = max(_BYTES // (8 * floats) // ROW_BLOCK, 1) * ROW_BLOCK
-        for start in range(0, len(tokens), block):
-            rows = slice(start, min(start + block, len(tokens)))
-            n_rows = rows.stop - start
-            spare, width = -n_rows % ROW_BLOCK, int(occupied(tokens[rows]).max())
+        most = max(_BYTES // (8 * floats) // ROW_BLOCK, 1) * ROW_BLOCK
+        for rows, width in self.blocks(tokens, most):
+            spare = -len(rows) % ROW_BLOCK
             filled = functional.pad(tokens[rows, :width], (0, 0, 0, spare), value=DELETED)
             gaps = functional.pad(missing[rows, :width], (0, 0, 0, spare))
-            scores = self.network(filled, gaps)[:n_rows]
+            scores = self.network(filled, gaps)[: len(rows)]
             yield rows, scores.double().softmax(2)
+
+    def blocks(self, tokens: Tensor, most: int) -> Iterator[tuple[Tensor, int]]:
+        """Row numbers, at most `most` at a time, and the places that they go through the network
+        with: up to the last token of any of them.
+        """
+        for rows in torch.arange(len(tokens)).split(most):
+            yield rows, int(occupied(tokens[rows]).max())
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,8 @@ class MaskedLanguageRecipe:
 
     Only tokens that occur in training are filled in, special ones never. Training stops after
     `patience` epochs without a lower loss on the validation texts, whose gaps are always the same.
+    With a `path`, nothing is trained: the model is one of transformers; see
+    `PretrainedMaskedLanguage`.
     """
 
     trains: ClassVar[bool] = True
@@ -153,31 +161,47 @@ class MaskedLanguageRecipe:
     patience: int = 2
     batch_size: int = 64
     learning_rate: float = 5e-3
+    path: str | None = None
 
     def train(self, bundle: Bundle, *, seed: int, on_epoch: OnEpoch) -> Trained:
-        """Raises `Unsupported` for data without tokens, ValueError where training diverges."""
+        """Raises `Unsupported` for data without tokens, ValueError where training diverges, or
+        `path` holds no model that fits the data.
+        """
+        if self.path is not None:
+            # Asked for here, because the module of the library's models imports this one.
+            from xai_bench.models.transformers.masked_language import PretrainedMaskedLanguage
+
+            pretrained = PretrainedMaskedLanguage(self.path)
+            return pretrained.train(bundle, seed=seed, on_epoch=on_epoch)
         network = self._network(bundle)
         materialise(network, torch.float32)
         initialise(network, seed=seed)
         with deterministic():
             history = tuple(self._fit(network, bundle, seed, on_epoch))
-        return Trained(MaskedLanguagePredictor(network, _candidates(bundle)), history)
+        return Trained(MaskedLanguagePredictor(network, candidates_of(bundle)), history)
 
     def save(self, predictor: Predictor, folder: Path) -> None:
-        """Write the weights as safetensors."""
-        write_weights(predictor, folder)
+        """Write the weights as safetensors; those of `path` stay where they are."""
+        if self.path is None:
+            write_weights(predictor, folder)
 
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
-        """Read what `save` wrote."""
+        """Read what `save` wrote, or the model of `path` again."""
+        if self.path is not None:
+            return self.train(bundle, seed=0, on_epoch=lambda row: None).predictor
         network = self._network(bundle)
         network.load_state_dict(safetensors.torch.load_file(folder / FILE), assign=True)
-        return MaskedLanguagePredictor(network, _candidates(bundle))
+        return MaskedLanguagePredictor(network, candidates_of(bundle))
+
+    def fingerprint(self) -> str:
+        """A hash of the weights of `path`; empty for a model that is trained."""
+        return "" if self.path is None else fingerprint(self.path)
 
     def _network(self, bundle: Bundle) -> MaskedLanguageNetwork:
         n_tokens = n_symbols(bundle, "a masked language model")
         with torch.device("meta"):
             return MaskedLanguageNetwork(
-                n_tokens, len(_candidates(bundle)), self.size, self.n_hidden
+                n_tokens, len(candidates_of(bundle)), self.size, self.n_hidden
             )
 
     def _fit(
@@ -211,7 +235,7 @@ class _Gaps:
     """Texts with random gaps, and the loss of filling them."""
 
     def __init__(self, x: Tensor, bundle: Bundle) -> None:
-        candidates = _candidates(bundle)
+        candidates = candidates_of(bundle)
         self.tokens = x.long()
         place = torch.searchsorted(candidates, self.tokens).clamp(max=len(candidates) - 1)
         self.may_miss = candidates[place] == self.tokens
@@ -234,7 +258,7 @@ class _Gaps:
         return summed / gaps.sum().clamp(min=1)
 
 
-def _candidates(bundle: Bundle) -> Tensor:
+def candidates_of(bundle: Bundle) -> Tensor:
     """`[C]` long: the ids that occur in training and stand for text."""
     symbols = cast(Symbols, bundle.symbols)
     return ((symbols.counts > 0) & ~symbols.special).nonzero()[:, 0]

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import safetensors.torch
 import torch
@@ -68,7 +68,14 @@ def n_symbols(bundle: Bundle, name: str) -> int:
     return len(bundle.symbols)
 
 
-def require_fit(network: TokenNetwork, bundle: Bundle, name: str) -> None:
+class SizedVocabulary(Protocol):
+    """What reads ids of a vocabulary, at most `max_tokens` of them; None for any number."""
+
+    n_symbols: int
+    max_tokens: int | None
+
+
+def require_fit(network: SizedVocabulary, bundle: Bundle, name: str) -> None:
     """Raise ValueError where a model that comes with its weights cannot read the data's ids."""
     n_written = n_symbols(bundle, name)
     if not network.n_symbols - _SPARE <= n_written <= network.n_symbols:

@@ -1,4 +1,4 @@
-"""What is read off a transformer: a class, what follows a prompt, what fills a gap."""
+"""What is read off a transformer: a class, or what follows a prompt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_bench.core.tokens import DELETED, HIDDEN, Sequence, TokenNetwork, closed_up
-from xai_bench.models.transformers.explicit import Body, Transformer
+from xai_bench.models.transformers.explicit import Body
 from xai_bench.types import Unsupported
 
 Pooling = Literal["first", "last", "mean"]
@@ -157,26 +157,6 @@ class LanguageModel(TransformerNetwork):
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The mean of minus the log-probability of the right candidate, over the vocabulary."""
         return -outputs.gather(1, y[:, None]).mean()
-
-
-class MaskedLanguageModel(TransformerNetwork):
-    """What could stand at a place, from what stands at the others.
-
-    A dense layer with its activation and norm, then the vocabulary, as in BERT.
-    """
-
-    def __init__(self, body: Transformer) -> None:
-        super().__init__(body)
-        self.dense = nn.Linear(body.size, body.size)
-        self.activation = nn.GELU()
-        self.norm = body.architecture.norm_layer()
-        self.unembedding = nn.Linear(body.size, body.n_symbols)
-
-    def read(self, embedded: Tensor, tokens: Tensor, context: Mapping[str, Tensor]) -> Tensor:
-        """`[B, T, V]`: logits at every place; deletions stay where they are."""
-        states = self.body(Sequence(embedded, tokens))
-        out: Tensor = self.unembedding(self.norm(self.activation(self.dense(states))))
-        return out
 
 
 def one_place(places: Tensor, tokens: Tensor) -> Tensor:
