@@ -20,9 +20,11 @@ from xai_bench.core.tokens import (
     HIDDEN,
     WIDTHS,
     ZEROED,
+    TokenNetwork,
     closed_up,
     occupied,
     require_numbers,
+    row_widths,
     widths,
 )  # fmt: skip
 from xai_bench.types import Baseline, Inputs, Rng, Unsupported
@@ -162,3 +164,21 @@ def test_a_masked_language_model_fills_what_is_missing_and_nothing_else(inputs: 
     assert (found[:, 1][~first] == inputs.x[:, None].expand(-1, 5, -1)[~first]).all()
     with pytest.raises(Unsupported, match="needs a masked language model, and none is there"):
         MaskedLanguageModel().impute(inputs, kept, rng=rng_of(inputs))
+
+
+class _Counting(TokenNetwork):
+    """Embeds an id as one more than itself."""
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return ids[..., None] + 1.0
+
+
+def test_the_first_id_has_an_embedding_and_marks_have_none() -> None:
+    found = _Counting().lookup(torch.tensor([0, 1, DELETED, HIDDEN, ZEROED]))
+    assert found[:, 0].tolist() == [1, 2, 0, 0, 0]
+
+
+def test_no_row_is_wider_than_the_data() -> None:
+    tokens = torch.full((1, 10), 5)
+    assert row_widths(tokens, torch.tensor([3])).tolist() == [10]
+    assert row_widths(torch.full((1, 20), 5), None).tolist() == [20]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.explainers.attention.planted import planted, shares
 from tests.explainers.attention.test_attention import explained
 from tests.models.text.test_predictor import network, texts
-from xai_bench.core.tokens import TokenNetwork, TransformerLayer
-from xai_bench.explainers.attention.alti import ALTI, _shares, recorded
+from xai_bench.core.tokens import DELETED, TokenNetwork, TransformerLayer
+from xai_bench.explainers.attention.alti import ALTI, _normalised, _shares, recorded
 from xai_bench.models.base import Explained
 from xai_bench.models.targets import PredictedLogit
 from xai_bench.models.text.predictor import TokenPredictor
@@ -79,3 +79,21 @@ def test_scores_are_shares_of_what_is_read() -> None:
 def test_a_network_without_residual_connections_is_refused() -> None:
     with pytest.raises(Unsupported, match="ALTI needs transformer layers"):
         explained(ALTI(), *planted(shares()))
+
+
+def test_a_text_with_a_gap_is_the_closed_up_text() -> None:
+    inputs = texts([5])
+    model = Explained(TokenPredictor(network("first"), 3), PredictedLogit())
+    gap, closed = (inputs.with_x(inputs.x.clone()) for _ in range(2))
+    gap.x[0, 1] = DELETED
+    closed.x[0, :5] = torch.tensor([*inputs.x[0, [0, 2, 3, 4]], DELETED])
+    found, expected = (explained(ALTI(), model, i, torch.zeros(1).long()) for i in (gap, closed))
+    assert torch.equal(found[0, [0, 2, 3, 4]], expected[0, :4])
+    assert found[0, 1] == 0
+
+
+def test_a_norm_without_an_epsilon_divides_by_the_root_mean_square() -> None:
+    """The sum is (3, 4), the mean of whose squares is 12.5."""
+    parts = torch.tensor([[[1.0, 2.0], [2.0, 2.0]]], dtype=torch.float64)
+    found = _normalised(parts, nn.RMSNorm(2, eps=None).double())
+    torch.testing.assert_close(found, parts / 12.5**0.5)

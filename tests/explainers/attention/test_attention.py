@@ -22,6 +22,7 @@ from xai_bench.explainers.attention.methods import (
     GenericAttention,
     LastLayerAttention,
     MeanAttention,
+    rolled_out,
 )
 from xai_bench.explainers.attention.value_zeroing import ValueZeroing
 from xai_bench.models.base import Explained
@@ -56,6 +57,28 @@ def test_rollout_is_the_product_of_half_attention_and_half_identity() -> None:
     first, second = (0.5 * given.mean(1)[k] + 0.5 * torch.eye(WIDTH) for k in range(2))
     assert torch.allclose(found, (second @ first)[0].expand(3, -1))
     assert torch.allclose(found.sum(1), torch.ones(3, dtype=torch.float64))
+
+
+def test_with_one_layer_the_last_is_the_mean() -> None:
+    one, mean = (
+        explained(explainer, *planted(shares()[:1]))
+        for explainer in (LastLayerAttention(), MeanAttention())
+    )
+    assert torch.equal(one, mean)
+
+
+def test_the_whole_product_of_rollout_by_hand() -> None:
+    """Half of the identity each: ((1, 0), (1, 1) / 2), then ((1, 1) / 2, (0, 1))."""
+    layers = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
+    weights = layers[:, None, None].expand(2, 3, 1, 2, 2)
+    maps = AttentionMaps(weights, torch.zeros_like(weights), torch.ones(3, 2) / 2)
+    assert rolled_out(maps).tolist() == [[[0.75, 0.25], [0.5, 0.5]]] * 3
+
+
+def test_flow_takes_texts_of_as_many_tokens_as_it_says() -> None:
+    explained(AttentionFlow(max_tokens=5), *real("mean", [5]))
+    with pytest.raises(Unsupported, match="at most 4 tokens, and one has 5"):
+        explained(AttentionFlow(max_tokens=4), *real("mean", [5]))
 
 
 def test_flow_through_two_layers_is_bounded_by_each_way_in_between() -> None:

@@ -96,3 +96,10 @@ def test_too_many_units_are_refused_with_a_way_out() -> None:
 def test_coalitions_are_counted_without_being_built() -> None:
     """Of pixels there are so many that building them would not end; `2 (U^2 + 2) / 3` by hand."""
     assert OwenValues(ZERO).n_coalitions(4096) == 2 * (4096**2 + 2) // 3
+
+
+def test_owen_values_take_as_many_units_as_they_say() -> None:
+    found = explained(OwenValues(ZERO, max_units=4), Product(0, 1, 2))
+    assert found == pytest.approx([0.5, 0.5, 2, 0])
+    with pytest.raises(Unsupported, match="set max_units=4"):
+        explained(OwenValues(ZERO, max_units=3), Product(0, 1, 2))

@@ -6,8 +6,9 @@ import torch
 
 from xai_bench.certify import toy_worlds
 from xai_bench.core.baselines import Constant
+from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.surrogate.context_cite import ContextCite
-from xai_bench.explainers.surrogate.lime import LassoLIME
+from xai_bench.explainers.surrogate.lime import LIME, LassoLIME
 
 ZERO = Constant(0.0)
 WEIGHT = [8.0, 0.0, -3.0, 0.0, 0.05, 0.0]
@@ -43,3 +44,21 @@ def test_what_survives_does_not_depend_on_the_length_of_the_answer() -> None:
 
 def test_a_model_that_ignores_its_context_gets_zeros() -> None:
     assert (toy_worlds.linear([0.0] * 4).explain(ContextCite(ZERO)) == 0).all()
+
+
+def test_what_survives_does_not_depend_on_where_outputs_begin() -> None:
+    """The penalty is in standard deviations: a constant that is added to all outputs is none."""
+    kept = toy_worlds.normal(64, 6) > 0
+    values = kept.double() @ torch.tensor(WEIGHT).double()[:, None]
+    found, moved = (ContextCite(ZERO).solve(kept, values.T + c).values for c in (0.0, 100.0))
+    torch.testing.assert_close(found, moved)
+    assert (found != 0).sum() < 6
+
+
+def test_a_design_begins_with_the_whole_and_has_as_many_as_asked_for() -> None:
+    rng = Seeds(0).stream("test", samples=torch.arange(1)).shared()
+    design = LIME(ZERO).design(5, 12, rng=rng)
+    assert design.shape == (12, 5)
+    assert design[0].all()
+    assert not design[1:].all(1).all()
+    assert LIME(ZERO).least(5) == 6, "an intercept and five coefficients"

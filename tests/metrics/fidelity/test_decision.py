@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import log
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from xai_bench.certify import toy_worlds
 from xai_bench.core.baselines import Constant
 from xai_bench.metrics.fidelity.decision import DecisionFlip, FlipShare, LogOdds
-from xai_bench.types import Case, Unsupported
+from xai_bench.types import Case, Inputs, Rng, Unsupported
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]
 ZERO = Constant(0.0)
@@ -81,3 +82,31 @@ def test_a_regressor_has_no_decision() -> None:
     for metric in (LogOdds(ZERO), DecisionFlip(ZERO), FlipShare(ZERO)):
         with pytest.raises(Unsupported, match="only a classifier has a decision"):
             metric.score(one)
+
+
+@dataclass(frozen=True)
+class Twice:
+    """Zeros, as two references."""
+
+    def references(self, inputs: Inputs, *, rng: Rng) -> Tensor:
+        return torch.zeros_like(inputs.x)[:, None].repeat(1, 2, 1)
+
+
+def test_two_equal_references_are_one() -> None:
+    one = case(6.5, WEIGHT)
+    for metric in (LogOdds, DecisionFlip, FlipShare):
+        torch.testing.assert_close(metric(Twice()).score(one), metric(ZERO).score(one))
+
+
+def test_a_class_that_shares_the_first_place_is_still_predicted() -> None:
+    """Without the first unit 6 are left, as many as the second class has."""
+    assert DecisionFlip(ZERO).score(case(6.0, WEIGHT)).tolist() == [0]
+
+
+def test_the_decision_flips_with_one_unit_of_many() -> None:
+    """Of 150 equal units one is removed, not a share that is rounded up to two."""
+    many = Threshold(148.5)
+    many.weight = nn.Parameter(torch.ones(150, dtype=torch.float64))
+    x = torch.ones(1, 150, dtype=torch.float64)
+    world = toy_worlds.world(many, x, torch.arange(150), toy_worlds.normal(8, 150))
+    assert DecisionFlip(ZERO).score(world.case(x)).tolist() == [0]

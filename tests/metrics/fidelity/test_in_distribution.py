@@ -79,3 +79,10 @@ def test_without_a_recipe_there_is_no_score() -> None:
     with pytest.raises(Unsupported, match="needs its data and recipe"):
         FFidelity(Constant(0.0)).score(plain)
     assert units.count(plain.inputs.units).tolist() == [10, 10, 10]
+
+
+def test_no_more_is_removed_than_the_smaller_side_has() -> None:
+    """Top 9 of ten: one of them at a time, worth 36.5 / 9, against the one that is left."""
+    one, _ = case(torch.tensor(WEIGHT, dtype=torch.float64))
+    found = FFidelity(Constant(0.0), fraction=0.9, n_draws=200).score(one).mean().item()
+    assert found == pytest.approx(36.5 / 9 - 0.25, rel=0.03)

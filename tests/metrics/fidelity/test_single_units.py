@@ -14,7 +14,9 @@ from tests.support import toy_worlds
 from xai_bench.core import units
 from xai_bench.core.baselines import Constant, Marginal
 from xai_bench.core.cost import Metered
+from xai_bench.metrics.correlation import rounding
 from xai_bench.metrics.fidelity import single_units as metrics
+from xai_bench.metrics.probes.removal.single_units import SingleDrops
 from xai_bench.types import Case, Unsupported
 
 WEIGHT = [4.0, 3.0, 2.0, 1.0]
@@ -184,3 +186,11 @@ def test_rows_of_single_unit_metrics_are_those_of_the_closed_form() -> None:
     metrics.CompletenessGap(Marginal(3)).score(case)
     extra = (1 + 5 * 3) + (1 + 3)
     assert metered.usage.rows_of(world.inputs.index)[0].tolist() == [1 + 5 * 3 + extra] * 6
+
+
+def test_rounding_is_relative_to_the_largest_drop_or_to_the_output() -> None:
+    case = toy_worlds.linear(WEIGHT, n=2).case(torch.ones(2, 4))
+    drop = torch.tensor([[-4.0, 1.0], [-4.0, 1.0]]).double()
+    singles = SingleDrops(drop, drop.square(), torch.tensor([2.0, -8.0]).double())
+    found = metrics._floor(case, singles)
+    assert found.tolist() == [4 * rounding(case), 8 * rounding(case)]

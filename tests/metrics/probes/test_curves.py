@@ -121,3 +121,11 @@ def test_all_units_of_shorter_samples_are_removed() -> None:
     assert torch.equal(
         curves.most_first[:, 0], world.model.target_output(world.inputs, world.targets)
     )
+
+
+def test_what_is_drawn_goes_from_nothing_removed_to_everything() -> None:
+    world = toy_worlds.linear(WEIGHT)
+    curves = world.case(signed(world)).measure(RemovalCurves(Constant(0.0)))
+    drawn = curves.recorded()["removed"]
+    assert torch.equal(drawn, curves.removed / 4)
+    assert drawn[:, [0, -1]].tolist() == [[0.0, 1.0]] * 3

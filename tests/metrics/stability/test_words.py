@@ -15,7 +15,8 @@ from tests.models.text.test_closed_forms import bag
 from xai_bench.certify import toy_worlds
 from xai_bench.core.seeds import Seeds
 from xai_bench.data.text.corpus import Example, TextOptions
-from xai_bench.metrics.probes.word_neighbours import WordNeighbours
+from xai_bench.metrics.probes.word_neighbours import WordNeighbours, _changed
+from xai_bench.metrics.stability import words as stability
 from xai_bench.metrics.stability.words import WordOverlap, WordStability
 from xai_bench.models.base import Explained
 from xai_bench.types import Case, Cost, Explanation, Inputs, Model, Unsupported
@@ -186,3 +187,44 @@ def test_a_broken_table_is_one_sentence(world: tuple[Explained, Inputs], tmp_pat
         WordStability(table=str(tmp_path / "words.txt")).score(one)
     with pytest.raises(ValueError, match="cannot be read"):
         WordStability(table=str(tmp_path / "none.txt")).score(one)
+
+
+def test_neighbours_without_a_value_are_left_out_of_the_mean() -> None:
+    values = torch.tensor([[torch.nan, 1.0], [2.0, 4.0], [3.0, 5.0]]).double()
+    accepted = torch.tensor([[True, True], [True, False], [False, False]])
+    found = stability._mean(values, accepted)
+    assert found[:2].tolist() == [1, 2]
+    assert found[2].isnan()
+
+
+def test_the_overlap_of_a_map_with_itself_and_with_its_reverse(
+    world: tuple[Explained, Inputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the top stays in the first nearby text, nothing in the second: one half."""
+    one = by_table(world)
+    n_words = one.inputs.units.amax(1) + 1
+    own = torch.arange(int(n_words.max())).double().expand(len(n_words), -1)
+    nearby = torch.stack([own, -own], dim=1)
+    accepted = torch.ones(len(n_words), 2, dtype=torch.bool)
+    monkeypatch.setattr(stability, "_maps", lambda *_: (own, nearby, accepted))
+    found = WordOverlap().score(one)
+    assert found[n_words > 3].tolist() == [0.5] * 3
+    assert found[n_words == 1].isnan().all(), "one word is at the top of every map"
+    accepted[:, 1] = False
+    assert WordOverlap().score(one)[n_words > 3].tolist() == [1.0] * 3
+
+
+def test_typos_by_hand() -> None:
+    swaps, losses = ["bacd", "acbd", "abdc"], ["acd", "abd", "abc"]
+    assert _changed("abcd", "typo") == [*swaps, *losses]
+
+
+def test_the_first_token_of_a_vocabulary_has_neighbours(world: tuple[Explained, Inputs]) -> None:
+    one, symbols = by_table(world), world[1].domain.symbols
+    assert symbols is not None
+    named = replace(symbols, tokens=("GOOD", *symbols.tokens[1:]))
+    first = replace(one, inputs=one.inputs.with_x(torch.zeros_like(one.inputs.x)))
+    options = WordNeighbours("case")._options(first, named)[
+        0, int((one.inputs.units[0] == 0).int().argmax())
+    ]
+    assert {named.tokens[i] for i in options.tolist() if i >= 0} == {"good", "Good"}

@@ -276,3 +276,14 @@ def test_blood_cells_have_a_box_where_there_is_a_cell() -> None:
         assert torch.equal(split.rationale.flatten(1).any(1), split.y == 1)
         share = split.rationale[split.y == 1].float().mean().item()
         assert share == pytest.approx(0.36, abs=0.03)
+
+
+def test_area_under_precision_and_recall_by_hand() -> None:
+    """The marked units come first and third: precisions 1 and 2 / 3."""
+    found = score(tokens.TokenAUPRC(), [5, 3, 4, 2, 1, 0, -1, -2])
+    assert found == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_text_of_one_unit_is_one_run() -> None:
+    one = torch.tensor([[True], [False]])
+    assert tokens._run_f1(one, torch.tensor([[True], [True]])).tolist() == [1, 0]

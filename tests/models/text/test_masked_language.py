@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from xai_bench.core.tokens import DELETED
 from xai_bench.data.bundle import Bundle, Split
 from xai_bench.models.text.masked_language import MaskedLanguagePredictor, MaskedLanguageRecipe
-from xai_bench.types import Symbols, Unsupported
+from xai_bench.types import ROW_BLOCK, Symbols, Unsupported
 
 START, A, B, C, D, UNSEEN = range(6)
 WIDTH = 4
@@ -112,3 +113,37 @@ def test_training_that_diverges_is_one_sentence(bundle: Bundle) -> None:
 def test_data_without_tokens_has_no_language_model(bundle: Bundle) -> None:
     with pytest.raises(Unsupported, match="a masked language model reads tokens"):
         MaskedLanguageRecipe().train(replace(bundle, symbols=None), seed=0, on_epoch=lambda _: None)
+
+
+def test_calls_are_filled_up_to_whole_blocks(model: MaskedLanguagePredictor) -> None:
+    sizes: list[int] = []
+    handle = model.network.register_forward_pre_hook(
+        lambda module, args: sizes.append(len(args[0]))
+    )
+    model.sample(rows((START, A, C)).expand(5, -1), gaps((1,)).expand(5, -1), torch.rand(5, 1, 4))
+    handle.remove()
+    assert sizes == [ROW_BLOCK]
+
+
+def test_what_was_saved_is_read_again(
+    bundle: Bundle, model: MaskedLanguagePredictor, tmp_path: Path
+) -> None:
+    recipe = MaskedLanguageRecipe(size=8, n_hidden=8)
+    recipe.save(model, tmp_path)
+    again = recipe.load(bundle, tmp_path)
+    assert isinstance(again, MaskedLanguagePredictor)
+    texts = rows((START, A, C), (START, B, C))
+    assert torch.equal(again.log_probability(texts), model.log_probability(texts))
+
+
+def test_the_loss_of_an_epoch_is_a_mean_over_batches(bundle: Bundle) -> None:
+    """Nothing is learnt: three batches of the validation texts lose as much as one of all."""
+    made = [
+        MaskedLanguageRecipe(size=2, n_hidden=2, learning_rate=0.0, max_epochs=1, batch_size=n)
+        for n in (20, 50)
+    ]
+    few, whole = (
+        recipe.train(bundle, seed=0, on_epoch=lambda _: None).history[0]["valid_loss"]
+        for recipe in made
+    )
+    assert few == pytest.approx(whole, rel=0.1)

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.models.text.test_predictor import LLAMA, V, texts
-from xai_bench.core.tokens import DELETED, Sequence
+from xai_bench.core.tokens import DELETED, HIDDEN, Sequence
 from xai_bench.models.base import Explained, prepared_for
 from xai_bench.models.text.predictor import TokenPredictor
 from xai_bench.models.text.targets import Continuation, Contrast
 from xai_bench.models.training import initialise
 from xai_bench.models.transformers.explicit import Transformer
-from xai_bench.models.transformers.readers import LanguageModel, log_probabilities
+from xai_bench.models.transformers.readers import Classifier, LanguageModel, log_probabilities
 from xai_bench.types import Inputs, Unsupported
 
 
@@ -184,3 +184,31 @@ def test_data_without_prompts_is_told(network: LanguageModel, inputs: Inputs) ->
 
 def test_answers_are_within_the_vocabulary() -> None:
     assert int(texts([5]).context["answers"].max()) < V
+
+
+def test_the_third_token_follows_the_first_two(network: LanguageModel, inputs: Inputs) -> None:
+    answers = torch.tensor([[6, 7, 8], [9, 6, DELETED]]).expand(4, 2, 3)
+    longer = replace(inputs, context={**inputs.context, "answers": answers})
+    expected = [by_hand(network, prompt, [6, 7, 8])[2] for prompt, _ in rows(longer)]
+    with torch.no_grad():
+        embedded = network.lookup(longer.x.long())
+        found = network.token_log_probabilities(embedded, longer.x.long(), answers)
+    assert found[:, 0, 2].tolist() == pytest.approx(expected)
+    assert (found[:, 1, 2] == 0).all()
+
+
+def test_the_loss_is_the_mean_over_rows(network: LanguageModel) -> None:
+    outputs = torch.tensor([[-1.0, -5.0], [-7.0, -3.0]])
+    assert network.loss(outputs, torch.tensor([0, 1])).item() == 2
+
+
+def test_a_mean_is_read_from_visible_tokens_alone() -> None:
+    made = Classifier(Transformer(LLAMA), 3, "mean")
+    reading = made.reading(torch.tensor([[5, HIDDEN, 7, DELETED]]))
+    assert reading.tolist() == [[0.5, 0, 0.5, 0]]
+
+
+def test_a_table_of_its_own_or_that_of_the_embeddings() -> None:
+    tied, own = (LanguageModel(Transformer(LLAMA), tied=t) for t in (True, False))
+    assert tied.table is tied.body.embedding.weight
+    assert own.table is own.unembedding.weight
