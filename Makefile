@@ -60,6 +60,7 @@ test-all: install
 
 test-fuzz: install
 	XAI_BENCH_FUZZ=full $(PYTEST) tests/data/test_fuzz.py tests/runner/test_override_fuzz.py \
+		tests/runner/test_experiment_fuzz.py \
 		tests/results/test_damage.py tests/runner/test_full_disk.py
 
 check: install

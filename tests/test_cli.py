@@ -518,6 +518,7 @@ def test_a_real_run_its_report_and_its_link(
     assert (folder / "report.html").is_file()
     assert list((tmp_path / "results" / "reports" / "default").iterdir())
     started: list[list[str]] = []
+    monkeypatch.setattr("os.chdir", lambda _: None)
     monkeypatch.setattr("os.execvpe", lambda _, command, env: started.append(list(command)))
     code, out, _ = invoke("ui", "--port", "5055")
     assert code == 0

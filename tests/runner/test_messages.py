@@ -97,10 +97,31 @@ def test_anchors_that_unfold_without_end_are_a_sentence(tmp_path: Path) -> None:
         (b"# @package _global_\nhydra: []\n", "odd.yaml: hydra is [], not settings: write"),
         (b"# @package _global_\nreport: [a]\n", "odd.yaml: report is ['a'], not settings: write"),
         (b"# @package _global_\nexplainer: [lime]\n", "`- override /explainer: ...`"),
+        (b"# @package _global_\nhydra: {sweep: [1]}\n", "odd.yaml: hydra.sweep is [1], not"),
         (
-            b"# @package _global_\nhydra: {sweep: [1]}\n",
+            b"# @package _global_\nhydra: {launcher: [1]}\n",
             "experiment/odd: [1] stands where settings belong",
         ),
+        (b"# @package _global_\nallow: ${\n", "odd.yaml: allow: no viable alternative"),
+        (b"# @package _global_\nreport: {tables: {a: 1}}\n", "report.tables is {'a': 1}, and no"),
+        (b"# @package _global_\na: !!timestamp x\n", "odd.yaml: a value is not what its tag"),
+        (b"# @package\nseed: 1\n", "odd.yaml: its line '# @package' names no package"),
+        (b"# @package _global_\nevaluation.max_rows: 7\n", "with a dot: write 'evaluation:' and"),
+        (b"# @package _global_\ndefaults: [{'': ''}]\n", "stands in its defaults list: write"),
+        (b"# @package _global_\ndefaults: {a: b}\n", "its defaults list is {'a': 'b'}, and no"),
+        (
+            b"# @package _global_\ndefaults: [explainer: random]\n",
+            "is looked for below experiment/: write `- override /explainer: random`",
+        ),
+        (
+            b"# @package _global_\ndefaults: [override explainer: random]\n",
+            "is looked for below experiment/: write `- override /explainer: ...`",
+        ),
+        (
+            b"# @package _global_\ndefaults: [override /explaner: random]\n",
+            "`override explaner`, and nothing of that name is chosen: did you mean explainer?",
+        ),
+        (b"\xef\xbb\xbf# @package _global_\nseed: 1\n", "odd.yaml begins with a byte order mark"),
         (b"# gr\xf6\xdfe\nseed: 1\n", "odd.yaml: byte 0xf6 at 4 is not UTF-8; save it in UTF-8"),
     ],
 )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
 from tests.support.command_line import run, small_run
+from tests.support.fuzz import unclear
 from xai_bench.runner import exit_summary, job
 from xai_bench.runner.config.catalogue import GROUPS, conf_dir, options
 from xai_bench.runner.config.preflight import NODES, SETTINGS
@@ -68,36 +66,6 @@ def override(rng: random.Random) -> str:
     return text if not text.startswith("-") else f"x{text}"
 
 
-@contextmanager
-def within(seconds: int) -> Iterator[None]:
-    """Raises TimeoutError for what takes longer."""
-
-    def late(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def unclear(folder: Path, arguments: list[str]) -> str:
-    """What is wrong with the answer to a command; empty where it is a sentence or a run."""
-    try:
-        with within(60):
-            finished = run(folder, *small_run(*arguments))
-    except BaseException as error:
-        return f"{type(error).__name__}: {error}"
-    lines = finished.text.strip().splitlines()
-    if finished.code == 0:
-        return "" if all(line.startswith("note: ") for line in lines) else finished.text
-    clear = finished.code == 2 and lines and all(line.startswith("xai-bench: ") for line in lines)
-    return "" if clear else f"{finished.code} {finished.text}"
-
-
 @pytest.mark.parametrize("seed", [pytest.param(0), pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_every_override_is_answered_clearly(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -108,7 +76,10 @@ def test_every_override_is_answered_clearly(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     rng = random.Random(seed)
     tried = [choices(rng) for _ in range(N_INPUTS if seed else 20)]
-    wrong = {str(each): problem for each in tried if (problem := unclear(tmp_path, each))}
+    wrong = {}
+    for each in tried:
+        if problem := unclear(partial(run, tmp_path, *small_run(*each))):
+            wrong[str(each)] = problem
     assert wrong == {}
     assert not list(tmp_path.rglob(f"*{MARK}*"))
     assert not list(tmp_path.rglob("*s3cr3t*"))

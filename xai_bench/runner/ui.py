@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xai_bench.results.tracking import database, server
+from xai_bench.results.tracking import server
 from xai_bench.runner.config.messages import UsageError
 
 
@@ -24,7 +24,8 @@ def start(root: Path, studies: Sequence[str], port: int) -> None:
         sys.stdout.write(f"{study}: {address}\n")
     sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
     sys.stdout.flush()
-    command = server.command(database.address(root), free)
+    command = server.command(free)
+    os.chdir(root)
     os.execvpe(command[0], command, {**os.environ, **server.ENVIRONMENT})
 
 

@@ -13,6 +13,14 @@ ARTIFACTS = "mlartifacts"
 """The folder of artifacts, beside the database."""
 
 
+WITHIN = "sqlite:///mlflow.db"
+"""The address of the database for who works in the results folder: no sign of its path is in it.
+
+MLflow makes the folder that an address would name if it were a path, and whoever serves until it is
+stopped cannot take it away again.
+"""
+
+
 def path(root: Path) -> Path:
     """The database of a results folder."""
     return root / "mlflow.db"

@@ -13,8 +13,15 @@ from pathlib import Path
 from xai_bench.results.tracking import database, template
 from xai_bench.results.tracking.default_view import SHARE_KEY, TAG
 
-ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-"""For `command`: without its job runner the server takes a third of the memory."""
+ENVIRONMENT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PYTHONSAFEPATH": "1",
+}
+"""For `command`: without its job runner the server takes a third of the memory.
+
+It imports nothing from the results folder in which it works, which may come from others.
+"""
 
 _IN_VIEW = """
     SELECT experiments.experiment_id FROM experiments
@@ -24,9 +31,12 @@ _IN_VIEW = """
 """
 
 
-def command(uri: str, port: int) -> list[str]:
-    """The arguments that start the UI on this machine alone; run it with `ENVIRONMENT`."""
-    options = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+def command(port: int) -> list[str]:
+    """The arguments that start the UI of the folder in which they are run, with `ENVIRONMENT`.
+
+    It listens to this machine alone.
+    """
+    options = ["--backend-store-uri", database.WITHIN, "--host", "127.0.0.1", "--port", str(port)]
     return [sys.executable, "-m", "mlflow", "ui", *options, "--workers", "1"]
 
 

@@ -29,9 +29,9 @@ from xai_bench.runner.config.catalogue import (
     components,
 )
 from xai_bench.runner.config.command import Command
-from xai_bench.runner.config.errors import errors_in_one_sentence, folders_of, searchpath
+from xai_bench.runner.config.errors import chosen, errors_in_one_sentence, folders_of, searchpath
 from xai_bench.runner.config.messages import UsageError
-from xai_bench.runner.config.yaml_files import check_size
+from xai_bench.runner.config.yaml_files import check_marks, check_size
 
 
 def configurations(command: Command) -> Iterator[DictConfig]:
@@ -54,7 +54,9 @@ def composed(command: Command) -> Iterator[Jobs]:
         )
     hydra_settings.check_typed(command.overrides)
     folders = folders_of(command)
-    check_size([folder for folder in folders if folder != command.conf])
+    theirs = [folder for folder in folders if folder != command.conf]
+    check_size(theirs)
+    check_marks(theirs, chosen(command, command.overrides))
     with initialize_config_dir(str(command.conf), version_base="1.3"):
         typed = _values(command.overrides)
         register_all(folders)

@@ -14,11 +14,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from xai_bench.core.spelling import suggest
 from xai_bench.runner.config import hydra_settings, messages
 from xai_bench.runner.config.catalogue import GROUPS, SETS, folder, options, read_yaml
 from xai_bench.runner.config.command import Command
+from xai_bench.runner.config.file_mistakes import mistake
 from xai_bench.runner.config.messages import UsageError
-from xai_bench.runner.config.yaml_files import not_utf8, without_settings
+from xai_bench.runner.config.yaml_files import not_utf8
 
 _MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
 # Hydra takes it for granted that options are names and sections mappings.
@@ -65,7 +67,7 @@ def errors_in_one_sentence(command: Command, overrides: list[str]) -> Iterator[N
         raise UsageError(messages.no_utf8(not_utf8(folders_of(command)), error)) from None
     except (*_MISTAKES, *_TAKEN_FOR_GRANTED, OSError) as error:
         raise UsageError(
-            _without_settings(command, overrides)
+            _in_a_file(command, overrides)
             or (
                 _sentence(error, command, overrides)
                 if isinstance(error, _MISTAKES)
@@ -74,10 +76,15 @@ def errors_in_one_sentence(command: Command, overrides: list[str]) -> Iterator[N
         ) from None
 
 
-def _without_settings(command: Command, overrides: list[str]) -> str:
-    """A sentence on a chosen file that holds no settings: Hydra does not say so."""
-    chosen = {command.config_name, *(override.partition("=")[2] for override in overrides)}
-    return without_settings(folders_of(command), chosen) if overrides else ""
+def _in_a_file(command: Command, overrides: list[str]) -> str:
+    """A sentence on a mistake in a chosen file: Hydra does not say so, or not in which."""
+    return mistake(folders_of(command), chosen(command, overrides)) if overrides else ""
+
+
+def chosen(command: Command, overrides: Sequence[str]) -> set[str]:
+    """The names of the files that are chosen on the command line."""
+    values = [override.partition("=")[2] for override in overrides]
+    return {command.config_name, *(n for value in values for n in re.findall(r"[\w.+-]+", value))}
 
 
 def _odd(overrides: Sequence[str]) -> list[str]:
@@ -113,10 +120,32 @@ def _sentence(error: Exception, command: Command, overrides: list[str]) -> str:
 
 def _no_option(error: MissingConfigException, command: Command, overrides: list[str]) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    inner = group.removeprefix("experiment/").strip()
+    if group.startswith("experiment/") and inner in GROUPS:
+        return _without_slash(f"{inner}: {name}")
     typed = [o for o in overrides if o.lstrip("+~").startswith((f"{group}=", f"{group}@"))]
     names = error.options or list(options(group, folders_of(command)))
     where = "" if typed else messages.one_line(error).partition(":")[0] + ": "
     return where + messages.no_option(group, name, names)
+
+
+def _without_slash(entry: str) -> str:
+    return (
+        f"`{entry}` in the defaults list of an experiment is looked for below experiment/: write "
+        f"`- override /{entry}`"
+    )
+
+
+def _no_entry(key: str, command: Command, overrides: list[str]) -> str:
+    """`override` in a defaults list, of a group that is not chosen before."""
+    group = key.partition("@")[0]
+    inner = group.removeprefix("experiment/")
+    if group.startswith("experiment/") and inner in (*GROUPS, "hydra/launcher"):
+        return _without_slash(f"{inner}: ...")
+    return (
+        f"a defaults list says `override {key}`, and nothing of that name is chosen: "
+        f"{suggest(inner, (*GROUPS, 'hydra/launcher'))}"
+    )
 
 
 def _no_key(key: str, command: Command, overrides: list[str]) -> str:
@@ -164,6 +193,7 @@ _PATTERNS: Mapping[str, Callable[[str, Command, list[str]], str]] = {
     r"Multiple values for (.+?)\. ": _twice,
     r"Could not delete from config\. '(.+?)' does not exist": _nothing,
     r"Could not delete from config\. The value of '(.+?)'": _other_value,
+    r"In '.+?': Could not override '(.+?)'\. No match in the defaults list": _no_entry,
     r"Could not override '(.+?)'": _no_key,
 }
 """Pattern of Hydra's message -> the function that makes our sentence of it."""

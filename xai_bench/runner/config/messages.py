@@ -21,6 +21,8 @@ def no_key(key: str, siblings: Iterable[str]) -> str:
     """There is no such setting; `siblings` are the keys beside it."""
     parent, _, last = key.rpartition(".")
     names = [sibling for sibling in siblings if not sibling.startswith("_")]
+    if parent in names:
+        return f"a file says '{key}: ...', with a dot: write '{parent}:' and below it '{last}: ...'"
     if parent and not names:
         return f"unknown setting '{key}': {parent} has no settings"
     return f"unknown setting '{key}': {f'under {parent}, ' if parent else ''}{suggest(last, names)}"
@@ -86,12 +88,15 @@ def one_line(error: BaseException) -> str:
     text = " ".join(text.split())
     for pattern, replacement in _PLAINER.items():
         text = re.sub(pattern, replacement, text)
-    return text or type(error).__name__
+    within = error.__cause__ or error.__context__
+    return text or (one_line(within) if within else type(error).__name__)
 
 
 _PLAINER = {
     r"^In '(.+?)': \w+ raised while composing config: ": r"\1: ",
     r"Merge error: \w+ is not a subclass of \w+\. value: (.*)": r"\1 stands where settings belong",
-    r"Cannot merge DictConfig with ListConfig": "a list stands where settings belong",
+    r"Cannot merge DictConfig with ListConfig": (
+        "settings stand where a list belongs, or a list where settings do"
+    ),
 }
 """Hydra's and OmegaConf's words -> ours."""

@@ -365,7 +365,7 @@ def _no_component(path: str, node: object) -> str:
     if path in SETS:
         few = {"explainer": "saliency,random", "metric": "abpc,entropy"}[path]
         return f"no {path} is chosen: write e.g. '{path}=[{few}]' or {path}=default"
-    if node is None:
+    if node is None and group not in SETS:
         return f"no {group} is chosen: write {_choice(path)}=NAME (`xai-bench list {group}`)"
     if group in SETS:
         return (

@@ -1,68 +1,54 @@
-"""YAML files of a user that cannot be composed: endless, in no UTF-8, or without settings."""
+"""YAML files of a user that cannot be composed: endless, in no UTF-8, or with a mark."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from textwrap import shorten
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from xai_bench.runner.config.catalogue import GROUPS
 from xai_bench.runner.config.messages import UsageError
 
 MOST = 100_000
 """Values of one file: our largest has hundreds."""
 
-_SECTIONS = ("evaluation", "report", "tuning", "recorder")
-"""Sections of a configuration beside the groups."""
-
 
 def check_size(folders: Sequence[Path]) -> None:
     """Raise `UsageError` for a file that a few lines of anchors make endless to compose."""
-    for folder in folders:
-        for path in sorted(folder.glob("**/*.yaml")):
-            if _n_values(path) > MOST:
-                raise UsageError(
-                    f"{path}: its anchors unfold to more than {MOST:,} values; write what is used"
-                )
+    for path in yaml_paths(folders):
+        if _n_values(path) > MOST:
+            raise UsageError(
+                f"{path}: its anchors unfold to more than {MOST:,} values; write what is used"
+            )
 
 
 def not_utf8(folders: Sequence[Path]) -> list[Path]:
     """The files that are in another encoding."""
-    return [path for folder in folders for path in sorted(folder.glob("**/*.yaml")) if _odd(path)]
+    return [path for path in yaml_paths(folders) if _odd(path)]
 
 
-def without_settings(folders: Sequence[Path], names: Collection[str]) -> str:
-    """A sentence on the first chosen file, or section of one, that is no settings; else nothing."""
-    paths = [path for folder in folders for path in sorted(folder.glob("**/*.yaml"))]
-    for path in (path for path in paths if path.stem in names):
-        content = _content(path)
-        if not isinstance(content, (Mapping, str, type(None))):
-            return f"{path} holds {_shown(content)}, not settings: write lines of KEY: VALUE"
-        sections = content.items() if isinstance(content, Mapping) else ()
-        for key, value in sections:
-            if key in (*GROUPS, "hydra", *_SECTIONS) and not isinstance(value, Mapping):
-                return f"{path}: {key} is {_shown(value)}, not settings: {_instead(key)}"
-    return ""
+def check_marks(folders: Sequence[Path], names: Collection[str]) -> None:
+    """Raise `UsageError` for a file of these names whose first line Hydra does not see."""
+    for path in yaml_paths(folders):
+        if path.stem in names and is_marked(path):
+            raise UsageError(
+                f"{path} begins with a byte order mark; save it in UTF-8 without one (in editors "
+                "'UTF-8', not 'UTF-8 with BOM')"
+            )
 
 
-def _instead(key: str) -> str:
-    if key in GROUPS:
-        return f"choose options in its defaults list, as `- override /{key}: ...`"
-    return "write them below it, or leave it out"
-
-
-def _shown(value: object) -> str:
-    return shorten("null" if value is None else str(value), 60, placeholder=" ...")
-
-
-def _content(path: Path) -> object:
+def is_marked(path: Path) -> bool:
+    """Whether a file begins with a byte order mark, as some editors write it."""
     try:
-        return yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, OSError, ValueError, RecursionError):
-        return None  # answered elsewhere
+        return path.read_bytes()[:3] == b"\xef\xbb\xbf"
+    except OSError:
+        return False
+
+
+def yaml_paths(folders: Sequence[Path]) -> list[Path]:
+    """The YAML files in these folders, at any depth."""
+    return [path for folder in folders for path in sorted(folder.glob("**/*.yaml"))]
 
 
 def _odd(path: Path) -> bool:
