@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from xai_bench.results.tracking import server
+from xai_bench.results.tracking import database, server
 from xai_bench.runner.config.messages import UsageError
 
 
@@ -24,8 +26,9 @@ def start(root: Path, studies: Sequence[str], port: int) -> None:
         sys.stdout.write(f"{study}: {address}\n")
     sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
     sys.stdout.flush()
-    command = server.command(free)
-    os.chdir(root)
+    command = server.command(database.address(root), free)
+    _clean_when_stopped(root)
+    os.chdir(root.resolve().anchor)  # its processes import what lies where they are started
     os.execvpe(command[0], command, {**os.environ, **server.ENVIRONMENT})
 
 
@@ -33,6 +36,19 @@ def _asked(root: Path, study: str) -> str:
     from xai_bench.results.tracking.mlflow import MlflowRecorder  # takes as long as the server
 
     return MlflowRecorder().experiment(root, study)
+
+
+def _clean_when_stopped(root: Path) -> None:
+    """Leave a process behind that takes the server's stray folders away when this one ends."""
+    server_process, stray = os.getpid(), database.stray_folders(root)
+    if not stray or os.name != "posix" or os.fork():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # Ctrl-C reaches both
+        signal.signal(number, signal.SIG_IGN)
+    while os.getppid() == server_process:
+        time.sleep(0.2)
+    database.remove(stray)
+    os._exit(0)
 
 
 def free_port(wanted: int) -> int:

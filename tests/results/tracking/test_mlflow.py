@@ -22,7 +22,7 @@ from xai_bench.results import Outcome
 from xai_bench.results.drawing.style import SCREEN_DPI
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.store.store import Store
-from xai_bench.results.tracking import server
+from xai_bench.results.tracking import database, server
 from xai_bench.results.tracking.heat_maps import _spread, layer_report
 from xai_bench.results.tracking.mlflow import MlflowRecorder
 from xai_bench.results.tracking.runs import explanation_run, training_run
@@ -224,11 +224,10 @@ def test_the_link_and_the_command_open_the_comparison(recorded: Store) -> None:
         f"http://127.0.0.1:5001/#/experiments/{experiment}/runs"
         "?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey=xai_bench"
     )
-    command = server.command(5001)
+    command = server.command(database.address(recorded.root), 5001)
     assert command[1:4] == ["-m", "mlflow", "ui"]
     assert command[-6:] == ["--host", "127.0.0.1", "--port", "5001", "--workers", "1"]
-    # Beside the database, so that no sign in the name of a folder can be read as another.
-    assert "sqlite:///mlflow.db" in command
+    assert f"sqlite:///{recorded.root.resolve()}/mlflow.db" in command
 
 
 def test_a_cell_must_be_stored_first(tmp_path: Path) -> None:

@@ -24,19 +24,24 @@ from xai_bench.runner.ui import free_port
 
 pytestmark = pytest.mark.exhaustive  # the server takes ten seconds to start
 
-ODD = "a b/né %41 #1?"
+ODD = "a% b/né %41 #1?"
 """Signs that mean something in addresses."""
 
 
 @contextmanager
 def served(results: Path) -> Iterator[str]:
-    """The address of `xai-bench ui` on these results."""
+    """The address of `xai-bench ui` on these results, started in their folder."""
     port = free_port(5700)
     command = [sys.executable, "-m", "xai_bench", "ui", "--results", str(results)]
     log = results.parent / "ui.log"
     with log.open("wb") as file:
         server = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=file, stderr=file, start_new_session=True
+            [*command, "--port", str(port)],
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd=results,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},  # as the console script of a package
         )
     try:
         for _ in range(400):
@@ -50,6 +55,7 @@ def served(results: Path) -> Iterator[str]:
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(20)
+        time.sleep(1)  # another process takes its stray folders away
 
 
 def fetched(address: str, content: Any = None, **query: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,14 +11,6 @@ from urllib.request import url2pathname
 
 ARTIFACTS = "mlartifacts"
 """The folder of artifacts, beside the database."""
-
-
-WITHIN = "sqlite:///mlflow.db"
-"""The address of the database for who works in the results folder: no sign of its path is in it.
-
-MLflow makes the folder that an address would name if it were a path, and whoever serves until it is
-stopped cannot take it away again.
-"""
 
 
 def path(root: Path) -> Path:
@@ -36,15 +28,25 @@ def address(root: Path) -> str:
 
 @contextmanager
 def without_stray_folder(root: Path) -> Iterator[None]:
-    """Take away the folder that MLflow makes where it reads an address as if it were a path."""
-    stray = Path(address(root).removeprefix("sqlite:///")).parent
-    was_there = stray.exists()
+    """Take away the folders that MLflow makes where it reads an address as if it were a path."""
+    stray = stray_folders(root)
     try:
         yield
     finally:
-        if not was_there and stray != root.resolve():
-            with suppress(OSError):  # it is not empty, or was never made
-                stray.rmdir()
+        remove(stray)
+
+
+def stray_folders(root: Path) -> list[Path]:
+    """What MLflow would make below folders that there are, the deepest first."""
+    place = Path(address(root).removeprefix("sqlite:///")).parent
+    return [folder for folder in (place, *place.parents) if not folder.exists()]
+
+
+def remove(stray: Sequence[Path]) -> None:
+    """Remove folders that are empty, the deepest first."""
+    for folder in stray:
+        with suppress(OSError):  # it is not empty, or was never made
+            folder.rmdir()
 
 
 def artifacts(root: Path) -> str:

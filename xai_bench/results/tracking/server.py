@@ -20,7 +20,7 @@ ENVIRONMENT = {
 }
 """For `command`: without its job runner the server takes a third of the memory.
 
-It imports nothing from the results folder in which it works, which may come from others.
+It imports nothing of the folder in which it is started, which may be one of results from others.
 """
 
 _IN_VIEW = """
@@ -31,12 +31,9 @@ _IN_VIEW = """
 """
 
 
-def command(port: int) -> list[str]:
-    """The arguments that start the UI of the folder in which they are run, with `ENVIRONMENT`.
-
-    It listens to this machine alone.
-    """
-    options = ["--backend-store-uri", database.WITHIN, "--host", "127.0.0.1", "--port", str(port)]
+def command(uri: str, port: int) -> list[str]:
+    """The arguments that start the UI on this machine alone; run it with `ENVIRONMENT`."""
+    options = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     return [sys.executable, "-m", "mlflow", "ui", *options, "--workers", "1"]
 
 
