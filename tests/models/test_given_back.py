@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -176,6 +177,72 @@ def test_nothing_of_a_model_is_another_after_it_was_explained(name: str) -> None
     bench.judge("gradient", ["abpc"])
     assert state(model) == before
     assert [m.training for m in modules_of(model)] == modes
+
+
+def exported(net: nn.Module) -> nn.Module:
+    rows = torch.export.Dim("rows", min=1, max=4096)
+    return torch.export.export(net, (PICTURES,), dynamic_shapes=({0: rows},)).module()
+
+
+def made_for_inference(net: nn.Module) -> nn.Module:
+    with torch.inference_mode():
+        return copy.deepcopy(net)
+
+
+def normed_by_parts(net: nn.Module) -> nn.Module:
+    nn.utils.parametrizations.weight_norm(net[0])  # type: ignore[index]
+    return net
+
+
+WRAPPED: dict[str, Callable[[nn.Module], Any]] = {
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "compiled, a function": lambda net: torch.compile(lambda x: net(x), backend="eager"),
+    "compiled ahead of its slopes": lambda net: torch.compile(net.train(), backend="aot_eager"),
+    "traced": lambda net: torch.jit.trace(net, PICTURES),
+    "frozen": lambda net: torch.jit.freeze(torch.jit.script(net.eval())),
+    "exported": exported,
+    "made for inference": made_for_inference,
+    "parallel": nn.DataParallel,
+    "parametrised": normed_by_parts,
+    "averaged": torch.optim.swa_utils.AveragedModel,
+}
+"""The same network in other hands."""
+PICTURES = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+SQUARES = torch.arange(4)[:, None] // 2 * 2 + torch.arange(4) // 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=getattr(pytest.mark, "exhaustive" if "comp" in name else "slow"))
+        for name in WRAPPED
+    ],
+)
+def test_a_wrapped_network_has_the_explanations_of_its_own(name: str) -> None:
+    torch.manual_seed(4)
+    net = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
+    plain, model = copy.deepcopy(net), WRAPPED[name](copy.deepcopy(net))
+    before = state(model)
+    here, there = (
+        xai_bench.workbench(each, PICTURES, background=PICTURES, units=SQUARES)
+        for each in (plain, model)
+    )
+    n_explained = 0
+    for explainer in ("saliency", "integrated_gradients", "kernel_shap", "grad_cam"):
+        try:
+            found = there.explain(explainer).attribution
+        except xai_bench.Unsupported:
+            continue
+        n_explained += 1
+        torch.testing.assert_close(found, here.explain(explainer).attribution)
+    assert n_explained >= (1 if name == "made for inference" else 3)
+    assert state(model) == before
+
+
+def test_a_network_that_takes_one_number_of_rows_is_a_sentence() -> None:
+    fixed = torch.export.export(layers(), (X,)).module()
+    with pytest.raises(ValueError, match=r"Guard failed.*; export it with dynamic_shapes"):
+        xai_bench.workbench(fixed, X, background=BACKGROUND)
 
 
 @pytest.mark.parametrize("norm", [nn.utils.weight_norm, pruned], ids=["norm", "pruned"])

@@ -82,11 +82,11 @@ class ModuleState:
             layer.restore_parts()
         for tensor in (*self.tensors, *self.others):
             tensor.restore()
-        if self.layers and self.module.training != self.layers[0].training:
+        if self.layers and is_training(self.module) != self.layers[0].training:
             # A module may do more in `train` than to set the mode, such as to unmerge weights.
-            self.module.train(self.layers[0].training)
+            set_mode(self.module, training=self.layers[0].training)
         for layer in self.layers:
-            if layer.layer.training != layer.training:
+            if is_training(layer.layer) != layer.training:
                 layer.layer.training = layer.training
 
 
@@ -104,10 +104,10 @@ class _Layer:
             (key, value, copy(value) if type(value) in _CONTAINERS else None)
             for key, value in attributes_of(layer)
         ]
-        return cls(name, layer, layer.training, _parts(layer), own)
+        return cls(name, layer, is_training(layer), _parts(layer), own)
 
     def changes(self, parts: Iterable[str]) -> Iterator[str]:
-        if self.layer.training != self.training:
+        if is_training(self.layer) != self.training:
             yield f"the mode of {_layer(self.name)}"
         now = vars(self.layer)
         for key in parts:
@@ -258,11 +258,27 @@ def borrowed(
 
 def freeze(module: nn.Module) -> None:
     """Evaluation mode, and weights without gradients; scripted modules have the long way only."""
-    if any(layer.training for layer in module.modules()):
-        module.eval()
+    if any(map(is_training, module.modules())):
+        set_mode(module, training=False)
     for parameter in module.parameters():
-        if parameter.requires_grad:
+        # Weights made in inference mode have none, and would not take the setting back.
+        if parameter.requires_grad and not parameter.is_inference():
             parameter.requires_grad_(False)
+
+
+def is_training(layer: nn.Module) -> bool:
+    """The mode of a layer; what was frozen by `torch.jit` knows none."""
+    return bool(getattr(layer, "training", False))
+
+
+def set_mode(module: nn.Module, *, training: bool) -> None:
+    """`train` or `eval` of all layers, also of those of `torch.export`, which refuse both."""
+    try:
+        module.train(training)
+    except NotImplementedError:
+        for layer in module.modules():
+            if is_training(layer) != training:
+                layer.training = training
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -120,6 +120,8 @@ def _refused(predictor: Predictor, x: Tensor, error: Exception) -> str:
         sentence += f"; its weights are {weights.dtype}: convert x, or the model, to the same type"
     if "does not require grad" in what:
         sentence += "; a forward that computes gradients needs torch.enable_grad() around them"
+    if what.startswith("Guard failed"):  # of torch.export
+        sentence += "; export it with dynamic_shapes, so that it takes any number of rows"
     return sentence
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from xai_bench.core.calls.module_state import is_training, set_mode
 from xai_bench.data.tables.encoding import TableEncoding
 from xai_bench.models.base import Predictor, TorchPredictor
 from xai_bench.models.libraries import catboost, lightgbm, onnx, sklearn, xgboost
@@ -173,11 +174,14 @@ def _library(model: Any) -> str:
 
 @torch.no_grad()
 def _n_outputs(module: nn.Module, x: Tensor, context: Mapping[str, Tensor]) -> int:
-    training = module.training
+    was_training = is_training(module)
+    if was_training:
+        set_mode(module, training=False)
     try:
-        out = module.eval()(x[:1], **{name: value[:1] for name, value in context.items()})
+        out = module(x[:1], **{name: value[:1] for name, value in context.items()})
     finally:
-        module.train(training)
+        if was_training:
+            set_mode(module, training=True)
     if not isinstance(out, Tensor) or out.dim() > 2:
         shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(

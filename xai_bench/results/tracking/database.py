@@ -61,7 +61,10 @@ def local(address: str) -> Path | None:
 
 
 def problem(root: Path) -> str | None:
-    """Why the database cannot be read; None where it can, and where there is none yet."""
+    """What is damaged in the database; None where nothing is, and where there is none yet.
+
+    Raises ValueError where it cannot be read just now, as on a full disk: it may be intact.
+    """
     database = path(root)
     if not database.exists() or not database.stat().st_size:
         return None
@@ -70,7 +73,12 @@ def problem(root: Path) -> str | None:
             [[answer], *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
             connection.execute("SELECT count(*) FROM experiments").fetchall()
     except sqlite3.Error as error:
-        return str(error)
+        if _of_the_file(error):
+            return str(error)
+        raise ValueError(
+            f"{database} cannot be read now: {error}; make room on its disk, or wait until nobody "
+            "else writes to it, and run the same command again"
+        ) from error
     return None if answer == "ok" else f"its check says: {answer}"
 
 
@@ -157,5 +165,33 @@ _SHOWN = """
 
 
 def read_only(database: Path) -> sqlite3.Connection:
-    """A connection that changes nothing, beside a server that writes."""
-    return sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
+    """A connection that changes nothing, beside a server that writes.
+
+    To read with write-ahead logging SQLite makes two files. On a full disk it cannot, and need not
+    where nobody writes.
+    """
+    address = f"{database.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(address, uri=True)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except sqlite3.Error as error:
+        ahead = database.with_name(f"{database.name}-wal")
+        if _of_the_file(error) or (ahead.exists() and ahead.stat().st_size):
+            return connection
+        connection.close()
+        return sqlite3.connect(f"{address}&immutable=1", uri=True)
+    return connection
+
+
+_OF_THE_DISK = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_IOERR,
+}  # fmt: skip
+"""SQLite's codes for what is wrong around a database, and not in it."""
+
+
+def _of_the_file(error: sqlite3.Error) -> bool:
+    """Whether an error says that a database is damaged: not that it cannot be read just now."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    is_short = code == sqlite3.SQLITE_IOERR_SHORT_READ
+    return is_short or code & 0xFF not in _OF_THE_DISK
