@@ -12,6 +12,7 @@ from tests.explainers.attention.test_attention import explained
 from xai_bench.core.cost import Metered
 from xai_bench.core.tokens import DELETED
 from xai_bench.explainers.attention.value_zeroing import ValueZeroing
+from xai_bench.types import Rows
 
 
 def test_in_one_layer_it_is_what_the_token_is_given_by_attention() -> None:
@@ -65,3 +66,4 @@ def test_it_costs_a_row_a_unit_and_one() -> None:
     forward, gradient = metered.usage.rows_of(ragged.index)
     assert forward.tolist() == [7.0, 5.0, 3.0]
     assert gradient.tolist() == [0.0] * 3
+    assert [ValueZeroing().rows(n) for n in (6, 4, 2)] == [Rows(7), Rows(5), Rows(3)]

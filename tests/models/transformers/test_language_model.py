@@ -212,3 +212,21 @@ def test_a_table_of_its_own_or_that_of_the_embeddings() -> None:
     tied, own = (LanguageModel(Transformer(LLAMA), tied=t) for t in (True, False))
     assert tied.table is tied.body.embedding.weight
     assert own.table is own.unembedding.weight
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [("first", 1), ("last", 6), ("mean", 3.5)])
+def test_what_a_classifier_reads_by_hand(pooling: Any, expected: float) -> None:
+    """Four places: a token, a hidden one, a token, padding."""
+    made = Classifier(Transformer(LLAMA), 3, pooling)
+    states = torch.tensor([[[1.0], [2.0], [6.0], [9.0]]])
+    sequence = Sequence(states, torch.tensor([[5, HIDDEN, 7, DELETED]]))
+    assert made.pooled(states, sequence).tolist() == [[expected]]
+
+
+def test_the_place_that_is_read_is_the_first_or_the_last_token() -> None:
+    tokens = torch.tensor([[5, 6, 7, DELETED, DELETED]])
+    body = Transformer(LLAMA)
+    last = [[0, 0, 1, 0, 0]]
+    assert Classifier(body, 3, "first").reading(tokens).tolist() == [[1, 0, 0, 0, 0]]
+    assert Classifier(body, 3, "last").reading(tokens).tolist() == last
+    assert LanguageModel(body).reading(tokens).tolist() == last
