@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.disk import files_up_to
 from xai_bench.results.tracking import database
+from xai_bench.results.tracking.mlflow import MlflowRecorder
 
 
 @pytest.fixture
@@ -20,6 +21,8 @@ def root(tmp_path: Path) -> Path:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("CREATE TABLE experiments (artifact_location)")
         connection.execute("INSERT INTO experiments VALUES ('here')")
+        connection.execute("CREATE TABLE alembic_version (version_num)")
+        connection.execute("INSERT INTO alembic_version VALUES ('1')")
         connection.commit()
     return tmp_path
 
@@ -49,3 +52,17 @@ def test_a_damaged_one_is_said_to_be(root: Path, content: bytes | None) -> None:
     place = database.path(root)
     place.write_bytes(place.read_bytes()[:4500] if content is None else content)
     assert database.problem(root)
+
+
+def test_tables_that_were_not_finished_are_damage(root: Path) -> None:
+    with closing(sqlite3.connect(database.path(root))) as connection:
+        connection.execute("DELETE FROM alembic_version")
+        connection.commit()
+    assert database.problem(root) == "its tables were not finished"
+
+
+@pytest.mark.slow
+def test_a_database_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    with files_up_to(20_000), pytest.raises(Exception, match=r"full|too large|I/O"):
+        MlflowRecorder().experiment(tmp_path, "s")
+    assert [path.name for path in tmp_path.iterdir()] == [".mlflow.lock"]

@@ -72,6 +72,8 @@ def problem(root: Path) -> str | None:
         with closing(read_only(database)) as connection:
             [[answer], *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
             connection.execute("SELECT count(*) FROM experiments").fetchall()
+            # MLflow writes it last, and would try for two minutes to finish what was cut short.
+            is_whole = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error as error:
         if _of_the_file(error):
             return str(error)
@@ -79,7 +81,16 @@ def problem(root: Path) -> str | None:
             f"{database} cannot be read now: {error}; make room on its disk, or wait until nobody "
             "else writes to it, and run the same command again"
         ) from error
+    if not is_whole:
+        return "its tables were not finished"
     return None if answer == "ok" else f"its check says: {answer}"
+
+
+def remove_unfinished(root: Path) -> None:
+    """Remove a database that MLflow could not make to the end: nothing is in it yet."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with suppress(OSError):
+            path(root).with_name(f"{path(root).name}{suffix}").unlink()
 
 
 def misplaced(root: Path) -> list[str]:

@@ -125,7 +125,7 @@ class MlflowRecorder:
                 if self.tracking_uri is None:
                     self._check(root)
                     template.start(database.path(root))
-                with database.without_stray_folder(root):
+                with database.without_stray_folder(root), _whole_or_none(root, is_new):
                     client = MlflowClient(tracking_uri=self.uri(root))
                     client.search_experiments(max_results=1)
                 if is_new:
@@ -343,6 +343,18 @@ class _Runs:
             self.client.log_batch(run_id, params=batch)
         for batch in _batches(entities, _BATCH):
             self.client.log_batch(run_id, tags=batch)
+
+
+@contextmanager
+def _whole_or_none(root: Path, is_new: bool) -> Iterator[None]:
+    """Leave no database behind of which MLflow could not make all tables, as on a full disk."""
+    is_whole = not is_new
+    try:
+        yield
+        is_whole = True
+    finally:
+        if not is_whole:
+            database.remove_unfinished(root)
 
 
 def _reason(error: Exception) -> str:

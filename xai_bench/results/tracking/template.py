@@ -22,8 +22,11 @@ def start(database: Path) -> None:
     with suppress(OSError, sqlite3.Error):
         if is_new(database) and _is_sound(path()):
             draft = database.with_name(f".{database.name}.{os.getpid()}")
-            shutil.copyfile(path(), draft)
-            draft.replace(database)
+            try:
+                shutil.copyfile(path(), draft)
+                draft.replace(database)
+            finally:
+                draft.unlink(missing_ok=True)
 
 
 def is_new(database: Path) -> bool:
