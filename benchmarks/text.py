@@ -11,8 +11,9 @@ wall's. Every row through the module is counted by a hook, on all sides.
    as embeddings, forward and back.
 2. The same explainer, perturbations and words as captum: feature ablation, Shapley sampling and
    integrated gradients of the same network, one sample at a time as captum's users do.
-3. SmolLM2: leave-one-out over the words of eight prompts, for the answer's log-probability, against
-   a call of the model for each word of each prompt, which is how captum's LLM wrapper asks.
+3. SmolLM2: leave-one-out and Kernel SHAP over the words of prompts, for the answer's
+   log-probability, and captum's LLMAttribution on the library's model: feature ablation and Shapley
+   sampling, at as many rows for each prompt. `--only language_model` takes some minutes.
 
 The network of 1 has random weights in its head, since how fast it is does not depend on them.
 """
@@ -231,51 +232,108 @@ def _integrated(kind: Any, network: Any, x: Tensor, target: int, mask: float) ->
 
 
 def language_model_lines(args: argparse.Namespace, clock: Callable[[], float]) -> None:
-    """Leave-one-out over the words of prompts, for the log-probability of the answer."""
+    """Captum's wrapper of language models on the library's SmolLM2 and ours on the network that is
+    written out: which words of a prompt its answer rests on, a word removed by deletion.
+    """
     from xai_bench.models.text.targets import Continuation
 
+    n = min(args.n_samples, 8)
     bundle = component("data", "name_mover", n_rows=60, tokenizer="smollm2").load()
     trained = component("model", "smollm2").train(bundle, seed=0, on_epoch=lambda _: None)
     target = Continuation()
     model = Explained(trained.predictor, target, max_rows=256)
-    inputs = target.prepare(bundle.evaluation(8, 8))
-    targets = torch.zeros(8, dtype=torch.long)
-    explainer = component("explainer", "leave_one_out")
+    inputs = target.prepare(bundle.evaluation(n, 8))
+    targets = torch.zeros(n, dtype=torch.long)
     network: Any = model.module
     rng = Seeds(0).stream("explain", samples=inputs.index)
-    with canonical(), counting(network) as counted:
-        spent, _ = timed(clock, lambda: explainer.explain(model, inputs, targets, rng=rng))
+    prompts = bundle.test.texts.take(inputs.index)
+    words = prompts.unit_texts(inputs.units)
+    n_tokens = int(inputs.context["length"].sum())
+    print(f"SmolLM2, {n} prompts of {n_tokens} tokens and {sum(map(len, words))} words:")
 
-    def one_by_one() -> None:
-        """What captum's LLM wrapper does: each word of each prompt in a call of its own."""
-        with torch.no_grad():
-            for row in range(8):
-                part = inputs.take(torch.tensor([row]))
-                for unit in range(int(part.units.max()) + 1):
-                    x = torch.where(part.units == unit, -3, part.x)
-                    network(x, **{k: v for k, v in part.context.items() if k != "length"})
-                network(part.x, **{k: v for k, v in part.context.items() if k != "length"})
+    def ours(name: str, **changes: Any) -> None:
+        removal = {"_target_": "xai_bench.core.token_removal.TokenRemoval", "operator": "deletion"}
+        explainer = component("explainer", name, baseline=removal, **changes)
+        with canonical(), counting(network) as counted:
+            spent, _ = timed(clock, lambda: explainer.explain(model, inputs, targets, rng=rng))
+        _per_token(f"ours, {name}", counted.rows, spent, n_tokens, args.clock)
 
-    single, _ = timed(clock, one_by_one)
-    print(
-        f"SmolLM2, leave_one_out of 8 prompts: {counted.rows} rows, {spent:.1f} s; a call for each "
-        f"word, as captum's wrapper asks: {single / spent:.1f} times"
-    )
+    answers = inputs.context["answers"][:, 0]
+    theirs = _Wrapped(list(zip(prompts.strings, words, answers, strict=True)))
+    with torch.no_grad():  # the first call of a network takes longer than others
+        theirs.module(torch.ones(1, 8, dtype=torch.long))
+        model.outputs(inputs.take(torch.arange(1)))
+    for name, ours_name, settings in (
+        ("FeatureAblation", "leave_one_out", {}),
+        ("ShapleyValueSampling", "kernel_shap", {"n_samples": 3}),
+    ):
+        work = partial(theirs.attribute, name, **settings)
+        spent, rows = timed(clock, work)
+        _per_token(f"captum LLMAttribution, {name}", rows, spent, n_tokens, args.clock)
+        # As many rows for each prompt, where ours has a budget.
+        ours(ours_name, **({"budget": rows // n} if settings else {}))
+
+
+def _per_token(name: str, rows: int, spent: float, n_tokens: int, clock: str) -> None:
+    each = 1000 * spent / n_tokens
+    print(f"  {name}: {rows} rows, {rows / n_tokens:.1f} and {each:.0f} ms {clock} a token")
+
+
+class _Wrapped:
+    """Captum's wrapper on the model of the library; `cases` are prompt, words, answer `[M]`."""
+
+    def __init__(self, cases: list[tuple[str, list[str], Tensor]]) -> None:
+        from captum import attr
+
+        from xai_bench.data.text.hf_tokenizer import HuggingFaceTokenizer
+        from xai_bench.models.transformers.hf import Original
+
+        self.cases, self.attr = cases, attr
+        self.module = Original.read("smollm2", "language_model").module
+        self.tokenizer = HuggingFaceTokenizer.read("smollm2").tokenizer
+
+    def attribute(self, method: str, **settings: Any) -> int:
+        """One prompt after the other, as the wrapper asks; how many rows the model computed."""
+        rows: list[int] = []
+
+        def count(module: Any, args: Any, out: Any) -> None:
+            rows.append(len(out[0]))
+
+        handle = self.module.base_model.register_forward_hook(count)
+        wrapper = self.attr.LLMAttribution(getattr(self.attr, method)(self.module), self.tokenizer)
+        for prompt, words, answer in self.cases:
+            asked = self.attr.TextTemplateInput(_template(prompt, words), words)
+            wrapper.attribute(asked, target=answer[answer >= 0], **settings)
+        handle.remove()
+        return sum(rows)
+
+
+def _template(prompt: str, words: list[str]) -> str:
+    """The prompt with a place for each of its words."""
+    made, rest = "", prompt
+    for word in words:
+        before, _, rest = rest.partition(word)
+        made += before + "{}"
+    return made + rest
+
+
+PARTS = {"study": study_lines, "captum": captum_lines, "language_model": language_model_lines}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--n-samples", type=int, default=32)
+    parser.add_argument("--only", choices=list(PARTS), default=None)
     parser.add_argument("--clock", choices=list(CLOCKS), default="cpu")
     args = parser.parse_args()
     args.n_samples = min(args.n_samples, 8) if args.quick else args.n_samples
     clock = CLOCKS[args.clock]
     torch.set_num_threads(1)
-    study_lines(args, clock)
-    captum_lines(args, clock)
-    if not args.quick:
-        language_model_lines(args, clock)
+    for name, lines in PARTS.items():
+        is_long = name == "language_model" and args.quick
+        if args.only in (None, name) and (args.only or not is_long):
+            lines(args, clock)
 
 
 if __name__ == "__main__":
