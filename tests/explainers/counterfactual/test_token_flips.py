@@ -12,6 +12,7 @@ from tests.models.text.test_closed_forms import bag, corpus
 from xai_bench.certify import toy_worlds
 from xai_bench.core import counterfactuals
 from xai_bench.core.calls import model_outputs
+from xai_bench.core.cost import Metered
 from xai_bench.core.seeds import Seeds
 from xai_bench.explainers.counterfactual.masked_infill import MaskedInfill
 from xai_bench.explainers.counterfactual.swap_search import SwapSearch
@@ -239,6 +240,28 @@ def test_gaps_are_made_and_tried_at_words_alone(
     # The text itself, then its swaps; one swap needs no undoing.
     assert asked == [len(inputs), 3 * n_words]
     assert counted.n_rows == n_words
+
+
+class _Same(_Known):
+    """Puts back what was there."""
+
+    def sample(self, tokens: Tensor, missing: Tensor, draws: Tensor) -> Tensor:
+        return tokens[:, None].expand(*draws.shape)
+
+
+def test_a_search_gives_up_where_no_draw_helps(world: tuple[Explained, Inputs]) -> None:
+    """One step, in which every swap leaves the text as it was; a second would do the same."""
+    model, inputs = world
+    assert inputs.domain.symbols is not None
+    symbols = replace(inputs.domain.symbols, infill=_Same(5))
+    inputs = replace(inputs, domain=replace(inputs.domain, symbols=symbols))
+    metered = Metered(model)
+    found, _ = explained(MaskedInfill(max_flips=4, n_draws=2), metered, inputs)  # type: ignore[arg-type]
+    assert found.counterfactuals is not None
+    assert found.counterfactuals.isnan().all()
+    rows, _ = metered.usage.rows_of(inputs.index)
+    # The class, the text itself, and two draws for each word.
+    assert torch.equal(rows, 2 + 2 * (inputs.units >= 0).sum(1).double())
 
 
 def test_fluency_is_the_ratio_of_losses(world: tuple[Explained, Inputs]) -> None:

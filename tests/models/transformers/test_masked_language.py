@@ -59,8 +59,9 @@ def model(data: Bundle, folder: Path) -> OriginalMaskedLanguagePredictor:
 
 
 def texts(data: Bundle) -> tuple[Tensor, Tensor]:
-    """Rows of several lengths, two words of each missing."""
+    """Rows of several lengths, two words of each missing; the first id is a token like others."""
     tokens = data.train.x[:6].long()
+    tokens[0, 0] = 0
     missing = torch.zeros_like(tokens, dtype=torch.bool)
     missing[:, 1:3] = tokens[:, 1:3] != DELETED
     return tokens, missing
