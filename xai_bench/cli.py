@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from xai_bench.core.spelling import suggest
 from xai_bench.core.system.printable import printable
-from xai_bench.runner.config.messages import UsageError
+from xai_bench.runner.config.messages import UsageError, no_folder
 
 USAGE = """\
 xai-bench: how good are explanations of machine-learning models?
@@ -374,8 +374,8 @@ def _in_one_sentence() -> Iterator[None]:
 
 def _root(results: str) -> Path:
     root = Path(results).absolute()
-    if not root.is_dir():
-        raise UsageError(f"--results {results}: there is no such folder; `xai-bench run` makes one")
+    if problem := no_folder(root):
+        raise UsageError(f"--results {results}: {problem}")
     return root
 
 

@@ -28,6 +28,9 @@ MISTAKES = [
     (["results=" + "a" * 300], "cannot be a folder (File name too long)"),
     (["results=' '"], "would be a folder of that name"),
     (["hydra.run.dir=a_file/x"], "a_file is a file, not a folder"),
+    (["results=a_link"], "a_link is a link to a place that does not exist; give a folder"),
+    (["results=a_link/x"], "a_link is a link to a place that does not exist; give a folder"),
+    (["results='b\udcff'"], "cannot be a folder (its name is not UTF-8); give a folder"),
     (["seed=-1"], "seed=-1 must be a whole number from 0 to 4294967295"),
     (["model=[[]]"], "model=[[]] cannot be composed"),
     (["baseline@baseline.explain=[1,2]"], "choose by name, several as [a,b]"),
@@ -69,11 +72,31 @@ MISTAKES = [
 @pytest.mark.parametrize(("overrides", "sentence"), MISTAKES, ids=lambda value: str(value)[:40])
 def test_a_mistake_is_one_sentence(overrides: list[str], sentence: str, tmp_path: Path) -> None:
     (tmp_path / "a_file").touch()
+    (tmp_path / "a_link").symlink_to("nowhere/at/all")
     finished = run(tmp_path, *small_run(*overrides))
     assert sentence in finished.text
     assert finished.code == 2
     assert all(line.startswith("xai-bench: ") for line in finished.text.splitlines())
-    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a_file", "a_link"]
+
+
+@pytest.mark.parametrize("command", ["report", "sync", "doctor", "ui"])
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("a_file", "a_file is a file, not a folder"),
+        ("a_link", "a_link is a link to a place that does not exist"),
+        ("nothing", "there is no such folder"),
+    ],
+)
+def test_results_that_are_no_folder_are_named_so(
+    command: str, place: str, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a_file").touch()
+    (tmp_path / "a_link").symlink_to("nowhere")
+    finished = run(tmp_path, command, "--results", place)
+    assert (finished.code, finished.text.count("\n")) == (2, 1)
+    assert sentence in finished.text
 
 
 def test_anchors_that_unfold_without_end_are_a_sentence(tmp_path: Path) -> None:

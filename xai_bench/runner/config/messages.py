@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 from xai_bench.core.spelling import suggest
 
 
 class UsageError(Exception):
     """A user's mistake in one sentence, shown without a traceback; exit code 2."""
+
+
+def no_folder(place: Path) -> str:
+    """Why a place is no folder, as a sentence that begins with it; empty where it is one."""
+    try:
+        if place.is_dir():
+            return ""
+        if place.exists():
+            return f"{place} is a file, not a folder"
+        if place.is_symlink():
+            return f"{place} is a link to a place that does not exist"
+    except OSError as error:
+        return f"{place} cannot be looked at ({error.strerror})"
+    return "there is no such folder; `xai-bench run` makes one"
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why a path cannot be used, in a few words."""
+    if isinstance(error, UnicodeError):
+        return "its name is not UTF-8"
+    return str(error.strerror if isinstance(error, OSError) else error)
 
 
 def no_option(group: str, name: str, options: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ from xai_bench.runner.config import devices
 from xai_bench.runner.config.catalogue import SETS, components, conf_dir
 from xai_bench.runner.config.environment import without_environment
 from xai_bench.runner.config.hydra_settings import folders
-from xai_bench.runner.config.messages import no_key, one_line
+from xai_bench.runner.config.messages import no_folder, no_key, one_line, reason
 from xai_bench.runner.config.signatures import WORDS, accepts, arguments, belongs
 from xai_bench.types import tags_of
 
@@ -309,12 +309,12 @@ def _no_folder(setting: str, place: str) -> str:
     if re.match(r"\w+://", place):
         return f"{setting}={place} is an address; {setting} is a folder of this machine"
     try:
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        str(folder).encode()  # as libraries do that write there
+        existing = next(p for p in (folder, *folder.parents) if p.is_symlink() or p.exists())
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        return f"{setting}={place!r} cannot be a folder ({reason}); {advice}"
-    if not existing.is_dir():
-        return f"{setting}={place}: {existing} is a file, not a folder; {advice}"
+        return f"{setting}={place!r} cannot be a folder ({reason(error)}); {advice}"
+    if problem := no_folder(existing):
+        return f"{setting}={place}: {problem}; {advice}"
     if not os.access(existing, os.W_OK | os.X_OK):
         return f"{setting}={place}: {existing} cannot be written to; {advice}"
     return ""
