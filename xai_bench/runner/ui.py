@@ -17,7 +17,7 @@ from xai_bench.runner.config.messages import UsageError
 def start(root: Path, studies: Sequence[str], port: int) -> None:
     """Print the address of each study and become the server; does not return.
 
-    Raises `UsageError` where no port is free.
+    Raises `UsageError` where no port is free, and where its database cannot be opened.
     """
     free = free_port(port)
     for study in studies:
@@ -26,6 +26,10 @@ def start(root: Path, studies: Sequence[str], port: int) -> None:
         sys.stdout.write(f"{study}: {address}\n")
     sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
     sys.stdout.flush()
+    if problem := server.problem(root):
+        raise UsageError(
+            f"{database.path(root)} cannot be opened: {problem}; make room, or copy it"
+        )
     command = server.command(database.address(root), free)
     _clean_when_stopped(root)
     os.chdir(root.resolve().anchor)  # its processes import what lies where they are started

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.disk import files_up_to
-from xai_bench.results.tracking import database
+from xai_bench.results.tracking import database, server
 from xai_bench.results.tracking.mlflow import MlflowRecorder
 
 
@@ -54,6 +54,12 @@ def test_a_damaged_one_is_said_to_be(root: Path, content: bytes | None) -> None:
     assert database.problem(root)
 
 
+def test_a_server_that_could_not_open_it_is_not_started(root: Path) -> None:
+    with files_up_to(64):
+        assert server.problem(root) == "disk I/O error"
+    assert server.problem(root) == ""
+
+
 def test_tables_that_were_not_finished_are_damage(root: Path) -> None:
     with closing(sqlite3.connect(database.path(root))) as connection:
         connection.execute("DELETE FROM alembic_version")
@@ -63,6 +69,6 @@ def test_tables_that_were_not_finished_are_damage(root: Path) -> None:
 
 @pytest.mark.slow
 def test_a_database_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
-    with files_up_to(20_000), pytest.raises(Exception, match=r"full|too large|I/O"):
+    with files_up_to(20_000), pytest.raises(ValueError, match="cannot be written"):
         MlflowRecorder().experiment(tmp_path, "s")
     assert [path.name for path in tmp_path.iterdir()] == [".mlflow.lock"]

@@ -102,10 +102,12 @@ class MlflowRecorder:
         """The experiment of a study, made where there is none.
 
         A study that was written before it had a view, or was moved to another server, gets one.
+        Raises ValueError where MLflow cannot be written.
         """
-        client = self._client(root)
-        experiment = self._experiment(client, root, study)
-        self._ensure_view(_Runs(client, experiment, study), Store(root))
+        with self._in_one_sentence(root):
+            client = self._client(root)
+            experiment = self._experiment(client, root, study)
+            self._ensure_view(_Runs(client, experiment, study), Store(root))
         return experiment
 
     def _ensure_view(self, runs: _Runs, store: Store) -> None:

@@ -57,3 +57,13 @@ def experiment(root: Path, study: str) -> str | None:
     except sqlite3.Error:
         return None
     return None if row is None else str(row[0])
+
+
+def problem(root: Path) -> str:
+    """Why the server could not open the database of a results folder; empty where it can."""
+    try:
+        with closing(sqlite3.connect(database.path(root))) as connection:
+            connection.execute("SELECT name FROM sqlite_master").fetchall()
+    except sqlite3.Error as error:
+        return str(error)
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ def no_folder(place: Path) -> str:
     """Why a place is no folder, as a sentence that begins with it; empty where it is one."""
     try:
         if place.is_dir():
-            return ""
+            may_read = os.access(place, os.R_OK | os.X_OK)
+            return "" if may_read else f"{place} cannot be read; ask its owner, or copy it"
         if place.exists():
             return f"{place} is a file, not a folder"
         if place.is_symlink():
