@@ -247,3 +247,9 @@ def test_the_seed_decides_the_draws() -> None:
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_token_ids_whose_layer_is_not_named_say_how_to_name_it() -> None:
+    ids = torch.randint(0, 5, (4, 3))
+    with pytest.raises(xai_bench.Unsupported, match="name the layer that embeds them"):
+        xai_bench.workbench(Bag(), ids, background=ids).explain("saliency")

@@ -34,7 +34,8 @@ def trees_of(model: Model) -> TreeStructure:
         return structure
     raise Unsupported(
         "this needs a model made of trees; "
-        "use model=tree, model=random_forest or model=gradient_boosting"
+        "use model=tree, model=random_forest or model=gradient_boosting, or in Python give the "
+        "fitted model itself, not a function around it"
     )
 
 

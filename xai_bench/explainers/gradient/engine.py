@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_bench.core.calls.model_outputs import gradient_rows, row_batches
 from xai_bench.core.calls.row_gradients import row_gradients
@@ -18,8 +18,13 @@ Scalar = Callable[[Inputs, Tensor], Tensor]
 
 def require_gradient(model: Model) -> None:
     """Raise `Unsupported` where the model has no gradient."""
-    if not model.differentiable:
-        raise Unsupported("gradients need a differentiable model, and this one is not")
+    if model.differentiable:
+        return
+    sentence = "gradients need a differentiable model, and this one is not"
+    layers = [] if model.module is None else model.module.modules()
+    if any(isinstance(layer, nn.Embedding) for layer in layers):
+        sentence += "; of token ids, name the layer that embeds them: workbench(embedding=...)"
+    raise Unsupported(sentence)
 
 
 def gradient(model: Model, inputs: Inputs, targets: Tensor) -> Tensor:
