@@ -6,6 +6,8 @@ saying where is one of the CPU, and mixes with nothing there.
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from tests.support.components import component, options, representatives
 from tests.support.strict_device import DEVICE, Pretended, placed, strict_device
@@ -37,7 +40,27 @@ BESIDE = [n for n in options("explainer") if device_for(component("explainer", n
 only ask the network, so that what they draw, solve and add up has the same bits wherever it is."""
 
 FORWARD_MODE = {"layerwise", "layer_conductance", "neuron_conductance"}
-"""Derivatives in forward mode, which torch does not survive of tensors that are pretended."""
+"""Derivatives in forward mode, which torch does not survive of tensors that are pretended: it is
+looked at what they make instead."""
+
+MAKING = {getattr(torch, name) for name in ("zeros", "ones", "full", "empty", "arange", "eye",
+          "tensor", "rand", "randn", "linspace", "randperm", "as_tensor")}  # fmt: skip
+
+
+class Unplaced(TorchFunctionMode):
+    """Notes where the package makes a tensor without saying on which device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: set[str] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in MAKING and "device" not in (kwargs or {}):
+            frame = next(f for f in traceback.extract_stack()[-2::-1] if "torch" not in f.filename)
+            self.places.add(f"{frame.filename}:{frame.lineno}: {frame.line}")
+        return func(*args, **kwargs or {})
 
 
 def small(group: str, name: str) -> Any:
@@ -129,6 +152,19 @@ def test_explainers_beside_the_network(where: str) -> None:
     names = [name for name in BESIDE if name not in FORWARD_MODE]
     faults = [fault for name in names for fault in same(name, where, [])]
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FORWARD_MODE))
+def test_derivatives_in_forward_mode_say_where_they_make_a_tensor(name: str) -> None:
+    world = WORLDS["image"]()
+    with Unplaced() as noted:
+        assert evaluated(world, name, [], there=False).outcome.status == "ok"
+    strays = [place for place in noted.places if "explainers/layerwise" in place]
+    assert strays == []
+    with Unplaced() as noted:
+        torch.ones(2)
+    assert len(noted.places) == 1, "a tensor without a device is noted"
 
 
 @pytest.mark.exhaustive

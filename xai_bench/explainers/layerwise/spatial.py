@@ -89,7 +89,7 @@ def spread_over_places(heat: Tensor, inputs: Inputs, axis: int | None = 1) -> Te
     for place, (few, many) in enumerate(zip(heat.shape[1:], _places(inputs, axis), strict=True)):
         # What a value of 1 at each place adds up to once it is enlarged.
         # Places at the edge reach fewer places of x than those inside.
-        reach = enlarged(torch.eye(few).to(heat), (many,)).sum(1)
+        reach = enlarged(torch.eye(few, dtype=heat.dtype, device=heat.device), (many,)).sum(1)
         heat = heat / reach.view(-1, *[1] * (heat.dim() - place - 2))
     return over_channels(heat, inputs, axis)
 
