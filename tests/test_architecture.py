@@ -36,7 +36,7 @@ LIBRARIES = {
     "hydra": ("runner/",),
     "omegaconf": ("runner/", "certify/"),
     "rich": ("runner/", "results/report/", "cli.py"),
-    "mlflow": ("results/tracking/mlflow.py",),
+    "mlflow": ("results/tracking/mlflow.py", "results/tracking/shown_runs.py"),
     "captum": ("explainers/wrapped/captum_library.py",),
     "shap": ("explainers/wrapped/shap_library.py",),
     "lime": ("explainers/wrapped/lime_library.py",),

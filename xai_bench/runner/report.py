@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from yaml import YAMLError
 
 from xai_bench.results.report.cards import Card
 from xai_bench.results.report.options import ReportOptions
+from xai_bench.results.tracking import database
 from xai_bench.runner.config.catalogue import SETS, Entry, components, conf_dir, entry, options
 from xai_bench.runner.config.messages import UsageError
 from xai_bench.runner.finished.printed import PrintedReport
@@ -57,7 +59,20 @@ def write(results: Path, study: str, options: ReportOptions) -> Report:
     from xai_bench.results.report.writer import write as write_files
     from xai_bench.results.store.store import Store
 
-    return write_files(Store(results), study, results / "reports" / study, options, Cards())
+    report = write_files(Store(results), study, results / "reports" / study, options, Cards())
+    if database.path(results).exists():
+        _show_in_mlflow(results, study, report.folder)
+    return report
+
+
+def _show_in_mlflow(results: Path, study: str, folder: Path) -> None:
+    """Where that fails, the report is written all the same."""
+    from xai_bench.results.tracking.mlflow import MlflowRecorder
+
+    try:
+        MlflowRecorder().show_report(results, study, folder)
+    except ValueError as error:
+        logging.getLogger(__name__).warning("%s", error)
 
 
 def show(results: Path, study: str, options: ReportOptions) -> None:

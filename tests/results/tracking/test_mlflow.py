@@ -230,6 +230,45 @@ def test_the_link_and_the_command_open_the_comparison(recorded: Store) -> None:
     assert f"sqlite:///{recorded.root.resolve()}/mlflow.db" in command
 
 
+@pytest.mark.slow
+def test_data_and_model_are_listed_where_mlflow_lists_them(recorded: Store) -> None:
+    client = PLAIN._client(recorded.root)
+    training, lime = (runs(recorded)[n] for n in ("training-digits-cnn-s0", "lime-digits-cnn-s0"))
+    for run in (training, lime):
+        [entry] = run.inputs.dataset_inputs
+        assert (entry.dataset.name, entry.dataset.digest) == ("digits", "f00d")
+    [given] = client.get_run(training.info.run_id).outputs.model_outputs
+    [explained] = client.get_run(lime.info.run_id).inputs.model_inputs
+    assert given.model_id == explained.model_id
+    model = client.get_logged_model(given.model_id)
+    assert (model.name, model.status) == ("cnn-digits-s0", "READY")
+    PLAIN.record(recorded, "s", "cell0")
+    listed = client.search_logged_models([training.info.experiment_id])
+    assert [m.name for m in listed].count("cnn-digits-s0") == 1, "once, however often recorded"
+
+
+@pytest.mark.slow
+def test_the_report_is_a_run_of_the_study(recorded: Store) -> None:
+    report = recorded.root / "reports" / "s"
+    (report / "figures").mkdir(parents=True)
+    (report / "report.html").write_text("first")
+    (report / "figures" / "a.png").write_bytes(b"1")
+    PLAIN.show_report(recorded.root, "s", report)
+    first = runs(recorded)["report-s"]
+    (report / "report.html").write_text("second")
+    PLAIN.show_report(recorded.root, "s", report)
+    again = runs(recorded)["report-s"]
+    assert again.info.run_id == first.info.run_id
+    client = PLAIN._client(recorded.root)
+    files = {file.path for file in client.list_artifacts(again.info.run_id)}
+    assert {"report.html", "figures"} <= files
+    place = Path(client.download_artifacts(again.info.run_id, "report.html"))
+    assert place.read_text() == "second"
+    PLAIN.show_report(recorded.root, "never run", report)
+    assert client.get_experiment_by_name("never run") is None
+    assert PLAIN.sync(recorded, "s") == []
+
+
 def test_a_cell_must_be_stored_first(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cell nothing is not in"):
         PLAIN.record(Store(tmp_path), "s", "nothing")

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import yaml
@@ -26,6 +26,27 @@ TABLE = "tables/per_sample.json"
 _COPIED = ("attribution.safetensors", "scores.parquet", "costs.parquet", "explanation.json")
 
 
+class Artifacts(Protocol):
+    """Files that are written if they have to be."""
+
+    def write(self, folder: Path) -> None:
+        """Write them, and their index, into an empty folder."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReportArtifacts:
+    """The report of a study as it lies in its folder: page, tables, figures and sheets."""
+
+    report: Path
+
+    def write(self, folder: Path) -> None:
+        """Copy the report, and write the index of all of it."""
+        hidden = shutil.ignore_patterns(".*")  # the lock of whoever writes
+        shutil.copytree(self.report, folder, ignore=hidden, dirs_exist_ok=True)
+        _write_index(folder)
+
+
 @dataclass(frozen=True)
 class RunArtifacts:
     """What a run's artifacts are written from, if they have to be written."""
@@ -43,8 +64,11 @@ class RunArtifacts:
                 folder, self.store, self.cell, self.explanation, pictures=self.pictures
             )
         cell_files(folder, self.cell, self.commands)
-        index = digests.dumps(digests.of_tree(folder))
-        (folder / digests.NAME).write_bytes(index)
+        _write_index(folder)
+
+
+def _write_index(folder: Path) -> None:
+    (folder / digests.NAME).write_bytes(digests.dumps(digests.of_tree(folder)))
 
 
 def explanation_files(

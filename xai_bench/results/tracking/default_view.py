@@ -89,9 +89,10 @@ def state(arrows: Mapping[str, str], groups: Collection[Group] = ()) -> str:
 
 
 def _closed(groups: Collection[Group]) -> list[str]:
-    """The groups of explainers, and per data set that of the trainings, which have none."""
+    """The groups of explainers, per data set that of the trainings, and that of the report."""
     trainings = {Group("null", group.data) for group in groups}
-    return [group.id for group in sorted({*groups, *trainings})]
+    ungrouped = ",".join(f"param.{name}" for name in Group._fields)
+    return [*(group.id for group in sorted({*groups, *trainings})), ungrouped]
 
 
 def read(content: str | None) -> tuple[dict[str, str], set[Group]]:

@@ -1,38 +1,32 @@
 """The store as MLflow runs: one experiment per study, one flat run per explainer and cell.
 
-The only module that imports mlflow, and only inside functions: the import takes seconds.
+Here and in `shown_runs` mlflow is imported, and only inside functions: the import takes seconds.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import shutil
 import sqlite3
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xai_bench.core.system.disk import writable
-from xai_bench.results.store import digests, files
+from xai_bench.results.store import files
 from xai_bench.results.store.store import Store
-from xai_bench.results.tracking import database, default_view, template
-from xai_bench.results.tracking.artifacts import TABLE, RunArtifacts
-from xai_bench.results.tracking.runs import Run, explanation_run, training_run
-from xai_bench.results.values import Cell, ExplainerResult
+from xai_bench.results.tracking import database, template
+from xai_bench.results.tracking.artifacts import ReportArtifacts, RunArtifacts
+from xai_bench.results.tracking.runs import explanation_run, report_run, training_run
+from xai_bench.results.tracking.shown_runs import ShownRuns
+from xai_bench.results.values import Cell
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-_STATUSES = {"ok": "FINISHED", "skipped": "FINISHED", "failed": "FAILED"}
-_BATCH = 100
-"""Entities that MLflow takes in one request; of metrics, ten times as many."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,7 @@ class MlflowRecorder:
             raise ValueError(f"cell {cell_key} is not in {store.root}; write it before recording")
         with self._in_one_sentence(store.root):
             client = self._client(store.root)
-            runs = _Runs(client, self._experiment(client, store.root, study), study)
+            runs = ShownRuns(client, self._experiment(client, store.root, study), study)
             self._show(runs, store, cell)
             results = store.explanations(study, cell_key, attributions=False)
             runs.set_view(cell.data, results)
@@ -71,15 +65,29 @@ class MlflowRecorder:
         with self._in_one_sentence(store.root):
             client = self._client(store.root)
             experiment = self._experiment(client, store.root, study, restore=not dry_run)
-            runs = _Runs(client, experiment, study, thorough=True, dry_run=dry_run)
+            runs = ShownRuns(client, experiment, study, thorough=True, dry_run=dry_run)
             for cell in cells:
                 self._show(runs, store, cell)
                 results = store.explanations(study, cell.key, attributions=False)
                 runs.set_view(cell.data, results)
             runs.remove_others()
+            if (report := store.root / "reports" / study).is_dir():
+                runs.show(report_run(study, report), ReportArtifacts(report))
         return runs.done
 
-    def _show(self, runs: _Runs, store: Store, cell: Cell) -> None:
+    def show_report(self, root: Path, study: str, report: Path) -> None:
+        """Put the report of a study into a run of its own, where MLflow shows the study.
+
+        Raises ValueError where MLflow cannot be written.
+        """
+        with self._in_one_sentence(root):
+            client = self._client(root)
+            experiment = client.get_experiment_by_name(study)
+            if experiment is not None and experiment.lifecycle_stage == "active":
+                runs = ShownRuns(client, str(experiment.experiment_id), study)
+                runs.show(report_run(study, report), ReportArtifacts(report))
+
+    def _show(self, runs: ShownRuns, store: Store, cell: Cell) -> None:
         """Show a cell's training and explanations."""
         commands = store.study_manifest(runs.study, cell.key).commands
         # Two jobs with the same cell would else search for a run, not find it, and both make one.
@@ -107,10 +115,10 @@ class MlflowRecorder:
         with self._in_one_sentence(root):
             client = self._client(root)
             experiment = self._experiment(client, root, study)
-            self._ensure_view(_Runs(client, experiment, study), Store(root))
+            self._ensure_view(ShownRuns(client, experiment, study), Store(root))
         return experiment
 
-    def _ensure_view(self, runs: _Runs, store: Store) -> None:
+    def _ensure_view(self, runs: ShownRuns, store: Store) -> None:
         if not runs.has_view() and runs.study in store.studies():
             for cell, results in store.cells(runs.study, attributions=False):
                 runs.set_view(cell.data, results)
@@ -185,168 +193,6 @@ class MlflowRecorder:
         return str(experiment.experiment_id)
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """The runs of one experiment, each of which exists once.
-
-    Attributes:
-        thorough: look at all that a run holds, and not only at the digest of what it should hold.
-        dry_run: write nothing.
-        ids: of the runs shown so far.
-        done: what was done, in a sentence each.
-    """
-
-    client: MlflowClient
-    experiment: str
-    study: str
-    thorough: bool = False
-    dry_run: bool = False
-    ids: list[str] = field(default_factory=list)
-    done: list[str] = field(default_factory=list)
-
-    def show(
-        self, run: Run, artifacts: RunArtifacts, links: Mapping[str, str] | None = None
-    ) -> str:
-        """Make the run, or update it where its content changed; returns its id."""
-        shown = self._find(run)
-        fault = "missing" if shown is None else self._fault(shown, run)
-        if fault is not None:
-            self.done.append(f"{run.name}: {fault}")
-            shown = shown if self.dry_run else self._write(run, artifacts, links or {}, shown)
-        self.ids.append("" if shown is None else str(shown.info.run_id))
-        return self.ids[-1]
-
-    def has_view(self) -> bool:
-        """Whether the study has a view in which it opens."""
-        return default_view.TAG in self.client.get_experiment(self.experiment).tags
-
-    def set_view(self, data: str, results: Sequence[ExplainerResult]) -> None:
-        """Make these results of a data set part of the view in which the study opens."""
-        tags = self.client.get_experiment(self.experiment).tags
-        shown = default_view.read(tags.get(default_view.TAG))
-        arrows, groups = dict(shown[0]), set(shown[1])
-        for result in results:
-            arrows |= default_view.directions(result.scores.values())
-            groups.add(default_view.Group(result.explainer, data))
-        if (arrows, groups) != shown and not self.dry_run:
-            content = default_view.state(arrows, groups)
-            self.client.set_experiment_tag(self.experiment, default_view.TAG, content)
-
-    def remove_others(self) -> None:
-        """Remove the runs of this package that were not shown: the study does not have them."""
-        for run in self._search("tags.cell != ''"):
-            if run.info.run_id not in self.ids:
-                self.done.append(f"{run.info.run_name}: not in the store, removed")
-                if not self.dry_run:
-                    self.client.delete_run(run.info.run_id)
-
-    def _fault(self, shown: Any, run: Run) -> str | None:
-        """What is missing in a run that is shown; None where nothing is."""
-        if shown.data.tags.get("digest") != run.digest:
-            return "not up to date"
-        if not self.thorough:
-            return None
-        steps = {name for epoch in run.steps for name in epoch}
-        numbers = {name: v for name, v in shown.data.metrics.items() if name not in steps}
-        if numbers != run.metrics or any(self._missing_epochs(shown, run, name) for name in steps):
-            return "other numbers"
-        if not (run.params.items() <= shown.data.params.items()):
-            return "other settings"
-        if not (run.tags.items() <= shown.data.tags.items()):
-            return "other tags"
-        return None if self._has_artifacts(shown) else "artifacts are missing or damaged"
-
-    def _missing_epochs(self, shown: Any, run: Run, name: str) -> list[int]:
-        """The epochs whose number is not in the run; the first one is 1."""
-        history = self.client.get_metric_history(shown.info.run_id, name)
-        there = {metric.step for metric in history}
-        steps = enumerate(run.steps, start=1)
-        return [step for step, epoch in steps if name in epoch and step not in there]
-
-    def _has_artifacts(self, shown: Any) -> bool:
-        """Whether the artifacts are there; on this machine, whether they are as written, too."""
-        folder = database.local(shown.info.artifact_uri)
-        if folder is None:
-            return bool(self.client.list_artifacts(shown.info.run_id))
-        listed = digests.read(folder)
-        return listed is not None and digests.of_tree(folder) == listed
-
-    def _write(
-        self, run: Run, artifacts: RunArtifacts, links: Mapping[str, str], shown: Any
-    ) -> Any:
-        """Make the run, or update it."""
-        if shown is not None and not self._updatable(shown, run):
-            self.client.delete_run(shown.info.run_id)
-            shown = None
-        tags = {**run.identity, "study": self.study}
-        if shown is None:
-            shown = self.client.create_run(self.experiment, run_name=run.name, tags=tags)
-        run_id = str(shown.info.run_id)
-        self._log(run_id, run, shown, links)
-        with tempfile.TemporaryDirectory() as folder:
-            artifacts.write(Path(folder))
-            self._send(run_id, shown.info.artifact_uri, Path(folder))
-        self.client.set_terminated(run_id, _STATUSES[run.outcome.status])
-        # Last, so that a recording that was cut short is done again.
-        self.client.set_tag(run_id, "digest", run.digest)
-        return shown
-
-    def _send(self, run_id: str, address: str, folder: Path) -> None:
-        """Put the files of a folder in the place of the run's artifacts."""
-        place = database.local(address)
-        if place is None:
-            self.client.log_artifacts(run_id, str(folder))
-            return
-        # MLflow remembers where a run's artifacts are, even if their folder was moved meanwhile.
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(folder, place)
-
-    def _updatable(self, shown: Any, run: Run) -> bool:
-        """Whether the run can become what it should be: MLflow forgets no number or setting."""
-        names = {*run.metrics, *(name for epoch in run.steps for name in epoch)}
-        changed = [k for k, v in shown.data.params.items() if run.params.get(k) != v]
-        return set(shown.data.metrics) <= names and not changed
-
-    def _find(self, run: Run) -> Any:
-        clauses = [f"tags.{name} = '{value}'" for name, value in run.identity.items()]
-        return next(self._search(" and ".join(clauses)), None)
-
-    def _search(self, condition: str) -> Iterator[Any]:
-        """The runs of this experiment for which a condition holds."""
-        token: str | None = None
-        while True:
-            runs = self.client.search_runs([self.experiment], condition, page_token=token)
-            yield from runs
-            token = runs.token
-            if not token:
-                return
-
-    def _log(self, run_id: str, run: Run, shown: Any, links: Mapping[str, str]) -> None:
-        """Send what is new in a few batches; MLflow would plot a repeated number twice."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        now, data = int(time.time() * 1000), shown.data
-        names = dict.fromkeys(name for epoch in run.steps for name in epoch)
-        metrics = [
-            *(Metric(k, v, now, 0) for k, v in run.metrics.items() if data.metrics.get(k) != v),
-            *(
-                Metric(name, run.steps[step - 1][name], now, step)
-                for name in names
-                for step in self._missing_epochs(shown, run, name)
-            ),
-        ]
-        params = [Param(k, v) for k, v in run.params.items() if k not in data.params]
-        tables = {"mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}])}
-        tags = {**run.tags, **links, **(tables if run.identity["kind"] == "explanation" else {})}
-        entities = [RunTag(name, value) for name, value in tags.items()]
-        for batch in _batches(metrics, 10 * _BATCH):
-            self.client.log_batch(run_id, metrics=batch)
-        for batch in _batches(params, _BATCH):
-            self.client.log_batch(run_id, params=batch)
-        for batch in _batches(entities, _BATCH):
-            self.client.log_batch(run_id, tags=batch)
-
-
 @contextmanager
 def _whole_or_none(root: Path, is_new: bool) -> Iterator[None]:
     """Leave no database behind of which MLflow could not make all tables, as on a full disk."""
@@ -368,10 +214,6 @@ def _reason(error: Exception) -> str:
         return error.strerror
     text = str(getattr(error, "orig", None) or error)
     return next(iter(text.splitlines()), type(error).__name__)
-
-
-def _batches(entities: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (entities[start : start + size] for start in range(0, len(entities), size))
 
 
 @contextmanager

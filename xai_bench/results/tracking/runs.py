@@ -5,20 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xai_bench.results.settings import flattened
 from xai_bench.results.statistics.intervals import mean_intervals
+from xai_bench.results.store import digests
 from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
 
 _GROUPS = ("data", "model", "seed", "view", "target", "baseline_explain", "baseline_measure")
 _PROVENANCE = ("git_commit", "code_version", "processor", "device")
 _TAG_LIMIT = 4000
 """Characters of a tag or parameter, below what MLflow takes (6000 of a parameter)."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The data of a run, by which MLflow lists it among the runs of the same data.
+
+    Attributes:
+        digest: the fingerprint of the data.
+        source: how it was chosen, as JSON.
+    """
+
+    name: str
+    digest: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +46,8 @@ class Run:
         identity: tags by which the run is searched: kind, cell, and explanation where it is one.
         metrics: `category/metric` -> mean over the scored samples.
         steps: one mapping of metrics per training epoch.
+        data: what it was computed on; None where nobody knows.
+        model: the name of the model that it gave or explained; None where there is none.
     """
 
     name: str
@@ -38,6 +57,8 @@ class Run:
     metrics: Mapping[str, float]
     steps: tuple[Mapping[str, float], ...] = ()
     outcome: Outcome = field(default_factory=Outcome)
+    data: DataSet | None = None
+    model: str | None = None
 
     @property
     def digest(self) -> str:
@@ -68,6 +89,8 @@ def explanation_run(cell: Cell, result: ExplainerResult) -> Run:
         },
         metrics={name: mean for name, (mean, _, _) in intervals.items()},
         outcome=result.outcome,
+        data=_data(cell),
+        model=_model(cell),
     )
 
 
@@ -82,7 +105,27 @@ def training_run(cell: Cell) -> Run:
         metrics=_finite({f"model/{name}": value for name, value in cell.model_scores.items()}),
         steps=tuple(epochs),
         outcome=cell.outcome,
+        data=_data(cell),
+        model=_model(cell),
     )
+
+
+def report_run(study: str, report: Path) -> Run:
+    """The run of a study itself, which holds its report."""
+    content = digests.of(digests.dumps(digests.of_tree(report)))
+    return Run(f"report-{study}", {"kind": "report"}, {}, {"report": content[:16]}, {})
+
+
+def _data(cell: Cell) -> DataSet | None:
+    """None of a cell that failed before its data were there."""
+    chosen = json.dumps(cell.config.get("data", {}), sort_keys=True, default=str)[:_TAG_LIMIT]
+    return DataSet(cell.data, cell.fingerprint, chosen) if cell.fingerprint else None
+
+
+def _model(cell: Cell) -> str | None:
+    """In letters that MLflow takes; None of a cell that has no model."""
+    named = re.sub(r"[/:.%\"']", "_", f"{cell.model}-{cell.data}-s{cell.seed}")
+    return named if cell.outcome.status == "ok" else None
 
 
 def _mark(result: ExplainerResult) -> str:
