@@ -148,7 +148,7 @@ FILES: dict[str, tuple[str, str]] = {
         "allow: os\nexplainer: {x: {_target_: o.system}}",
     ),
     "allow in a file, as a mapping": (
-        "Cannot merge DictConfig with ListConfig",
+        "allow is {'os': 1}, and no list: write allow: []",
         "allow: {os: 1}\nexplainer: {x: {_target_: os.system, command: touch x}}",
     ),
     "allow in a file, by interpolation": (

@@ -97,9 +97,9 @@ def _are_texts(names: Sequence[object]) -> bool:
     return all(isinstance(name, str) and name for name in names)
 
 
-def _of_sections(_: Path, content: object) -> str:
+def _of_sections(path: Path, content: object) -> str:
     """Of values where settings or a list belongs, and of what is meant to stand for a value."""
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or not _holds_sections(path):
         return ""
     for key, value in content.items():
         if key in GROUPS and not isinstance(value, Mapping):
@@ -109,6 +109,13 @@ def _of_sections(_: Path, content: object) -> str:
             )
     ours = {**read_yaml(conf_dir() / "config.yaml"), **_HYDRA}
     return next(_misfits(content, ours, ""), "") or _of_interpolations(content)
+
+
+def _holds_sections(path: Path) -> bool:
+    """Whether the keys of a file are those of a whole configuration, not of one option."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    is_global = re.search(r"^#\s*@package\s+_global_", text, re.MULTILINE) is not None
+    return is_global or path.parent.name not in GROUPS
 
 
 def _misfits(given: Mapping[Any, Any], ours: Mapping[str, Any], above: str) -> Iterator[str]:
