@@ -72,7 +72,7 @@ class MlflowRecorder:
                 runs.set_view(cell.data, results)
             runs.remove_others()
             if (report := store.root / "reports" / study).is_dir():
-                runs.show(report_run(study, report), ReportArtifacts(report))
+                _show_report(runs, report)
         return runs.done
 
     def show_report(self, root: Path, study: str, report: Path) -> None:
@@ -84,8 +84,7 @@ class MlflowRecorder:
             client = self._client(root)
             experiment = client.get_experiment_by_name(study)
             if experiment is not None and experiment.lifecycle_stage == "active":
-                runs = ShownRuns(client, str(experiment.experiment_id), study)
-                runs.show(report_run(study, report), ReportArtifacts(report))
+                _show_report(ShownRuns(client, str(experiment.experiment_id), study), report)
 
     def _show(self, runs: ShownRuns, store: Store, cell: Cell) -> None:
         """Show a cell's training and explanations."""
@@ -191,6 +190,12 @@ class MlflowRecorder:
                 f"--study {study}` or record under another name with study=..."
             )
         return str(experiment.experiment_id)
+
+
+def _show_report(runs: ShownRuns, report: Path) -> None:
+    # Two commands that end at the same time would else both make a run.
+    with files.locked(report / ".mlflow.lock"):
+        runs.show(report_run(runs.study, report), ReportArtifacts(report))
 
 
 @contextmanager
