@@ -72,7 +72,7 @@ class MlflowRecorder:
                 runs.set_view(cell.data, results)
             runs.remove_others()
             if (report := store.root / "reports" / study).is_dir():
-                _show_report(runs, report)
+                runs.show_again(report_run(study, report), ReportArtifacts(report))
         return runs.done
 
     def show_report(self, root: Path, study: str, report: Path) -> None:
@@ -84,7 +84,10 @@ class MlflowRecorder:
             client = self._client(root)
             experiment = client.get_experiment_by_name(study)
             if experiment is not None and experiment.lifecycle_stage == "active":
-                _show_report(ShownRuns(client, str(experiment.experiment_id), study), report)
+                runs = ShownRuns(client, str(experiment.experiment_id), study)
+                # Two commands that end at the same time would else both make a run.
+                with files.locked(report / ".mlflow.lock"):
+                    runs.show(report_run(study, report), ReportArtifacts(report))
 
     def _show(self, runs: ShownRuns, store: Store, cell: Cell) -> None:
         """Show a cell's training and explanations."""
@@ -190,12 +193,6 @@ class MlflowRecorder:
                 f"--study {study}` or record under another name with study=..."
             )
         return str(experiment.experiment_id)
-
-
-def _show_report(runs: ShownRuns, report: Path) -> None:
-    # Two commands that end at the same time would else both make a run.
-    with files.locked(report / ".mlflow.lock"):
-        runs.show(report_run(runs.study, report), ReportArtifacts(report))
 
 
 @contextmanager

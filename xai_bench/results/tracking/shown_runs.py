@@ -56,6 +56,15 @@ class ShownRuns:
         self.ids.append("" if shown is None else str(shown.info.run_id))
         return self.ids[-1]
 
+    def show_again(self, run: Run, artifacts: Artifacts) -> None:
+        """Make the run, or write its artifacts, only where they are missing or damaged.
+
+        What lies in the results folder may be damaged itself, and is not compared.
+        """
+        shown = self._find(run)
+        if shown is None or not self._has_artifacts(shown):
+            self.show(run, artifacts)
+
     def has_view(self) -> bool:
         """Whether the study has a view in which it opens."""
         return default_view.TAG in self.client.get_experiment(self.experiment).tags
