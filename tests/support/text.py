@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.text.corpus import Example, TextOptions
@@ -32,3 +34,11 @@ def corpus(options: TextOptions | None = None) -> Bundle:
     texts = [Example(f"{t} {end}", "yes") for t in GOOD for end in ("", "!", "again", "here")]
     texts += [Example(f"{t} {end}", "no") for t in BAD for end in ("", "!", "again", "here")]
     return (options or TextOptions()).bundle({"train": texts})
+
+
+def draw_weights(model: nn.Module, deviation: float) -> None:
+    """Give a model of the library weights that are far from those with which it begins."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        mean = 1.0 if parameter.dim() == 1 else 0.0  # norms and biases
+        parameter.data.normal_(mean, deviation, generator=generator)

@@ -19,17 +19,17 @@ def start(root: Path, studies: Sequence[str], port: int) -> None:
 
     Raises `UsageError` where no port is free, and where its database cannot be opened.
     """
-    free = free_port(port)
-    for study in studies:
-        experiment = server.experiment(root, study) or _asked(root, study)
-        address = server.address(f"http://127.0.0.1:{free}", experiment)
-        sys.stdout.write(f"{study}: {address}\n")
-    sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
-    sys.stdout.flush()
+    free, in_view = free_port(port), server.experiments(root)
+    opened = {study: in_view.get(study) or _asked(root, study) for study in studies}
     if problem := server.problem(root):
         raise UsageError(
             f"{database.path(root)} cannot be opened: {problem}; make room, or copy it"
         )
+    for study, experiment in opened.items():
+        address = server.address(f"http://127.0.0.1:{free}", experiment)
+        sys.stdout.write(f"{study}: {address}\n")
+    sys.stdout.write("MLflow starts, which takes some seconds; stop it with Ctrl-C\n")
+    sys.stdout.flush()
     command = server.command(database.address(root), free)
     _clean_when_stopped(root)
     os.chdir(root.resolve().anchor)  # its processes import what lies where they are started

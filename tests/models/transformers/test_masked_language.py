@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.text import corpus, needs_transformers
+from tests.support.text import corpus, draw_weights, needs_transformers
 from xai_bench.core.tokens import DELETED
 from xai_bench.data.bundle import Bundle
 from xai_bench.models.text.masked_language import MaskedLanguageRecipe
@@ -31,10 +31,7 @@ def saved(folder: Path, n_symbols: int, kind: str = "BertForMaskedLM") -> Path:
 
     made = transformers.BertConfig(vocab_size=n_symbols, pad_token_id=0, **SIZES)
     model = getattr(transformers, kind)(made)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        mean = 1.0 if parameter.dim() == 1 else 0.0
-        parameter.data.normal_(mean, 0.3, generator=generator)
+    draw_weights(model, 0.3)
     model.save_pretrained(folder)
     return folder
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.text import corpus, minilm_folder, needs_transformers
+from tests.support.text import corpus, draw_weights, minilm_folder, needs_transformers
 from xai_bench.core.tokens import HIDDEN, Sequence
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.text.corpus import TextOptions
@@ -61,10 +61,7 @@ def saved(folder: Path, kind: str, n_symbols: int, **changes: Any) -> Path:
     settings = {"vocab_size": n_symbols, "pad_token_id": 0, **made[2], **changes}
     config = getattr(library, made[1])(**settings)
     model = getattr(library, made[0] + name)(config)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        mean = 1.0 if parameter.dim() == 1 else 0.0
-        parameter.data.normal_(mean, 0.2, generator=generator)
+    draw_weights(model, 0.2)
     model.save_pretrained(folder)
     return folder
 

@@ -98,10 +98,14 @@ def test_each_cell_adds_its_metrics(tmp_path: Path) -> None:
     assert set(arrows) == {"fidelity/abpc", "fidelity/deletion"}
     assert [group.id for group in groups] == ["param.explainer.lime,param.data.digits"]
     experiment = client.get_experiment_by_name("s").experiment_id
-    assert PLAIN.experiment(tmp_path, "s") == server.experiment(tmp_path, "s") == experiment
+    assert PLAIN.experiment(tmp_path, "s") == experiment
+    assert server.experiments(tmp_path) == {"s": experiment}
     # As a study looks that an earlier version wrote.
     client.delete_experiment_tag(experiment, default_view.TAG)
-    assert server.experiment(tmp_path, "s") is None
+    assert server.experiments(tmp_path) == {}
     assert PLAIN.experiment(tmp_path, "s") == experiment
     again = client.get_experiment_by_name("s").tags[default_view.TAG]
     assert default_view.read(again) == (arrows, groups)
+    assert server.experiments(tmp_path) == {"s": experiment}
+    client.delete_experiment(experiment)
+    assert server.experiments(tmp_path) == {}, "MLflow has to be asked, which says what to do"

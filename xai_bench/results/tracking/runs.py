@@ -118,7 +118,9 @@ def report_run(study: str, report: Path) -> Run:
 
 def _data(cell: Cell) -> DataSet | None:
     """None of a cell that failed before its data were there."""
-    chosen = json.dumps(cell.config.get("data", {}), sort_keys=True, default=str)[:_TAG_LIMIT]
+    chosen = json.dumps(cell.config.get("data", {}), sort_keys=True, default=str)
+    if len(chosen) > _TAG_LIMIT:  # cut, it would be no JSON
+        chosen = json.dumps({"data": cell.data})
     return DataSet(cell.data, cell.fingerprint, chosen) if cell.fingerprint else None
 
 

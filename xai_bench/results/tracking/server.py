@@ -24,10 +24,9 @@ It imports nothing of the folder in which it is started, which may be one of res
 """
 
 _IN_VIEW = """
-    SELECT experiments.experiment_id FROM experiments
+    SELECT experiments.name, experiments.experiment_id FROM experiments
     JOIN experiment_tags ON experiment_tags.experiment_id = experiments.experiment_id
-    WHERE experiments.name = ? AND experiments.lifecycle_stage = 'active'
-    AND experiment_tags.key = ?
+    WHERE experiments.lifecycle_stage = 'active' AND experiment_tags.key = ?
 """
 
 
@@ -43,20 +42,19 @@ def address(server: str, experiment: str) -> str:
     return f"{server}/#/experiments/{experiment}/runs?{query}"
 
 
-def experiment(root: Path, study: str) -> str | None:
-    """The experiment of a study in a results folder, where it has a view in which it opens.
+def experiments(root: Path) -> dict[str, str]:
+    """Study -> its experiment, of the studies of a results folder that have a view to open in.
 
-    None where MLflow has to be asked: for a study without a view or a deleted one, a folder that
-    was moved, a database that is broken or of another version.
+    Of the others MLflow has to be asked: of a study without a view or a deleted one, of all in a
+    folder that was moved, or whose database is broken or of another version.
     """
     try:
         if database.misplaced(root) or not template.is_current(database.path(root)):
-            return None
+            return {}
         with closing(database.read_only(database.path(root))) as connection:
-            row = connection.execute(_IN_VIEW, (study, TAG)).fetchone()
+            return {str(study): str(n) for study, n in connection.execute(_IN_VIEW, (TAG,))}
     except sqlite3.Error:
-        return None
-    return None if row is None else str(row[0])
+        return {}
 
 
 def problem(root: Path) -> str:
