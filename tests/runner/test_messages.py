@@ -80,6 +80,37 @@ def test_a_mistake_is_one_sentence(overrides: list[str], sentence: str, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a_file", "a_link"]
 
 
+LOST_FILES = [
+    (["model=sklearn", "model.path=lost.skops"], "lost.skops"),
+    (["model=onnx", "model.path=lost.onnx"], "lost.onnx"),
+    (["model=checkpoint", "model.factory=own:net", "model.weights=lost.pt"], "lost.pt"),
+    (["data=sentiment", "model=hf_model", "model.path=./lost"], "'./lost'"),
+    (
+        [
+            *("data=sentiment", "data.n_rows=60", "model=text_bag", "model.training.max_epochs=0"),
+            *("baseline@baseline.explain=masked_lm", "baseline.explain.language_model.path=./lost"),
+        ],
+        "'./lost'",
+    ),
+]
+
+
+@pytest.mark.sample(2)
+@pytest.mark.parametrize(("overrides", "name"), LOST_FILES, ids=lambda value: str(value)[:30])
+def test_a_file_that_a_cell_needs_and_that_is_lost_is_one_sentence(
+    overrides: list[str], name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(4, 3)")
+    finished = run(tmp_path, *small_run("allow=[own]", *overrides))
+    assert finished.code == 1
+    assert finished.text.count("✗") == 1
+    assert name in finished.text
+    assert "Traceback" not in finished.text
+    assert "1 of 1 runs failed" in finished.text
+    assert "bold: best" not in finished.text  # there is no table
+    assert run(tmp_path, "doctor").code == 0
+
+
 @pytest.mark.parametrize("command", ["report", "sync", "doctor", "ui"])
 @pytest.mark.parametrize(
     ("place", "sentence"),

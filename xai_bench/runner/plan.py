@@ -193,10 +193,17 @@ class Plan:
 
 
 def _fingerprints(recipes: Iterable[object]) -> Iterator[str]:
-    """Of the files that these depend on."""
+    """Of the files that these depend on.
+
+    One that cannot be read stops nothing here: a failed cell has an address, too, and whoever needs
+    the file says what is wrong with it.
+    """
     for recipe in recipes:
         if isinstance(recipe, Fingerprinted):
-            yield recipe.fingerprint()
+            try:
+                yield recipe.fingerprint()
+            except (ValueError, OSError):
+                yield "unreadable"
 
 
 def names_of_data(node: Mapping[str, Any]) -> dict[str, str]:

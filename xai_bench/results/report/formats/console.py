@@ -30,7 +30,9 @@ def terminal(
     for block in blocks:
         columns = block.scored if full else tuple(main_columns(block, metrics))
         parts += [_Fitting(block, columns), *_remarks(block)]
-    parts.append(Text("bold: best method   †: not significantly different from it", style="dim"))
+    if any(block.scored for block in blocks):
+        marks = "bold: best method   †: not significantly different from it"
+        parts.append(Text(marks, style="dim"))
     return Group(*parts)
 
 
