@@ -59,9 +59,9 @@ test-all: install
 	$(PYTEST) -m 'not gpu and not network'
 
 test-fuzz: install
-	XAI_BENCH_FUZZ=full $(PYTEST) tests/data/test_fuzz.py tests/runner/test_override_fuzz.py \
-		tests/runner/test_experiment_fuzz.py \
-		tests/results/test_damage.py tests/runner/test_full_disk.py
+	XAI_BENCH_FUZZ=full $(PYTEST) tests/data/test_fuzz.py tests/runner/config/test_override_fuzz.py \
+		tests/runner/config/test_experiment_fuzz.py \
+		tests/results/test_damage.py tests/runner/commands/test_full_disk.py
 
 check: install
 	$(BIN)/ruff check .

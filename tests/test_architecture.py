@@ -30,6 +30,9 @@ ROOMS: dict[str, set[str]] = {
 }
 """Room -> what it may import besides itself. The two doors, `api` and `cli`, see every room."""
 
+RUNNER = ["config", "finished", "sweeps", "cells", "commands"]
+"""The folders of `runner/`: each imports those before it."""
+
 DOORS = {"__init__", "__main__", "api", "cli"}
 
 LIBRARIES = {
@@ -41,7 +44,7 @@ LIBRARIES = {
     "shap": ("explainers/wrapped/shap_library.py",),
     "lime": ("explainers/wrapped/lime_library.py",),
     "dice_ml": ("explainers/wrapped/dice.py",),
-    "optuna": ("runner/tuning.py",),
+    "optuna": ("runner/cells/tuning.py",),
     "transformers": ("data/text/hf_tokenizer.py", "models/transformers/hf.py"),
     "datasets": ("data/text/hf_data.py",),
     "xgboost": ("models/libraries/xgboost.py",),
@@ -106,6 +109,13 @@ def test_imports_go_one_way() -> None:
     rooms = {path: room(path) for path in FILES if room(path) not in DOORS}
     against = {id_of(path): ours(path) - {own} - ROOMS[own] for path, own in rooms.items()}
     assert {name: others for name, others in against.items() if others} == {}
+
+
+def test_imports_go_one_way_within_the_runner() -> None:
+    for path in (PACKAGE / "runner").glob("*/*.py"):
+        names = [name.split(".") for name in imports(path) if name.startswith("xai_bench.runner.")]
+        allowed = RUNNER[: RUNNER.index(path.parent.name) + 1]
+        assert {name[2] for name in names} & set(RUNNER) <= set(allowed), path
 
 
 def test_a_library_is_imported_where_it_belongs() -> None:

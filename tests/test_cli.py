@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from xai_bench import cli
-from xai_bench.runner import exit_summary, job
+from xai_bench.runner.cells import job
+from xai_bench.runner.commands import exit_summary
+from xai_bench.runner.commands.ui import free_port
 from xai_bench.runner.config.catalogue import GROUPS, components, conf_dir, options
-from xai_bench.runner.ui import free_port
 
 SMALL = ["explainer=random", "metric=entropy", "recorder=none", "model=linear"]
 
@@ -312,7 +313,7 @@ BUGS = {"raise": RuntimeError, "raise a value": ValueError}
 
 
 class Jobs:
-    """Stands in for `xai_bench.runner.job`: each job does the next of `deeds`."""
+    """Stands in for `xai_bench.runner.cells.job`: each job does the next of `deeds`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *deeds: str) -> None:
         self.deeds, self.configs, self.ended = list(deeds), [], []

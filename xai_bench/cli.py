@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit codes: 0 success, 1 something failed, 2 a mistake in the command line."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if arguments is None and command == "run" and not {"--help", "-h"} & set(rest):
-        from xai_bench.runner.supervision import go_on_in_child
+        from xai_bench.runner.sweeps.supervision import go_on_in_child
 
         go_on_in_child()
     try:
@@ -70,12 +70,12 @@ def run(arguments: Sequence[str]) -> None:
         width = min(shutil.get_terminal_size().columns, 100)
         sys.stdout.write(run_help(_folders(_config_dir(arguments)), width) + "\n")
         return
-    from xai_bench.runner.finished import known
+    from xai_bench.runner.commands import known
 
     code = known.again(arguments)
     if code is not None:
         sys.exit(code)
-    from xai_bench.runner import launch
+    from xai_bench.runner.commands import launch
 
     launch.run(arguments)
 
@@ -88,7 +88,7 @@ def inspect(arguments: Sequence[str]) -> None:
     parser.add_argument("--config-dir", metavar="DIR", help="your own folder of groups")
     options = parser.parse_intermixed_args(list(arguments))
     _folders(options.config_dir)
-    from xai_bench.runner import inspection
+    from xai_bench.runner.commands import inspection
 
     inspected = inspection.inspect(options.overrides, options.config_dir)
     if options.json:
@@ -167,7 +167,7 @@ def ui(arguments: Sequence[str]) -> None:
     _add_results(parser)
     options = parser.parse_args(arguments)
     root, studies = _studies(options)
-    from xai_bench.runner.ui import start
+    from xai_bench.runner.commands.ui import start
 
     with _in_one_sentence():
         start(root, studies, options.port)
@@ -180,7 +180,7 @@ def report(arguments: Sequence[str]) -> None:
     _add_results(parser)
     options = parser.parse_args(arguments)
     root, studies = _studies(options)
-    from xai_bench.runner import report as written
+    from xai_bench.runner.commands import report as written
 
     chosen = written.options_of(options.settings)
     for study in studies:
@@ -226,7 +226,7 @@ def verify(arguments: Sequence[str]) -> None:
     if not options.tolerance >= 0:
         raise UsageError(f"--tolerance {options.tolerance} is no bound: write a number from 0 on")
     root, [study] = _studies(argparse.Namespace(results=options.results, study=options.name))
-    from xai_bench.runner import verification
+    from xai_bench.runner.commands import verification
 
     allow = [name for name in options.allow.split(",") if name]
     with _in_one_sentence():
@@ -291,7 +291,7 @@ def doctor(arguments: Sequence[str]) -> None:
     parser.add_argument("--results", default="results", help="the folder that runs write to")
     parser.add_argument("--dry-run", action="store_true", help="say what is wrong, write nothing")
     options = parser.parse_args(arguments)
-    from xai_bench.runner.doctor import Doctor
+    from xai_bench.runner.commands.doctor import Doctor
 
     lost, n_found = False, 0
     with _in_one_sentence():

@@ -24,8 +24,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file, save_file
 
+from xai_bench.runner.cells.job import job
 from xai_bench.runner.config.catalogue import conf_dir
-from xai_bench.runner.job import job
 
 CELL = ["cell.json", "machine.json", "groups.safetensors", "inputs.safetensors", "elements.json",
         "predictions.safetensors"]  # fmt: skip

@@ -21,8 +21,8 @@ from xai_bench.results.report.summary import blocks
 from xai_bench.results.settings import natural
 from xai_bench.results.store.store import Store
 from xai_bench.results.tracking.runs import explanation_run
+from xai_bench.runner.cells.plan import Plan
 from xai_bench.runner.config.catalogue import conf_dir
-from xai_bench.runner.plan import Plan
 
 SHIPPED = {"_target_": "a.B", "budget": 512, "width": 0.25, "baseline": {"value": 0}}
 

@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 from xai_bench.certify.certificate_page import Certificate
 from xai_bench.certify.explainer import contract
 from xai_bench.certify.metric import certificate
+from xai_bench.runner.cells.plan import Plan
 from xai_bench.runner.config import command as command_line
 from xai_bench.runner.config import compose, preflight
 from xai_bench.runner.config.catalogue import ALL
 from xai_bench.runner.config.messages import UsageError
-from xai_bench.runner.plan import Plan
 
 GROUPS = ("metric", "explainer")
 """Groups whose components can be checked."""

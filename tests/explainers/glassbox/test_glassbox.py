@@ -36,9 +36,9 @@ from xai_bench.models.structure import read
 from xai_bench.models.targets import TrueLabel
 from xai_bench.models.trees import Tree
 from xai_bench.results.store.store import Store
+from xai_bench.runner.cells.job import job
 from xai_bench.runner.config import preflight
 from xai_bench.runner.config.catalogue import conf_dir
-from xai_bench.runner.job import job
 from xai_bench.types import AdditiveStructure, LinearStructure, Unsupported
 
 worlds = pytest.mark.parametrize("name", GLASS)

@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support import command_line
-from xai_bench.runner.ui import free_port
+from xai_bench.runner.commands.ui import free_port
 
 pytestmark = pytest.mark.exhaustive  # the server takes ten seconds to start
 
