@@ -35,6 +35,7 @@ class Additive(NetworkRecipe):
         require_fit(bundle, "additive")
         if self.n_knots < 1:
             raise ValueError(f"found n_knots {self.n_knots}; a curve bends at least once")
+        # float64, as scikit-learn fits: the weights are rounded once, when the network gets them.
         rows = bundle.train.x.flatten(1).double()
         hidden = _bends(rows, self.n_knots)
         bent = (rows @ hidden["weight"].T + hidden["bias"]).relu()
@@ -62,11 +63,13 @@ def _bends(rows: Tensor, n_knots: int) -> dict[str, Tensor]:
     `rows [N, F]` -> `weight [F * (n_knots + 1), F]` and `bias` of the hidden layer. The unit that
     falls towards the first knot gives the curve a slope below it.
     """
+    # Inner quantiles: beyond the smallest and the largest row a bend would rest on no data.
     levels = torch.arange(1, n_knots + 1, dtype=rows.dtype) / (n_knots + 1)
     knots = rows.quantile(levels, dim=0).T
     sign = torch.ones(n_knots + 1, dtype=rows.dtype)
     sign[0] = -1
     n_elements = len(knots)
     weight = (torch.eye(n_elements, dtype=rows.dtype)[:, None] * sign[:, None]).flatten(0, 1)
+    # [F, n_knots + 1]: the first knot twice, for the unit that falls and the first that rises.
     bias = -sign * torch.cat([knots[:, :1], knots], dim=1)
     return {"weight": weight, "bias": bias.flatten()}

@@ -164,6 +164,7 @@ class TorchPredictor:
         return outputs.to(x.device, None if self.dtype is None else x.dtype)
 
     def _brought(self, values: Tensor, device: torch.device) -> Tensor:
+        # Token ids and masks of a context are no numbers to be rounded.
         return values.to(device, self.dtype if values.is_floating_point() else None)
 
     def structure(self, column: Column) -> Structure | None:
@@ -171,6 +172,7 @@ class TorchPredictor:
 
         Raises `Unsupported` for its probabilities, which are no sum of terms.
         """
+        # What reads a structure works on the CPU, and the module itself stays where it is asked.
         on_cpu = device_of(self.module) == CPU
         structure = read(self.module if on_cpu else copy.deepcopy(self.module).cpu())
         if structure is not None and column == "probabilities":
@@ -232,6 +234,7 @@ class Explained:
             raise Unsupported("this model has no word embeddings, so there is nothing between ids")
         there = self.predictor.relaxed(inputs)
         most = self.predictor.rows_at_once(inputs.x.shape[1], gradient=True)
+        # Memory can only lower the bound, which may be the user's own.
         most = min(self.max_rows, most)
         return replace(self, max_rows=most, max_gradient_rows=most), there
 
@@ -271,6 +274,7 @@ def rows_of(output: Any) -> Tensor:
             f"the model gives outputs of shape {list(logits.shape)}; expected [N, C], one row of "
             "numbers for each sample: wrap it in a function that picks or pools the others"
         )
+    # Regressors often squeeze their one output away.
     return logits[:, None] if logits.dim() == 1 else logits
 
 
@@ -285,4 +289,5 @@ def _padded(rows: Tensor, spare: int) -> Tensor:
     """A copy, filled up with the last row: a model may write into what it is given."""
     if spare == 0:
         return rows.clone()
+    # Detached: the outputs of these rows are thrown away, so no way back should run through them.
     return torch.cat([rows, rows[-1:].detach().expand(spare, *rows.shape[1:])])

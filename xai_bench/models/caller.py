@@ -74,6 +74,7 @@ class CallerModel:
         Raises ValueError where it cannot be called, or cannot be explained sample by sample.
         """
         _require_initialised(modules)
+        # Before anything is asked: a call may change buffers, and the caller gets all back.
         states = tuple(ModuleState.of(module) for module in modules)
         with generators_as_before(), borrowed(modules, states):
             predictor = make()
@@ -83,6 +84,7 @@ class CallerModel:
             if seconds > _QUICK:
                 answered = _answers(predictor, inputs, 1)[0]
         is_module = any(predictor.module is module for module in modules)
+        # What a function closes over can change unseen; of a module, attributes can be compared.
         always_asked = seconds <= _QUICK or not is_module
         return cls(predictor, modules, states, _settings(modules), answered, always_asked)
 
@@ -94,6 +96,7 @@ class CallerModel:
         targets were chosen by.
         """
         with (
+            # The caller may be inside of `torch.no_grad()`, where no gradient would come.
             torch.enable_grad(),
             generators_as_before(),
             borrowed(self.modules, self.states) as now,
@@ -150,6 +153,7 @@ def modules_of(model: Callable[..., object]) -> tuple[nn.Module, ...]:
         value = queue.popleft()
         if id(value) in seen:
             continue
+        # The object too, not its id alone: the id of one that is freed is given to another.
         seen[id(value)] = value
         if isinstance(value, nn.Module):
             modules.append(value)
@@ -173,6 +177,7 @@ def _inside(value: Any) -> Iterable[object]:
         return (value.__self__, value.__func__)
     if isinstance(value, FunctionType):
         return _named_by(value)
+    # A package leads to all that it imports: of one, only what the function names is looked at.
     if isinstance(value, type | ModuleType | Tensor) or not hasattr(value, "__dict__"):
         return ()
     return (*vars(value).values(), vars(type(value)).get("__call__"))
@@ -187,6 +192,7 @@ def _named_by(function: FunctionType) -> Iterator[object]:
     outside = function.__globals__
     if str(outside.get("__name__")).partition(".")[0] in _LIBRARIES:
         return
+    # Of `package.network(x)`, the code names both, `package` and `network`.
     names = set(_names(function.__code__))
     for value in [outside[name] for name in names & outside.keys()]:
         inner = vars(value) if isinstance(value, ModuleType) else {}

@@ -82,6 +82,7 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """A hash of the weights file and of the factory's source file."""
         digest = hashlib.sha256(_existing(Path(self.weights)).read_bytes())
+        # The same weights in a module with another forward are another model.
         source = getattr(sys.modules[_import(self.factory).__module__], "__file__", None)
         digest.update(Path(source).read_bytes() if source else b"")
         return digest.hexdigest()[:16]
@@ -111,6 +112,7 @@ def _current_folder_importable() -> Iterator[None]:
     """An installed command does not look for modules beside the user; `python -m` does."""
     before = list(sys.path)
     sys.path.insert(0, str(Path.cwd()))
+    # A module written a moment ago may be missing in what Python remembers of the folder.
     importlib.invalidate_caches()
     try:
         yield
@@ -121,6 +123,7 @@ def _current_folder_importable() -> Iterator[None]:
 def _build(factory: Callable[..., Any], path: str, kwargs: Mapping[str, Any]) -> nn.Module:
     """Call the factory, without moving the global random generator that it may draw from."""
     try:
+        # Before the call: a TypeError of the factory's own code keeps its traceback.
         inspect.signature(factory).bind(**kwargs)
     except TypeError as error:
         signature = f"{path}{inspect.signature(factory)}"
@@ -147,6 +150,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             "expected .safetensors, .pt or .pth"
         )
     try:
+        # A pickle runs what its writer put into it; with `weights_only` it is tensors or nothing.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(

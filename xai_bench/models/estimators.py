@@ -100,6 +100,7 @@ def require_fit(bundle: Bundle, name: str) -> None:
     part = bundle.train
     if part.context:
         raise Unsupported(f"{name} takes x alone, but this data comes with {sorted(part.context)}")
+    # Scikit-learn gives columns to the classes it saw: with one missing, they are other classes.
     n_classes = len(part.y.unique())
     if bundle.task == "classification" and n_classes < bundle.n_outputs:
         raise Unsupported(
@@ -140,6 +141,7 @@ def mixed_log_votes(estimator: Any, rows: Floats, floor: float) -> Floats:
 
 def mix_votes(votes: Floats, floor: float) -> Floats:
     """`[..., C]` shares of the votes -> probabilities, none below `floor`."""
+    # C floors, and what is left of 1 for the votes: the sum is 1 still.
     return np.asarray(floor + (1 - votes.shape[-1] * floor) * votes, dtype=np.float64)
 
 

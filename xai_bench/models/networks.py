@@ -38,6 +38,7 @@ class TrainedNetwork(NetworkRecipe):
         centre, spread = _target_scale(bundle)
         scaled = _scaled(bundle, centre, spread)
         history = self.training.fit(network, scaled, seed=seed, on_epoch=on_epoch)
+        # After the early stopping, whose losses are those of the standardised values.
         _absorb_scale(network.get_submodule("head"), centre, spread)
         return Trained(TorchPredictor(network, bundle.n_outputs), history)
 
@@ -82,6 +83,7 @@ class CNN(TrainedNetwork):
                 (nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
                 for a, b in pairwise(sizes)
             ]
+            # Each pooling rounds down, which together is one division that rounds down.
             flat = sizes[-1] * (height // shrink) * (width // shrink)
             parts = {
                 "features": nn.Sequential(*chain.from_iterable(blocks)),
@@ -116,6 +118,7 @@ def _target_scale(bundle: Bundle) -> tuple[float, float]:
     if bundle.task == "classification":
         return 0.0, 1.0
     y = bundle.train.y.double()
+    # A constant target has no spread, and any number but 0 leaves it finite.
     return y.mean().item(), y.std(correction=0).item() or 1.0
 
 
@@ -126,6 +129,7 @@ def _scaled(bundle: Bundle, centre: float, spread: float) -> Bundle:
     def scaled(part: Split) -> Split:
         return replace(part, y=(part.y.double() - centre) / spread)
 
+    # Not the test part, which no training reads.
     return replace(bundle, train=scaled(bundle.train), valid=scaled(bundle.valid))
 
 
@@ -133,5 +137,6 @@ def _scaled(bundle: Bundle, centre: float, spread: float) -> Bundle:
 def _absorb_scale(head: nn.Module, centre: float, spread: float) -> None:
     """Change the layer so that its output is `centre + spread * output`."""
     for parameter in head.parameters():
+        # The bias as well: what is scaled is the whole output, before the centre is added.
         parameter.mul_(spread)
     head.get_parameter("bias").add_(centre)

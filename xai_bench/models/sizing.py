@@ -56,6 +56,7 @@ def _answers_alone(predictor: Predictor, inputs: Inputs) -> bool:
         try:
             answers.append(predictor(rows.x.clone(), rows.context)[:1])
         except (RuntimeError, ValueError, IndexError):
+            # A model that refuses a single row is no fault: it is asked in full blocks then.
             return False
     alone, company = answers[1], answers[0]
     close = torch.finfo(company.dtype).eps ** 0.5 if company.is_floating_point() else 0.0
@@ -83,6 +84,7 @@ def require_memory(memory: object) -> int | None:
     """Bytes, or None for a share of what is free. Raises ValueError for anything else."""
     if memory is None:
         return None
+    # `not >=`, because NaN is neither below nor above.
     if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory >= 1 << 20:
         raise ValueError(
             f"memory={memory!r}; expected a number of bytes, a million or more, such as 2e9; left "

@@ -84,6 +84,7 @@ class RandomForest(EstimatorRecipe):
             max_depth=self.max_depth,
             min_samples_leaf=self.min_samples_leaf,
             random_state=Seeds(seed).number("training", "forest"),
+            # Several jobs add up the votes in any order, and round them differently each time.
             n_jobs=1,
         )
 
@@ -121,6 +122,7 @@ class SVM(EstimatorRecipe):
         if bundle.task == "regression":
             machine = SVR(C=self.C, gamma=self.gamma)
             return TransformedTargetRegressor(machine, transformer=StandardScaler())
+        # Without `probability`, whose calibration draws folds: nothing here depends on a seed.
         machine = SVC(C=self.C, gamma=self.gamma)
         return machine if bundle.n_outputs == 2 else OneVsRestClassifier(machine, n_jobs=1)
 
@@ -137,8 +139,10 @@ def fit_linear(rows: Floats, bundle: Bundle, l2: float) -> dict[str, Tensor]:
     if bundle.task == "regression":
         estimator: Any = Ridge(alpha=l2)
     else:
+        # Scikit-learn's own limit of 100 often ends before the fit has converged.
         estimator = LogisticRegression(C=1 / l2, max_iter=10_000)
     fit_rows(estimator, rows, bundle.train.y.numpy())
+    # [C, F]: Ridge has a vector, and logistic regression of two classes a single row.
     weight = torch.as_tensor(np.atleast_2d(estimator.coef_))
     bias = torch.as_tensor(np.atleast_1d(estimator.intercept_))
     if len(weight) < bundle.n_outputs:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+# BSpline is what a fitted SplineTransformer is made of.
 HARMLESS = ("collections.OrderedDict", "scipy.interpolate._bsplines.BSpline")
 """Types beside those that skops trusts itself and the classes of scikit-learn."""
 
@@ -33,10 +34,12 @@ def load(path: Path) -> Any:
 def _is_estimator(name: str) -> bool:
     """Whether a name is that of a class that scikit-learn defines: functions are none."""
     module, _, last = name.rpartition(".")
+    # Below `sklearn.externals` lies code of other packages.
     if not module.startswith("sklearn.") or "__main__" in module or "externals" in module:
         return False
     try:
         member = getattr(importlib.import_module(module), last, None)
     except ImportError:
         return False
+    # A module's own names only: what it imports from elsewhere may run code.
     return inspect.isclass(member) and member.__module__ == module

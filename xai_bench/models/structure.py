@@ -39,6 +39,7 @@ class _Terms:
         # term.
         element = self.hidden.weight.abs().argmax(1)
         slope = self.hidden.weight.double().gather(1, element[:, None])[:, 0]
+        # [N, H]
         bent = (x.flatten(1).double()[:, element] * slope + self.hidden.bias.double()).relu()
         out = torch.zeros(x.shape, dtype=torch.float64).flatten(1)
         out.scatter_add_(1, element.expand(len(x), -1), bent * self.head.weight.double()[targets])
@@ -47,6 +48,7 @@ class _Terms:
 
 def _chain(module: nn.Module) -> list[nn.Module]:
     """The layers of a sequence in order, those that only change the shape left out."""
+    # Not a subclass, whose forward may be another one.
     if type(module) is nn.Sequential:
         return [layer for part in module for layer in _chain(part)]
     return [] if isinstance(module, nn.Flatten | nn.Identity) else [module]

@@ -92,6 +92,7 @@ class RegressionOutput(OutputColumn):
 class Loss:
     """The loss of one sample: cross-entropy of the true class, or the squared error."""
 
+    # It falls where the output of the true class rises, so that a task's truth has the wrong sign.
     follows_output: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
 

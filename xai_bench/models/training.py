@@ -38,6 +38,7 @@ class EarlyStopping:
     def ends_at(self, loss: float) -> bool:
         """Whether training ends after one more epoch, with this loss."""
         self.n_epochs += 1
+        # A loss of NaN is never lower: an epoch without progress.
         if loss < self.best_loss:
             self.best_epoch, self.best_loss, self.best = self.n_epochs, loss, _copy(self.network)
             return False
@@ -48,6 +49,7 @@ class EarlyStopping:
 
         Raises ValueError where no loss was finite.
         """
+        # With `max_epochs=0` no epoch has run, and nothing has diverged.
         if self.n_epochs and self.best_epoch == 0:
             raise ValueError(
                 f"training diverged: the validation loss was never finite in {self.n_epochs} "
@@ -80,6 +82,7 @@ class Training:
         """
         # A generator of its own, so that nothing drawn elsewhere changes the order of rows.
         order = torch.Generator().manual_seed(Seeds(seed).number("training", "order"))
+        # Scores are in float64, which Apple's devices lack.
         device = bundle.device if computes_in_double(bundle.device) else CPU
         network.to(device)
         bundle = _on_device(bundle, device)
@@ -106,12 +109,14 @@ class Training:
     ) -> float:
         """One pass over the training rows; the mean loss on the way."""
         total, part = 0.0, bundle.train
+        # Drawn on the CPU, so that the order is the same wherever the network is.
         for rows in torch.randperm(len(part), generator=order).split(self.batch_size):
             outputs = network(part.x[rows], **_context(part, rows))
             loss = _loss_of(network, outputs, part.y[rows], bundle.task)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            # By rows: the last batch of an epoch may be a small one.
             total += loss.item() * len(rows)
         return total / len(part)
 
@@ -147,6 +152,7 @@ def initialise(network: nn.Module, *, seed: int) -> None:
                 "linear layers, convolutions, embeddings and normalisations can"
             )
         else:
+            # The weight comes first, and what one output takes of it are `fan_in` numbers.
             bound = 1 / math.sqrt(parameters[0][0].numel()) if parameters else 0.0
             for parameter in parameters:
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
@@ -156,6 +162,7 @@ def initialise(network: nn.Module, *, seed: int) -> None:
 def _validate(network: nn.Module, bundle: Bundle) -> tuple[float, float]:
     part = bundle.valid
     batches = torch.arange(len(part)).split(_CHUNK)
+    # No change of mode: no layer that `initialise` knows behaves differently in training.
     outputs = torch.cat([network(part.x[rows], **_context(part, rows)) for rows in batches])
     loss = _loss_of(network, outputs, part.y, bundle.task).item()
     return loss, _score(outputs, part.y, bundle.task)
@@ -187,6 +194,7 @@ def _loss_of(network: nn.Module, outputs: Tensor, y: Tensor, task: Task) -> Tens
 def _loss(outputs: Tensor, y: Tensor, task: Task) -> Tensor:
     if task == "classification":
         return functional.cross_entropy(outputs, y)
+    # Not [B, 1] against [B], which would be broadcast to [B, B].
     return functional.mse_loss(outputs[:, 0], y.to(outputs))
 
 
@@ -211,4 +219,5 @@ def _row(epoch: int, train_loss: float, valid_loss: float, score: float) -> Mapp
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
+    # A state dict shares its memory with the weights, which move on.
     return {name: value.clone() for name, value in network.state_dict().items()}

@@ -39,6 +39,7 @@ class Nodes:
 def nodes_of(tree: Any) -> Nodes:
     """The nodes of scikit-learn's `tree_`; values of classes are shares of the votes."""
     return Nodes(
+        # A leaf has -2 there; any element will do, because both its ways lead to itself.
         element=torch.tensor(tree.feature).clamp(min=0),
         threshold=torch.tensor(tree.threshold),
         left=torch.tensor(tree.children_left),
@@ -58,12 +59,14 @@ def boosted_nodes_of(predictor: Any, loading: Tensor) -> Nodes:
     nodes = predictor.nodes
 
     def column(name: str) -> Tensor:
+        # The fields are unsigned numbers, of which torch takes few; float64 holds them exactly.
         return torch.tensor(nodes[name].astype("float64"))
 
     leaf = column("is_leaf") > 0
     return Nodes(
         element=column("feature_idx").long(),
         threshold=column("num_threshold"),
+        # Leaves have 0 there, which would be the root.
         left=torch.where(leaf, -1, column("left").long()),
         right=torch.where(leaf, -1, column("right").long()),
         # Unweighted, since histogram boosting keeps no sum of weights in its nodes.

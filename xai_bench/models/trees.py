@@ -116,6 +116,8 @@ def _boosted_trees(estimator: Any, column: Column) -> Structure:
             "the trees of gradient boosting add up to logits, and a probability is explained: "
             "use target=predicted_logit"
         )
+    # Private, and the only place of the trees. The constant that the rounds start from is left
+    # out: it is in no attribution.
     rounds = estimator._predictors
     n_trees = len(rounds[0])
     loadings = torch.eye(n_trees, dtype=torch.float64)

@@ -80,6 +80,7 @@ class TrainedVariants:
         Raises `Unsupported` where `x` is not what the model is trained on.
         """
         bundles = [self._with(train, valid) for train, valid in parts]
+        # Into the cache alone, from which each model is then read in its turn.
         if self.n_workers > 1 and self.recipe.trains:
             train_in_parallel(
                 self.recipe, self.config, bundles, self.seed, self.folder, self.n_workers
@@ -126,6 +127,7 @@ class TrainedVariants:
             folder=self.folder,
             on_epoch=lambda row: None,
         )
+        # One sample is enough to make the predictor of the view; its inputs are not used.
         predictor, _ = self.view.look(model.predictor, bundle.evaluation(1, self.n_background))
         return Explained(predictor, self.target, self.max_rows)
 
@@ -139,6 +141,7 @@ class TrainedVariants:
         outputs = torch.cat([model.outputs(inputs.take(r)) for r in rows.split(self.max_rows)])
         targets = self.target.choose(outputs, part.y, self.bundle.task)
         return (
+            # What a task states of its output says nothing about a loss.
             inputs if self.target.follows_output else inputs.without_truth(),
             targets,
             part.y,

@@ -105,6 +105,7 @@ class Gated(WithLayerOutput):
 
     def changed(self, x: Tensor, output: Tensor) -> Tensor:
         """Every channel times its gate."""
+        # [B, C] -> [B, C, 1, ...]
         return output * x.reshape(*x.shape, *[1] * (output.dim() - 2))
 
 
@@ -132,6 +133,7 @@ class Activations:
         module, domain = _module(predictor, inputs, "activations"), inputs.domain
         x = _activations(predictor, self.layer, inputs.x, inputs.context)
         background = _activations(predictor, self.layer, domain.background, domain.context)
+        # Below, 1 for a neuron that is the same in every row: steps in its unit stay finite.
         scale = background.std(0, correction=0)
         channels = torch.arange(x.shape[1]).view(-1, *[1] * (x.dim() - 2))
         activations = Domain(
@@ -177,6 +179,7 @@ def _module(predictor: Predictor, inputs: Inputs, view: str) -> nn.Module:
 
 def _gates(inputs: Inputs, n_channels: int) -> Inputs:
     ones = inputs.x.new_ones(n_channels)
+    # A channel is absent where its gate is 0, whatever the baseline of the input is.
     domain = Domain(background=torch.zeros_like(ones)[None], scale=ones)
     context: Mapping[str, Tensor] = {**inputs.context, "input": inputs.x}
     return replace(

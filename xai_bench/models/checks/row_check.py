@@ -58,8 +58,10 @@ def require_independent_rows(predictor: Predictor, inputs: Inputs) -> None:
             f"the model answers differently when asked the same twice{place}; explanations need "
             "the same answer: F.dropout needs training=self.training, random numbers a fixed seed"
         )
+    # Half of the digits: kernels round differently for other rows; a real influence is larger.
     company = torch.finfo(together.dtype).eps ** 0.5
     for number in range(min(N_ALONE, len(rows.x) // 2, len(inputs))):
+        # A block of copies in place of one row, for which kernels round differently.
         alone = rows.take(torch.full((len(rows.x),), number))
         if _apart(together[number], asked(alone)[number], company):
             raise ValueError(_seen(number, predictor, rows, alone))
@@ -90,6 +92,7 @@ class _Rows:
         domain = inputs.domain
         block = ROW_BLOCK if inputs.x[0].numel() < _LARGE else _FEW
         half, parts = block // 2, [(inputs.x, inputs.context)]
+        # Background rows may lack what the model takes beside x.
         if set(domain.context) == set(inputs.context):
             parts.append((domain.background.to(inputs.x), domain.context))
         x = torch.cat([values[:half] for values, _ in parts])
@@ -103,6 +106,7 @@ class _Rows:
 def _asked(predictor: Predictor, rows: _Rows) -> Tensor:
     """`[n, C]`, or one sentence of what is wrong with what came back."""
     try:
+        # Copies, because a model may write into its input, and the next call must get the same.
         out = predictor(rows.x.clone(), {k: v.clone() for k, v in rows.context.items()})
     except CALLERS_ERRORS as error:
         raise ValueError(_refused(predictor, rows.x, error)) from error
@@ -161,7 +165,9 @@ def _place(predictor: Predictor, rows: _Rows, others: _Rows, number: int = 0) ->
     module = predictor.module
     if module is None:
         return ""
+    # Not strict: where chance decides, one call may run through more layers than the other.
     steps = zip(*(_trace(module, part, number) for part in (rows, others)), strict=False)
+    # Inner layers end before those around them, so the first difference is in the innermost.
     for (layer, before, after), (_, other_before, other_after) in steps:
         if before is not None and other_before is not None and not _close(before, other_before):
             return f" (in the code before {layer})"
@@ -201,4 +207,5 @@ def _trace(module: nn.Module, rows: _Rows, number: int) -> list[_Step]:
 def _row(value: object, number: int, n_rows: int) -> Tensor | None:
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() == 0:
         return None
+    # A copy, because later layers may write into it.
     return (value[number] if len(value) == n_rows else value).detach().clone()

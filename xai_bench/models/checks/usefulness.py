@@ -55,6 +55,7 @@ def _auc(outputs: npt.NDArray[np.float64], y: npt.NDArray[np.int64]) -> float:
     """The mean over classes of how well an output ranks the rows of its class first."""
     from scipy.stats import rankdata
 
+    # Logits of two rows have no common zero, so rows are ranked by log-probabilities.
     shares = outputs - np.logaddexp.reduce(outputs, axis=1, keepdims=True)
     areas = []
     for c in np.unique(y):

@@ -46,9 +46,11 @@ class AdamW:
         beta_1, beta_2 = _BETAS
         if self.weight_decay:
             parameter.mul_(1 - self.learning_rate * self.weight_decay)
+        # The very operations of torch: the same sum written otherwise rounds otherwise.
         first.lerp_(gradient, 1 - beta_1)
         second.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
         root = (1 - beta_2**step) ** 0.5
+        # Epsilon after the correction, as in torch; Kingma & Ba's shorter form adds it before.
         scale = (second.sqrt() / root).add_(_EPSILON)
         parameter.addcdiv_(first, scale, value=-self.learning_rate / (1 - beta_1**step))
 

@@ -83,6 +83,7 @@ def trained(
     model_folder = folder / key(recipe, config, bundle, seed=seed)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        # The lock is a file, too: inside of `writable`, which says what a folder refuses.
         held = FileLock(f"{model_folder}.lock").acquire()
     # Held while training, so that the jobs of a parallel sweep wait for one model.
     with held:
@@ -102,6 +103,7 @@ def _placed(model: Trained, bundle: Bundle) -> Trained:
     predictor = model.predictor
     if predictor.module is not None:
         predictor.module.to(bundle.device)
+    # Last, so that one set of stored weights serves every precision.
     if bundle.precision is not None:
         predictor = in_precision(predictor, bundle.precision)
     return Trained(predictor, model.history)
@@ -117,6 +119,7 @@ def _own_source(recipe: Recipe) -> str:
 def _store(recipe: Recipe, model: Trained, folder: Path) -> None:
     """Write the model beside its folder, then rename: a killed writer leaves a draft only."""
     draft = folder.with_name(f"{folder.name}.draft")
+    # Of a writer that was killed: while the lock is held, no other one is at work.
     shutil.rmtree(draft, ignore_errors=True)
     try:
         draft.mkdir()
@@ -125,11 +128,13 @@ def _store(recipe: Recipe, model: Trained, folder: Path) -> None:
         (draft / _META).write_text(json.dumps({**meta, "digest": _digest(meta)}, indent=1))
         for path in (*draft.rglob("*"), draft):
             _sync(path)
+        # No folder is renamed onto one that holds files, as a damaged one does.
         shutil.rmtree(folder, ignore_errors=True)
         draft.replace(folder)
     except (OSError, RuntimeError, SafetensorError):  # on a full disk, a draft takes others' room
         shutil.rmtree(draft, ignore_errors=True)
         raise
+    # The new name is on the disk only once the folder above it is.
     _sync(folder.parent)
 
 
@@ -173,6 +178,7 @@ def _sync(path: Path) -> None:
     """Wait until the file or folder is on the disk; Windows cannot open a folder for that."""
     if path.is_dir() and os.name != "posix":
         return
+    # Windows syncs a file only where it is open for writing.
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)

@@ -33,12 +33,14 @@ def train_in_parallel(
     spawn = multiprocessing.get_context("spawn")
     n_processes = min(n_workers, len(bundles))
     with ProcessPoolExecutor(n_processes, mp_context=spawn) as pool:
+        # The list waits for all of them, and raises what one of them raised.
         list(pool.map(work, [_picklable(bundle) for bundle in bundles]))
 
 
 def _train(
     recipe: Recipe, config: Mapping[str, Any], seed: int, folder: Path, bundle: Bundle
 ) -> None:
+    # Settings of torch are those of a process, and a fresh one has none of ours.
     with deterministic(bundle.device):
         trained(recipe, config, bundle, seed=seed, folder=folder, on_epoch=_ignore)
 

@@ -50,6 +50,7 @@ def write_weights(predictor: Predictor, folder: Path) -> None:
     if predictor.module is None:
         raise ValueError(f"{type(predictor).__name__} has no torch module whose weights to save")
     weights = predictor.module.state_dict()
+    # safetensors refuses a tensor that does not lie in one piece.
     state = {name: value.contiguous().cpu() for name, value in weights.items()}
     safetensors.torch.save_file(state, folder / FILE)
 
@@ -77,6 +78,7 @@ def materialise(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 
     `nn.Module.to_empty` does the same and loads an algebra of shapes for it.
     """
+    # Tensors are told apart by identity, so that a weight of two layers stays one.
     made: dict[Tensor, Tensor] = {}
     for layer in network.modules():
         stored: tuple[dict[str, Any], ...] = (layer._parameters, layer._buffers)

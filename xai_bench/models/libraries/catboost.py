@@ -56,6 +56,7 @@ class CatBoostModel:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The names that it was fitted on; empty where it was fitted on an array."""
+        # The columns of an array are named by their numbers.
         names = tuple(self.model.feature_names_)
         return () if all(name == str(k) for k, name in enumerate(names)) else names
 
@@ -86,6 +87,7 @@ class CatBoostModel:
         dump, questions = self._dump, self._questions
         binary = len(self.class_names) == 2
         loading = torch.tensor(loadings(1 if binary else self.n_outputs, binary=binary)).double()
+        # The scale is that of the trees alone: CatBoost adds the bias after it.
         scale, bias = dump["scale_and_bias"]
         nodes = [questions.oblivious(tree, scale * loading) for tree in _symmetric(dump)]
         nodes += [_grown(tree, scale * loading, questions) for tree in dump.get("trees", ())]
@@ -127,6 +129,7 @@ class CatBoostModel:
 
     @cached_property
     def _dump(self) -> Mapping[str, Any]:
+        # The JSON of a model is written to files only.
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.json"
             self.model.save_model(str(path), format="json")
@@ -169,6 +172,7 @@ class _Questions:
         return cls(
             tuple(feature["flat_feature_index"] for feature in numbers),
             tuple(feature["nan_value_treatment"] == "AsTrue" for feature in numbers),
+            # Of a question that several trees ask, the first place stays.
             dict(reversed(asked)),
             _made(features),
         )
@@ -185,6 +189,7 @@ class _Questions:
         """What a split asks about, the largest value that goes left, and whether a gap does."""
         if split["split_type"] == "FloatFeature":
             number = split["float_feature_index"]
+            # Borders are compared in single precision, and JSON has their decimals.
             return number, float(np.float32(split["border"])), not self.missing_right[number]
         return self._order[split["split_index"]], 0.5, True
 
@@ -197,6 +202,7 @@ class _Questions:
         """A tree that asks one question per level, the last of its list at the root."""
         asked = [self.column(split) for split in reversed(tree["splits"] or ())]
         depth, n_inner = len(asked), 2 ** len(asked) - 1
+        # Level by level: the children of the node at place p are at 2p + 1 and 2p + 2.
         level = [k for k in range(depth) for _ in range(2**k)]
         columns, borders, missing = (
             torch.tensor([asked[k][part] for k in level] + [0] * 2**depth) for part in range(3)
@@ -230,9 +236,11 @@ def _grown(tree: Mapping[str, Any], loading: Tensor, questions: _Questions) -> N
 
     def add(node: Mapping[str, Any]) -> int:
         place, n_values = len(rows), len(loading)
+        # Before the children take their places, because the root is node 0.
         rows.append((0, 0.0, -1, -1, 0.0, False))
         values.append([0.0] * n_values)
         if "split" not in node:
+            # One number where there is one output, else a list of them.
             values[place] = np.broadcast_to(node["value"], n_values).tolist()
             rows[place] = (0, 0.0, -1, -1, float(node["weight"]), False)
             return place

@@ -254,6 +254,7 @@ def _read_skops(path: Path, trust: Sequence[str]) -> Any:
     """The estimator of a skops file, if every type in it is trusted."""
     try:
         strange = skops_types.untrusted(path, trust)
+    # A skops file is a zip with a schema in it; what is missing decides which error comes.
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise ValueError(
             f"{path} is no skops file ({_one_line(error)}); write it with "

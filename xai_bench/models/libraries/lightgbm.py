@@ -95,6 +95,7 @@ class LightGBMModel:
             require_logits(column, self.library)
         elif not self.margin:
             require_identity(self.library, self._objective[0], _IDENTITIES)
+            # Of `regression sqrt`, the prediction is the square of the sum.
             require_identity(self.library, " ".join(self._objective[1:]) or "none", ("none",))
         binary, per_round = len(self.class_names) == 2, self._trees_per_round
         loading = torch.tensor(loadings(per_round, binary=binary), dtype=torch.float64)
@@ -107,6 +108,7 @@ class LightGBMModel:
 
     @cached_property
     def _parts(self) -> tuple[Mapping[str, str], list[Mapping[str, str]]]:
+        # All rounds: by default the text ends with the best one, and `_rounds` cuts by itself.
         text = self.booster.model_to_string(num_iteration=-1).partition("end of trees")[0]
         header, *trees = text.split("\nTree=")
         return _lines(header), [_lines(tree) for tree in trees]
@@ -170,7 +172,9 @@ def _nodes_of(tree: Mapping[str, str], loading: Tensor) -> Nodes:
     # Leaf k is written as -k - 1, and stands behind the questions here.
     left, right = (torch.where(c < 0, n_questions - 1 - c, c) for c in children)
     ends = torch.full((n_leaves,), -1)
+    # Bit 0: a category. Bit 1: what is missing goes left. Bits 2 and 3: nothing, zero or NaN is.
     category, missing = kind & 1 > 0, kind >> 2 & 3
+    # Where nothing counts as missing, LightGBM reads NaN as 0.
     zero_left = torch.from_numpy(threshold >= 0)
     missing_left = torch.where(missing == 0, zero_left, kind & 2 > 0) & ~category
     sets, table = _sets(tree, category, threshold)

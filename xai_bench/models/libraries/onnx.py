@@ -187,6 +187,7 @@ def _feeds(
         named = {name: value.detach().numpy() for name, value in context.items() if name in inputs}
         return {name: _fitted(inputs[name], v) for name, v in {x_name: rows, **named}.items()}
     return {
+        # [N, 1]: converters of scikit-learn give each column an input of its own.
         name: _fitted(argument, np.asarray(table[name])[:, None])
         for name, argument in inputs.items()
     }
@@ -213,6 +214,7 @@ def _fitted(argument: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
             f"batch of x has {_shape(['N', *sizes])}"
         )
     if np.issubdtype(kind, np.integer) and values.dtype.kind == "f":
+        # A conversion cuts off: a code that x holds as 1.9999 would become 1.
         values = np.rint(values)
     return values.astype(kind)
 
@@ -227,6 +229,7 @@ def _run(session: Any, feeds: Mapping[str, npt.NDArray[Any]], output: str) -> An
     block = size if isinstance(size, int) and size > 0 else max(n_rows, 1)
     parts = []
     for start in range(0, n_rows, block):
+        # A batch of a fixed size is filled up with the last row, whose further answers are cut.
         rows = np.arange(start, start + block).clip(max=n_rows - 1)
         here = {name: values[rows] for name, values in feeds.items()}
         try:
@@ -261,6 +264,7 @@ def _reading(session: Any, values: Floats) -> Reading:
         if not labelled:
             return "values"
         return "probabilities" if likely else "scores"
+    # Converted models add up in single precision.
     if likely and np.allclose(values.sum(1), 1, atol=1e-4):
         return "probabilities"
     # Converters write the score z of two classes as -z and z, whose softmax is not its sigmoid.

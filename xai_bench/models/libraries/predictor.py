@@ -98,6 +98,7 @@ class TablePredictor:
             return rows
         import pandas as pd
 
+        # Asked without the names that it was fitted on, scikit-learn warns at every call.
         return pd.DataFrame(rows, columns=list(self.model.columns))
 
     def _trees(self, column: Column) -> TreeStructure | None:
@@ -136,6 +137,7 @@ class TablePredictor:
         outputs = torch.from_numpy(self.model.outputs(self.table(x)))
         expected = outputs.softmax(1) if column == "probabilities" else outputs
         gap = (evaluate(trees, x.flatten(1)) - expected).abs()
+        # Relative to the outputs, and absolute where they are near 0.
         if (gap > _AGREE * (1 + expected.abs())).any():
             raise Unsupported(
                 f"what is read of this {self.model.library} model misses its outputs by "
@@ -166,6 +168,7 @@ def _codes_of(column: Any, model: TableModel, number: int) -> Floats:
         return np.zeros(0)
     categories = model.categories.get(number)
     if categories is None:
+        # A model without a list of its own was fitted on the codes of the column's type.
         categories = getattr(column.dtype, "categories", None)
     if categories is None:
         raise ValueError(

@@ -106,6 +106,7 @@ def encoding_of(model: Any, table: Any) -> TableEncoding:
     """
     inner = _behind(model)
     if _library(inner) == "catboost":
+        # As `TableEncoding` names the columns of an array.
         names = columns_of(inner) or [f"x{k + 1}" for k in range(len(inner.feature_names_))]
         return TableEncoding.of(table, [names[k] for k in inner.get_cat_feature_indices()])
     return TableEncoding.of(table, encoded_columns(inner))
@@ -142,8 +143,10 @@ def _of_table(
         names = encoding.names  # LightGBM writes its names without spaces
     require_fit(names, getattr(model, "n_features_in_", 0), encoding, n_elements)
     table_model = table_model_of(model, _frame_of(rows, names, encoding), reading)
+    # Again, by what the model itself says: not every booster has `n_features_in_`.
     require_fit((), table_model.n_columns, encoding, n_elements)
     predictor = TablePredictor(table_model, encoding, rows.detach())
+    # Once now: a category that the model does not know is refused before anything is computed.
     predictor.table(rows)
     return predictor
 
@@ -174,6 +177,7 @@ def _library(model: Any) -> str:
 
 @torch.no_grad()
 def _n_outputs(module: nn.Module, x: Tensor, context: Mapping[str, Tensor]) -> int:
+    # In training mode BatchNorm refuses a single row, and dropout draws.
     was_training = is_training(module)
     if was_training:
         set_mode(module, training=False)

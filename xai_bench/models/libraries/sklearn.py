@@ -91,6 +91,7 @@ def model_of(fitted: Any, table: Any, *, floor: float = FLOOR) -> SklearnModel:
             "with one, or give a function from rows to numbers"
         )
     classes = getattr(fitted, "classes_", None)
+    # With several labels, `classes_` is a list with an array for each.
     if classes is None or isinstance(classes, list):
         raise ValueError(
             f"{type(fitted).__name__} predicts several labels at once; give the one to explain, "
@@ -136,6 +137,7 @@ def _reading(estimator: Any, table: Any, n_classes: int) -> Reading:
         return "probabilities"
     margins = _margins(estimator, table)
     alike = margins.shape == probabilities.shape
+    # They differ for an SVC with `probability=True`, between whose answers lies Platt's scaling.
     same = alike and np.allclose(_softmax(margins), probabilities, rtol=0, atol=_SAME)
     return "margins" if same else "probabilities"
 

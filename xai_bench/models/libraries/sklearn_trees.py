@@ -48,6 +48,7 @@ def trees_of(estimator: Any, column: Column, *, logits: bool, floor: float) -> T
     if name in (*_BOOSTINGS, *_HISTOGRAMS):
         if hasattr(estimator, "classes_"):
             require_logits(column, name)
+            # With the exponential loss, the margins are half the log-odds.
             if not logits:
                 require_identity(name, str(estimator.loss), ())
         return _rounds(estimator) if name in _BOOSTINGS else _histogram_rounds(estimator)
@@ -73,6 +74,7 @@ def _forest(estimator: Any, column: Column, floor: float) -> TreeStructure:
             "use target=predicted_probability"
         )
     trees = [
+        # Into the leaves, so that the sum is the probability itself, as the outputs have it.
         replace(tree, value=torch.from_numpy(mix_votes(tree.value.numpy(), floor)))
         for tree in trees
     ]
@@ -93,6 +95,7 @@ def _rounds(estimator: Any) -> TableTrees:
         for one_round in estimator.estimators_
         for tree, row in zip(one_round, loading, strict=True)
     ]
+    # Of any row, because the start is a constant: what depends on the row was refused above.
     start = estimator._raw_predict_init(np.zeros((1, estimator.n_features_in_), np.float32))
     base = torch.from_numpy(start[0]).double() @ loading
     return TableTrees(replace(stacked(nodes, estimator.learning_rate), base=base))
@@ -114,6 +117,7 @@ def _histogram_rounds(estimator: Any) -> TableTrees:
         return TableTrees(trees)
     return TableTrees(
         trees,
+        # Its own encoder, which also moves the columns of categories to the front.
         lambda table: np.asarray(estimator._preprocess_X(table, reset=False), dtype=np.float64),
         _categories_first(estimator.is_categorical_),
     )

@@ -78,6 +78,7 @@ class XGBoostModel:
     @cached_property
     def categories(self) -> Mapping[int, Sequence[Any]]:
         """Column number -> its categories, in the order of their codes."""
+        # Older versions store no categories with the model.
         if not hasattr(self.booster, "get_categories"):
             return {}
         categories = self.booster.get_categories(export_to_arrow=True)
@@ -87,6 +88,7 @@ class XGBoostModel:
     def outputs(self, table: Floats) -> Floats:
         """`[N, C]`: logits of a classifier, values of a regressor."""
         raw = bool(self.class_names) or self.margin
+        # A range of (0, 0) means all rounds.
         prediction = self.booster.predict(
             self._matrix(table), output_margin=raw, iteration_range=(0, self.rounds)
         )
@@ -125,6 +127,7 @@ class XGBoostModel:
         )
 
     def _with_gaps(self, table: Floats) -> Floats:
+        # XGBoost compares in single precision.
         return np.where(table.astype(np.float32) == np.float32(self.missing), np.nan, table)
 
     @cached_property
@@ -139,6 +142,7 @@ class XGBoostModel:
     def _base(self) -> Tensor:
         """`[trees of a round]`: the margin that every row starts from."""
         base_score = json.loads(self._model["learner_model_param"]["base_score"])
+        # Kept in single precision, and written as decimals.
         score = torch.tensor(base_score, dtype=torch.float64).float().double().flatten()
         link = next((n for n, w in _LINKS.items() if self._objective.startswith(w)), "")
         margin = {"logit": score.logit, "log": score.log}.get(link, score.clone)()
@@ -175,6 +179,7 @@ def _sets(tree: Mapping[str, Any], n_nodes: int) -> tuple[Tensor | None, Tensor 
         return None, None
     rows = torch.full((n_nodes,), -1)
     rows[nodes] = torch.arange(len(nodes))
+    # One column more than there are codes, for all codes beyond: they are in no list.
     left = torch.ones(len(nodes), max(tree["categories"]) + 2, dtype=torch.bool)
     starts = tree["categories_segments"]
     for row, (start, size) in enumerate(zip(starts, sizes, strict=True)):

@@ -88,7 +88,9 @@ class MaskedLanguagePredictor:
         for rows, probabilities in self._probabilities(tokens, missing):
             cumulative = probabilities.cumsum(2)
             width = cumulative.shape[1]
+            # The last sum is 1 up to rounding: times it, no draw lies beyond the last token.
             share = draws[rows, :, :width].mT.double() * cumulative[:, :, -1:]
+            # Else torch makes the copy itself, and warns of it.
             picked = torch.searchsorted(cumulative, share.contiguous())
             filled = self.candidates[picked.clamp(max=len(self.candidates) - 1)].mT
             gaps = missing[rows, None, :width]
@@ -124,6 +126,7 @@ class MaskedLanguagePredictor:
         Each row has the same bits in every batch.
         """
         floats = tokens.shape[1] * len(self.candidates)
+        # 8 bytes each: the probabilities are float64.
         most = max(_BYTES // (8 * floats) // ROW_BLOCK, 1) * ROW_BLOCK
         for rows, width in self.blocks(tokens, most):
             spare = -len(rows) % ROW_BLOCK
@@ -190,6 +193,7 @@ class MaskedLanguageRecipe:
         if self.path is not None:
             return self.train(bundle, seed=0, on_epoch=lambda row: None).predictor
         network = self._network(bundle)
+        # Assigned, for the network has no memory yet that could be copied into.
         network.load_state_dict(safetensors.torch.load_file(folder / FILE), assign=True)
         return MaskedLanguagePredictor(network, candidates_of(bundle))
 
@@ -211,6 +215,7 @@ class MaskedLanguageRecipe:
         chance = torch.Generator().manual_seed(Seeds(seed).number("masked language model"))
         optimiser = AdamW(network.parameters(), self.learning_rate, 1e-4)
         train, valid = _Gaps(bundle.train.x, bundle), _Gaps(bundle.valid.x, bundle)
+        # Once: with new gaps in each epoch, chance would decide when training stops.
         fixed = valid.drawn(torch.Generator().manual_seed(seed))
         stopping = EarlyStopping(network, self.patience)
         for epoch in range(1, self.max_epochs + 1):
@@ -243,6 +248,7 @@ class _Gaps:
 
     def drawn(self, chance: torch.Generator) -> Tensor:
         """`[N, T]` bool: of each text a share of its own is missing, drawn evenly from 0 to 1."""
+        # [N, 1]: what removes words asks for texts with few gaps and for nearly empty ones.
         share = torch.rand(len(self.tokens), 1, generator=chance)
         return (torch.rand(self.tokens.shape, generator=chance) < share) & self.may_miss
 

@@ -83,6 +83,7 @@ class TextConvolution(Embedded):
             for layer, span in zip(self.convolutions, self.spans, strict=True)
         ]
         # Every place where a token begins a span; beyond the last, the span is filled with zeros.
+        # After the ReLU, the 0 of a place without a token is never above a response.
         responses = torch.cat(per_span, 2).relu() * sequence.present[..., None]
         out: Tensor = self.head(responses.amax(1))
         return out
@@ -126,6 +127,7 @@ class Recurrent(Embedded):
         back = self.backwards.states(sequence.embedded, sequence.present, list(places)[::-1])
         states = torch.cat([there, back], dim=2)
         states = torch.where(sequence.present[..., None], states, -torch.inf)
+        # A text without tokens has no largest state, and minus infinity would become NaN.
         largest = torch.where(sequence.present.any(1, keepdim=True), states.amax(1), 0)
         out: Tensor = self.head(largest)
         return out
@@ -159,6 +161,7 @@ class GRU(nn.Module):
         reset, update, new = given.chunk(3, 1)
         reset_h, update_h, new_h = self.recurrent(hidden).chunk(3, 1)
         update = torch.sigmoid(update + update_h)
+        # As in PyTorch, the reset acts behind the matrix product; in Cho+ 2014 it acts before.
         new = torch.tanh(new + torch.sigmoid(reset + reset_h) * new_h)
         return new + update * (hidden - new), memory
 

@@ -90,6 +90,7 @@ class TokenPredictor:
         n_rows = max(_BACKGROUND // (self._size() * domain.background.shape[1]), 1)
         rows = domain.background[:n_rows]
         background = self._lookup(rows.long())
+        # Without padding, whose vectors are all 0.
         spread = background[rows >= 0].std(0, correction=0)
         spread = torch.where(spread > 0, spread, 1.0)
         context = {name: values[:n_rows] for name, values in domain.context.items()}
@@ -129,6 +130,7 @@ class TokenPredictor:
         self, tokens: Tensor, context: Mapping[str, Tensor], *, whole: bool
     ) -> Iterator[tuple[Tensor, int]]:
         """Row numbers and their common width; pieces save nothing where a way back keeps all."""
+        # By the length of the text itself, so that a row keeps its width when words are removed.
         wide = row_widths(tokens, context.get("length"))
         for width in wide.unique().tolist():
             rows = (wide == width).nonzero()[:, 0]

@@ -86,6 +86,7 @@ def require_fit(network: SizedVocabulary, bundle: Bundle, name: str) -> None:
     splits = (bundle.train, bundle.valid, bundle.test)
     longest = max(int(split.context["length"].max()) for split in splits)
     answers = bundle.train.context.get("answers")
+    # The last token of an answer is predicted, and never read.
     longest += 0 if answers is None else answers.shape[2] - 1
     if network.max_tokens is not None and longest > network.max_tokens:
         raise ValueError(

@@ -183,6 +183,7 @@ def _gpt2_weights(config: Config, state: State) -> dict[str, Tensor]:
 
 
 def _llama(config: Config) -> Architecture:
+    # `rope_parameters` is what transformers 5 made of `rope_scaling` and `rope_theta`.
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
@@ -198,6 +199,7 @@ def _llama(config: Config) -> Architecture:
         n_layers=config["num_hidden_layers"],
         n_heads=n_heads,
         n_kv_heads=config.get("num_key_value_heads") or n_heads,
+        # `or`: the key may be there, and None.
         head_size=config.get("head_dim") or size // n_heads,
         mlp_size=config["intermediate_size"],
         max_tokens=config["max_position_embeddings"],
@@ -248,4 +250,5 @@ def filled(network: torch.nn.Module, weights: Mapping[str, Tensor], where: str =
     if own != shapes:
         odd = sorted({*own.items()} ^ {*shapes.items()})
         raise ValueError(f"the model's weights do not fit: {odd[0][0]} {list(odd[0][1])}")
+    # Not strict, because of the head, whose weights are given elsewhere; those here were compared.
     network.load_state_dict(named, strict=False, assign=True)

@@ -71,6 +71,7 @@ class Architecture:
         """About how many numbers are held at once for one sequence of so many tokens."""
         heads = self.head_size * (2 * self.n_heads + 2 * self.n_kv_heads)
         vectors = width * (6 * self.size + heads + (3 if self.gated else 2) * self.mlp_size)
+        # The scores, the scores under the mask, and their softmax.
         layer = vectors + 3 * self.n_heads * width**2
         return layer * (self.n_layers if gradient else 1)
 
@@ -134,6 +135,7 @@ class Transformer(Body):
     def upper(self, stream: Tensor, sequence: Sequence, n_below: int) -> Tensor:
         """`[B, T, size]`: the layers above `n_below`, whose stream this is."""
         stream = self._through(stream, sequence, range(n_below, len(self.blocks)))
+        # Where each part is normalised after it, the last block has done so already.
         return self.final_norm(stream) if self.architecture.norm_first else stream
 
     def _through(self, stream: Tensor, sequence: Sequence, layers: range) -> Tensor:
@@ -200,6 +202,7 @@ class Attention(AttentionLayer):
         serves = a.n_heads // a.n_kv_heads
         key, value = key.repeat_interleave(serves, 1), value.repeat_interleave(serves, 1)
         scores = self.scores(query @ key.mT / math.sqrt(a.head_size))
+        # Not minus infinity: a token that may attend to none gets equal weights then, and no NaN.
         lowest = torch.finfo(scores.dtype).min
         weights = self.weights(scores.masked_fill(~allowed, lowest))
         gathered = self.heads(weights @ value)
@@ -239,6 +242,8 @@ class MLP(HiddenLayer):
 def rotations(width: int, head_size: int, base: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines `[T, d]` of the angles by which places turn the halves of a head."""
     speeds = base ** (-torch.arange(0, head_size, 2).float() / head_size)
+    # [T, d]: both halves of a head have the same angles, as in transformers; Su+ 2021 pair
+    # neighbours.
     angles = torch.outer(torch.arange(width).float(), speeds).repeat(1, 2)
     return angles.cos(), angles.sin()
 

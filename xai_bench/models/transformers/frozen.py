@@ -62,5 +62,6 @@ def _states(network: Classifier, part: Split, n_below: int) -> list[Tensor]:
         sequence = Sequence(network.lookup(tokens), tokens)
         stream = network.body.lower(sequence, n_below)  # type: ignore[operator]
         for place, row in enumerate(rows.tolist()):
+            # A copy: a view would keep the states of the whole block.
             states[row] = stream[place, : lengths[row]].clone()
     return [states[row] for row in range(len(lengths))]

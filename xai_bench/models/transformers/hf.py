@@ -117,6 +117,7 @@ class OriginalBody(Body):
         config: Any = inner.config
         self.embedding = inner.get_input_embeddings()  # type: ignore[operator]
         self.n_symbols, self.size = self.embedding.get_parameter("weight").shape
+        # Models with relative positions state no longest text.
         self.max_tokens = int(getattr(config, "max_position_embeddings", 1 << 20))
         self.n_layers = int(getattr(config, "num_hidden_layers", 12))
         self.n_heads = int(getattr(config, "num_attention_heads", 12))
@@ -126,6 +127,7 @@ class OriginalBody(Body):
         return layer * (self.n_layers if gradient else 1)
 
     def forward(self, sequence: Sequence) -> Tensor:
+        # Keys and values would be kept for a next token that nobody asks for.
         states = self.inner(
             inputs_embeds=sequence.embedded, attention_mask=sequence.visible.long(), use_cache=False
         )

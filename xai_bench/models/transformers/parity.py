@@ -23,6 +23,7 @@ def require_parity(network: TokenNetwork | Body, original: Any, name: str) -> fl
     Raises ValueError where it is above `TOLERANCE`.
     """
     ids = _probe(network.n_symbols, network.max_tokens or 12)
+    # Ours get padding, the original gets none: so masks are compared, too.
     rows = [row[row != DELETED][None] for row in ids]
     pairs: list[tuple[TokenNetwork | Body, Any]] = [(network, original)]
     if isinstance(network, TransformerNetwork):
@@ -44,6 +45,7 @@ def require_parity(network: TokenNetwork | Body, original: Any, name: str) -> fl
 def _probe(n_symbols: int, most: int) -> Tensor:
     """`[3, 12]`, or fewer places: ids all over the vocabulary, in sequences of three lengths."""
     places = torch.arange(36).view(3, 12)
+    # A prime for a step, so that ids do not repeat after a few.
     ids = (places * 7919 + 13) % n_symbols
     tokens = torch.where(torch.arange(12) < torch.tensor([[12], [9], [5]]), ids, DELETED)
     return tokens[:, :most]

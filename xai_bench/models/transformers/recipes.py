@@ -165,6 +165,7 @@ def explicit(original: Original, task: Task) -> TokenNetwork:
     body = Transformer(adapter_of(config).architecture(config))
     network: TokenNetwork
     if task == "language_model":
+        # The head is copied even where the original ties it: frozen weights stay the same.
         network = LanguageModel(body, tied=False)
         network.unembedding.load_state_dict(module.get_output_embeddings().state_dict())
     elif hasattr(module, "score"):
@@ -227,6 +228,7 @@ class FineTunedEncoder:
     def load(self, bundle: Bundle, folder: Path) -> Predictor:
         network = self._network(bundle)
         state = safetensors.torch.load_file(folder / FILE)
+        # Only what was trained is in the file; the rest came with the body.
         network.load_state_dict(state, strict=False, assign=True)
         return TokenPredictor(network, bundle.n_outputs)
 
@@ -239,6 +241,7 @@ class FineTunedEncoder:
         body, config = files.shipped_body(self.source)
         with torch.device("meta"):
             head = Classifier(_Headless(config), bundle.n_outputs, "mean", pooler=True)
+        # After the head was made without memory: the body has its weights already.
         head.body = body
         require_fit(head, bundle, self.source)
         return head
