@@ -35,6 +35,7 @@ class Digits:
     def load(self) -> Bundle:
         """Scale and split the images."""
         data = shipped.digits()
+        # Each pixel counts 0 to 16 dots.
         x = torch.from_numpy(data.x).view(-1, 1, 8, 8).float() / 16
         y = torch.from_numpy(data.y).long()
         labels = Labels("classification", y, tuple(str(d) for d in range(10)))
@@ -132,6 +133,7 @@ def read_idx(path: Path) -> Tensor:
     Raises ValueError for a file that is broken or of another type.
     """
     if path.suffix == ".gz":
+        # Before it is unpacked: a small file may hold any number of zeros.
         require_size(path, unpacked_gzip(path))
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     # The head: two zero bytes, 8 for unsigned bytes, the number of axes, then each length.
@@ -144,6 +146,7 @@ def read_idx(path: Path) -> Tensor:
             f"{size if n_axes else 'something else'}; get it again"
         )
     pixels = np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape.tolist())
+    # A copy, because what lies in `bytes` cannot be written to.
     return torch.from_numpy(pixels.copy())
 
 

@@ -50,6 +50,7 @@ def read_picture(path: Path, size: int, *, grey: bool) -> Tensor:
 
     try:
         with warnings.catch_warnings():
+            # Up to twice its limit, Pillow only warns.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 _require_single(image)
@@ -81,6 +82,7 @@ def _numbers(image: Image, size: int, *, grey: bool) -> Tensor:
         )
     upright = ImageOps.exif_transpose(image)
     if image.mode not in _BYTES:
+        # Scaled first: Pillow brings 16 bits to 8 by cutting off at 255.
         values = Image.fromarray(_unit_range(upright))
         small = np.array(values.resize((size, size), Image.Resampling.BILINEAR))
         return torch.from_numpy(small).clamp(0, 1).expand(1 if grey else 3, size, size).clone()

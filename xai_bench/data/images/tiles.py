@@ -63,6 +63,7 @@ def by_group(groups: Tensor, fractions: Sequence[float], seed: int) -> Parts:
     """
     n_groups = int(groups.max()) + 1
     keys = Seeds(seed).stream("split", "groups", samples=torch.arange(n_groups)).uniform()
+    # By rank and not by the draw itself, so that every part gets its share.
     place = ((keys.argsort().argsort() + 0.5) / n_groups)[groups]
     train, valid = boundaries(fractions, official_test=False)
     part = (place >= train).long() + (place >= valid).long()

@@ -69,6 +69,7 @@ class NumberColumn:
         values: Floats = self.axis.mean + self.axis.scale * block[:, 0]
         if self.decimals is not None:
             near = np.round(values, self.decimals)
+            # Only what rounding may have moved: values that explainers make stay.
             values = np.where(np.abs(near - values) <= self._rounding, near, values)
         return np.where(block[:, -1] > 0.5, np.nan, values) if self._gaps else values
 
@@ -79,6 +80,7 @@ class NumberColumn:
         numbers = self.numbers(block)
         if not self.unit:
             return numbers
+        # Rounded, because a part of a day in float64 falls short of its microseconds.
         moments = np.where(np.isnan(numbers), 0, np.round(numbers * _DAY)).astype(np.int64)
         kind = "datetime64[us]" if self.unit == "D" else "timedelta64[us]"
         column = pd.Series(moments.view(kind)).mask(np.isnan(numbers))
@@ -99,6 +101,7 @@ class NumberColumn:
     @property
     def _rounding(self) -> float:
         """How far a value may be off in single precision."""
+        # Of a value up to ten deviations off the mean, rounded a few times on its way.
         return float(8 * np.finfo(np.float32).eps * (abs(self.axis.mean) + 10 * self.axis.scale))
 
     @property
@@ -151,6 +154,7 @@ class CategoryColumn:
         """`[N, E]`, as a column of the frame, of its own type."""
         import pandas as pd
 
+        # The last one stays None: it is where code -1 leads.
         categories = np.empty(len(self.values) + 1, dtype=object)
         categories[:-1] = self.values
         column = pd.Series(categories[self.codes(block)])
@@ -249,6 +253,7 @@ def _decimals(numbers: Floats, column: NumberColumn) -> int | None:
     for decimals in range(_DECIMALS):
         column = replace(column, decimals=decimals)
         if (np.abs(np.round(numbers, decimals) - numbers) <= column._rounding).all():
+            # Where half a step is no more than what rounding moves, any number would fit.
             return decimals if 0.5 * 10**-decimals > column._rounding else None
     return None
 

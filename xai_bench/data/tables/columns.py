@@ -200,6 +200,7 @@ def read_column(
         if values is not None:
             return Numbers(name, values, raw)
         require_clear(column)
+    # Sorted, so that codes do not follow the order of the rows.
     codes, categories = pd.factorize(_comparable(column), sort=True)
     if len(categories) > MAX_CATEGORIES and not category:
         raise ValueError(
@@ -255,6 +256,7 @@ def _numbers(column: pd.Series[Any], *, declared: bool) -> Tensor | None:
     present = int(column.notna().sum())
     if len(strays) == 0:
         require_exact(parsed, str(column.name), whole=beyond_float64(column, parsed))
+        # A copy, because pandas hands out memory that cannot be written to.
         return torch.from_numpy(parsed.copy())
     is_text = not pd.api.types.is_numeric_dtype(column)
     if is_text and not declared and len(strays) >= STRAY * present:

@@ -64,6 +64,7 @@ def _python(condition: str) -> tuple[str, dict[str, str]]:
     for number, name in enumerate(parts[1::2]):
         quoted[f"_column_{number}"] = name
         parts[2 * number + 1] = f" _column_{number} "
+    # In Python, `&` binds tighter than comparisons: `a > 1 & b < 2` would compare with `1 & b`.
     words = {"&": "and", "|": "or"}
     try:
         tokens = [
@@ -72,6 +73,7 @@ def _python(condition: str) -> tuple[str, dict[str, str]]:
         ]
     except (tokenize.TokenError, SyntaxError) as error:
         raise ValueError(f"it is not understood ({error.args[0]})") from None
+    # Without line ends, which would end the expression.
     return " ".join(text for _, text in tokens if text.strip()), quoted
 
 

@@ -59,6 +59,7 @@ class Rules:
     def _bounded(self, name: str, axis: Axis) -> Axis:
         ends = (self.ranges or {}).get(name, axis.observed)
         low, high = -inf if ends[0] is None else ends[0], inf if ends[1] is None else ends[1]
+        # What follows from the values themselves holds, however wide the range that is given.
         return replace(axis, lowest=max(low, axis.lowest), highest=min(high, axis.highest))
 
     def _check(self, axes: Mapping[str, Axis]) -> None:

@@ -72,6 +72,7 @@ class TableEncoding:
             return None
         units, x = bundle.train.units[0].flatten(), bundle.train.x.flatten(1)
         places = [(units == k).nonzero()[:, 0].tolist() for k in range(len(bundle.unit_names))]
+        # Columns are cut out of x in one piece each.
         if [place for own in places for place in own] != list(range(len(units))):
             return None
         named = zip(bundle.unit_names, places, strict=True)

@@ -80,9 +80,11 @@ class CustomTable(FileSettings):
         """The data of a frame with rows 0, 1, ...; from `n_first` on, an official test part."""
         self._check_names(frame)
         require_one_header(frame)
+        # By the values of the file; only then are they renamed.
         rows = filtered(self._typed(frame), self.where)
         frame = self._without_gaps(recoded(rows, self.recode or {}))
         labels = self._labels(frame[self.target])
+        # The index still counts the rows of the files, whichever were left out.
         n_test = int((frame.index >= n_first).sum())
         parts = partition(labels.y, self.fractions, self.split_seed, n_test)
         names = self._features(frame)

@@ -110,6 +110,7 @@ def _csv(path: Path, text: TextFormat) -> pd.DataFrame:
             path,
             names=range(len(names)),
             header=0 if text.names is None else None,
+            # In pieces, pandas may find another type in each of them.
             low_memory=False,
             **_options(text),
         )

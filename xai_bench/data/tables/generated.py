@@ -55,6 +55,7 @@ class HousePrices(FileSettings):
         rng = Generator(PCG64(self.seed))
         n, names = self.n_rows, list(DISTRICTS)
         district = rng.integers(len(names), size=n)
+        # A median of 100 square metres.
         area = np.exp(rng.normal(4.6, 0.35, n)).round()
         age = rng.integers(0, 121, n)
         distance = rng.gamma(2.0, 2.5, n).round(1)
@@ -108,8 +109,11 @@ class LoanDecisions(FileSettings):
         income, debt = np.exp(rng.normal(8.0, 0.4, n)), rng.gamma(2.0, 4000.0, n)
         age = rng.integers(20, 70, n)
         shares = np.where(woman[:, None], [0.2, 0.1, 0.2, 0.5], [0.3, 0.4, 0.2, 0.1])
+        # May be 4, which is cut off below: rounded, the shares may add up to less than 1.
         sector = (rng.random((n, 1)) > shares.cumsum(1)).sum(1)
+        # Both in deviations of the draws above, those of the debt rounded.
         score = 2.5 * (np.log(income) - 8.0) / 0.4 - 2.0 * (debt - 8000) / 5600
+        # Half of it goes to everybody, so that about as many loans are granted as without.
         score += 0.02 * (age - 45) - self.prejudice * woman + self.prejudice / 2
         granted = score + rng.logistic(size=n) > 0
         return pd.DataFrame(

@@ -85,6 +85,8 @@ def _single(name: str, values: npt.NDArray[Any], column: Column) -> str:
     are_whole = bool((distinct == np.floor(distinct)).all())
     if len(distinct) < len(values) or not are_whole:
         return ""
+    # Numbers of all rows, of which the training part is a share, lie within about their count;
+    # whole numbers that are measured, such as incomes, spread further.
     dense = distinct[-1] - distinct[0] < 2 * len(distinct) * (1 / _share(len(values), column))
     if not (isinstance(column, Categories) or dense or _is_id(name)):
         return ""
@@ -117,6 +119,7 @@ def _copy(
         return
     wrong = _wrong(values, y, len(labels.class_names), ordered=ordered)
     most_frequent = np.bincount(y).max()
+    # And a tenth of what the most frequent class gets wrong: rare classes would make all copies.
     if wrong <= min(COPY * len(y), 0.1 * (len(y) - most_frequent)):
         yield (
             f"column {name!r} alone gives the target {target!r} in {1 - wrong / len(y):.1%} of "
@@ -143,6 +146,7 @@ def _wrong(
     most frequent class along its values, beyond those, counts for half a row. Categories with a
     class each have no such order, but must not be nearly as many as the rows.
     """
+    # Missing is a value of its own, at one end.
     values = np.nan_to_num(values, nan=np.inf)
     distinct, place = np.unique(values, return_inverse=True)
     counts = np.zeros((len(distinct), n_classes))

@@ -142,6 +142,7 @@ def typed(column: pd.Series[Any], text: TextFormat) -> pd.Series[Any]:
             is_beyond = beyond_float64(texts, numbers.astype(np.float64).to_numpy())
             return column if is_beyond else numbers.reindex(column.index)
     truths = texts.map({"True": True, "False": False})
+    # Where numbers are plain, pandas has read truth values by itself.
     return column if text.plain_numbers or truths.isna().any() else truths.reindex(column.index)
 
 

@@ -26,6 +26,7 @@ def _following(tokenizer: Tokenizer, prompt: str, answer: str) -> Ids:
         raise ValueError(f"an answer to the prompt {_end(prompt)} is empty; expected some text")
     if not (prompt[-1:].isspace() or answer[0].isspace()):
         answer = f" {answer}"
+    # Read together: where it stands alone, an answer may be cut into other tokens.
     before, both = tokenizer.encode(prompt).ids, tokenizer.encode(prompt + answer).ids
     if both[: len(before)] != before or len(both) == len(before):
         raise ValueError(

@@ -93,6 +93,7 @@ class TextOptions:
         values = np.array([example.label for example in listed])
         labels = read_labels(values, "label", "classification")
         parts = _parts(labels.y, counts, self.fractions, self.split_seed)
+        # Parts are shuffled, so that the first rows are a fair sample.
         parts = replace(parts, train=parts.train[: self.max_train])
         return self.encoded(listed, labels, parts)
 
@@ -126,6 +127,7 @@ class TextOptions:
                 f"data.answers has no answer for class {missing[0]!r}; the classes are "
                 f"{', '.join(bundle.class_names)}"
             )
+        # What stands before an answer decides its tokens; without a template, any letter will do.
         tail = self.template.partition("{text}")[2] or "a"
         answer_ids = answers_to(tokenizer, tail, [answers[name] for name in bundle.class_names])
 
@@ -166,6 +168,7 @@ def read_rows(texts: Sequence[str], tokenizer: Tokenizer, reading: Reading) -> R
 
 
 def _is_there(label: Any) -> bool:
+    # NaN, as pandas has it for an empty cell, is not equal to itself.
     return label is not None and bool(label == label) and label != ""
 
 
@@ -181,6 +184,7 @@ def _parts(y: Tensor, counts: Sequence[int], fractions: Sequence[float], seed: i
         return partition(y, fractions, seed, n_test)
     if not n_test:
         raise ValueError("an official validation part comes with an official test part, too")
+    # Files are often sorted by class, and prefixes of a part have to be fair samples.
     order = Seeds(seed).stream("split", samples=torch.arange(len(y))).child("order").uniform()
     rows = order.argsort()
     return Parts(
@@ -203,6 +207,7 @@ def _taken(values: Tensor | None, numbers: Tensor) -> Tensor | None:
 
 def _split(rows: Rows, y: Tensor, evidence: Tensor | None) -> Split:
     return Split(
+        # Exact, for float32 holds all whole numbers below 2^24.
         x=rows.ids.float(),
         y=y,
         units=rows.units,

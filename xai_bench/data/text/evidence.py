@@ -17,6 +17,7 @@ def read_evidence(mark: Any, text: str, row: int) -> tuple[Span, ...] | None:
 
     None where the cell is empty. Raises ValueError for what does not fit the text.
     """
+    # NaN is an empty cell of pandas.
     if mark is None or mark != mark:
         return None
     if isinstance(mark, str) and not mark.strip():

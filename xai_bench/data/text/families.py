@@ -57,6 +57,7 @@ class PromptFamily(PromptOptions):
 
     def load(self) -> Bundle:
         """The texts as a bundle; see `Dataset.load`."""
+        # Keys, values and one spare symbol are all different.
         if not 2 <= self.n_pairs <= len(SYMBOLS) // 2 - 1:
             raise ValueError(
                 f"data.n_pairs={self.n_pairs} must be between 2 and {len(SYMBOLS) // 2 - 1}"
@@ -64,6 +65,7 @@ class PromptFamily(PromptOptions):
         rng = Seeds(self.seed).stream("data", self.family, samples=torch.arange(self.n_rows))
         drawn = rng.uniform(_DRAWS).tolist()
         make = _FAMILIES[self.family]
+        # Tokenizers of word pieces may write a plural, or another name, in more tokens.
         return self.bundle([make(self, iter(row)) for row in drawn], drop_unaligned=True)
 
 
@@ -78,6 +80,7 @@ def _chosen(options: Sequence[str], n: int, draws: Iterator[float]) -> list[str]
 
 def _name_mover(family: PromptFamily, draws: Iterator[float]) -> Prompt:
     giver, taker = names = _chosen(NAMES, 2, draws)
+    # In either order, so that the place of a name says nothing of who gives.
     first, second = names if next(draws) < 0.5 else names[::-1]
     (place,), (item,) = _chosen(PLACES, 1, draws), _chosen(OBJECTS, 1, draws)
 

@@ -76,7 +76,10 @@ def _frame(path: Path, names: Sequence[str] | None, *, quotes: bool) -> pd.DataF
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     try:
         if suffix in (".jsonl", ".ndjson"):
+            # Without guesses, which would make numbers of texts and labels such as "007".
             return pd.read_json(path, lines=True, dtype=False)
+        # Only empty cells are missing: `NA`, `None` and `null` are texts like any other. And no
+        # index, which pandas makes of the first column where rows end in a separator.
         return pd.read_csv(
             path,
             sep=_SEPARATORS.get(suffix, ","),

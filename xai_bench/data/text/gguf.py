@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+# By the numbers that the specification gives them.
 _KINDS = ["B", "b", "H", "h", "I", "i", "f", "?", "string", "array", "Q", "q", "d"]
 _BLOCK = 32
 """Numbers that share a scale in a quantised tensor."""
@@ -45,6 +46,7 @@ class GGUF:
             _, n_tensors, n_values = struct.unpack("<IQQ", file.read(20))
             values = {_string(file): _value(file, _number(file, "I")) for _ in range(n_values)}
             tensors = {_string(file): _tensor(file) for _ in range(n_tensors)}
+            # The tensors begin at the next multiple of this.
             step = values.get("general.alignment", 32)
             return cls(path, values, tensors, -(-file.tell() // step) * step)
 
@@ -105,10 +107,12 @@ def _single(raw: npt.NDArray[np.uint8]) -> Floats:
 
 
 def _q4_0(raw: npt.NDArray[np.uint8]) -> Floats:
+    # A scale, and numbers from 0 to 15 around 8.
     return _halves(raw[:, :2]) * (_nibbles(raw[:, 2:]) - 8)
 
 
 def _q4_1(raw: npt.NDArray[np.uint8]) -> Floats:
+    # A scale and the smallest value.
     return _halves(raw[:, :2]) * _nibbles(raw[:, 4:]) + _halves(raw[:, 2:4])
 
 

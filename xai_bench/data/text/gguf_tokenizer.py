@@ -42,6 +42,7 @@ class GGUFTokenizer:
         numbers = {token: number for number, token in enumerate(tokens)}
         made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=numbers, merges=merges))
         steps = tokenizers.pre_tokenizers
+        # SmolLM reads numbers digit by digit.
         split = [steps.Digits(individual_digits=True)] if kind[1] == "smollm" else []
         by_byte = steps.ByteLevel(add_prefix_space=False)
         made.pre_tokenizer = steps.Sequence([*split, by_byte])
@@ -68,6 +69,7 @@ def _vocabulary(header: Mapping[str, Any]) -> Vocabulary:
 
 def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
     """A token may begin with the space before its word."""
+    # Up to the last character, which stays even where it is a space itself.
     while start < end - 1 and text[start].isspace():
         start += 1
     return start, end

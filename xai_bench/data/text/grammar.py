@@ -116,9 +116,11 @@ class SentimentGrammar:
         rng = Seeds(self.seed).stream("data", part, samples=torch.arange(n_rows))
         drawn = rng.child("words").uniform(_DRAWS).tolist()
         plain = [_sentence(iter(row), self.long_range) for row in drawn]
+        # The class is drawn before the shortcut is written, on which it must not depend.
         unmarked = read_rows(plain, tokenizer, Reading())
         chance = rules(unmarked.ids).double().softmax(1)[:, 1]
         y = (rng.child("labels").uniform() < chance).long()
+        # A shortcut of 0 is as frequent in both classes; of 1, in all of class 1 alone.
         marked = rng.child("shortcut").uniform() < (1 + self.shortcut * (2 * y - 1)) / 2
         texts = [
             text.replace(PLAIN, SHORTCUT) if mark else text

@@ -80,6 +80,7 @@ class PromptOptions:
     def _tokenizer(self, prompts: Sequence[Prompt]) -> Tokenizer:
         if self.tokenizer != "words":
             return read_tokenizer(self.tokenizer)
+        # Of all texts: two answers with unknown words would be the same tokens.
         texts = [
             text
             for prompt in prompts
@@ -200,6 +201,7 @@ def _counterfactuals(read: Sequence[_Read], rows: Rows) -> Mapping[str, Tensor]:
     for row, prompt in enumerate(read):
         if prompt.counterfactual is not None:
             own = torch.tensor(prompt.counterfactual.ids)
+            # Behind the special tokens at the start; a prompt has none at its end.
             first = int((ids[row] != DELETED).sum()) - len(own)
             ids[row, first : first + len(own)] = own
     return {"counterfactual": ids.float()}

@@ -83,6 +83,7 @@ def _files(path: Path) -> dict[str, str]:
 
 def _annotation(row: Mapping[str, Any], files: Mapping[str, str]) -> Example:
     evidence = [span for group in row["evidences"] for span in group]
+    # Without evidence, only the annotation's own name says which document it is about.
     names = {span["docid"] for span in evidence} or {row["annotation_id"]}
     name = next(iter(names))
     if len(names) > 1 or f"docs/{name}" not in files:

@@ -71,6 +71,7 @@ def _whole_units(marked: Tensor, units: Tensor) -> Tensor:
     by_unit = torch.zeros(len(units), units.shape[1] + 1, dtype=torch.bool)
     place = torch.where(units < 0, units.shape[1], units)
     by_unit.scatter_(1, torch.where(marked, place, units.shape[1]), value=True)
+    # Where all went that is no unit, or not marked.
     by_unit[:, -1] = False
     return by_unit.gather(1, place)
 

@@ -70,6 +70,7 @@ class SentimentRules(TokenNetwork):
                 for _, values in chosen:
                     product = product * values
                 share = product / (size + 1) + product * frame / (size + 2)
+                # The share of a factor belongs to its word, so many places before.
                 for distance in (0, *(k for k, _ in chosen)):
                     out += _earlier(share, distance)
                 out += framing * product.sum(1, keepdim=True) / (size + 2)
@@ -84,6 +85,7 @@ class RulesTruth:
 
     @torch.no_grad()
     def __call__(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        # The logits are minus and plus half of the score.
         return self.rules.contributions(inputs.x) * (targets.double() - 0.5)[:, None]
 
 

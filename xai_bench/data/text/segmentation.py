@@ -19,6 +19,7 @@ _EXTENDS = ("\u200c", "\u200d")
 _END = re.compile(r"""[.!?…]+["')\]”’»]*(?=\s|$)|[。！？]+[”’」』）]*""")
 """Where a sentence ends."""
 
+# Blocks of Unicode: extension A, the common ones, compatibility, then all extensions beyond.
 _IDEOGRAPHS = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),

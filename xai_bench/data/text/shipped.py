@@ -20,6 +20,7 @@ def place_of(name: str) -> Path:
     """
     if name in PACKAGES:
         package, module, inside = PACKAGES[name]
+        # Found, not imported, which would ask for what `--no-deps` leaves out.
         spec = find_spec(module)
         if spec is None or spec.origin is None:
             raise ValueError(

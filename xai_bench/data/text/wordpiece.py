@@ -111,6 +111,7 @@ def _normal(character: str, lowercase: bool) -> tuple[tuple[str, bool], ...] | N
 
     None for white space, nothing for control characters.
     """
+    # First, for line ends and tabs are control characters, too.
     if character.isspace():
         return None
     if character in "\0\ufffd" or unicodedata.category(character)[0] == "C":
