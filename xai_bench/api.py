@@ -319,7 +319,7 @@ def workbench(
     asked = answers.Asked(target, task, labels, classes, _named_target)
     known = asked.of(caller.predictor, len(inputs), list(options("target", [conf_dir()])))
     threads, most = require_threads(threads, exact=exact), require_memory(memory)
-    keep_memory()
+    keep_memory()  # freed memory stays at hand, which changes speed only
     fitted_to = labels if background is None and background_labels is None else background_labels
     inputs = knowledge.with_labels(inputs, fitted_to, known, caller.predictor.n_outputs)
     placed = device_of(caller.predictor.module)
@@ -342,7 +342,7 @@ def workbench(
         variants=variants_of(recipe, own, explained, given=Fitting(inputs, fitted_to, known, seed)),
         batch_size=samples_at_once(inputs, EvaluationContext.batch_size, most),
         threads=threads,
-        strict=True,
+        strict=True,  # `explain` raises; what scores sets it to False
         copies=Copies(caller.state_of(caller.predictor.module)),
     )
     layout = replace(layout, inputs=inputs)

@@ -29,6 +29,7 @@ def attribution_of(given: Any, layout: Layout, targets: Tensor, n_outputs: int) 
     values = _tensor(given, layout)
     shape = layout.inputs.x.shape
     if n_outputs > 1 and values.shape != shape and values.shape[-1:] == (n_outputs,):
+        # The last axis may as well be that of columns: the outputs, if the rest alone fits x.
         single = _placed(values[..., 0], layout)
         if single is not None:
             values = _of_target(values, targets)
@@ -57,6 +58,7 @@ def _placed(values: Tensor, layout: Layout) -> Tensor | None:
     if x.dim() >= 4 and values.dim() >= 3:  # a map without channels, or with one for all
         flat = values.reshape(len(values), *values.shape[-(x.dim() - 2) :])
         if values.numel() == flat.numel() and flat.shape[1:] == x.shape[2:] and len(flat) == len(x):
+            # Shared by the channels, so that the sum over a pixel stays.
             return (flat.double()[:, None] / x.shape[1]).expand(x.shape).clone()
     return None
 
@@ -118,6 +120,7 @@ def _numbers(given: Any) -> Tensor:
             ) from None
     if values.is_complex():
         raise ValueError(f"attributions hold {values.dtype}; expected real numbers")
+    # A copy: the caller may go on to write into its own.
     return values.clone()
 
 

@@ -74,6 +74,7 @@ def baseline_of(given: Any, x: Tensor, encode: Callable[[Any, str], Tensor]) -> 
         return Constant(float(given))
     rows = given
     if hasattr(given, "to_frame"):  # one row of a data frame
+        # A row of several types is one of objects, and so is each column when it is turned.
         rows = given.to_frame().T.infer_objects()
     elif isinstance(given, Tensor) or hasattr(given, "__array__"):
         if tuple(getattr(given, "shape", ())) == tuple(x.shape[1:]):
@@ -90,6 +91,7 @@ def baseline_of(given: Any, x: Tensor, encode: Callable[[Any, str], Tensor]) -> 
             f"{list(x.shape[1:])}, or of all, {list(x.shape)}"
         )
     own = values[0] if len(values) == 1 else values
+    # Of x, only the shape is asked.
     return GivenReference(own.detach().clone(), torch.empty_like(x))
 
 

@@ -90,6 +90,7 @@ def comparison(
     for metric in metrics:
         scores = np.stack([row[metric].numpy() for row in rows.values()])
         samples = np.arange(scores.shape[1])
+        # One seed for all: the interval is over samples alone.
         ends = mean_intervals(scores, np.zeros_like(samples), samples)
         for name, values in zip(tables, ends, strict=True):
             tables[name][metric] = values.tolist()
@@ -100,6 +101,7 @@ def comparison(
     reasons = {name: dict(row.reasons) for name, row in rows.items() if row.reasons}
     named = {"scores": rows, "reasons": reasons, "higher_is_better": dict(higher_is_better)}
     for name, value in {**named, "low": low, "high": high}.items():
+        # pandas takes a new attribute for a column that somebody meant to add, and warns.
         object.__setattr__(frame, name, value)
     frame.attrs["reasons"] = reasons
     return frame

@@ -231,6 +231,7 @@ def numbers(rows: Any, name: str) -> Tensor:
             f"{name} is a {type(rows).__name__} of {values.dtype}; expected numbers: a torch "
             "tensor, a NumPy array or a pandas DataFrame"
         )
+    # torch takes numbers in the order of bytes of this machine only.
     native = values.dtype.newbyteorder("=")
     return torch.from_numpy(np.ascontiguousarray(values, dtype=native).copy())
 

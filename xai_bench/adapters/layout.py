@@ -51,6 +51,7 @@ class Layout:
         """One name per unit; where samples differ in their units, numbers."""
         ids = self.inputs.units
         listed: tuple[str, ...] = ()
+        # Without a stride, all samples share one row of memory.
         if ids.stride(0) == 0 or len(ids) == 1 or bool((ids == ids[:1]).all()):
             listed = unit_names(self._elements, ids[0]) if self._elements else ()
         return tuple(unit_name(number, listed) for number in range(units.width(ids)))

@@ -112,10 +112,12 @@ class RecipeVariants:
         return target.choose(own_outputs(self.explained, inputs), labels, self.given.known.task)
 
     def _fitted(self, x: Tensor, labels: Any, member: int) -> Model:
+        # Metrics ask where no gradients are kept, and a recipe trains.
         with (
             generators_as_before(Seeds(self.given.seed).number("recipe", member)),
             torch.enable_grad(),
         ):
+            # A copy, because a recipe may scale its rows in place.
             made = self.recipe(self.form.decode(x.clone()), labels)
         predictor = self.predictor_of(made)
         if predictor.module is not None and predictor.module is self.explained.module:

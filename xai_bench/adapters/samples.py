@@ -146,6 +146,7 @@ def brought(
         # Asked with x in the other precision.
         return replace(known, dtype=there.x.dtype) if isinstance(known, TorchPredictor) else known
 
+    # The caller's own model, too, which is asked for the comparison.
     return replace(own, modules=(*own.modules, model), original=original)
 
 
@@ -164,6 +165,7 @@ def _brought(
         return _of_tokens(model, x, background, embedding)
     if isinstance(x, Mapping):
         return _of_several(model, x, background, place)
+    # An ONNX model is one of a table where it is given a data frame, else one of tensors.
     if is_fitted_model(model) and not (onnx.is_onnx(model) and not is_frame(x)):
         return _of_table(model, x, background)
     if not callable(model) and not is_fitted_model(model):
@@ -205,6 +207,7 @@ def tensor_form(model: Any, rows: Tensor, is_tensor: bool) -> TensorForm:
 
 
 def _beyond_single(rows: Tensor) -> bool:
+    # Above that, not every whole number has a float32 of its own.
     return bool(rows.numel()) and int(rows.abs().max()) > 2**24
 
 
@@ -217,6 +220,7 @@ def _of_callable(
     def predictor_of_rows(model: Any) -> Predictor:
         if onnx.is_onnx(model):
             return cast(Predictor, onnx.predictor_of(model, samples))
+        # A function cannot be moved, and without float64 nobody looks into a module.
         if place.device != CPU and not (place.looks_inside and dtype_of(model)):
             return ElsewherePredictor(devices.caller_of(model, form, place.device))
         dtype = place.rows(model)
@@ -340,6 +344,7 @@ def _encoded(form: Form, x: Any, background: Any) -> tuple[Tensor, Tensor]:
             f"background rows have shape {tuple(rows.shape[1:])}; "
             f"expected that of one sample, {tuple(samples.shape[1:])}"
         )
+    # Copies, here and below: the caller may write into its own.
     rows = rows.detach().to(samples, copy=True)
     if len(rows) == 1:
         log.warning("the background is one row: how far elements spread is taken to be 1")

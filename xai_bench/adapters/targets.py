@@ -111,6 +111,7 @@ def target_of(
     if given is None:
         return PredictedLogit()
     if isinstance(given, str):
+        # Before our own names: a class may be called like one of our targets.
         if given in classes:
             return FixedOutput(list(classes).index(given))
         if given not in names and classes:
@@ -265,6 +266,7 @@ def _codes(name: str, values: Any, n_samples: int) -> Tensor:
             f"groups[{name!r}] has shape {list(array.shape)}; expected [{n_samples}], one for each "
             "sample"
         )
+    # Objects of several types have no order, and `unique` sorts.
     keys = array.astype(str) if array.dtype.kind == "O" else array
     return torch.from_numpy(np.unique(keys, return_inverse=True)[1].astype(np.int64))
 

@@ -34,6 +34,7 @@ class TensorLike:
 
     def __getattr__(self, name: str) -> Any:
         """A method or field of tensors, such as `abs` or `dtype`, of the attribution."""
+        # Copying and pickling ask for private names before there is an attribution.
         if name.startswith("_") or name == "attribution" or not hasattr(Tensor, name):
             raise AttributeError(f"{type(self).__name__} has no {name!r}")
         return getattr(self.attribution, name)

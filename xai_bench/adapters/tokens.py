@@ -44,6 +44,7 @@ class NamedEmbedding(TokenNetwork):
         def given(layer: nn.Module, args: Any, output: Tensor) -> Tensor:
             return embedded
 
+        # So that any id will do below, where a token has none.
         handle = self.embedding[0].register_forward_hook(given)
         try:
             return rows_of(self.model(tokens.clamp(min=0)))

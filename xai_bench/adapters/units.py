@@ -161,6 +161,7 @@ def _clustered(image: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int64]:
     row, column = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
     step = max((height * width / n) ** 0.5, 1.0)
     place = np.stack([row, column]) * (_NEAR / step)
+    # Colours in deviations and places in steps of the grid: one weight serves all pictures.
     points = np.concatenate([image / spread, place]).reshape(len(image) + 2, -1).T
     across = max(round(width / step), 1)
     down = max(-(-n // across), 1)
@@ -168,6 +169,7 @@ def _clustered(image: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int64]:
     starts = ((np.arange(across) + 0.5) * width / across).astype(int)
     centers = points.reshape(height, width, -1)[np.ix_(rows, starts)].reshape(-1, points.shape[1])
     labels = np.zeros(len(points), dtype=np.int64)
+    # As many as Achanta+ 2012 found enough for most pictures.
     for _ in range(_ROUNDS):
         labels = np.argmin(_distances(points, centers), axis=1)
         sums = np.zeros_like(centers)
@@ -195,6 +197,7 @@ def _connected(labels: npt.NDArray[np.int64], smallest: float) -> npt.NDArray[np
         regions = np.where(parts > 0, parts + total, regions)
         total += count
     sizes = np.bincount(regions.ravel(), minlength=total + 1)
+    # The smallest first, and counted anew below: what others have joined may be large enough.
     for region in np.argsort(sizes[1:], kind="stable") + 1:
         inside = regions == region
         if 0 < inside.sum() < smallest:

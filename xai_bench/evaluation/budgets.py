@@ -46,6 +46,7 @@ def evaluate_at_budgets(
         for evaluation, explanation, cost in explained:
             evaluation.score_batch(number, rows, explanation, cost)
             on_step(1)
+        # Without one of its batches there is no result: no more is explained at that budget.
         evaluations = [evaluation for evaluation, _, _ in explained]
     return [evaluation.result() for evaluation in evaluations]
 
@@ -75,11 +76,13 @@ def _explanations(
     """One run over all budgets; where one of them fails, another over those above it."""
     remaining = list(evaluations)
     while remaining:
+        # That of the largest budget runs for all.
         explainer = remaining[-1].explainer
         assert isinstance(explainer, Anytime), "only such are prepared"
         budgets = [int(evaluation.configured.config["budget"]) for evaluation in remaining]
         there = placed(context, cast(Explainer, explainer), inputs)
         rng = context.stream("explain", inputs=there)
+        # Only where somebody asks: to watch memory takes time itself.
         memory = any(measures_cost(evaluation.metrics) for evaluation in evaluations)
         with timed(context.model, watch_memory=memory) as metered:
             of_there = targets.to(there.x.device)
@@ -103,6 +106,7 @@ def _next(
 ) -> tuple[Explanation, Cost]:
     with evaluation.guard.watched(evaluation.who):
         explanation = next(steps, None)
+        # Before the guards compare what they watch, which takes time, too.
         usage = metered.usage.so_far()
     name = evaluation.configured.name
     if explanation is None:

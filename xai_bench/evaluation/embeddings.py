@@ -66,6 +66,7 @@ class AtEmbeddings:
             raise Unsupported("a counterfactual between words is no text")
         values, errors = explanation.attribution.double(), explanation.standard_error
         if self.explainer.kind == "sensitivity":
+            # Without an error: that of a length needs the covariances of its numbers.
             return replace(
                 explanation, attribution=values.square().sum(-1).sqrt(), standard_error=None
             )

@@ -31,6 +31,7 @@ def attempt(strict: bool, work: Callable[[], T]) -> tuple[T | None, Outcome]:
         sentence = " ".join(str(error).split()) or "no message"
         if isinstance(error, SystemExit):
             sentence = f"exit({error.code!r}) was called"
+        # A ValueError is a whole sentence; of others, the type says what the words leave out.
         elif not isinstance(error, ValueError):
             sentence = f"{type(error).__name__}: {sentence}"
         trace = without_passwords(traceback.format_exc())

@@ -38,6 +38,7 @@ class Copies:
 
     def of(self, tensor: Tensor) -> _Copied:
         """The tensor with a copy of its values."""
+        # By its place in memory: views of broadcast tensors are made anew each time.
         key = (tensor.data_ptr(), *tensor.shape, *tensor.stride())
         copied = self.tensors.get(key)
         if copied is None or copied.values.dtype != tensor.dtype or not copied.seen.holds():
@@ -102,6 +103,7 @@ class Guard:
         """What had been changed."""
         changed = []
         if self.module is not None and self.module.changes():
+            # Buffers are put back unsaid: a module may write into its own when it is called.
             changed = self.module.changes(buffers=False)
             self.module.restore()
         for name, copied in self.tensors:

@@ -123,7 +123,7 @@ class ExplainerEvaluation:
         self.explanations.append(explanation)
         truth = inputs.domain.truth
         case = Case(
-            model=context.model,
+            model=context.asked_by_metrics,
             inputs=inputs,
             targets=targets,
             explanation=explanation,
@@ -213,6 +213,7 @@ class ExplainerEvaluation:
         """The attributions at other points or of another model, in pieces of the batch size."""
         explainer = self.explainer if model is None else self._fitted_to(model, inputs.domain)
         targets = self.context.targets[inputs.index] if targets is None else targets
+        # The first stream again, so that what differs is due to the point or the model alone.
         names: tuple[str | int, ...] = ("explain", "repeat", repeat) if repeat else ("explain",)
         parts = []
         for rows in torch.arange(len(inputs)).split(self.context.batch_size):
@@ -230,6 +231,7 @@ class ExplainerEvaluation:
         """The explainer fitted to another model, once, on the background it is met with."""
         if model not in self.fitted:
             context = replace(self.context, inputs=replace(self.context.inputs, domain=domain))
+            # From the configured one: that at hand is fitted to the model that is explained.
             self.fitted[model] = fitted(context, self.configured.explainer, model)
         return self.fitted[model]
 
@@ -280,6 +282,7 @@ def _with_zeros(given: Explanation | None, finite: Tensor) -> Explanation | None
     """The given explanation with attributions of 0 where they are not scored."""
     if given is None or given.attribution.isfinite().all():
         return given
+    # With 0 the other samples of a batch can be scored; the scores of these become NaN later.
     kept = finite.view(-1, *[1] * (given.attribution.dim() - 1)) & given.attribution.isfinite()
     return replace(given, attribution=torch.where(kept, given.attribution, 0))
 
@@ -344,6 +347,7 @@ def _values(configured: ConfiguredMetric, case: Case) -> Tensor:
             f"{len(case.inputs)} samples; a metric gives one number per sample"
         )
     values = values.detach().double()
+    # One infinite score would be the mean of all.
     return torch.where(values.isfinite(), values, torch.nan)
 
 
@@ -354,6 +358,7 @@ def cost_of(usage: Usage, inputs: Inputs, fit: Usage) -> Cost:
     return Cost(
         forward_rows=forward,
         gradient_rows=gradient,
+        # A clock sees batches: their samples share the time evenly.
         seconds=torch.full((n_samples,), usage.seconds / n_samples, dtype=torch.float64),
         peak_bytes=torch.full((n_samples,), usage.peak_bytes, dtype=torch.float64),
         fit_seconds=fit.seconds,

@@ -28,6 +28,7 @@ def placed(context: EvaluationContext, explainer: Explainer, inputs: Inputs) -> 
         return inputs
     known = context.domains.get(id(inputs.domain))
     if known is None or known[1].background.device != device:
+        # With the domain itself, because the id of one that is freed is given to another.
         known = (inputs.domain, domain_on(inputs.domain, device))
         if len(context.domains) >= _DOMAINS:  # metrics make domains of their own, for each batch
             context.domains.clear()
@@ -37,6 +38,7 @@ def placed(context: EvaluationContext, explainer: Explainer, inputs: Inputs) -> 
 
 def device_for(explainer: Explainer, device: torch.device) -> torch.device:
     """Where an explainer works, of a network on a device. Raises `Unsupported`, as `placed`."""
+    # Of one that works at embeddings, those of the explainer in it.
     tags = tags_of(getattr(explainer, "explainer", explainer))
     inside = bool(_INSIDE & set(tags.needs))
     if computes_in_double(device):

@@ -51,6 +51,7 @@ def _rehearse(context: EvaluationContext, explainer: Explainer) -> None:
     targets = context.targets[:1].to(first.x.device)
     rng = context.stream("explain", inputs=first)
     if isinstance(explainer, Anytime):
+        # What samplers need at least: each unit alone and all others, and both ends.
         few = [min(explainer.budget, 2 * width(first.units) + 2)]
         try:
             next(explainer.anytime(context.model, first, targets, few, rng=rng))

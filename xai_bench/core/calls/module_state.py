@@ -228,7 +228,7 @@ def _window(tensor: Tensor) -> npt.NDArray[Any] | None:
         return None
     flat = laid_out.view(-1)
     step = 1 if tensor.numel() <= _WHOLE else tensor.numel() // _SAMPLED
-    if flat.dtype is torch.bfloat16:
+    if flat.dtype is torch.bfloat16:  # which NumPy does not have
         flat = flat.view(torch.int16)
     window: npt.NDArray[Any] = flat.numpy()[::step]
     return window

@@ -72,7 +72,9 @@ def _free() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        # Of all memory there is, for what is free nobody says.
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    # Nothing is known: a quarter of it is `MOST_MEMORY`.
     return 4 * MOST_MEMORY
 
 
@@ -80,6 +82,7 @@ def _bytes_of_a_row(model: Callable[[Tensor], Tensor], row: Tensor, *, gradient:
     """What a second row adds to the highest number of bytes in use; 0 where nobody can tell."""
     # What does not depend on the rows, such as weights that are transposed, cancels.
     single, double = (_Watch.over(model, row.expand(n, *row.shape[1:]), gradient) for n in (1, 2))
+    # A model that takes other steps for two rows than for one gives no pairs, and all bytes count.
     sizes = single.sizes if len(single.sizes) == len(double.sizes) else [0] * len(double.sizes)
     return double.peak(sizes)
 
@@ -138,6 +141,7 @@ class _Watch(TorchFunctionMode):
             self._held.discard(key)
             self.events.append(~number)
 
+        # When the process ends, nobody reads it any more.
         weakref.finalize(storage, gone).atexit = False
 
     def peak(self, less: list[int]) -> int:
