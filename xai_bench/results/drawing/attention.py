@@ -99,4 +99,5 @@ def _tiled(weights: Floats) -> Floats:
 def _middles(n: int, step: int) -> tuple[Sequence[float], Sequence[str]]:
     """Places and labels of at most 16 of `n` tiles."""
     shown = range(0, n, -(-n // 16))
+    # The middle of a tile, of which the last place of a step is the gap.
     return [place * step + (step - 2) / 2 for place in shown], [str(place) for place in shown]

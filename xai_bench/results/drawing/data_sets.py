@@ -63,6 +63,7 @@ class Waterfall:
             axis.set_ylim(len(names) - 0.4, -0.6)
             levels = [start, self.output, *ends]
             room = 0.04 * grid.bound(np.ptp(levels))
+            # More room to the right, where the numbers stand.
             axis.set_xlim(min(levels) - room, max(levels) + 3.5 * room)
             axis.set_xlabel(drawable(self.what))
             plain(axis, "x")
@@ -165,6 +166,7 @@ def _swarm(values: Floats) -> Floats:
         inside = np.flatnonzero(bins == cell)
         order = np.arange(len(inside))
         sides = np.where(order % 2 == 0, 1, -1) * ((order + 1) // 2)
+        # As if there were eight at least: few points stay near their line.
         heights[inside] = sides * 0.8 / max(fullest, 8)
     return heights
 

@@ -24,9 +24,11 @@ def legible(figure: Figure) -> None:
     A sign that no font on this machine has is written as its code, such as `\u5e74`.
     """
     texts = _texts(figure)
+    # ASCII is in every font.
     signs = {sign for text in texts for sign in text.get_text() if ord(sign) > 0x7E}
     families, absent = _families(signs) if signs else ([], set())
     for text in texts:
+        # Labels of logarithmic axes, which matplotlib makes, are mathematics.
         if "$" in text.get_text() and "\\math" not in text.get_text():
             text.set_parse_math(False)
         if families:
@@ -55,6 +57,7 @@ def _families(signs: set[str]) -> tuple[Sequence[str], set[str]]:
     """Fonts that between them have the signs the usual one lacks, and the signs that none has."""
     from matplotlib.font_manager import fontManager
 
+    # The pictures in fonts of emoji are nothing that matplotlib can draw.
     entries = {
         entry.name: entry.fname for entry in fontManager.ttflist if "Emoji" not in entry.name
     }

@@ -127,6 +127,7 @@ class SeriesSheet:
 
 def _overlay(axis: Any, picture: Floats, shares: Floats) -> None:
     grey = picture if picture.ndim == 2 else picture.mean(2)
+    # From -1, so that the picture is light below its map.
     axis.imshow(grey, cmap="gray", vmin=-1.0, vmax=1.0)
     axis.imshow(shares, cmap=SIGNED, vmin=-1, vmax=1, alpha=0.75)
     if max(shares.shape) <= _FINE:
@@ -156,6 +157,7 @@ def labelled(units: Sequence[str], held: Sequence[str], most: int = 36) -> list[
 
 def largest(units: Sequence[str], values: Floats, most: int) -> tuple[list[str], Floats]:
     """Labels and `[M, U']` values of the units that matter most on average, largest first."""
+    # By shares, or the method with the largest numbers would choose alone.
     shares = np.abs(values) / np.array([[grid.bound(row)] for row in values])
     order = np.argsort(-shares.mean(0), kind="stable")
     labels = [units[i] for i in order[:most]]

@@ -51,6 +51,7 @@ def looks(names: Iterable[str], controls: Iterable[str] = ()) -> dict[str, Look]
     look_of = {}
     for i, name in enumerate(names):
         turn = i // len(_COLORS)
+        # After a round of colours, each meets another marker.
         color, marker = _COLORS[i % len(_COLORS)], _MARKERS[(i + 3 * turn) % len(_MARKERS)]
         look_of[name] = Look(color, marker, _DASHES[turn % len(_DASHES)])
     for i, name in enumerate(controls):

@@ -119,6 +119,7 @@ def _places(tokens: Sequence[str]) -> tuple[list[_Place], int]:
         places.append(_Place(token, line, left, width))
         left += width + _GAP
     if right_to_left(tokens):
+        # The lines are the same, filled from the right.
         places = [_Place(p.token, p.line, _WIDTH - p.left - p.width, p.width) for p in places]
     return places, line + 1
 

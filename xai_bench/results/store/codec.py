@@ -18,6 +18,7 @@ from torch import Tensor
 from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores, Status
 from xai_bench.types import Explanation
 
+# A text is written once, however many rows have it.
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
     {
@@ -127,6 +128,7 @@ def nested(values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """What `flat` made flat."""
     measured: dict[str, dict[str, Tensor]] = {}
     for path in sorted(values):
+        # At the last dot, because names of probes hold decimal points.
         probe, _, name = path.rpartition(".")
         measured.setdefault(probe, {})[name] = values[path]
     return measured
@@ -134,6 +136,7 @@ def nested(values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 def tensors(values: Mapping[str, Tensor], names: Iterable[str] = ()) -> bytes:
     """A safetensors file; `names` go into its header."""
+    # Clones, because safetensors refuses tensors that share their memory.
     packed = {name: value.detach().contiguous().clone() for name, value in values.items()}
     metadata = {"names": json.dumps(list(names))}
     return bytes(save(packed, metadata))
@@ -141,6 +144,7 @@ def tensors(values: Mapping[str, Tensor], names: Iterable[str] = ()) -> bytes:
 
 def parquet(scores: Iterable[Scores], index: Tensor) -> bytes:
     """Long format, one row per sample; one row with index -1 for what is skipped or failed."""
+    # In order, so that the bytes do not tell which metric was scored first.
     ordered = sorted(scores, key=lambda s: (s.metric, s.key))
     parts = [_rows(s, index.numpy()) for s in ordered]
     times = [len(samples) for samples, _ in parts]
@@ -164,6 +168,7 @@ def scores(content: bytes, index: Tensor) -> list[Scores]:
     metric, key = (columns[name][0] for name in ("metric", "metric_key"))
     if not len(metric):
         return []
+    # The rows of one metric are neighbours, as `parquet` writes them.
     starts = np.flatnonzero((metric[1:] != metric[:-1]) | (key[1:] != key[:-1])) + 1
     bounds = [0, *starts.tolist(), len(metric)]
     return [_scores(columns, a, b, index) for a, b in pairwise(bounds)]
@@ -237,6 +242,7 @@ def _scores(columns: Columns, start: int, end: int, index: Tensor) -> Scores:
     if outcome.status == "ok":
         if not np.array_equal(columns["index"][0][start:end], index.numpy()):
             raise ValueError(f"the scores of '{text('metric')}' belong to other samples")
+        # A copy, because Arrow's memory cannot be written to.
         values = torch.from_numpy(columns["score"][0][start:end].copy())
     return Scores(
         metric=text("metric"),

@@ -46,6 +46,7 @@ def write(folder: Path, contents: Mapping[str, bytes], removed: Collection[str] 
             (folder / name).unlink(missing_ok=True)
         _replace(folder / digests.NAME, digests.dumps({**kept, **new}))
     finally:
+        # Of what was not put in its place, as on a full disk.
         for path in (*map(folder.joinpath, contents), folder / digests.NAME):
             _draft_of(path).unlink(missing_ok=True)
     _sync(folder)
@@ -69,6 +70,7 @@ def sweep(folder: Path) -> None:
 
 def drafts(folder: Path) -> list[Path]:
     """What is being written in a folder and below, or was when the writer was killed."""
+    # The name of a draft ends in the number of its process.
     return [path for path in sorted(folder.glob("**/.*.*")) if path.suffix[1:].isdigit()]
 
 

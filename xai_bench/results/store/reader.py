@@ -49,6 +49,7 @@ class Reader:
                 return True
             problem = _problem(path)
         except FileNotFoundError:
+            # What the index lists has been there; of anything else, nobody says so.
             problem = "it is missing" if path.name in (digests.read(path.parent) or {}) else None
             if problem is None:
                 return False

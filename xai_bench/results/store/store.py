@@ -155,6 +155,7 @@ class Store:
         with self._writing(self.folder(cell_key)):
             for reproducible, name in _SCORES.items():
                 new = [s for s in result.scores.values() if s.reproducible == reproducible]
+                # As in `read`: scores whose measurements are damaged are made again.
                 kept = not reproducible or self._measured(folder)
                 old = self._scores(folder / name, result.index) if kept else []
                 merged = {(s.metric, s.key): s for s in [*old, *new]}

@@ -120,6 +120,7 @@ def _table(result: ExplainerResult) -> str:
     """One row per sample, in the layout of `mlflow.log_table`; unscored is null."""
     ok = {s.metric: s.values.numpy() for s in result.scores.values() if s.outcome.status == "ok"}
     table = pd.DataFrame({"sample": result.index.numpy(), **ok})
+    # As many digits as float64 has for certain; pandas would write ten.
     return str(table.to_json(orient="split", index=False, double_precision=15))
 
 

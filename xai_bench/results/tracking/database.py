@@ -21,6 +21,7 @@ def path(root: Path) -> Path:
 def address(root: Path) -> str:
     """The database of a results folder as SQLAlchemy names it, which reads some signs otherwise."""
     place = str(path(root.resolve()))
+    # The percent sign first, because the codes of the others begin with one.
     for sign in "%?#":
         place = place.replace(sign, f"%{ord(sign):02X}")
     return f"sqlite:///{place}"
@@ -125,6 +126,7 @@ def relocate(root: Path) -> None:
 def _replace_address(database: Path, old: str, new: str) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
+            # In SQL, the first letter has the number 1.
             "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
             "WHERE substr(artifact_uri, 1, ?) = ?",
             (new, len(old) + 1, len(old) + 1, f"{old}/"),
@@ -146,6 +148,7 @@ def set_aside(root: Path) -> Path:
     names = (database.with_name(f"{database.name}.broken{n or ''}") for n in range(1000))
     aside = next(name for name in names if not name.exists())
     database.replace(aside)
+    # SQLite would take them for those of the next database of this name.
     for suffix in ("-wal", "-shm"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
     return aside
@@ -204,5 +207,7 @@ _OF_THE_DISK = {
 def _of_the_file(error: sqlite3.Error) -> bool:
     """Whether an error says that a database is damaged: not that it cannot be read just now."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    # A file that ends too early, which is damage and not a fault of the disk.
     is_short = code == sqlite3.SQLITE_IOERR_SHORT_READ
+    # The lowest byte is the kind of error, the others say it more exactly.
     return is_short or code & 0xFF not in _OF_THE_DISK

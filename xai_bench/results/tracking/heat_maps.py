@@ -109,6 +109,7 @@ def _top_units(axis: Any, totals: Tensor) -> None:
     axis.set_yticks(range(len(order)), labels=[str(unit) for unit in order], fontsize=6)
     axis.set_ylabel("unit", fontsize=7)
     axis.tick_params(axis="x", labelsize=6)
+    # Room for as many in every row of the picture, so that bars are equally thick.
     axis.set_ylim(_N_UNITS - 0.5, -0.5)
 
 

@@ -139,6 +139,7 @@ class MlflowRecorder:
                     template.start(database.path(root))
                 with database.without_stray_folder(root), _whole_or_none(root, is_new):
                     client = MlflowClient(tracking_uri=self.uri(root))
+                    # The first question makes the tables, here behind the lock.
                     client.search_experiments(max_results=1)
                 if is_new:
                     template.keep(database.path(root))

@@ -143,6 +143,7 @@ def _intervals(result: ExplainerResult) -> dict[str, tuple[float, float, float]]
         return {}
     index = result.index.numpy()
     values = np.stack([s.values.numpy() for s in scored])
+    # One seed, because a run is one cell: the interval is over samples alone.
     means, lows, highs = mean_intervals(values, np.zeros_like(index), index)
     bounds = zip(means.tolist(), lows.tolist(), highs.tolist(), strict=True)
     named = {_name(scores): numbers for scores, numbers in zip(scored, bounds, strict=True)}

@@ -83,6 +83,7 @@ class ShownRuns:
 
     def remove_others(self) -> None:
         """Remove the runs of this package that were not shown: the study does not have them."""
+        # The run of the report has no cell, and stays.
         for run in self._search("tags.cell != ''"):
             if run.info.run_id not in self.ids:
                 self.done.append(f"{run.info.run_name}: not in the store, removed")

@@ -58,6 +58,7 @@ def _copy(database: Path, draft: Path) -> None:
     """The tables of a database, and what is in them but for `_EMPTIED`."""
     with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(draft)) as copy:
         source.backup(copy)
+        # Without a log beside it, so that the one file can be copied as it is.
         copy.execute("PRAGMA journal_mode=DELETE")
         names = {name for (name,) in copy.execute("SELECT name FROM sqlite_master")}
         for table in names.intersection(_EMPTIED):
