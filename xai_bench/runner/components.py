@@ -77,6 +77,7 @@ def locate(target: object, allow: Sequence[str] = ()) -> Any:
 def is_allowed(name: str, allow: Sequence[str]) -> bool:
     """Whether a dotted name lies in one of these packages; `package.module:name` counts, too."""
     path = name.partition(":")[0]
+    # With the dot, or a package would let in others whose names begin like its own.
     return any(f"{path}.".startswith(f"{package}.") for package in allow if package)
 
 
@@ -92,6 +93,7 @@ def outside(what: str, name: str, allow: Sequence[str]) -> str:
 def parameters(target: Any) -> Mapping[str, inspect.Parameter]:
     """The parameters of a class or function with their types; none where it does not say."""
     try:
+        # Annotations are texts, because modules postpone them.
         return inspect.signature(target, eval_str=True).parameters
     except NameError:  # a type of a field that is inherited, or imported for type checkers only
         hints, stated = _hints(target), inspect.signature(target).parameters
@@ -133,6 +135,7 @@ def _ours(target: str) -> Any:
     public = (
         inspect.isclass(member) and member.__name__[0] != "_" and not inspect.isabstract(member)
     )
+    # Where it is defined, so that a component has one path and one address.
     if public and member.__module__ == f"xai_bench.{module}" and is_dataclass(member):
         return member
     raise ValueError(

@@ -32,6 +32,7 @@ def attention_of(context: EvaluationContext) -> tuple[Attention, ...]:
                 ids = inputs.x[row].gather(0, order[place]).long()
                 n = int((ids >= 0).sum())
                 tokens = tuple(symbols.tokens[i] for i in ids[:n].tolist())
+                # [L, H, n, n]; colours need no more digits.
                 weights = weighed[:, place, :, :n, :n].half()
                 by_row[row] = Attention(tokens, weights, product[place, :n, :n].float())
     except Unsupported:

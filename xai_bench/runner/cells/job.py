@@ -69,6 +69,7 @@ def job(
         progress.cell_ended(outcome)
         log.info("%s\n%s", outcome.reason, outcome.trace)
         cell = replace(plan.cell(), outcome=outcome)
+        # The study lists the failure; where even that fails, the status stands all the same.
         attempt(plan.strict, lambda: record(plan, Store(plan.results), cell, []))
         return outcome.status
 
@@ -213,6 +214,7 @@ class CellRun:
         explainers = self.plan.explainers()
         if not self.plan.config["tune"]:
             return explainers
+        # The plan lists all budgets of an explainer next to each other.
         groups = [list(group) for _, group in groupby(explainers, key=lambda e: e.name)]
         return tune_all(groups, self.tuning_job(), self.progress)
 
@@ -230,6 +232,7 @@ class CellRun:
             metric=self.plan.metric(settings["metric"]),
             n_trials=settings["n_trials"],
             n_samples=settings["n_samples"],
+            # Once: all explainers are tuned on the same rows.
             context=cache(context),
             make=self.plan.explainer,
             folder=self.plan.results / "cache" / "tuning",
@@ -260,6 +263,7 @@ class CellRun:
             at_budgets |= self.evaluate_at_budgets(group) if group else {}
             remaining[number] = task.after(at_budgets.get(task.explainer.key))
             results[number] = self.complete_alone(remaining[number], wait=False)
+        # Last, so that nobody waits for another job while there is work left.
         for number in [number for number, result in results.items() if result is None]:
             results[number] = self.complete_alone(remaining[number], wait=True)
         return [result for result in results.values() if result is not None]
@@ -275,6 +279,7 @@ class CellRun:
             if not is_ours:
                 return None
             if task.metrics:
+                # Another job may have scored some of it since the tasks were listed.
                 [now] = self.tasks([task.explainer])
                 task = now if len(now.metrics) < len(task.metrics) else task
             result = self.complete(task)

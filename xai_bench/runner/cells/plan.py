@@ -141,6 +141,7 @@ class Plan:
         path = self._options[group].get(name)
         if path is None:
             return {}
+        # In place of all the others, so that `${baseline.explain}` is that of this cell.
         self._frame[group] = OmegaConf.load(path)
         resolved = OmegaConf.to_container(self._frame[group], resolve=True)
         return dict(cast(dict[str, Any], resolved).get(name, {}))

@@ -57,6 +57,7 @@ def code_version(package: Path = PACKAGE) -> str:
 
 def sources(package: Path) -> list[Path]:
     """The source files of the package that `code_version` is a hash of."""
+    # With the slash, because a name may begin with another one.
     left_out = tuple(f"{package / name}/" for name in WITHOUT_EFFECT)
     return [f for f in sorted(package.rglob("*.py")) if not f"{f}/".startswith(left_out)]
 

@@ -115,9 +115,11 @@ class TuningJob:
         higher = self.metric.metric.higher_is_better
 
         def evaluated(settings: Mapping[str, Any]) -> float | None:
+            # The search suggests settings again, at the latest when they are rounded.
             earlier = next((trial for trial in trials if trial.settings == settings), None)
             made = self.make(explainer.name, {**explainer.config, **settings})
             trials.append(earlier or _trial(context, made, self.metric, settings))
+            # The shipped settings come first; without their score nothing can be compared.
             if trials[0].score is None:
                 raise Unsupported(f"as shipped it has no {self.metric.name}: {trials[0].reason}")
             best = trials[best_of(trials, higher)].score
@@ -198,6 +200,7 @@ def validation(context: EvaluationContext, n_samples: int) -> EvaluationContext:
         targets=targets[rows],
         labels=labels[rows],
         seeds=Seeds(context.seeds.number("tuning")),
+        # Those of the test part say nothing of these rows.
         groups={},
         rationale=None,
         shared={},
@@ -244,6 +247,7 @@ def search(
             direction="maximize" if higher else "minimize",
             sampler=optuna.samplers.TPESampler(seed=seed),
         )
+        # First, so that what is chosen is never worse on these samples.
         study.enqueue_trial(dict(shipped))
         distributions = {n: _distribution(optuna, v, shipped[n]) for n, v in space.items()}
         for _ in range(n_trials):

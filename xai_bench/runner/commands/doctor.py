@@ -189,6 +189,7 @@ class Doctor:
 def _removed(folder: Path) -> bool:
     """Remove the folder of a model, unless a run is training it now."""
     try:
+        # A draft, `KEY.draft`, is behind the lock of its model.
         with FileLock(f"{folder.with_suffix('')}.lock", timeout=0):
             shutil.rmtree(folder)
     except Timeout:

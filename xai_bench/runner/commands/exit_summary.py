@@ -45,6 +45,7 @@ def _show(results: Path, study: str, settings: Mapping[str, Any]) -> bool:
         from rich.console import Console
 
         console = Console()
+        # Captured, so that the same command can print it again.
         with console.capture() as capture:
             is_written = _write(console, results, study, settings)
         text = capture.get()

@@ -61,6 +61,7 @@ def _runs(plan: Plan, cell: Cell) -> tuple[str, ...] | None:
     if recorder["_target_"] != _MLFLOW or recorder.get("tracking_uri"):
         return None
     shown = database.shown(plan.results, cell.key)
+    # Without any run it has not been shown yet, so that the job is not finished.
     return tuple(sorted(run for study, _, run in shown if study == plan.config["study"])) or None
 
 

@@ -118,6 +118,7 @@ def own_folders(arguments: Sequence[str]) -> list[Path] | None:
 
 def _results(arguments: Sequence[str]) -> Path:
     """The folder that a command names, or that of our configuration."""
+    # Of several, the last one counts, as in Hydra.
     named = [a.partition("=")[2] for a in arguments if a.startswith("results=")]
     return Path(named[-1] if named else "results").expanduser().absolute()
 

@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 def run(arguments: Sequence[str]) -> None:
     """Check the configuration of every job, then run them. Raises `UsageError` before any work."""
     command = parse(arguments)
+    # Hydra reads it, and so does the record of commands.
     sys.argv = ["xai-bench run", *command.flags, *command.overrides]
     if command.parsed.shell_completion:
         _start(command)
@@ -97,6 +98,7 @@ def job(
 
     # On a full disk, each line of the log would else be a traceback on the terminal.
     logging.raiseExceptions = False
+    # Below the folder where the command was started, wherever the job is now.
     cfg.results = str(Path(HydraConfig.get().runtime.cwd, cfg.results))
     return run_cell(cfg, display=display, note=note, on_end=keep)
 
@@ -186,6 +188,7 @@ def _check(command: Command, jobs: Jobs) -> None:
 
             places[str(cfg.results)] = None
             changed = set(overrides).difference(first)
+            # It has the components of the first job, which take long to check.
             same = bool(changed) and all(map(preflight.is_setting, changed))
             of_job = preflight.check(cfg, components_too=not same)
             problems.update(dict.fromkeys(of_job))

@@ -148,6 +148,7 @@ def differences(published: Path, again: Path) -> Iterator[str]:
         if row["_merge"] != "both":
             yield f"{name}: in one of the two only"
             continue
+        # Means are written with six digits: without an interval, that alone is a difference.
         bound = _MOVED * abs(row["high_a"] - row["low_a"]) + 1e-5 * abs(row["mean_a"])
         if abs(row["mean_a"] - row["mean_b"]) > bound:
             yield f"{name}: {row['mean_a']:.6g} was published, {row['mean_b']:.6g} comes out"

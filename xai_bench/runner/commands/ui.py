@@ -59,6 +59,7 @@ def free_port(wanted: int) -> int:
     """`wanted` or the first port after it that nobody listens on at the loopback address."""
     for port in range(wanted, wanted + 100):
         with socket.socket() as probe:
+            # Connections of a server that was stopped keep a port for a while, and do not count.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))

@@ -79,6 +79,7 @@ def _component(
     settings_of = {name: kept.put_back(value) for name, value in fields_of(plain).items()}
     given = [f"{chosen}.{name}=" for name in settings_of if settings_of[name] is not plain[name]]
     mistakes = arguments(chosen, locate(plain["_target_"]), fields_of(plain))
+    # In the place of an object stands a text, whose type is no mistake of the caller.
     if problems := [each for each in mistakes if not each.startswith(tuple(given))]:
         raise ValueError("; ".join(problems))
     return build({**settings_of, "_target_": plain["_target_"]})
@@ -187,6 +188,7 @@ class _Objects:
             return list(value) if isinstance(value, tuple) else value
         if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a number of NumPy
             return value.item()
+        # Begins as no text of a user does.
         text = f"\0{len(self.kept)}"
         self.kept[text] = value
         return text

@@ -197,6 +197,7 @@ def source_of(target: str) -> ast.ClassDef | None:
     if not match:
         return None
     head = re.split(r"^    (?:@|def |async def )", match[2], maxsplit=1, flags=re.MULTILINE)[0]
+    # The dots, because a class needs a body.
     [node] = ast.parse(f"{match[1]}\n{head}    ...\n").body
     return node if isinstance(node, ast.ClassDef) else None
 

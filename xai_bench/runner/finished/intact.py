@@ -65,5 +65,6 @@ def _index(folder: Path) -> str:
         contents = {name: hashlib.sha256((folder / name).read_bytes()) for name in listed}
     except OSError:
         return ""
+    # A file that is being replaced has two digests there, and is not known.
     is_whole = all({digest.hexdigest()} == listed[name] for name, digest in contents.items())
     return hashlib.sha256(text).hexdigest() if is_whole and listed else ""

@@ -96,6 +96,7 @@ def read(results: Path, name: str) -> JobRecord | None:
 
 def save(results: Path, name: str, content: Mapping[str, Any]) -> None:
     """Write plain values with their digest; where that cannot be done, nothing is kept."""
+    # As it will be read: the digest of lists is not that of tuples.
     plain = json.loads(json.dumps(content))
     path = results / FOLDER / f"{name}.json"
     draft = path.with_name(f".{path.name}.{os.getpid()}")

@@ -65,6 +65,7 @@ def _of_tree(folder: Path, suffix: str) -> str:
     """A digest of the names and contents of all files with a suffix."""
     total = hashlib.sha256()
     for place, inner, names in os.walk(folder):
+        # In place, because `os.walk` goes on with what is in it.
         inner[:] = sorted(name for name in inner if name != "__pycache__")
         for name in sorted(names):
             if name.endswith(suffix):

@@ -130,6 +130,7 @@ class Screen:
             return ""
         n_left = self._to_do - len(self._seconds)
         mean = sum(self._seconds) / len(self._seconds)
+        # At the end, there are fewer runs than workers.
         return duration(mean * n_left / min(self.n_workers, max(n_left, 1)))
 
     def ended(self, started: float) -> None:

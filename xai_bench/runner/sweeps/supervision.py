@@ -42,6 +42,7 @@ def _wait(child: int) -> int:
     What is sent to the parent is passed on, but for Ctrl-C, which a terminal sends to both.
     """
     signals = {*_PASSED_ON, signal.SIGCHLD}
+    # Blocked, they wait for `sigwaitinfo`: none is lost between a look and the next wait.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -56,6 +57,7 @@ def _wait(child: int) -> int:
 def _exit_code(code: int, read: int) -> int:
     if code < 0:
         sys.stderr.write(f"xai-bench: the run was killed by signal {-code}\n")
+        # As a shell says it: 128 and the number of the signal.
         return 128 - code
     if code == 0 and not _marked(read):
         sys.stderr.write(

@@ -117,10 +117,12 @@ def _cause_of_logging() -> Iterator[None]:
 
 def n_parallel(cfg: DictConfig, n_jobs: int) -> int:
     """How many jobs are done at the same time: `n_jobs` of the configuration, or one per core."""
+    # Only on Linux a worker ends together with its parent.
     if n_jobs <= 1 or sys.platform != "linux":
         return 1
     wanted: int | None = OmegaConf.select(cfg, "n_jobs")
     if not wanted:
+        # It knows how many cores a container or a scheduler leaves to this process.
         from joblib import cpu_count
 
         wanted = int(cpu_count())

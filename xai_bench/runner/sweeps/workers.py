@@ -36,6 +36,7 @@ class Worker:
     """A process that does the jobs it is given."""
 
     def __init__(self, work: Work, screen: Screen) -> None:
+        # Forked, so that no worker imports or composes again what is there already.
         context: Any = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self.lane = Lane(screen)
@@ -43,6 +44,7 @@ class Worker:
         self.started = 0.0
         self.process = context.Process(target=_serve, args=(theirs, work))
         self.process.start()
+        # While this end is open here too, the end of the process would not be heard.
         theirs.close()
 
     def give(self, job: int, note: str) -> None:
@@ -78,6 +80,7 @@ class Worker:
         self.pipe.close()
         if at_once and self.process.is_alive():
             with suppress(ProcessLookupError):
+                # As Ctrl-C does, so that it can take its locks and drafts away.
                 os.kill(self.process.pid, signal.SIGINT)
         self.process.join(_PATIENCE)
         if self.process.is_alive():
