@@ -29,6 +29,7 @@ def comparable(listing: Listing) -> list[tuple[str, Listing]]:
     for cell, results in listing:
         key = json.dumps([_names(cell), _settings(cell)], sort_keys=True, default=str)
         groups.setdefault(key, []).append((cell, results))
+    # All cells of a group are alike but for the seed: the first one speaks for them.
     cells = [group[0][0] for group in groups.values()]
     chosen = variants([f"{cell.data} {cell.model}" for cell in cells], [_chosen(c) for c in cells])
     # A cell that failed early knows neither its data nor its libraries: that is no difference.
@@ -59,6 +60,7 @@ def _chosen(cell: Cell) -> dict[str, str]:
 
 def _settings(cell: Cell) -> dict[str, Any]:
     """Everything that decides the numbers of a cell but the seed."""
+    # Seeds of one study differ by intention: they are the repetitions that a mean is over.
     config = {key: value for key, value in cell.config.items() if key != "seed"}
     code = {name: cell.environment.get(name, "") for name in _CODE}
     recorded = {"fingerprint": cell.fingerprint, **code}

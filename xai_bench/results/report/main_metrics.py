@@ -47,5 +47,6 @@ def check_metrics(blocks: Sequence[Block], metrics: Sequence[str]) -> None:
 def _spare(columns: Sequence[Column]) -> Column:
     """The last column of the category that has most of them; of equals, the last category."""
     names = [column.category for column in columns]
+    # From the end, as `max` takes the first of equals and the last category is meant.
     fullest = max(reversed(names), key=names.count)
     return [column for column in columns if column.category == fullest][-1]

@@ -20,6 +20,7 @@ def sentence(regimes: Mapping[str, Sequence[str]]) -> str:
     for name, of_name in regimes.items():
         if any(of_name):
             groups.setdefault(" and ".join(_merged(filter(None, of_name))), []).append(name)
+    # Paper defaults last, because they may be named as "all others".
     ordered = sorted(groups.items(), key=lambda group: (group[0] == PAPER, natural(group[0])))
     if len(ordered) < 2:
         return f"Settings: {ordered[0][0]}." if ordered else ""

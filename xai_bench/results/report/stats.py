@@ -57,6 +57,7 @@ def compare(
     """
     mean, low, high = mean_intervals(scores, seeds, rows)
     best = _best(mean if higher_is_better else -mean, ranked)
+    # Several may be best up to rounding: the first stands for all of them.
     rival = scores[best][:1] if best.any() else np.full((1, scores.shape[1]), np.nan)
     # Of paired differences: what makes a sample hard for all explainers cancels.
     difference, below, above = mean_intervals(scores - rival, seeds, rows)
@@ -80,6 +81,7 @@ def skill(mean: Floats, explainers: Sequence[str]) -> Floats:
     if not {"random", "oracle"} <= place.keys():
         return np.full(len(mean), np.nan)
     floor, ceiling = mean[place["random"]], mean[place["oracle"]]
+    # Where a metric does not tell the best from noise there is no scale between the two.
     if not np.isfinite(ceiling - floor) or ceiling == floor:
         return np.full(len(mean), np.nan)
     return np.asarray((mean - floor) / (ceiling - floor), dtype=np.float64)

@@ -160,6 +160,7 @@ def _row(study: str, block: Block, number: Number) -> dict[str, Any]:
 def _block(listing: Listing, variant: str) -> Block:
     results = [result for _, of_cell in listing for result in of_cell]
     families = {result.explainer: result.category for result in results}
+    # Names in natural order: budget 100 after budget 20.
     order = sorted(families, key=lambda n: (families[n] == CONTROL, families[n], natural(n)))
     ranked = np.array([families[name] != CONTROL for name in order], dtype=bool)
     columns = _columns(results)
@@ -267,6 +268,7 @@ def _status(outcomes: Sequence[Outcome | None], n_scored: int) -> dict[str, Any]
     stated = [outcome for outcome in outcomes if outcome is not None]
     statuses = {outcome.status for outcome in stated}
     worst = "unscored" if stated else "absent"
+    # A failure is to be mended, a skip is meant.
     worst = next((s for s in ("failed", "skipped") if s in statuses), worst)
     reasons = dict.fromkeys(outcome.reason for outcome in stated if outcome.status != "ok")
     return {"status": "ok" if n_scored else worst, "reasons": tuple(reasons), "n_scored": n_scored}

@@ -133,12 +133,14 @@ def measured(mean: float, half: float = 0.0) -> str:
         return "–"
     half = half if math.isfinite(half) else 0.0
     size = max(abs(mean), half)
+    # Zero has no logarithm.
     power = math.floor(math.log10(size)) if size > 0 else 0
     if power >= 6 or power < -3:
         digits = [f"{value / 10**power:.2f}" for value in (mean, half)]
         inner = digits[0] if half == 0 else f"({digits[0]} ± {digits[1]})"
         return f"{inner}e{power}"
     places = max(2 - power, 0)
+    # Of counts: decimals would say nothing.
     exact = half == 0 and mean == round(mean)
     text = f"{mean:.{0 if exact else places}f}"
     return text if half == 0 else f"{text} ± {half:.{places}f}"
@@ -200,6 +202,7 @@ def caption(block: Block) -> str:
     regimes: dict[str, list[str]] = {}
     for name in block.methods:
         regimes.setdefault(base(name), []).extend(block.regimes[name])
+    # Numbers count a sample once per seed.
     n_samples = max((n.n_samples for n in block.numbers.values()), default=0) // len(block.cells)
     return (
         f"Model {names['model']}{_quality(block)} on {names['data']}, explained as "

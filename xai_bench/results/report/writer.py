@@ -83,6 +83,7 @@ def write(
     numbers = frame(study, report.blocks)
     with writable(folder), files.writing(folder):
         examples = sheets(store, report, options.samples)
+        # Pictures before texts: the page holds their bytes, Markdown links those that are there.
         figures, drawn, n_left_out = _pictures(report, folder, options, examples)
         texts = [sheet for sheet in examples.values() if isinstance(sheet, TokenSheet)]
         shown = {path.stem: path.read_bytes() for path in drawn if path.suffix == ".png"}
@@ -120,6 +121,7 @@ def _pictures(
     paths = export.write(folder / "figures", pictures, kinds, first)
     there = {path.stem for path in paths}
     paths += export.write(folder / "sheets", examples, kinds, first)
+    # Markdown shows no PDF.
     shown = "png" if "png" in kinds else "svg" if "svg" in kinds else ""
     shown_figures = {n: f"figures/{n}.{shown}" for n in pictures if shown and n in there}
     n_drawn = len({path.stem for path in paths})
@@ -131,6 +133,7 @@ def _first(figures: list[str], examples: list[str], n: int | None) -> list[str] 
     if n is None:
         return None
     ordered = [name for start in FIRST for name in figures if name.startswith(start)]
+    # After the first picture, so that a small `n` still has an example.
     ordered[1:1] = examples[:1]
     return list(dict.fromkeys([*ordered, *figures, *examples]))[:n]
 
@@ -178,6 +181,7 @@ def _wide(tables: list[Table]) -> str:
         for panel in table.panels
         for name, entries in panel.rows
     ]
+    # The same bytes on every system: unless told, pandas ends lines as the system does.
     return str(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
 
 

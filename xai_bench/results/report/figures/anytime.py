@@ -74,6 +74,7 @@ def _plot(axis: Axes, plot: AnytimePlot, looks: Mapping[str, Look]) -> None:
         look = looks[dot.name]
         axis.plot([dot.x], [dot.y], look.marker, color=look.color, markerfacecolor="white")
     most = max([spot.x for spots in plot.lines.values() for spot in spots], default=1.0)
+    # A factor, since the axis is logarithmic: room to the right of the last mark.
     axis.set_xlim(0, 1.6 * max([most, *(dot.x for dot in plot.dots)]))
     counts(axis)
     _levels(axis, plot, looks)
@@ -83,6 +84,7 @@ def _plot(axis: Axes, plot: AnytimePlot, looks: Mapping[str, Look]) -> None:
 
 def _levels(axis: Axes, plot: AnytimePlot, looks: Mapping[str, Look]) -> None:
     """Controls as horizontal lines; one so far off that it would flatten all else is named."""
+    # The limits that matplotlib took from the methods alone: controls are drawn after them.
     low, high = axis.get_ylim()
     far = _FAR * (high - low)
     outside: dict[bool, list[str]] = {True: [], False: []}
@@ -96,6 +98,7 @@ def _levels(axis: Axes, plot: AnytimePlot, looks: Mapping[str, Look]) -> None:
         text = "\n".join(f"{'↑' if above else '↓'} {name}" for name in names)
         look: dict[str, Any] = {"ha": "right", "va": side, "fontsize": 6, "color": "#777777"}
         if names:
+            # A white ground, since lines may pass under the names.
             look["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
             axis.text(0.98, y, text, look, transform=axis.transAxes)
 

@@ -92,6 +92,7 @@ def _parts(value: Any) -> Iterator[bytes]:
         for part in fields(value):
             yield from _parts(getattr(value, part.name))
     elif isinstance(value, np.ndarray):
+        # Arrays with the same bytes in another shape or of another kind are not the same picture.
         yield f"{value.dtype}{value.shape}".encode()
         yield np.ascontiguousarray(value).tobytes()
     elif isinstance(value, Mapping):
@@ -113,6 +114,7 @@ def _code() -> str:
 
     folders = (_PACKAGE / "drawing", _PACKAGE / "report" / "figures")
     sources = sorted(path for folder in folders for path in folder.glob("*.py"))
+    # Another version of the library may draw the same picture differently.
     digest = hashlib.sha256(version("matplotlib").encode())
     for path in sources:
         digest.update(path.read_bytes())

@@ -104,6 +104,7 @@ class SpotPlot:
         """The methods that none is better than at the same cost or less, cheapest first."""
         sign = 1 if self.higher_is_better else -1
         methods = [spot for spot in self.spots if not spot.control]
+        # Of equal costs the best comes first, so that the worse ones are not taken for the front.
         ordered = sorted(methods, key=lambda spot: (spot.x, -sign * spot.y))
         front: list[Spot] = []
         for spot in ordered:
@@ -211,6 +212,7 @@ class DotFigure:
             figure.suptitle(grid.wrapped(drawable(self.title), width - 0.4, 9), fontsize=9)
             for axis in axes[: len(self.metrics) : n_across]:
                 axis.set_yticks(range(len(labels)), labels=labels)
+                # Downwards, so that the first name stands on top as in the tables.
                 axis.set_ylim(len(labels) - 0.5, -0.5)
             return figure
 
@@ -218,6 +220,7 @@ class DotFigure:
         colors = {"best": BEST, "tied": TIED, "control": CONTROL}
         for dot in dots:
             place, color = self.names.index(dot.name), colors.get(dot.standing, OTHER)
+            # The interval of a single sample is infinite, which no line can show.
             span = [dot.low if math.isfinite(dot.low) else dot.mean]
             span += [dot.high if math.isfinite(dot.high) else dot.mean]
             marker = "D" if dot.standing == "best" else "o"
@@ -250,6 +253,7 @@ def _banded(axis: Axes, curve: Curve, look: Look) -> None:
         curve.x, curve.low, curve.high, color=look.color, alpha=0.08 if curve.control else 0.14,
         linewidth=0,
     )  # fmt: skip
+    # A mark at each of many points would hide the line.
     every = max(len(curve.x) // 8, 1)
     axis.plot(
         curve.x, curve.y, color=look.color, marker=look.marker, markersize=3, linewidth=1.2,
@@ -259,6 +263,7 @@ def _banded(axis: Axes, curve: Curve, look: Look) -> None:
 
 def _spots(axis: Axes, plot: SpotPlot, look_of: Mapping[str, Look]) -> None:
     front = plot.front()
+    # Steps and no slopes, as there is no method between two of them.
     steps: Any = [(spot.x, spot.y) for spot in front]
     if steps:
         axis.plot(*zip(*steps, strict=True), color="#999999", linewidth=0.9, drawstyle="steps-post")
@@ -271,6 +276,7 @@ def _spots(axis: Axes, plot: SpotPlot, look_of: Mapping[str, Look]) -> None:
             [spot.x], [spot.y], look.marker, color=look.color, markerfacecolor=inner, markersize=5
         )
     most = max((spot.x for spot in plot.spots), default=1.0)
+    # A little below 0, so that marks at no cost are not cut by the axis.
     axis.set_xlim(-0.15, 2 * max(most, 1.0))
     counts(axis)
     axis.set_title(grid.wrapped(drawable(plot.title), 2.2, 9))

@@ -97,6 +97,7 @@ class CriticalDifferenceFigure:
             axis.set_axis_off()
             n = len(self.names)
             axis.set_xlim(1 - 0.02 * n, n + 0.02 * n)
+            # The axes are as high as the figure, so that a step of 1 is an inch.
             axis.set_ylim(-height, 0)
             line = -0.85
             _ruler(axis, n, line)
@@ -104,6 +105,7 @@ class CriticalDifferenceFigure:
             below = line - 0.1 - 0.13 * len(self.groups)
             for place, (i, label) in enumerate(zip(order, labels, strict=True)):
                 left = place < half
+                # The outermost rank has the highest row on either side, so no leaders cross.
                 row = place if left else len(order) - 1 - place
                 _leader(axis, (self.ranks[i], line), below - 0.16 - 0.2 * row, label, left=left)
             self._groups(axis, line)
@@ -146,13 +148,16 @@ def _texts(matrix: Matrix) -> Sequence[Sequence[str]]:
 def _matrix(figure: Figure, axis: Axes, matrix: Matrix) -> None:
     signed = matrix.low == -matrix.high
     colors = SIGNED if signed else "Blues"
+    # What is NaN is not painted, so the ground shows through.
     axis.set_facecolor(UNKNOWN)
     image = axis.imshow(
         matrix.values, cmap=colors, vmin=matrix.low, vmax=matrix.high, aspect="auto"
     )
     for i, row in enumerate(_texts(matrix)):
         for j, text in enumerate(row):
+            # The least span keeps a matrix of equal values from a division by zero.
             share = (matrix.values[i, j] - matrix.low) / max(matrix.high - matrix.low, 1e-12)
+            # Signed colours are dark at both ends, others at the upper end only.
             dark = abs(2 * share - 1) > _DARK + 0.1 if signed else share > _DARK
             ink = "white" if dark else "black"
             axis.text(j, i, text, ha="center", va="center", fontsize=6.5, color=ink)

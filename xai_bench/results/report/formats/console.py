@@ -67,6 +67,7 @@ class _Fitting:
             columns = columns[n:]
 
     def _fits(self, columns: Sequence[Column], width: int, console: Console) -> bool:
+        # Measured without the terminal's width, because a measure within it never exceeds it.
         unlimited = console.options.update(max_width=_UNLIMITED)
         return console.measure(_table(self.block, columns), options=unlimited).maximum <= width
 
@@ -78,6 +79,7 @@ def _table(block: Block, columns: Sequence[Column]) -> RichTable:
     table.collapse_padding, table.pad_edge = True, False
     table.add_column("explainer", max_width=_NAME, overflow="fold")
     for column in columns:
+        # Rich breaks lines at spaces, and names of metrics have none.
         table.add_column(header(column).replace("_", "_\n"), justify="right", vertical="bottom")
     for place, name in enumerate(block.explainers):
         if place == len(block.explainers) - block.n_controls:

@@ -29,6 +29,7 @@ PARTS = {
     "cards": "Methods and metrics",
     "provenance": "Where the numbers come from",
 }
+# Nothing may be loaded from elsewhere: the page is whole without a network.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 

@@ -62,6 +62,7 @@ def agreement(store: Store, block: Block) -> Agreement | None:
     spearman, overlap, chance = (torch.cat(values) for values in zip(*compared, strict=True))
     return Agreement(
         explainers=names,
+        # Rounded, as sums of products leave the correlation of a map with itself a little off 1.
         spearman=spearman.nanmean(0).round(decimals=12),
         overlap=overlap.mean(0),
         chance=chance.mean().item(),
@@ -76,9 +77,12 @@ def compare(sizes: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     units `[B, E, E]`, and the overlap by chance `[B]`.
     """
     top = (FRACTION * present.sum(1).double()).ceil()
+    # Padding ranks below all units, whose sizes are not negative.
     above, within = _places(torch.where(present, sizes, -torch.inf))
+    # The mean place among equals; a shift that all share does not change a correlation.
     rank = torch.where(present, above + within / 2, 0)
     centred = torch.where(present, rank - (rank.sum(-1) / present.sum(1))[..., None], 0)
+    # A constant map is 0 / 0 here, the NaN that is announced above.
     normed = centred / centred.square().sum(-1, keepdim=True).sqrt()
     # Units with equal sizes at the border share what is left of the places there.
     member = ((top[:, None] - above) / within).clamp(0, 1) * present

@@ -134,6 +134,7 @@ def _small_matrix(matrix: Matrix, label: str, rows: Sequence[tuple[str, str]]) -
             values[i, j] = np.nan if number is None else number.mean
     finite = values[np.isfinite(values)]
     texts = tuple(tuple("" if np.isnan(v) else measured(v) for v in row) for row in values)
+    # Colours by the metric's own range: scores of two metrics have no common one.
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     names = tuple(f"{explainer}, {explain}" for explainer, explain in rows)
     return DrawnMatrix(

@@ -42,6 +42,7 @@ def _figure(question: Question, compared: Sequence[Comparison]) -> CriticalDiffe
     ranks = np.stack(
         [_mean_ranks([o for o in compared if o.block.names["data"] == p], names) for p in places]
     )
+    # `friedman` takes scores of which the highest is best, and the best rank is the lowest.
     result = friedman(-ranks)
     return CriticalDifferenceFigure(
         title=f"{question.asked} Mean ranks over {len(places)} data sets (1 is best)",
@@ -71,6 +72,7 @@ def _share(name: str, compared: Sequence[Comparison]) -> float:
 
 def _mean_ranks(compared: Sequence[Comparison], names: Sequence[str]) -> Floats:
     """`[M]` over comparisons in which at least one of the names has a score."""
+    # A method without a score stays NaN, which `field_ranks` places last.
     table = np.full((len(compared), len(names)), np.nan)
     for row, comparison in zip(table, compared, strict=True):
         sign = 1 if comparison.column.higher_is_better else -1

@@ -113,6 +113,8 @@ def gap_width(
     influence = np.full(len(scores), np.nan)
     for sign, rows in zip((1, -1), member, strict=True):
         n = int(rows.sum())
+        # The mean of influences divides by `n_both`, a group's mean by its own `n`.
+        # The root makes the variance of a small group unbiased.
         weight = n_both / n * np.sqrt(n / max(n - 1, 1))
         influence[rows] = sign * weight * (scores[rows] - scores[rows].mean())
     return float(intervals.spread(influence[None], *place).half_widths(level)[0])
@@ -153,12 +155,14 @@ def largest_gap(
     sizes = np.bincount(codes[finite], minlength=n_groups)
     sums = np.bincount(codes[finite], scores[finite], n_groups)
     means = intervals.ratio(sums, sizes)
+    # Sizes are over all seeds, and the least is per cell.
     large = sizes >= SMALLEST * len(np.unique(seeds))
     fields: dict[str, Any] = {"means": means, "sizes": sizes, **_NO_PAIR, "apart": False}
     if large.sum() < 2:
         return {**fields, **dict.fromkeys(("gap", "low", "high"), float("nan"))}
     worth = np.where(large, means if column.higher_is_better else -means, np.nan)
     best, worst = int(np.nanargmax(worth)), int(np.nanargmin(worth))
+    # Never negative, as `worth` has the metric's direction.
     gap = float(worth[best] - worth[worst])
     level = 1 - (1 - intervals.LEVEL) / (large.sum() * (large.sum() - 1) / 2)
     half = gap_width(scores, codes, (seeds, rows), (best, worst), level) if best != worst else 0.0

@@ -39,6 +39,7 @@ def rows_of(block: Block, name: str) -> float | None:
 def _column(block: Block) -> Column | None:
     """Fidelity before truth, which most data sets lack, and key metrics before others."""
     candidates = [c for c in block.scored if c.category in CATEGORIES]
+    # Sorting is stable, so that the first of equals is the first of the table.
     order = sorted(candidates, key=lambda c: (c.category == "truth", c.metric not in KEY_METRICS))
     return order[0] if order else None
 

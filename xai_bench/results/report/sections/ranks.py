@@ -108,6 +108,7 @@ def _table(standings_: Sequence[tuple[Standing, Robustness]]) -> Table:
     order = np.argsort(means[0], kind="stable")
     rows = []
     for m in order:
+        # Equal means of ranks may differ by rounding.
         entries = [Entry(measured(float(v[m])), bool(v[m] <= v.min() + 1e-9)) for v in means]
         span = f"{robust.best_rank[m]} to {robust.worst_rank[m]}"
         wins = f"{100 * robust.share[m]:.0f} %"

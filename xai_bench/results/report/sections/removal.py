@@ -71,6 +71,7 @@ def _measured(store: Store, cell: str, explanation: str) -> Floats | None:
     if not curves:
         return None
     finest = max(curves, key=lambda curve: curve["removed"].shape[1])
+    # Samples with other numbers of units have other shares, and a mean needs common ones.
     grid = np.linspace(0, 1, N_POINTS)
     pairs = zip(finest["removed"].numpy(), finest["most_first"].double().numpy(), strict=True)
     return np.stack([np.interp(grid, removed, output) for removed, output in pairs])

@@ -38,6 +38,7 @@ def section(study: str, blocks: Sequence[Block]) -> Section:
 def _tuned(block: Block) -> Iterator[tuple[Cell, ExplainerResult, Mapping[str, Any]]]:
     """Once per cell and tuning job: the results of all budgets share one."""
     for cell, results in block.listing:
+        # A list, since dictionaries cannot be members of a set.
         listed: list[Any] = []
         for result in results:
             if result.tuning is not None and (base(result.explainer), result.tuning) not in listed:

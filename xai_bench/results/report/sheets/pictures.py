@@ -32,6 +32,7 @@ def sheet(explained: Samples, row: int) -> Picture:
         )
     maps = np.stack([method.explanation.attribution[row].double().numpy() for method in methods])
     if explained.form == "image":
+        # Summed over channels: a pixel is one place with all its colours.
         return ImageSheet(headline, picture(explained.x[row]), names, maps.sum(1))
     channels = tuple(f"channel {i}" for i in range(maps.shape[1])) if maps.shape[1] > 1 else ("",)
     return SeriesSheet(headline, channels, names, explained.x[row].numpy(), maps)
@@ -86,6 +87,7 @@ def shown(explained: Samples) -> list[Method]:
 def picture(x: Tensor) -> Floats:
     """`[C, H, W]` as `[H, W]`, or `[H, W, 3]` where there are three channels; 0 .. 1."""
     flat = x.double() if len(x) == 3 else x.double().mean(0, keepdim=True)
+    # Images are stored as the model gets them, which need not be between 0 and 1.
     low, high = flat.min(), flat.max()
     scaled = (flat - low) / (high - low).clamp(min=1e-12)
     return np.asarray(scaled.movedim(0, -1).squeeze(-1).numpy())

@@ -104,10 +104,12 @@ def ranking(compared: Sequence[Comparison], *, seed: int = 0) -> Ranking:
         return Ranking((), math.nan, math.nan, math.nan)
     beaten = _averaged(compared, names, _metric_draws(compared, seed))
     draws = beaten[1:]
+    # Those that tie for the first place share it, so that the shares sum to 1.
     top = draws == draws.max(1, keepdims=True)
     first = (top / top.sum(1, keepdims=True)).mean(0)
     low, high = np.quantile(draws, (0.025, 0.975), axis=0)
     values = np.stack([beaten[0], low, high, first])
+    # Names decide at last, so that the same store always gives the same order.
     order = sorted(range(len(names)), key=lambda i: (-beaten[0, i], -first[i], names[i]))
     standings = tuple(
         Standing(names[i], *values[:, i].tolist(), *_counts(compared, names[i])) for i in order
@@ -119,6 +121,7 @@ def _comparison(block: Block, column: Column) -> Comparison | None:
     rivals = [n for n in block.methods if block.numbers[n, column].status == "ok"]
     if len(rivals) < 2:
         return None
+    # Last, where `_above` looks for it; it is compared with and is nobody's rival.
     control = [RANDOM] if RANDOM in block.explainers else []
     parts = [
         cell_scores(cell, results, [*rivals, *control], column) for cell, results in block.listing
@@ -155,6 +158,7 @@ def weights(seeds: Ints, rows: Ints) -> Floats:
 @lru_cache(maxsize=2)
 def _weights(seeds: bytes, rows: bytes) -> Floats:
     """All metrics of a block have the same rows, and their draws take longer than all else."""
+    # The same draws for all metrics of a block: what is hard in a resample is so for each of them.
     generator = Generator(PCG64(0))
     places = [np.frombuffer(ids, dtype=np.int64) for ids in (rows, seeds)]
     drawn = _draws(places[0], generator) * _draws(places[1], generator)
@@ -175,6 +179,7 @@ def _means(scores: Floats, counts: Floats) -> Floats:
     Where those are less than half of all rows, over the rows that each has a score in.
     """
     finite = np.isfinite(scores)
+    # A method that is scored on the easy samples only must not gain from that.
     common = finite[finite.any(1)].all(0)
     counted = finite & common if 2 * common.sum() >= scores.shape[1] else finite
     sums = counts @ np.where(counted, scores, 0.0).T
@@ -185,6 +190,7 @@ def _means(scores: Floats, counts: Floats) -> Floats:
 def _beaten(worth: Floats, margin: float) -> Floats:
     """`[R + 1, E] -> [R + 1, E]`: the share of the others that are worse, ties counted half."""
     gap = worth[:, :, None] - worth[:, None]
+    # The mean of "better" and "not worse" counts a tie half. Each method ties with itself.
     points = ((gap > margin).sum(2) + (gap >= -margin).sum(2)) / 2
     return np.asarray((points - 0.5) / (worth.shape[1] - 1))
 

@@ -105,6 +105,7 @@ def _values(explainer: str, column: Column, blocks: Sequence[Block]) -> str:
     """The means on every block in turn; their range where there are many."""
     texts, means = [], []
     for block in blocks:
+        # Blocks may have other settings of a metric: the label is what they share.
         same = next((c for c in block.columns if c.label == column.label), None)
         number = block.numbers.get((explainer, same)) if same else None
         is_measured = number is not None and number.status == "ok"

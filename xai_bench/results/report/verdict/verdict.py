@@ -21,6 +21,7 @@ from xai_bench.results.report.words import count, listed
 SURE, LIKELY = 0.95, 0.8
 N_EXCEPTIONS = 3
 """As many exceptions are read at once; the others stand with the details."""
+# A method that comes first less often is out of question at the level that intervals have.
 _RIVAL = 0.05
 _N_PAIRS = 2
 
@@ -128,6 +129,7 @@ def percent(share: float, *, unit: bool = True) -> str:
 def points(share: float, *, unit: bool = True) -> str:
     """A difference of shares."""
     text = f"{100 * share:.0f}".replace("-", "−")
+    # A small negative share rounds to minus zero.
     text = text if text != "−0" else "0"
     return f"{text} point{'' if text == '1' else 's'}" if unit else text
 

@@ -31,6 +31,7 @@ class Reference:
         """`sundararajan2017`, with the number of the preprint where there is one."""
         first = re.split(r"[+&,]| and ", self.authors)[0].strip().split(" ")[-1]
         plain = unicodedata.normalize("NFKD", first).encode("ascii", "ignore").decode().lower()
+        # Authors and year alone are not unique: some write several papers a year.
         tail = re.sub(r"\W", "", self.arxiv or self.doi.rpartition("/")[2])
         return "-".join(filter(None, [f"{re.sub(r'[^a-z]', '', plain)}{self.year}", tail]))
 
@@ -62,6 +63,7 @@ def sources(groups: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def _reference(text: str) -> Reference | None:
+    # Brackets at the end say which part of a paper is meant, not where to find it.
     bare = re.sub(r"\s*\([^)]*\)$", "", text)
     match = _PAPER.match(bare)
     if match is None:

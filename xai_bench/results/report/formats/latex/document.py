@@ -63,6 +63,7 @@ def _caption(float_: Float) -> str:
 
 def _tabular(panel: Panel) -> str:
     n_methods = len(panel.rows) - panel.n_controls
+    # Only a column of fixed width breaks its lines.
     wide = any(width(name) > NAME for name, _ in panel.rows)
     first = rf"p{{{NAME:.0f}pt}}" if wide else "l"
     lines = [rf"\begin{{tabular}}{{{first}{'r' * len(panel.heads)}}}", r"\toprule", *_head(panel)]

@@ -37,6 +37,7 @@ class Float:
 def floats(table: Table) -> Iterator[Float]:
     """Every panel of a table, in floats that fit."""
     wanted = [_cut(panel) for panel in table.panels]
+    # The panels of a table share its page, so one that needs it turns all of them.
     turned = any(needs_turning for needs_turning, _ in wanted)
     limit = TURNED if turned else UPRIGHT
     pieces = [piece for _, panels in wanted for panel in panels for piece in _short(panel, limit)]
@@ -101,6 +102,7 @@ def _short(panel: Panel, limit: float) -> Iterator[Panel]:
     n_methods = len(panel.rows) - panel.n_controls
     for start in range(0, max(len(panel.rows), 1), most):
         rows = panel.rows[start : start + most]
+        # Controls are the last rows, so those of this run that are no methods.
         n_controls = len(rows) - max(min(n_methods - start, len(rows)), 0)
         yield replace(panel, rows=rows, n_controls=n_controls)
 

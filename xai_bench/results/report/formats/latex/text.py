@@ -46,6 +46,7 @@ def number(text: str) -> str:
 @lru_cache(maxsize=4096)  # tables repeat their names and numbers
 def width(text: str, *, bold: bool = False) -> float:
     """Points that a text is wide in a font of 8 points, at most."""
+    # `number` prints a power of ten, which is wider than the `e` it is written with.
     text = re.sub(r"e(-?\d+)\b", "x10000", text)
     return sum(_POINTS[_kind(letter)] for letter in text) * (1.16 if bold else 1.0)
 
