@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tests.evaluation.test_loop import Again, Noisy, Rows, Sum, configured, context
 from tests.results.test_store import add_to_study, cell, explanation, scored
-from tests.runner.test_reproducible import assert_same_store
+from tests.runner.cells.test_reproducible import assert_same_store
 from tests.support import command_line
 from tests.support.reports import written
 from xai_bench.core.cost import timed

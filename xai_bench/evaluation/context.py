@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from xai_bench.core.seeds import Seeds
 from xai_bench.core.tokens import widths
 from xai_bench.evaluation.guard import Copies
+from xai_bench.evaluation.remembered_rows import RememberedRows
 from xai_bench.types import Domain, Explainer, Inputs, Metric, Model, ModelVariants, Rng
 
 
@@ -76,6 +78,11 @@ class EvaluationContext:
     shared: dict[int, dict[Any, Any]] = field(default_factory=dict)
     copies: Copies = field(default_factory=Copies)
     domains: dict[int, tuple[Domain, Domain]] = field(default_factory=dict)
+
+    @cached_property
+    def asked_by_metrics(self) -> Model:
+        """The model, which computes every different row of tokens once for all metrics."""
+        return RememberedRows.of(self.model, self.copies)
 
     def batches(self) -> tuple[Tensor, ...]:
         """The row numbers of each batch, long, at most `batch_size` each.

@@ -123,7 +123,7 @@ class ExplainerEvaluation:
         self.explanations.append(explanation)
         truth = inputs.domain.truth
         case = Case(
-            model=context.model,
+            model=context.asked_by_metrics,
             inputs=inputs,
             targets=targets,
             explanation=explanation,
