@@ -410,8 +410,12 @@ def test_a_users_own_component_runs_from_a_folder_of_theirs(
     code = "class Mine:\n    def __init__(self, n: int): ...\n    def explain(self): ...\n"
     (tmp_path / "mine.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    chosen = [*SMALL[1:], "explainer=[mine,random]", "allow=[mine]"]
-    for flags in (["--config-dir", "own"], [f"hydra.searchpath=[file://{tmp_path}/own]"]):
+    chosen = [*SMALL[1:], "explainer=[mine,random]"]
+    for flags in (
+        ["allow=[mine]", "--config-dir", "own"],
+        ["allow=[mine]", f"hydra.searchpath=[file://{tmp_path}/own]"],
+        ["allow=[mine,own]", "hydra.searchpath=[pkg://own]"],
+    ):
         jobs = Jobs(monkeypatch, "ok")
         code, _, err = invoke("run", *chosen, *flags)
         assert (code, err) == (0, "")

@@ -28,6 +28,23 @@ def maps(model: Any, x: Any, **given: Any) -> list[Tensor]:
     return [bench.explain(name).attribution for name in NAMES]
 
 
+@pytest.mark.parametrize(
+    ("asked", "there", "is_same"),
+    [
+        ("cpu", "cpu", True),
+        ("cuda", "cuda:0", True),
+        ("cuda:0", "cuda", True),
+        ("cuda:1", "cuda:0", False),
+        ("cuda:1", "cuda", False),
+        ("cuda", "cpu", False),
+    ],
+)
+def test_a_device_without_a_number_is_the_first_of_its_kind(
+    asked: str, there: str, is_same: bool
+) -> None:
+    assert devices._same(torch.device(asked), torch.device(there)) == is_same
+
+
 @pytest.mark.slow
 def test_the_way_to_a_device_and_back_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module on a pretended device; for a function, the CPU under another number."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from xai_bench.core.baselines import Constant
@@ -91,8 +90,8 @@ def baseline_of(given: Any, x: Tensor, encode: Callable[[Any, str], Tensor]) -> 
             f"{list(x.shape[1:])}, or of all, {list(x.shape)}"
         )
     own = values[0] if len(values) == 1 else values
-    # Of x, only the shape is asked.
-    return GivenReference(own.detach().clone(), torch.empty_like(x))
+    # Of x, only the shape is asked: one number stands for all.
+    return GivenReference(own.detach().clone(), x.new_empty(()).expand(x.shape))
 
 
 def loaded_slots(

@@ -58,7 +58,7 @@ class Placing:
     def placed(self, model: Any) -> Any:
         """The model itself where it is so already, or has no weights; else a copy."""
         weights = _weights(model)
-        there = all(weight.device.type == self.device.type for weight in weights)
+        there = all(_same(weight.device, self.device) for weight in weights)
         so = self.dtype is None or all(weight.dtype == self.dtype for weight in weights)
         if there and so:
             return model
@@ -116,6 +116,11 @@ def caller_of(model: Callable[..., Any], form: Form, device: torch.device) -> nn
     """A module `x [N, *S] -> [N, C]` of a model that takes its rows on a device."""
     there = OnDevice(form, device)
     return ByName(model, there) if isinstance(form, SeveralForm) else Adapted(model, there)
+
+
+def _same(first: torch.device, second: torch.device) -> bool:
+    """Whether both name one device; one without a number is the first of its kind."""
+    return first.type == second.type and (first.index or 0) == (second.index or 0)
 
 
 def _weights(model: Any) -> list[Tensor]:

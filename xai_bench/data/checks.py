@@ -35,14 +35,16 @@ def existing_path(path: str | Path) -> Path:
     )
 
 
-def require_columns(names: Iterable[str], columns: Iterable[str], setting: str) -> None:
+def require_columns(
+    names: Iterable[str], columns: Iterable[str], setting: str, kind: str = "columns"
+) -> None:
     """Raise ValueError for the first of `names` that is not among the `columns` of a table.
 
-    `setting` is what the user wrote the names in, such as `data.drop:`.
+    `setting` is what the user wrote the names in, such as `data.drop:`; `kind` is what they name.
     """
     columns = [str(column) for column in columns]
     for name in names:
         if name not in columns:
             raise ValueError(
-                f"{setting} {name!r} is not among the columns; {suggest(name, columns)}"
+                f"{setting} {name!r} is not among the {kind}; {suggest(name, columns)}"
             )

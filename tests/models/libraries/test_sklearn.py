@@ -223,6 +223,26 @@ def test_a_transformer_that_mixes_columns_is_declined_by_treeshap_only() -> None
     assert here.explain(ExactShapley(Background())).isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("columns", "of_numbers"),
+    [
+        (slice("age", "income"), slice(0, 2)),  # of names, the last one is inside
+        (slice("income", None), slice(1, None)),
+        (slice(None, "income"), slice(2)),
+    ],
+)
+def test_columns_of_a_part_may_be_a_slice_of_names(columns: slice, of_numbers: slice) -> None:
+    table = FRAME[["age", "income", "rate"]]
+    maps = []
+    for part in (columns, of_numbers):
+        parts = make_column_transformer((StandardScaler(), part), remainder="passthrough")
+        tree = DecisionTreeClassifier(max_depth=3, random_state=0)
+        here = world(fitted(make_pipeline(parts, tree), table, "two"), table, PROBABILITY)
+        maps.append(here.explain(TreeSHAPInterventional(Background())))
+        torch.testing.assert_close(maps[-1], here.explain(ExactShapley(Background())))
+    assert torch.equal(*maps)
+
+
 def test_numbers_that_an_encoder_takes_are_categories() -> None:
     table = FRAME[["age", "rate"]]
     coded = make_column_transformer((OrdinalEncoder(), ["age"]), remainder="passthrough")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.support.text import corpus, draw_weights, minilm_folder, needs_transformers
 from xai_bench.core.tokens import HIDDEN, Sequence
@@ -168,6 +169,18 @@ def test_variants_that_are_not_written_out_are_refused(config: dict[str, Any], t
 def test_a_model_without_a_head_is_no_classifier(data: Bundle) -> None:
     with pytest.raises(ValueError, match=r"no weights for classifier.* so it is no classifier"):
         HuggingFaceModel(path=str(minilm_folder())).train(data, seed=0, on_epoch=ignore)
+
+
+def test_a_classifier_without_its_pooler_is_refused(data: Bundle, tmp_path: Path) -> None:
+    """It would be drawn at random, and everything that is classified goes through it."""
+    assert data.symbols is not None
+    folder = saved(tmp_path, "bert_classifier", len(data.symbols), num_labels=2)
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: values for name, values in weights.items() if "pooler" not in name}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"no weights for .*pooler.* so it is no classifier"):
+        HuggingFaceModel(path=str(folder)).train(data, seed=0, on_epoch=ignore)
+    assert Original.read(str(folder), "body").n_symbols == len(data.symbols)
 
 
 def test_other_classes_are_refused(data: Bundle, tmp_path: Path) -> None:

@@ -127,9 +127,7 @@ def typed(column: pd.Series[Any], text: TextFormat) -> pd.Series[Any]:
     if kind not in ("string", "mixed", "mixed-integer", "empty"):
         return column
     present = column.dropna()
-    if present.map(
-        lambda value: isinstance(value, (list, dict, tuple, set, bytes, np.ndarray))
-    ).any():
+    if present.map(lambda value: isinstance(value, _NO_VALUES)).any():
         raise ValueError(
             f"column {column.name!r} holds values such as {str(present.iloc[0])[:40]}, which are "
             f"neither a number nor a text; drop it (data.drop=[{column.name}])"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from xai_bench.data.bundle import Bundle
 from xai_bench.data.checks import require_columns
 from xai_bench.data.text.corpus import Example, TextOptions
 from xai_bench.data.text.evidence import read_evidence
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class HuggingFaceDataset(TextOptions):
         """The texts as a bundle; see `Dataset.load`."""
         tables = self._tables()
         splits = self.splits or {"train": "train"}
-        require_columns(splits.values(), tables, f"split of {self.name}:")
+        require_columns(splits.values(), tables, f"split of {self.name}:", "splits")
         return self.bundle({ours: self._read(tables[name]) for ours, name in splits.items()})
 
     def _tables(self) -> Any:
@@ -73,10 +76,20 @@ class HuggingFaceDataset(TextOptions):
         require_columns(columns, table.column_names, f"column of {self.name}:")
         names = getattr(table.features[self.label], "names", None)
         rows = zip(table[self.text], table[self.label], self._marks(table), strict=True)
-        return [
+        examples = [
             Example(text or "", names[label] if names else label, read_evidence(mark, text, row))
             for row, (text, label, mark) in enumerate(rows)
+            # By convention of the library, -1 is the class of a row that has no label.
+            if not (names and label == -1)
         ]
+        if n_unlabelled := len(table) - len(examples):
+            if not examples:
+                raise ValueError(
+                    f"no row of a split of {self.name} has a label (all are -1); choose other "
+                    "splits, as data.splits={train: train, test: validation}"
+                )
+            log.warning("%s: %d rows without a label (-1) are left out", self.name, n_unlabelled)
+        return examples
 
     def _marks(self, table: Any) -> Any:
         return table[self.rationale] if self.rationale else [None] * len(table)

@@ -11,6 +11,9 @@ Span = tuple[int, int]
 """Characters of a text: the first, and the one after the last."""
 
 _CLITIC = r"['’](?:s|re|ve|ll|d|m|t)\b"
+_CUT_OFF = re.compile(_CLITIC, re.IGNORECASE)
+"""What corpora cut off from the word before it: `it 's`."""
+
 _PLAIN_WORD = re.compile(rf"{_CLITIC}|\w+(?:['’-]\w+)*|[^\w\s]", re.IGNORECASE)
 _JOINERS = "'’-"
 _EXTENDS = ("\u200c", "\u200d")
@@ -87,10 +90,15 @@ def _runs(text: str) -> Iterator[tuple[str, Span]]:
 
 
 def _joined(text: str, runs: list[tuple[str, Span]]) -> Iterator[Span]:
-    """Runs of letters on both sides of an apostrophe or hyphen become one word."""
+    """Runs of letters on both sides of an apostrophe or hyphen become one word, and so do an
+    apostrophe and what was cut off with it.
+    """
     place = 0
     while place < len(runs):
         kind, (start, end) = runs[place]
+        if _CUT_OFF.match(text, start) and place + 1 < len(runs):
+            place += 1
+            kind, end = "cut off", runs[place][1][1]
         while kind == "letter" and _continues(text, runs, place):
             place += 2
             end = runs[place][1][1]

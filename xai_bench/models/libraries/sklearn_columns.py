@@ -98,12 +98,20 @@ def _side_by_side(transformer: Any, n_columns: int) -> Bools | None:
 def _places(columns: Any, names: Sequence[Any]) -> list[int]:
     """The numbers of the columns of a part, given as names, numbers, a mask, a slice or one."""
     every = np.arange(len(names))
-    if isinstance(columns, slice) and not isinstance(columns.start or columns.stop, str):
-        return [int(place) for place in every[columns]]
+    if isinstance(columns, slice):
+        return [int(place) for place in every[_of_numbers(columns, names)]]
     listed = [columns] if isinstance(columns, str | int) else list(columns)
     if listed and all(isinstance(column, bool | np.bool_) for column in listed):
         return [int(place) for place in every[np.array(listed)]]
     return [names.index(column) if isinstance(column, str) else int(column) for column in listed]
+
+
+def _of_numbers(columns: slice, names: Sequence[Any]) -> slice:
+    """A slice of names as one of places; as scikit-learn has it, the last name is inside."""
+    start, stop = columns.start, columns.stop
+    start = names.index(start) if isinstance(start, str) else start
+    stop = names.index(stop) + 1 if isinstance(stop, str) else stop
+    return slice(start, stop, columns.step)
 
 
 def _is_elementwise(transformer: Any, name: str, n_columns: int) -> bool:

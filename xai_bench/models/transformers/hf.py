@@ -80,7 +80,10 @@ class Original:
 
 def _refuse_missing(name: str, task: Task, loading: Mapping[str, Any]) -> None:
     """A head that the files do not hold would be drawn at random."""
-    missing = sorted(k for k in loading.get("missing_keys", ()) if "pooler" not in k)
+    # Only classifiers read what a pooler makes.
+    unread = () if task == "classifier" else ("pooler",)
+    keys = loading.get("missing_keys", ())
+    missing = sorted(key for key in keys if not any(part in key for part in unread))
     if missing:
         raise ValueError(
             f"{name} has no weights for {missing[0]}, so it is no {task}; train a head on it first "

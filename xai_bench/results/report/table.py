@@ -133,8 +133,8 @@ def measured(mean: float, half: float = 0.0) -> str:
         return "–"
     half = half if math.isfinite(half) else 0.0
     size = max(abs(mean), half)
-    # Zero has no logarithm.
-    power = math.floor(math.log10(size)) if size > 0 else 0
+    # Of what is shown: 9.999 is 10.0, whose power is another.
+    power = int(f"{size:.2e}".partition("e")[2])
     if power >= 6 or power < -3:
         digits = [f"{value / 10**power:.2f}" for value in (mean, half)]
         inner = digits[0] if half == 0 else f"({digits[0]} ± {digits[1]})"

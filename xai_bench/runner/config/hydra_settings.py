@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xai_bench.runner.components import is_allowed, outside
-from xai_bench.runner.config.catalogue import conf_dir
+from xai_bench.runner.config.catalogue import conf_dir, folder
 from xai_bench.runner.config.messages import UsageError
 
 FREE = (
@@ -92,8 +92,7 @@ def folders(cfg: DictConfig) -> list[Path]:
         places = OmegaConf.select(cfg, "hydra.searchpath") or []
     except OmegaConfBaseException:
         return []
-    paths = [str(place) for place in places]
-    return [Path(path.removeprefix("file://")) for path in paths if "://" not in path[7:]]
+    return [folder(str(place)) for place in places]
 
 
 def typed_allow(overrides: Sequence[str]) -> list[str]:

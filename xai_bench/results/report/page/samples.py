@@ -77,8 +77,8 @@ def _block(block: Block) -> dict[str, Any]:
 def _scores(block: Block, values: Any) -> Iterator[tuple[str, list[float | None]]]:
     for name, mine in zip(block.explainers, values, strict=True):
         if np.isfinite(mine).any():
-            # JSON has no NaN. Four digits keep a page with thousands of scores small.
-            yield name, [None if math.isnan(v) else float(f"{v:.4g}") for v in mine[:N_ROWS]]
+            # JSON has neither NaN nor infinity. Four digits keep a page with many scores small.
+            yield name, [float(f"{v:.4g}") if math.isfinite(v) else None for v in mine[:N_ROWS]]
 
 
 def _small(png: bytes) -> bytes:

@@ -36,11 +36,9 @@ def scope(blocks: Sequence[Block]) -> str:
     places = {title(block): block for block in blocks}.values()
     data = _distinct([block.names["data"] for block in places])
     models = _distinct([block.names["model"] for block in places])
-    text = listed(data) if len(data) <= _N_NAMED else count(len(data), "data set")
+    text = _few(data, "data set")
     if len(models) > 1:
-        text += (
-            f" with {listed(models) if len(models) <= _N_NAMED else count(len(models), 'model')}"
-        )
+        text += f" with {_few(models, 'model')}"
     n_settings = len(_distinct([block.variant for block in places]))
     if n_settings == 1:
         return text
@@ -71,6 +69,7 @@ def grouped(methods: Sequence[str]) -> list[str]:
 
 
 def _few(names: Sequence[str], noun: str) -> str:
+    """All names, or how many there are."""
     return listed(names) if len(names) <= _N_NAMED else count(len(names), noun)
 
 
