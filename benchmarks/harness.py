@@ -191,7 +191,8 @@ def explained(number: int) -> Iterator[ExplainerResult]:
             )
             for metric in range(N_METRICS)
         }
-        name, key = f"explainer{explainer}", f"{number:08x}{explainer:08x}"
+        # Its settings are those of every cell, or each would be a method of its own.
+        name, key = f"explainer{explainer}", f"{explainer:016x}"
         yield ExplainerResult(
             name, key, "contribution", "gradient", {}, index, Explanation(attribution), scores
         )
