@@ -167,6 +167,15 @@ def test_only_state_dicts_are_read(home: str, content: Any, message: str) -> Non
         get(home, weights="w.pt")
 
 
+@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.safetensors"])
+@pytest.mark.parametrize("n_bytes", [0, 40, -40])
+def test_an_empty_or_cut_off_file_is_one_sentence(home: str, name: str, n_bytes: int) -> None:
+    path = Path(save(network(), name))
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    with pytest.raises(ValueError, match=rf"{name} is no whole .*file.*; write it again"):
+        get(home, weights=name)
+
+
 def test_outputs_must_fit_the_data(home: str) -> None:
     save(network(n_outputs=3))
     with pytest.raises(

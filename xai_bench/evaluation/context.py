@@ -12,8 +12,8 @@ from torch import Tensor
 
 from xai_bench.core.seeds import Seeds
 from xai_bench.core.tokens import widths
+from xai_bench.evaluation.cached_model import CachedModel
 from xai_bench.evaluation.guard import Copies
-from xai_bench.evaluation.remembered_rows import RememberedRows
 from xai_bench.types import Domain, Explainer, Inputs, Metric, Model, ModelVariants, Rng
 
 
@@ -80,9 +80,9 @@ class EvaluationContext:
     domains: dict[int, tuple[Domain, Domain]] = field(default_factory=dict)
 
     @cached_property
-    def asked_by_metrics(self) -> Model:
-        """The model, which computes every different row of tokens once for all metrics."""
-        return RememberedRows.of(self.model, self.copies)
+    def cached_model(self) -> Model:
+        """The model that metrics are given: it computes every different row of tokens once."""
+        return CachedModel.of(self.model, self.copies)
 
     def batches(self) -> tuple[Tensor, ...]:
         """The row numbers of each batch, long, at most `batch_size` each.

@@ -123,7 +123,7 @@ class ExplainerEvaluation:
         self.explanations.append(explanation)
         truth = inputs.domain.truth
         case = Case(
-            model=context.asked_by_metrics,
+            model=context.cached_model,
             inputs=inputs,
             targets=targets,
             explanation=explanation,

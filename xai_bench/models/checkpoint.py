@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from xai_bench.core.spelling import listed, suggest
@@ -143,7 +144,13 @@ def _existing(path: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if _existing(path).suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
+        try:
+            return safetensors.torch.load_file(path)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path} is no whole safetensors file ({error}); write it again, as with "
+                "safetensors.torch.save_file(module.state_dict(), path)"
+            ) from error
     if path.suffix not in (".pt", ".pth"):
         raise ValueError(
             f"model.weights {path.name!r} ends in {path.suffix!r}; "
@@ -155,6 +162,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors; write it with torch.save(module.state_dict(), path)"
+        ) from error
+    except (EOFError, RuntimeError) as error:
+        # Empty, or cut off: torch finds the end of the file, or no end of its archive.
+        raise ValueError(
+            f"{path} is no whole file of weights; write it again with "
+            "torch.save(module.state_dict(), path)"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         content = listed(state) if isinstance(state, Mapping) else type(state).__name__

@@ -15,7 +15,7 @@ datasets = pytest.importorskip("datasets")
 TEXTS = [f"this film is {'very ' * n}{'good' if n % 2 else 'bad'}" for n in range(20)]
 
 
-def saved(folder: Path, **labels: list[int]) -> str:
+def saved(folder: Path, **labels: list[Any]) -> str:
     """A folder with a split of `TEXTS` under each name, with its labels."""
     features = datasets.Features(
         {
@@ -49,18 +49,28 @@ def test_splits_and_names_of_classes_are_theirs(tmp_path: Path) -> None:
 def test_a_row_without_a_label_is_left_out_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    name = saved(tmp_path, train=LABELS, test=[-1, *LABELS[1:]])
+    name = saved(tmp_path, train=LABELS, test=[-1, None, *LABELS[2:]])
     with caplog.at_level(logging.WARNING):
         bundle = HuggingFaceDataset(name, splits={"train": "train", "test": "test"}).load()
     rows = zip(bundle.test.texts.strings, bundle.test.y.tolist(), strict=True)
-    assert sorted(rows) == sorted(zip(TEXTS[1:], LABELS[1:], strict=True))
-    assert "1 rows without a label (-1) are left out" in caplog.text
+    assert sorted(rows) == sorted(zip(TEXTS[2:], LABELS[2:], strict=True))
+    assert "2 rows without a label are left out" in caplog.text
 
 
 def test_a_split_without_labels_is_one_sentence(tmp_path: Path) -> None:
     name = saved(tmp_path, train=LABELS, test=[-1] * 20)
     with pytest.raises(ValueError, match=r"no row of a split of .*films has a label"):
         HuggingFaceDataset(name, splits={"train": "train", "test": "test"}).load()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\x93" * 100])
+def test_a_folder_of_other_files_is_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+    folder = tmp_path
+    if content is not None:
+        folder = Path(saved(tmp_path, train=LABELS))
+        (folder / "dataset_dict.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"that can be read .*; give a folder that save_to"):
+        HuggingFaceDataset(str(folder)).load()
 
 
 @pytest.mark.parametrize(

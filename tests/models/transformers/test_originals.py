@@ -183,6 +183,24 @@ def test_a_classifier_without_its_pooler_is_refused(data: Bundle, tmp_path: Path
     assert Original.read(str(folder), "body").n_symbols == len(data.symbols)
 
 
+@pytest.mark.sample(2)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b""),
+        ("model.safetensors", b"\x93" * 5000),
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("config.json", b'{"model_type": "bert", "hidden_size": "x"}'),
+    ],
+)
+def test_damaged_files_are_one_sentence(name: str, content: bytes, tmp_path: Path) -> None:
+    folder = saved(tmp_path, "bert_classifier", 40, num_labels=2)
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"holds no classifier .*; give a folder that save_pret"):
+        Original.read(str(folder), "classifier")
+
+
 def test_other_classes_are_refused(data: Bundle, tmp_path: Path) -> None:
     assert data.symbols is not None
     n = len(data.symbols)

@@ -7,7 +7,10 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -17,6 +20,7 @@ from tests.support.reports import written
 from xai_bench.results import ExplainerResult, Outcome
 from xai_bench.results.report.formats.console import terminal
 from xai_bench.results.report.formats.latex.text import escape
+from xai_bench.results.report.page import samples
 from xai_bench.results.report.summary import blocks
 from xai_bench.results.report.table import measured
 from xai_bench.results.report.writer import Report, write
@@ -197,6 +201,12 @@ def test_latex_escapes_special_characters() -> None:
 )
 def test_numbers_have_three_significant_digits(mean: float, half: float, text: str) -> None:
     assert measured(mean, half) == text
+
+
+def test_a_page_holds_no_number_that_json_has_not() -> None:
+    block = SimpleNamespace(explainers=("lime", "random"))
+    shown = dict(samples._scores(cast(Any, block), np.array([[1.23456, NAN, math.inf], [NAN] * 3])))
+    assert shown == {"lime": [1.235, None, None]}
 
 
 @pytest.mark.slow

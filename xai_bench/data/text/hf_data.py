@@ -52,7 +52,13 @@ class HuggingFaceDataset(TextOptions):
                 "data hf_dataset needs datasets: pip install 'xai-bench[text]'"
             ) from error
         if Path(self.name).expanduser().is_dir():
-            tables = datasets.load_from_disk(str(Path(self.name).expanduser()))
+            try:
+                tables = datasets.load_from_disk(str(Path(self.name).expanduser()))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ValueError(
+                    f"{self.name} holds no data set that can be read "
+                    f"({' '.join(str(error).split())}); give a folder that save_to_disk wrote"
+                ) from error
             return tables if hasattr(tables, "keys") else {"train": tables}
         if self.revision is None:
             raise ValueError(
@@ -79,16 +85,16 @@ class HuggingFaceDataset(TextOptions):
         examples = [
             Example(text or "", names[label] if names else label, read_evidence(mark, text, row))
             for row, (text, label, mark) in enumerate(rows)
-            # By convention of the library, -1 is the class of a row that has no label.
-            if not (names and label == -1)
+            # By convention of the library, a class of -1 says that a row has no label.
+            if label is not None and not (names and label == -1)
         ]
         if n_unlabelled := len(table) - len(examples):
             if not examples:
                 raise ValueError(
-                    f"no row of a split of {self.name} has a label (all are -1); choose other "
+                    f"no row of a split of {self.name} has a label; choose other "
                     "splits, as data.splits={train: train, test: validation}"
                 )
-            log.warning("%s: %d rows without a label (-1) are left out", self.name, n_unlabelled)
+            log.warning("%s: %d rows without a label are left out", self.name, n_unlabelled)
         return examples
 
     def _marks(self, table: Any) -> Any:

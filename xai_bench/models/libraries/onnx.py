@@ -127,7 +127,9 @@ def session_of(model: Any) -> Any:
     try:
         return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except _errors() as error:
-        raise ValueError(f"onnxruntime cannot read this ONNX model: {_one_line(error)}") from None
+        raise ValueError(
+            f"onnxruntime cannot read this ONNX model: {_one_line(error)}; export it again"
+        ) from None
 
 
 def _x_name(session: Any, context: Mapping[str, Tensor], encoding: TableEncoding | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from xai_bench.core.tokens import Sequence, TokenNetwork, closed_up
@@ -60,9 +61,12 @@ class Original:
                 output_loading_info=True,
                 **settings,
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except _unreadable() as error:
             first = " ".join(str(error).split()).split(". ")[0].rstrip(".")
-            raise ValueError(f"{name} holds no {task} that can be read: {first}") from error
+            raise ValueError(
+                f"{name} holds no {task} that can be read: {first}; give a folder that "
+                "save_pretrained wrote"
+            ) from error
         _refuse_missing(name, task, loading)
         module = module.eval().requires_grad_(requires_grad=False)
         _tell_precision(name, stored.to_dict())
@@ -76,6 +80,15 @@ class Original:
     @property
     def n_labels(self) -> int:
         return int(self.module.config.num_labels)
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What the library raises for damaged files, or files that are not its own."""
+    # What stands in a configuration is checked there, by errors of their own.
+    from huggingface_hub.errors import StrictDataclassError
+
+    of_python = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+    return (*of_python, ImportError, SafetensorError, StrictDataclassError)
 
 
 def _refuse_missing(name: str, task: Task, loading: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Metrics of texts compute each different row once, and no number is another for it."""
+"""Metrics of texts compute each different row once, and scores are the same to the bit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from xai_bench.core.calls.module_state import freeze
 from xai_bench.core.seeds import Seeds
 from xai_bench.core.tokens import DELETED
 from xai_bench.data.text.corpus import Example, TextOptions
+from xai_bench.evaluation.cached_model import _digests
 from xai_bench.evaluation.context import EvaluationContext
 from xai_bench.metrics.probes.flops import _Counter
 from xai_bench.models.base import Explained, TorchPredictor
@@ -67,61 +68,68 @@ def computed(work: Callable[[], object]) -> int:
 
 
 def test_a_row_is_computed_once_with_the_bits_of_any_batch(context: EvaluationContext) -> None:
-    asked, rows = context.asked_by_metrics, words_removed(context.inputs)
+    cached, rows = context.cached_model, words_removed(context.inputs)
     alone = context.model.outputs(rows)
-    assert computed(lambda: asked.outputs(rows)) == 12
+    assert computed(lambda: cached.outputs(rows)) == 12
     backwards = torch.arange(len(rows)).flip(0)
-    assert computed(lambda: asked.outputs(rows.take(backwards))) == 0
-    assert torch.equal(asked.outputs(rows), alone)
-    assert torch.equal(asked.outputs(rows.take(backwards)), alone[backwards])
+    assert computed(lambda: cached.outputs(rows.take(backwards))) == 0
+    assert torch.equal(cached.outputs(rows), alone)
+    assert torch.equal(cached.outputs(rows.take(backwards)), alone[backwards])
 
 
 def test_targets_are_told_apart(context: EvaluationContext) -> None:
-    asked, inputs = context.asked_by_metrics, context.inputs
+    cached, inputs = context.cached_model, context.inputs
     for target in range(3):
         targets = torch.full((4,), target)
         truth = context.model.target_output(inputs, targets)
-        assert torch.equal(asked.target_output(inputs, targets), truth)
-        assert torch.equal(asked.target_output(inputs, targets), truth)
-    assert asked.outputs(inputs).shape == (4, 3)
+        assert torch.equal(cached.target_output(inputs, targets), truth)
+        assert torch.equal(cached.target_output(inputs, targets), truth)
+    assert cached.outputs(inputs).shape == (4, 3)
 
 
 def test_all_that_the_network_is_given_tells_rows_apart(context: EvaluationContext) -> None:
-    asked, inputs = context.asked_by_metrics, context.inputs
-    asked.outputs(inputs)
+    cached, inputs = context.cached_model, context.inputs
+    cached.outputs(inputs)
     longer = {**inputs.context, "length": inputs.context["length"] + 1}
-    assert computed(lambda: asked.outputs(replace(inputs, context=longer))) == 4
+    assert computed(lambda: cached.outputs(replace(inputs, context=longer))) == 4
 
 
-def test_another_network_is_asked_anew(context: EvaluationContext) -> None:
+def test_changed_weights_pass_the_cache_by(context: EvaluationContext) -> None:
     """Whoever writes into weights, even where nothing counts it, is not given old answers."""
-    asked, inputs = context.asked_by_metrics, context.inputs
-    old = asked.outputs(inputs)
+    cached, inputs = context.cached_model, context.inputs
+    old = cached.outputs(inputs)
     weight = next(context.model.module.parameters())  # type: ignore[union-attr]
     kept = weight.detach().clone()
     weight.data.mul_(2)
-    assert torch.equal(asked.outputs(inputs), context.model.outputs(inputs))
-    assert not torch.equal(asked.outputs(inputs), old)
+    assert torch.equal(cached.outputs(inputs), context.model.outputs(inputs))
+    assert not torch.equal(cached.outputs(inputs), old)
     weight.data.copy_(kept)
-    assert torch.equal(asked.outputs(inputs), old)
+    assert torch.equal(cached.outputs(inputs), old)
 
 
-def test_what_looks_on_sees_every_row(context: EvaluationContext) -> None:
-    asked, inputs = context.asked_by_metrics, context.inputs
-    asked.outputs(inputs)
+def test_changed_settings_pass_the_cache_by(context: EvaluationContext) -> None:
+    cached, inputs = context.cached_model, context.inputs
+    cached.outputs(inputs)
+    context.model.module.temperature = 2.0  # type: ignore[union-attr]
+    assert computed(lambda: cached.outputs(inputs)) == 4
+
+
+def test_a_hook_and_a_dispatch_mode_see_every_row(context: EvaluationContext) -> None:
+    cached, inputs = context.cached_model, context.inputs
+    cached.outputs(inputs)
     layers: nn.Module = context.model.module  # type: ignore[assignment]
     handle = next(layers.children()).register_forward_pre_hook(lambda *_: None)
-    assert computed(lambda: asked.outputs(inputs)) == 4
+    assert computed(lambda: cached.outputs(inputs)) == 4
     handle.remove()
     counter = _Counter()
     with torch.no_grad(), counter:
-        asked.outputs(inputs)
+        cached.outputs(inputs)
     assert counter.count > 0
 
 
-def test_a_way_back_is_one(context: EvaluationContext) -> None:
+def test_gradients_pass_the_cache_by(context: EvaluationContext) -> None:
     freeze(context.model.module)  # type: ignore[arg-type]
-    model, there = context.asked_by_metrics.relaxed(context.inputs)  # type: ignore[attr-defined]
+    model, there = context.cached_model.relaxed(context.inputs)  # type: ignore[attr-defined]
     x = there.x.clone().requires_grad_()
     out = model.target_output(there.with_x(x), context.targets)
     (slope,) = torch.autograd.grad(out.sum(), x)
@@ -130,13 +138,26 @@ def test_a_way_back_is_one(context: EvaluationContext) -> None:
 
 def test_a_model_that_reads_no_tokens_is_itself(context: EvaluationContext) -> None:
     model = Explained(TorchPredictor(nn.Linear(2, 2), 2), PredictedLogit())
-    assert replace(context, model=model).asked_by_metrics is model
+    assert replace(context, model=model).cached_model is model
+
+
+def test_context_of_any_shape_and_type_tells_rows_apart(context: EvaluationContext) -> None:
+    inputs = context.inputs
+    more = {
+        "strided": torch.arange(48).view(4, 3, 4)[:, :, ::2],
+        "empty": torch.zeros(4, 0),
+        "flag": torch.tensor([True, False, True, False]),
+    }
+    rows = _digests({"x": inputs.x, **more})
+    assert len(set(rows)) == 4
+    assert rows == _digests({"x": inputs.x, **{k: v.clone() for k, v in more.items()}})
+    assert rows[0] != _digests({"x": inputs.x, **more, "flag": ~more["flag"]})[0]
 
 
 def test_memory_is_bounded(context: EvaluationContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xai_bench.evaluation.remembered_rows._MOST", 10)
-    asked, rows = context.asked_by_metrics, words_removed(context.inputs)
+    monkeypatch.setattr("xai_bench.evaluation.cached_model._MAX_ROWS", 10)
+    cached, rows = context.cached_model, words_removed(context.inputs)
     truth = context.model.outputs(rows)
     for _ in range(3):
-        assert torch.equal(asked.outputs(rows), truth)
-        assert len(asked.answers) <= 12  # type: ignore[attr-defined]
+        assert torch.equal(cached.outputs(rows), truth)
+        assert len(cached.cache) <= 12  # type: ignore[attr-defined]

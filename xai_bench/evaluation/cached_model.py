@@ -1,4 +1,4 @@
-"""Metrics of texts remove the same words again and again: each different row is computed once."""
+"""A cache of model outputs: metrics of texts remove the same words again and again."""
 
 from __future__ import annotations
 
@@ -17,70 +17,70 @@ from xai_bench.core.tokens import TokenNetwork
 from xai_bench.evaluation.guard import Copies
 from xai_bench.types import Inputs, Model
 
-_MOST = 1 << 18
-"""So many answers are kept, of some hundred bytes each; beyond them memory starts anew."""
+_MAX_ROWS = 1 << 18
+"""So many outputs are kept, of some hundred bytes each; beyond them the cache starts anew."""
 
 
 @dataclass(frozen=True, eq=False)
-class RememberedRows(ModelWrapper):
-    """A model of tokens that keeps what it answered, for the metrics of all explainers.
+class CachedModel(ModelWrapper):
+    """A model of tokens that computes every different row once, for the metrics of all explainers.
 
-    A row has the same bits in any batch, so its answer may come from any. Computed anew is whatever
-    needs a way back, is looked at by a hook or a mode of torch, or is asked of a network that is
-    not what it was. Explainers are given the model itself, or the seconds of one would depend on
-    who was there before.
+    A row has the same bits in any batch, so its outputs may come from any. The cache is passed by
+    for embeddings, where a hook or a dispatch mode of torch watches the computation, and where the
+    network is not what it was. Explainers are given the model itself, or the seconds
+    of one would depend on which others ran before.
 
     Attributes:
-        state, settings: of the network when it was asked first.
-        answers: by a digest of all that the network is given of a row.
+        state, settings: of the network when the cache was made.
+        cache: outputs by a digest of all that the network is given of a row.
     """
 
     state: ModuleState
     settings: Sequence[tuple[str, str, object]]
-    answers: dict[bytes, Tensor] = field(default_factory=dict)
+    cache: dict[bytes, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, copies: Copies) -> Model:
-        """The model with a memory; itself, where it reads no tokens."""
+        """The model with a cache; itself, where it reads no tokens."""
         network = model.module
         state = copies.of_module(network) if isinstance(network, TokenNetwork) else None
         return model if state is None else cls(model, state, settings_of(state.module))
 
     def outputs(self, inputs: Inputs) -> Tensor:
         """`[B, C]`: those of the model."""
-        return self._answered(inputs, None)
+        return self._cached(inputs, None)
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """`[B]`: that of the model."""
-        return self._answered(inputs, targets)
+        return self._cached(inputs, targets)
 
     def relaxed(self, inputs: Inputs) -> tuple[Model, Inputs]:
         """Those of the model: a point between tokens hardly ever comes again."""
         return ModelWrapper(self.model).relaxed(inputs)
 
-    def _answered(self, inputs: Inputs, targets: Tensor | None) -> Tensor:
-        if not self._may_remember(inputs):
-            return self._asked(inputs, targets)
-        if len(self.answers) > _MOST:
-            self.answers.clear()
+    def _cached(self, inputs: Inputs, targets: Tensor | None) -> Tensor:
+        if not self._may_use_cache(inputs):
+            return self._computed(inputs, targets)
+        if len(self.cache) > _MAX_ROWS:
+            self.cache.clear()
         named = {"x": inputs.x, **inputs.context}
         keys = _digests(named if targets is None else {**named, "targets": targets})
-        new = {key: row for row, key in enumerate(keys) if key not in self.answers}
+        new = {key: row for row, key in enumerate(keys) if key not in self.cache}
         if new:
             rows = torch.tensor(list(new.values()), device=inputs.x.device)
-            out = self._asked(inputs.take(rows), None if targets is None else targets[rows])
-            self.answers.update(zip(new, out.detach(), strict=True))
-        return torch.stack([self.answers[key] for key in keys])
+            out = self._computed(inputs.take(rows), None if targets is None else targets[rows])
+            self.cache.update(zip(new, out.detach(), strict=True))
+        return torch.stack([self.cache[key] for key in keys])
 
-    def _asked(self, inputs: Inputs, targets: Tensor | None) -> Tensor:
+    def _computed(self, inputs: Inputs, targets: Tensor | None) -> Tensor:
         if targets is None:
             return self.model.outputs(inputs)
         return self.model.target_output(inputs, targets)
 
-    def _may_remember(self, inputs: Inputs) -> bool:
-        if inputs.x.dim() != 2 or (torch.is_grad_enabled() and inputs.x.requires_grad):
-            return False
-        if is_in_torch_dispatch_mode() or self.state.changes():
+    def _may_use_cache(self, inputs: Inputs) -> bool:
+        # Of embeddings there may be gradients, of ids never.
+        is_ids = inputs.x.dim() == 2
+        if not is_ids or is_in_torch_dispatch_mode() or self.state.changes():
             return False
         return self.settings == settings_of(self.state.module)
 
@@ -88,11 +88,12 @@ class RememberedRows(ModelWrapper):
 def _digests(named: Mapping[str, Tensor]) -> list[bytes]:
     """One for each row, of the names, types and shapes of all tensors, and of its own values."""
     what = repr([(name, values.dtype, values.shape[1:]) for name, values in named.items()])
-    parts = [
-        values.detach().cpu().flatten(1).contiguous().view(torch.uint8).numpy()
-        for values in (v.view(len(v), -1) for v in named.values())
-    ]
     start = blake2b(what.encode(), digest_size=16)
+    parts = [
+        # A second axis first, since a tensor of one number per row has none to be flattened.
+        values.detach().cpu()[:, None].flatten(1).contiguous().view(torch.uint8).numpy()
+        for values in named.values()
+    ]
     digests = []
     for row in np.concatenate(parts, axis=1):
         digest = start.copy()
