@@ -79,7 +79,7 @@ def test_a_folder_of_other_files_is_one_sentence(tmp_path: Path, content: bytes 
         ({"splits": {"train": "training"}}, "films: 'training' is not among the splits"),
         ({"text": "sentence"}, "films: 'sentence' is not among the columns"),
         ({"name": "stanfordnlp/sst2"}, "needs its commit, data.revision"),
-        ({"name": "nobody/nothing", "revision": "a" * 40}, "is not in the cache of datasets"),
+        ({"name": "nobody/nothing", "revision": "a" * 40}, "nor at any other commit"),
     ],
 )
 def test_what_is_not_there_is_one_sentence(
@@ -88,3 +88,80 @@ def test_what_is_not_there_is_one_sentence(
     settings = {"name": saved(tmp_path, train=LABELS), **changes}
     with pytest.raises(ValueError, match=sentence):
         HuggingFaceDataset(**settings).load()
+
+
+def cached(
+    folder: Path, commit: str, labels: list[Any], config: str = "default", **settings: Any
+) -> None:
+    """What `load_dataset("someone/Films", config, revision=commit)` leaves in the cache."""
+    from datasets.packaged_modules.parquet.parquet import Parquet
+
+    source = folder / f"{commit}-{config}.parquet"
+    datasets.Dataset.from_dict({"text": TEXTS, "label": labels}).to_parquet(
+        str(source), batch_size=5
+    )
+    builder = Parquet(
+        cache_dir=str(folder / "cache"),
+        dataset_name="films",
+        config_name=config,
+        hash=commit,
+        data_files={"train": [str(source)]},
+    )
+    # The name of a configuration stands alone where the hub says which files it has.
+    builder._cache_dir = str(folder / "cache" / "someone___films" / config / "0.0.0" / commit)
+    builder.download_and_prepare(builder._cache_dir, **settings)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of `datasets`, and no way to the hub."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("somebody asked the hub")
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    return tmp_path
+
+
+OLD, NEW = "a" * 40, "b" * 40
+
+
+def test_a_cached_one_is_that_of_the_commit_and_no_hub_is_asked(cache: Path) -> None:
+    cached(cache, OLD, LABELS)
+    cached(cache, NEW, [0] * 10 + [1] * 10, max_shard_size=500)
+    assert len(list(cache.glob("cache/*/*/*/*/*-of-*.arrow"))) > 1, "the newer one is in parts"
+    for commit, labels in ((OLD, LABELS), (NEW, [0] * 10 + [1] * 10)):
+        bundle = HuggingFaceDataset("someone/Films", revision=commit).load()
+        parts = [bundle.train, bundle.valid, bundle.test]
+        rows = [
+            (text, bundle.class_names[int(y)])
+            for part in parts
+            for text, y in zip(part.texts.strings, part.y, strict=True)
+        ]
+        assert sorted(rows) == sorted(zip(TEXTS, map(str, labels), strict=True))
+
+
+def test_another_commit_is_one_sentence_with_those_that_are_there(cache: Path) -> None:
+    cached(cache, OLD, LABELS)
+    with pytest.raises(ValueError, match=rf"not in the cache of datasets at {NEW} \({OLD}\)"):
+        HuggingFaceDataset("someone/Films", revision=NEW).load()
+
+
+def test_one_of_several_configurations_is_chosen_by_name(cache: Path) -> None:
+    cached(cache, OLD, LABELS, config="long")
+    cached(cache, OLD, LABELS[::-1], config="short")
+    with pytest.raises(ValueError, match=r"configurations long, short .* data\.config is None"):
+        HuggingFaceDataset("someone/Films", revision=OLD).load()
+    parts = [
+        HuggingFaceDataset("someone/Films", revision=OLD, config=config).load()
+        for config in ("long", "short")
+    ]
+    assert parts[0].fingerprint() != parts[1].fingerprint()
+
+
+def test_a_damaged_cache_is_one_sentence(cache: Path) -> None:
+    cached(cache, OLD, LABELS)
+    next(cache.glob("cache/*/*/*/*/*.arrow")).write_bytes(b"{")
+    with pytest.raises(ValueError, match=r"remove it and load someone/Films again"):
+        HuggingFaceDataset("someone/Films", revision=OLD).load()

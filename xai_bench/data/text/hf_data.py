@@ -65,17 +65,35 @@ class HuggingFaceDataset(TextOptions):
                 f"{self.name} is no folder; a data set of the hub needs its commit, "
                 "data.revision=..., so that it is the same tomorrow"
             )
-        offline = datasets.DownloadConfig(local_files_only=True)
-        try:
-            return datasets.load_dataset(
-                self.name, self.config, revision=self.revision, download_config=offline
-            )
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        return self._cached(datasets, Path(datasets.config.HF_DATASETS_CACHE).expanduser())
+
+    def _cached(self, datasets: Any, cache: Path) -> dict[str, Any]:
+        """Split -> table. Read here: where the hub is out of reach the library takes the latest
+        that it has, whichever commit was asked for.
+        """
+        folders = sorted(path.parent for path in _place(cache, self.name).glob(_STORED))
+        mine = [folder for folder in folders if folder.name == self.revision]
+        chosen = [folder for folder in mine if self.config in (None, _config(folder))]
+        if len(chosen) == 1:
+            try:
+                return _tables(datasets, chosen[0])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{chosen[0]} holds no data set that can be read "
+                    f"({' '.join(str(error).split())}); remove it and load {self.name} again"
+                ) from error
+        if mine:
             raise ValueError(
-                f"{self.name} is not in the cache of datasets ({reason}); load it there once, or "
-                "give a folder that save_to_disk wrote: nothing is downloaded here"
-            ) from error
+                f"{self.name} has the configurations {', '.join(map(_config, mine))} in the cache "
+                f"of datasets, and data.config is {self.config}; choose one of them"
+            )
+        commits = dict.fromkeys(folder.name for folder in folders)
+        raise ValueError(
+            f"{self.name} is not in the cache of datasets at {self.revision} "
+            f"({', '.join(commits) or 'nor at any other commit'}); load it there once, with "
+            "datasets.load_dataset, or give a folder that save_to_disk wrote: nothing is "
+            "downloaded here"
+        )
 
     def _read(self, table: Any) -> list[Example]:
         columns = [self.text, self.label, *([self.rationale] if self.rationale else [])]
@@ -99,3 +117,30 @@ class HuggingFaceDataset(TextOptions):
 
     def _marks(self, table: Any) -> Any:
         return table[self.rationale] if self.rationale else [None] * len(table)
+
+
+_STORED = "*/*/*/dataset_info.json"
+"""Configuration, version and commit, in the folder of a data set."""
+
+
+def _config(folder: Path) -> str:
+    return folder.parts[-3]
+
+
+def _place(cache: Path, name: str) -> Path:
+    """Where the library keeps all that it has of a data set."""
+    from datasets.naming import camelcase_to_snakecase
+
+    *namespace, own = name.split("/")
+    return cache / "___".join([*namespace, camelcase_to_snakecase(own)])
+
+
+def _tables(datasets: Any, folder: Path) -> dict[str, Any]:
+    splits = datasets.DatasetInfo.from_directory(str(folder)).splits
+    return {name: _table(datasets, folder, name) for name in splits}
+
+
+def _table(datasets: Any, folder: Path, split: str) -> Any:
+    whole = sorted(folder.glob(f"*-{split}.arrow"))
+    parts = whole or sorted(folder.glob(f"*-{split}-*-of-*.arrow"))
+    return datasets.concatenate_datasets([datasets.Dataset.from_file(str(p)) for p in parts])
