@@ -260,7 +260,7 @@ def test_a_place_without_a_model_is_told(data: Bundle, tmp_path: Path) -> None:
         HuggingFaceModel(path=str(tmp_path)).train(data, seed=0, on_epoch=ignore)
     with pytest.raises(ValueError, match="there is no folder or file 'nowhere'"):
         HuggingFaceModel(path="nowhere").train(data, seed=0, on_epoch=ignore)
-    with pytest.raises(ValueError, match="hf:some/name holds no classifier"):
+    with pytest.raises(ValueError, match="hf:some/name is not in the cache"):
         HuggingFaceModel(path="hf:some/name").train(data, seed=0, on_epoch=ignore)
 
 

@@ -9,9 +9,6 @@ from typing import Any
 from xai_bench.data.text.shipped import PACKAGES, place_of
 from xai_bench.data.text.tokenizers import Encoded, Vocabulary
 
-CACHED = "hf:"
-"""How the name of something in the library's own cache begins."""
-
 
 @dataclass(frozen=True, eq=False)
 class HuggingFaceTokenizer:
@@ -57,9 +54,6 @@ def _loaded(name: str) -> Any:
 
 def source(name: str) -> tuple[str, dict[str, str]]:
     """What `from_pretrained` is given for a name, and its further arguments."""
-    if name.startswith(CACHED):
-        cached, _, revision = name.removeprefix(CACHED).partition("@")
-        return cached, {"revision": revision} if revision else {}
     place = place_of(name)
     if place.suffix == ".gguf":
         return str(place.parent), {"gguf_file": place.name}

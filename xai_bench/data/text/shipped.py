@@ -1,4 +1,6 @@
-"""Tokenizers and models that come inside installed packages, so that nothing is downloaded."""
+"""Where tokenizers and models lie: inside installed packages, in a folder, or in the cache of
+transformers. Nothing is downloaded.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,17 @@ PACKAGES: Mapping[str, tuple[str, str, str]] = {
 }
 """Name -> the package to install, the module it brings, and what is in it."""
 
+CACHED = "hf:"
+"""How the name of something in the cache of transformers begins."""
+
 
 def place_of(name: str) -> Path:
-    """The folder or file of a model by its name, or of a path as it is.
+    """The folder or file of a model by its name, of `hf:NAME[@REVISION]`, or of a path as it is.
 
     Raises ValueError where it is not there.
     """
+    if name.startswith(CACHED):
+        return _snapshot(name)
     if name in PACKAGES:
         package, module, inside = PACKAGES[name]
         # Found, not imported, which would ask for what `--no-deps` leaves out.
@@ -35,3 +42,28 @@ def place_of(name: str) -> Path:
             f"or one of {', '.join(PACKAGES)}"
         )
     return path
+
+
+_FIRST_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def _snapshot(name: str) -> Path:
+    """The folder of a commit. A folder, since the library asks its hub about names, cached or not,
+    and a name alone does not say which weights it has today.
+    """
+    try:
+        from huggingface_hub import constants, try_to_load_from_cache
+    except ImportError as error:
+        raise ValueError(f"{name} needs transformers: pip install 'xai-bench[text]'") from error
+    repository, _, revision = name.removeprefix(CACHED).partition("@")
+    for file in _FIRST_FILES:
+        there = try_to_load_from_cache(repository, file, revision=revision or None)
+        if isinstance(there, str):
+            return Path(there).parent
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    commits = sorted(path.name for path in folder.glob("snapshots/*"))
+    raise ValueError(
+        f"{name} is not in the cache of transformers "
+        f"({', '.join(commits) or 'nor at any other commit'}); load it there once, with "
+        "from_pretrained, or give a folder that save_pretrained wrote: nothing is downloaded here"
+    )

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from xai_bench.data.text.gguf import GGUF
-from xai_bench.data.text.hf_tokenizer import CACHED
 from xai_bench.data.text.shipped import PACKAGES, place_of
 from xai_bench.models.transformers.adapters import adapter_of, body_weights, filled
 from xai_bench.models.transformers.explicit import Architecture, Transformer
@@ -23,9 +22,7 @@ _WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt")
 
 
 def fingerprint(name: str) -> str:
-    """A hash of the weights and the configuration of a model; of a cached one, its name."""
-    if name.startswith(CACHED):
-        return name
+    """A hash of the weights and the configuration of a model."""
     place = place_of(name)
     files = [place] if place.is_file() else sorted(place.glob("*"))
     digest = hashlib.sha256()
