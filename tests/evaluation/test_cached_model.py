@@ -33,9 +33,9 @@ class Counted(TokenPredictor):
 
     rows = 0
 
-    def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+    def in_blocks(self, x: Tensor, context: Mapping[str, Tensor], *, block: int) -> Tensor:
         type(self).rows += len(x)
-        return super().__call__(x, context)
+        return super().in_blocks(x, context, block=block)
 
 
 @pytest.fixture
@@ -46,8 +46,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> EvaluationContext:
     assert bundle.symbols is not None
     network = Classifier(Transformer(replace(SMALL, n_symbols=len(bundle.symbols))), 3)
     initialise(network, seed=0)
-    # Not exact, or the model would fill up every call, and what is asked could not be counted.
-    model = Explained(Counted(network, 3), PredictedLogit(), exact=False)
+    model = Explained(Counted(network, 3), PredictedLogit())
     targets = torch.arange(4) % 3
     return EvaluationContext(model, inputs, targets, Seeds(0))
 
@@ -85,6 +84,12 @@ def test_targets_are_told_apart(context: EvaluationContext) -> None:
         assert torch.equal(cached.target_output(inputs, targets), truth)
         assert torch.equal(cached.target_output(inputs, targets), truth)
     assert cached.outputs(inputs).shape == (4, 3)
+
+
+def test_outputs_and_the_explained_scalar_share_rows(context: EvaluationContext) -> None:
+    cached, inputs = context.cached_model, context.inputs
+    assert computed(lambda: cached.outputs(inputs)) == 4
+    assert computed(lambda: cached.target_output(inputs, context.targets)) == 0
 
 
 def test_all_that_the_network_is_given_tells_rows_apart(context: EvaluationContext) -> None:

@@ -15,6 +15,7 @@ from xai_bench.core.calls.model_wrapper import ModelWrapper
 from xai_bench.core.calls.module_state import ModuleState, settings_of
 from xai_bench.core.tokens import TokenNetwork
 from xai_bench.evaluation.guard import Copies
+from xai_bench.models.base import Explained
 from xai_bench.types import Inputs, Model
 
 _MAX_ROWS = 1 << 18
@@ -31,10 +32,12 @@ class CachedModel(ModelWrapper):
     of one would depend on which others ran before.
 
     Attributes:
+        model: the one that computes.
         state, settings: of the network when the cache was made.
         cache: outputs by a digest of all that the network is given of a row.
     """
 
+    model: Explained
     state: ModuleState
     settings: Sequence[tuple[str, str, object]]
     cache: dict[bytes, Tensor] = field(default_factory=dict)
@@ -43,39 +46,33 @@ class CachedModel(ModelWrapper):
     def of(cls, model: Model, copies: Copies) -> Model:
         """The model with a cache; itself, where it reads no tokens."""
         network = model.module
-        state = copies.of_module(network) if isinstance(network, TokenNetwork) else None
+        if not isinstance(model, Explained) or not isinstance(network, TokenNetwork):
+            return model
+        state = copies.of_module(network)
         return model if state is None else cls(model, state, settings_of(state.module))
 
     def outputs(self, inputs: Inputs) -> Tensor:
         """`[B, C]`: those of the model."""
-        return self._cached(inputs, None)
+        if not self._may_use_cache(inputs):
+            return self.model.outputs(inputs)
+        if len(self.cache) > _MAX_ROWS:
+            self.cache.clear()
+        keys = _digests({"x": inputs.x, **inputs.context})
+        new = {key: row for row, key in enumerate(keys) if key not in self.cache}
+        if new:
+            rows = torch.tensor(list(new.values()), device=inputs.x.device)
+            out = self.model.outputs(inputs.take(rows))
+            self.cache.update(zip(new, out.detach(), strict=True))
+        return torch.stack([self.cache[key] for key in keys])
 
     def target_output(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """`[B]`: that of the model."""
-        return self._cached(inputs, targets)
+        # From the outputs, so that a row is computed once whichever of the two is asked for.
+        return self.model.target.select(self.outputs(inputs), targets)
 
     def relaxed(self, inputs: Inputs) -> tuple[Model, Inputs]:
         """Those of the model: a point between tokens hardly ever comes again."""
         return ModelWrapper(self.model).relaxed(inputs)
-
-    def _cached(self, inputs: Inputs, targets: Tensor | None) -> Tensor:
-        if not self._may_use_cache(inputs):
-            return self._computed(inputs, targets)
-        if len(self.cache) > _MAX_ROWS:
-            self.cache.clear()
-        named = {"x": inputs.x, **inputs.context}
-        keys = _digests(named if targets is None else {**named, "targets": targets})
-        new = {key: row for row, key in enumerate(keys) if key not in self.cache}
-        if new:
-            rows = torch.tensor(list(new.values()), device=inputs.x.device)
-            out = self._computed(inputs.take(rows), None if targets is None else targets[rows])
-            self.cache.update(zip(new, out.detach(), strict=True))
-        return torch.stack([self.cache[key] for key in keys])
-
-    def _computed(self, inputs: Inputs, targets: Tensor | None) -> Tensor:
-        if targets is None:
-            return self.model.outputs(inputs)
-        return self.model.target_output(inputs, targets)
 
     def _may_use_cache(self, inputs: Inputs) -> bool:
         # Of embeddings there may be gradients, of ids never.

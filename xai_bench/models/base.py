@@ -66,6 +66,15 @@ class RelaxablePredictor(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchingPredictor(Protocol):
+    """A predictor that calls its module in batches of its own, such as rows of one length."""
+
+    def in_blocks(self, x: Tensor, context: Mapping[str, Tensor], *, block: int) -> Tensor:
+        """`[B, *S] -> [B, C]`, every batch filled up to a multiple of `block` rows."""
+        ...
+
+
 class Target(Protocol):
     """Which scalar is explained.
 
@@ -222,7 +231,10 @@ class Explained:
 
         Matrix kernels round differently for few rows; padded, a row has the same bits in any batch.
         """
-        n_samples, spare = len(inputs), -len(inputs) % ROW_BLOCK if self.exact else 0
+        block = ROW_BLOCK if self.exact else 1
+        if isinstance(self.predictor, BatchingPredictor):
+            return self.predictor.in_blocks(inputs.x, inputs.context, block=block)
+        n_samples, spare = len(inputs), -len(inputs) % block
         out = self.predictor(
             _padded(inputs.x, spare), {k: _padded(v, spare) for k, v in inputs.context.items()}
         )

@@ -232,3 +232,16 @@ def test_a_longer_text_in_the_place_of_a_shorter_is_read_whole() -> None:
     swapped = inputs.with_x(inputs.x.flip(0))
     with torch.no_grad():
         assert torch.allclose(explained.outputs(swapped), explained.outputs(inputs).flip(0))
+
+
+def test_rows_of_a_width_are_filled_up_once_and_only_where_bits_matter() -> None:
+    exact, inputs = model("mean"), texts([10] * 3 + [20] * 17 + [40])
+    asked: list[int] = []
+    exact.module.register_forward_pre_hook(  # type: ignore[union-attr]
+        lambda _, args: asked.append(len(args[0]))
+    )
+    outputs = exact.outputs(inputs)
+    assert asked == [16, 32, 16]
+    asked.clear()
+    assert torch.allclose(replace(exact, exact=False).outputs(inputs), outputs, atol=1e-6)
+    assert asked == [3, 17, 1]

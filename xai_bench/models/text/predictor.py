@@ -27,9 +27,9 @@ _BACKGROUND = 1 << 24
 class TokenPredictor:
     """A `TokenNetwork` in evaluation mode, with frozen weights.
 
-    Every row runs at the width of its sample's own length, in pieces whose number of rows is a
-    multiple of `ROW_BLOCK`: it meets the same shapes in every batch. A call with rows of one width,
-    at most `rows_at_once` of them, is one call of the module.
+    Every row runs at the width of its sample's own length, and in a call in pieces whose number of
+    rows is a multiple of `ROW_BLOCK`: it meets the same shapes in every batch. A call with rows of
+    one width, at most `rows_at_once` of them, is one call of the module.
     """
 
     module: TokenNetwork
@@ -47,6 +47,10 @@ class TokenPredictor:
 
     def __call__(self, x: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """`x [B, T]` ids, or `[B, T, D]` embeddings of `context["tokens"]`, `-> [B, C]`."""
+        return self.in_blocks(x, context, block=ROW_BLOCK)
+
+    def in_blocks(self, x: Tensor, context: Mapping[str, Tensor], *, block: int) -> Tensor:
+        """The same, pieces filled up to a multiple of `block` rows; of 1, nothing is filled up."""
         if self.module.training:
             raise ValueError(
                 "the model is in training mode, in which dropout makes every answer another; call "
@@ -55,7 +59,7 @@ class TokenPredictor:
         tokens = self._ids(x) if x.dim() == 2 else context["tokens"].long()
         device, parts, order = device_of(self.module), [], []
         for rows, width in self._pieces(tokens, context, whole=x.requires_grad):
-            filled = torch.cat([rows, rows[-1:].expand(-len(rows) % ROW_BLOCK)])
+            filled = torch.cat([rows, rows[-1:].expand(-len(rows) % block)])
             part = {
                 name: _cut(name, values[filled], width).to(device)
                 for name, values in context.items()
