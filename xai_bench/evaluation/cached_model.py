@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,11 +16,28 @@ from xai_bench.core.calls.model_wrapper import ModelWrapper
 from xai_bench.core.calls.module_state import ModuleState, settings_of
 from xai_bench.core.tokens import TokenNetwork
 from xai_bench.evaluation.guard import Copies
-from xai_bench.models.base import Explained
 from xai_bench.types import Inputs, Model
 
 _MAX_ROWS = 1 << 18
 """So many outputs are kept, of some hundred bytes each; beyond them the cache starts anew."""
+
+
+class Selector(Protocol):
+    """A target: which scalar of the outputs is explained."""
+
+    def select(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`[B, C], [B] -> [B]`."""
+        ...
+
+
+@runtime_checkable
+class SelectingModel(Model, Protocol):
+    """A model whose explained scalar is a function of its outputs alone."""
+
+    @property
+    def target(self) -> Selector:
+        """The function."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +55,7 @@ class CachedModel(ModelWrapper):
         cache: outputs by a digest of all that the network is given of a row.
     """
 
-    model: Explained
+    model: SelectingModel
     state: ModuleState
     settings: Sequence[tuple[str, str, object]]
     cache: dict[bytes, Tensor] = field(default_factory=dict)
@@ -46,7 +64,7 @@ class CachedModel(ModelWrapper):
     def of(cls, model: Model, copies: Copies) -> Model:
         """The model with a cache; itself, where it reads no tokens."""
         network = model.module
-        if not isinstance(model, Explained) or not isinstance(network, TokenNetwork):
+        if not isinstance(model, SelectingModel) or not isinstance(network, TokenNetwork):
             return model
         state = copies.of_module(network)
         return model if state is None else cls(model, state, settings_of(state.module))
