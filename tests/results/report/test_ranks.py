@@ -12,6 +12,7 @@ from tests.results.test_store import add_to_study, cell, explanation, scored
 from tests.support.reports import written
 from xai_bench.results.report.sections import critical_differences, ranks
 from xai_bench.results.report.summary import blocks
+from xai_bench.results.report.verdict.standings import comparisons
 from xai_bench.results.store.store import Store
 
 WORTH = {"ig": 3.0, "lime": 2.0, "rise": 1.0}
@@ -59,7 +60,7 @@ def test_the_report_has_the_table_and_the_csv(tmp_path: Path) -> None:
 @pytest.mark.sample(2, others="slow")
 @pytest.mark.parametrize(("n", "drawn"), [(1, False), (2, False), (3, True)])
 def test_a_diagram_needs_three_data_sets(tmp_path: Path, n: int, drawn: bool) -> None:
-    found = critical_differences.section(blocks(study(tmp_path, n), "s"))
+    found = critical_differences.section(comparisons(blocks(study(tmp_path, n), "s")))
     assert ("ranks-faithful" in found.figures) == drawn
 
 

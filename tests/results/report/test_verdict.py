@@ -11,6 +11,7 @@ from xai_bench.results.report.options import ReportOptions
 from xai_bench.results.report.sections import overview
 from xai_bench.results.report.summary import Block, blocks
 from xai_bench.results.report.verdict.scope import grouped, place_names, scope, somewhere
+from xai_bench.results.report.verdict.standings import comparisons
 from xai_bench.results.report.verdict.verdict import Verdict, verdicts
 from xai_bench.results.report.writer import write
 from xai_bench.results.store.store import Store
@@ -42,7 +43,7 @@ def shown(store: Store) -> list[Block]:
 
 @pytest.fixture
 def verdict(shown: list[Block]) -> Verdict:
-    [only] = verdicts(shown)
+    [only] = verdicts(comparisons(shown))
     return only
 
 

@@ -24,6 +24,7 @@ from xai_bench.results.report.sections import (
 )
 from xai_bench.results.report.summary import Block, blocks
 from xai_bench.results.report.table import Section, title
+from xai_bench.results.report.verdict.standings import comparisons
 from xai_bench.results.report.verdict.verdict import Verdict, verdicts
 from xai_bench.results.store.store import Store
 
@@ -73,7 +74,8 @@ def study_report(
 ) -> StudyReport:
     """Raises ValueError where there is no such study."""
     shown = blocks(store, study)
-    answers = tuple(verdicts(shown))
+    compared = comparisons(shown)
+    answers = tuple(verdicts(compared))
     details = (
         overview.section(answers),
         tuning.section(study, shown),
@@ -81,7 +83,7 @@ def study_report(
         fairness.section(study, shown),
         baselines.section(study, shown),
         ranks.section(study, shown),
-        critical_differences.section(shown),
+        critical_differences.section(compared),
         fidelity_cost.section(shown),
         plausibility.section(store, study, shown),
         removal.section(store, shown),

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xai_bench.results.report import comparability, stats
+from xai_bench.results.report.aligned import AlignedCell, CellScores, joined
 from xai_bench.results.report.comparability import NAMES, Listing
 from xai_bench.results.settings import natural
-from xai_bench.results.statistics.intervals import Flags, Floats, Ints
+from xai_bench.results.statistics.intervals import Flags
 from xai_bench.results.store.store import Store
-from xai_bench.results.values import Cell, ExplainerResult, Outcome, Scores
+from xai_bench.results.values import Cell, ExplainerResult, Outcome
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,7 +78,8 @@ class Block:
             `model.width=32`.
         explainers: methods by family, then controls.
         n_controls: how many of the explainers, at the end, are controls.
-        listing: the cells with their results, for sections that need the samples.
+        listing: the cells with their results.
+        aligned: the same, aligned by sample.
     """
 
     cells: tuple[Cell, ...]
@@ -87,6 +89,7 @@ class Block:
     columns: tuple[Column, ...]
     numbers: Mapping[tuple[str, Column], Number]
     listing: Listing
+    aligned: tuple[AlignedCell, ...]
 
     @property
     def names(self) -> dict[str, str]:
@@ -118,6 +121,10 @@ class Block:
         skipped = [c for c in self.columns if c not in self.scored]
         reasons = {c.label: [r for n in self.of(c) for r in n.reasons] for c in skipped}
         return {label: "; ".join(dict.fromkeys(texts)) for label, texts in reasons.items()}
+
+    def samples(self, explainers: Sequence[str], column: Column) -> list[CellScores]:
+        """The scores of some explainers by one metric, cell by cell."""
+        return _samples(self.aligned, explainers, column)
 
     def of(self, column: Column) -> list[Number]:
         """The numbers of one metric, in the order of the explainers."""
@@ -164,13 +171,28 @@ def _block(listing: Listing, variant: str) -> Block:
     order = sorted(families, key=lambda n: (families[n] == CONTROL, families[n], natural(n)))
     ranked = np.array([families[name] != CONTROL for name in order], dtype=bool)
     columns = _columns(results)
+    aligned = tuple(AlignedCell.of(cell, of_cell) for cell, of_cell in listing)
     numbers = {
         (number.explainer, column): number
         for column in columns
-        for number in _numbers(listing, order, column, ranked)
+        for number in _numbers(aligned, order, column, ranked)
     }
-    cells = tuple(cell for cell, _ in listing)
-    return Block(cells, variant, tuple(order), int((~ranked).sum()), columns, numbers, listing)
+    return Block(
+        cells=tuple(cell for cell, _ in listing),
+        variant=variant,
+        explainers=tuple(order),
+        n_controls=int((~ranked).sum()),
+        columns=columns,
+        numbers=numbers,
+        listing=listing,
+        aligned=aligned,
+    )
+
+
+def _samples(
+    aligned: Sequence[AlignedCell], explainers: Sequence[str], column: Column
+) -> list[CellScores]:
+    return [cell.scores(explainers, column.metric, column.key) for cell in aligned]
 
 
 def _columns(results: Sequence[ExplainerResult]) -> tuple[Column, ...]:
@@ -185,10 +207,10 @@ def _columns(results: Sequence[ExplainerResult]) -> tuple[Column, ...]:
 
 
 def _numbers(
-    listing: Listing, explainers: list[str], column: Column, ranked: Flags
+    aligned: Sequence[AlignedCell], explainers: list[str], column: Column, ranked: Flags
 ) -> list[Number]:
     """One number per explainer, compared over all cells."""
-    parts = [cell_scores(cell, results, explainers, column) for cell, results in listing]
+    parts = _samples(aligned, explainers, column)
     scores, seeds, rows = joined(parts)
     comparison = stats.compare(
         scores,
@@ -206,61 +228,11 @@ def _numbers(
             skill=float(skills[place]),
             n_samples=sum(len(part.rows) for part in parts),
             **_status([part.outcomes[place] for part in parts], int(comparison.n_scored[place])),
-            cells=tuple(cell.key for cell, _ in listing),
+            cells=tuple(of.cell.key for of in aligned),
             explanations=tuple(dict.fromkeys(part.keys[place] for part in parts)),
         )
         for place, name in enumerate(explainers)
     ]
-
-
-@dataclass(frozen=True, eq=False)
-class CellScores:
-    """One cell's scores by a metric, with an outcome and a key per explainer.
-
-    `scores [E, N]` with NaN where unscored, `seeds [N]` and `rows [N]` as ids.
-    """
-
-    scores: Floats
-    seeds: Ints
-    rows: Ints
-    outcomes: list[Outcome | None]
-    keys: list[str]
-
-
-def joined(parts: Sequence[CellScores]) -> tuple[Floats, Ints, Ints]:
-    """`[E, N]` scores, `[N]` seeds and `[N]` rows over all cells."""
-    return (
-        np.concatenate([part.scores for part in parts], axis=1),
-        np.concatenate([part.seeds for part in parts]),
-        np.concatenate([part.rows for part in parts]),
-    )
-
-
-def cell_scores(
-    cell: Cell, results: Sequence[ExplainerResult], explainers: Sequence[str], column: Column
-) -> CellScores:
-    """The scores of some explainers by one metric, aligned by the rows of the test part."""
-    by_name = {result.explainer: result for result in results}
-    rows = np.unique(np.concatenate([[], *(r.index.numpy() for r in results)])).astype(int)
-    scores = np.full((len(explainers), len(rows)), np.nan)
-    outcomes: list[Outcome | None] = []
-    for place, name in enumerate(explainers):
-        result = by_name.get(name)
-        scored = None if result is None else result.scores.get(column.metric)
-        # Another setting of the metric is another column.
-        scored = scored if scored is not None and scored.key == column.key else None
-        outcomes.append(_outcome(result, scored))
-        if result is not None and scored is not None and scored.outcome.status == "ok":
-            scores[place, np.searchsorted(rows, result.index.numpy())] = scored.values.numpy()
-    keys = [by_name[name].key if name in by_name else "" for name in explainers]
-    return CellScores(scores, np.full(len(rows), cell.seed), rows, outcomes, keys)
-
-
-def _outcome(result: ExplainerResult | None, scores: Scores | None) -> Outcome | None:
-    """The metric's outcome, else the explainer's where it has none; None where it did not run."""
-    if scores is not None:
-        return scores.outcome
-    return result.outcome if result is not None and result.outcome.status != "ok" else None
 
 
 def _status(outcomes: Sequence[Outcome | None], n_scored: int) -> dict[str, Any]:

@@ -181,10 +181,10 @@ Columns = Mapping[str, tuple[np.ndarray[Any, Any], Sequence[Any]]]
 def _columns(content: bytes) -> Columns:
     """The columns of a file; texts as codes, because a file has few of them in many rows."""
     # Without threads and their readahead, which take longer than these files.
-    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
+    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     columns = {}
-    for name in table.column_names:
-        column = table[name].combine_chunks()
+    for name, chunked in zip(table.column_names, table.columns, strict=True):
+        column = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
         if pa.types.is_dictionary(column.type):
             columns[name] = (column.indices.to_numpy(), column.dictionary.to_pylist())
         elif pa.types.is_string(column.type):

@@ -16,6 +16,8 @@ from xai_bench.results.store import digests
 from xai_bench.results.store.files import DAMAGED
 
 T = TypeVar("T")
+Identity = tuple[int, int, int]
+"""Size, time and inode of a file, which change with it."""
 
 _TRIES = 5
 """How often a file is compared with an index that another process keeps changing."""
@@ -29,11 +31,13 @@ class Reader:
 
     Attributes:
         checked: file -> size, time and inode when it was as it was written.
+        indices: the folder that was read last, and its index, as it was when it was read.
         reported: what a warning was logged of.
         quiet: log nothing.
     """
 
-    checked: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
+    checked: dict[Path, Identity] = field(default_factory=dict)
+    indices: dict[Path, tuple[Identity, digests.Digests | None]] = field(default_factory=dict)
     reported: set[Path] = field(default_factory=set)
     quiet: bool = False
 
@@ -43,11 +47,10 @@ class Reader:
         In a folder without an index, every file that is there counts as it is.
         """
         try:
-            stat = path.stat()
-            identity = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+            identity = _identity(path)
             if self.checked.get(path) == identity:
                 return True
-            problem = _problem(path)
+            problem = self._problem(path)
         except FileNotFoundError:
             # What the index lists has been there; of anything else, nobody says so.
             problem = "it is missing" if path.name in (digests.read(path.parent) or {}) else None
@@ -60,6 +63,31 @@ class Reader:
             return True
         self.damaged(path, problem)
         return False
+
+    def _problem(self, path: Path) -> str | None:
+        """Why a file is not what was written; None where it is, or where nobody listed anything.
+
+        A writer changes the index before and after the file: where it did in between, we look
+        again.
+        """
+        for _ in range(_TRIES):
+            listed = self._listed(path.parent)
+            if listed is None or digests.of_file(path) in listed.get(path.name, ()):
+                return None
+            if digests.read(path.parent) == listed:
+                break
+        return f"its digest is not the one in {digests.NAME}"
+
+    def _listed(self, folder: Path) -> digests.Digests | None:
+        """The index of a folder, read once for all of its files that are asked for in a row."""
+        try:
+            identity = _identity(folder / digests.NAME)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if self.indices.get(folder, (None, None))[0] != identity:
+            self.indices.clear()
+            self.indices[folder] = (identity, digests.read(folder))
+        return self.indices[folder][1]
 
     def whole(self, folder: Path) -> bool:
         """Whether all that the index of a folder lists is there as it was written."""
@@ -119,15 +147,6 @@ class Reader:
         return self.decoded(path, decode) or []
 
 
-def _problem(path: Path) -> str | None:
-    """Why a file is not what was written; None where it is, or where nobody listed anything.
-
-    A writer changes the index before and after the file: where it did in between, we look again.
-    """
-    for _ in range(_TRIES):
-        listed = digests.read(path.parent)
-        if listed is None or digests.of_file(path) in listed.get(path.name, ()):
-            return None
-        if digests.read(path.parent) == listed:
-            break
-    return f"its digest is not the one in {digests.NAME}"
+def _identity(path: Path) -> Identity:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino

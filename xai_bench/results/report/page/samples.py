@@ -16,7 +16,7 @@ from xai_bench.results.drawing.tokens import TokenSheet
 from xai_bench.results.escape import html
 from xai_bench.results.report.main_metrics import main_columns
 from xai_bench.results.report.study import StudyReport
-from xai_bench.results.report.summary import Block, cell_scores
+from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import header, title
 
 N_ROWS = 128
@@ -64,11 +64,10 @@ def figure(name: str, png: bytes) -> str:
 
 
 def _block(block: Block) -> dict[str, Any]:
-    cell, results = block.listing[0]
     rows: list[int] = []
     metrics = []
     for column in main_columns(block):
-        scored = cell_scores(cell, results, block.explainers, column)
+        scored = block.samples(block.explainers, column)[0]
         rows = [int(row) for row in scored.rows[:N_ROWS]]
         metrics.append({"label": header(column), "scores": dict(_scores(block, scored.scores))})
     return {"title": title(block), "rows": rows, "metrics": metrics}

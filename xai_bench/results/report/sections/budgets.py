@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from xai_bench.results.report import comparability, stats
+from xai_bench.results.report.aligned import joined
 from xai_bench.results.report.figures.anytime import AnytimeFigure, AnytimePlot
 from xai_bench.results.report.figures.lines import Spot
 from xai_bench.results.report.regimes import base
-from xai_bench.results.report.summary import Block, Column, Number, cell_scores, joined
+from xai_bench.results.report.summary import Block, Column, Number
 from xai_bench.results.report.table import Entry, Head, Panel, Section, Table, header, parts, title
 
 CATEGORIES = ("truth", "fidelity")
@@ -142,9 +143,7 @@ def _points(block: Block, curve: BudgetCurve, column: Column) -> Iterator[Point]
     if len(scored) < 2:
         return
     labels = [step.label for step in scored]
-    scores, seeds, rows = joined(
-        [cell_scores(cell, results, labels, column) for cell, results in block.listing]
-    )
+    scores, seeds, rows = joined(block.samples(labels, column))
     comparison = stats.compare(
         scores,
         seeds,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from xai_bench.results.questions import QUESTIONS, Question
+from xai_bench.results.questions import Question
 from xai_bench.results.report.figures.export import Picture
 from xai_bench.results.report.figures.matrices import CriticalDifferenceFigure
-from xai_bench.results.report.summary import Block
 from xai_bench.results.report.table import Section
-from xai_bench.results.report.verdict.standings import Comparison, comparisons
+from xai_bench.results.report.verdict.standings import Comparison
 from xai_bench.results.statistics.intervals import Floats
 from xai_bench.results.statistics.ranks import field_ranks
 from xai_bench.results.statistics.significance import friedman
@@ -20,15 +19,16 @@ FEWEST = 3
 """Data sets; with fewer, no ranks could be told apart."""
 
 
-def section(blocks: Sequence[Block]) -> Section:
+def section(compared: Mapping[Question, Sequence[Comparison]]) -> Section:
     """A diagram per question that three data sets or more were asked (Demšar 2006)."""
-    return Section(lambda _: [], {}, dict(_figures(blocks)))
+    return Section(lambda _: [], {}, dict(_figures(compared)))
 
 
-def _figures(blocks: Sequence[Block]) -> Iterator[tuple[str, Picture]]:
-    for question in QUESTIONS:
-        compared = comparisons(blocks, question.categories)
-        picture = _figure(question, compared)
+def _figures(
+    compared: Mapping[Question, Sequence[Comparison]],
+) -> Iterator[tuple[str, Picture]]:
+    for question, comparisons in compared.items():
+        picture = _figure(question, comparisons)
         if picture is not None:
             yield f"ranks-{question.name}", picture
 

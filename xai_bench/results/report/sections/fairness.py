@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from xai_bench.results.report.aligned import joined
 from xai_bench.results.report.stats import SAME
-from xai_bench.results.report.summary import Block, Column, cell_scores, joined
+from xai_bench.results.report.summary import Block, Column
 from xai_bench.results.report.table import (
     Entry,
     Panel,
@@ -134,7 +135,7 @@ def _gaps(block: Block, attribute: str, column: Column) -> list[Gap]:
 
 def _scores(block: Block, attribute: str, column: Column) -> tuple[Floats, Ints, tuple[Ints, Ints]]:
     """`[E, N]` scores, `[N]` codes, and the seeds and rows `[N]` they are of."""
-    parts = [cell_scores(cell, r, block.explainers, column) for cell, r in block.listing]
+    parts = block.samples(block.explainers, column)
     codes = [
         cell.groups[attribute].numpy()[p.rows] for cell, p in zip(block.cells, parts, strict=True)
     ]

@@ -18,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import PCG64, Generator
 
+from xai_bench.results.questions import QUESTIONS, Question
+from xai_bench.results.report.aligned import joined
 from xai_bench.results.report.stats import SAME
-from xai_bench.results.report.summary import Block, Column, cell_scores, joined
+from xai_bench.results.report.summary import Block, Column
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -84,15 +86,17 @@ class Ranking:
     lead_high: float
 
 
-def comparisons(blocks: Sequence[Block], categories: Sequence[str]) -> list[Comparison]:
-    """Every metric of these categories on every block, where two methods or more have a score."""
-    compared = (
-        _comparison(block, column)
-        for block in blocks
-        for column in block.scored
-        if column.category in categories
-    )
-    return [comparison for comparison in compared if comparison is not None]
+def comparisons(blocks: Sequence[Block]) -> dict[Question, list[Comparison]]:
+    """Of each question every metric on every block, where two methods or more have a score."""
+    return {question: list(_comparisons(blocks, question.categories)) for question in QUESTIONS}
+
+
+def _comparisons(blocks: Sequence[Block], categories: Sequence[str]) -> Iterator[Comparison]:
+    for block in blocks:
+        for column in block.scored:
+            made = _comparison(block, column) if column.category in categories else None
+            if made is not None:
+                yield made
 
 
 def ranking(compared: Sequence[Comparison], *, seed: int = 0) -> Ranking:
@@ -123,10 +127,7 @@ def _comparison(block: Block, column: Column) -> Comparison | None:
         return None
     # Last, where `_above` looks for it; it is compared with and is nobody's rival.
     control = [RANDOM] if RANDOM in block.explainers else []
-    parts = [
-        cell_scores(cell, results, [*rivals, *control], column) for cell, results in block.listing
-    ]
-    scores, seeds, rows = joined(parts)
+    scores, seeds, rows = joined(block.samples([*rivals, *control], column))
     worth = _means(scores if column.higher_is_better else -scores, weights(seeds, rows))
     margin = SAME * float(np.nanmax(np.abs(scores)))
     numbers = [block.numbers[name, column] for name in rivals]

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from xai_bench.results.questions import QUESTIONS, Question
-from xai_bench.results.report.summary import Block
+from xai_bench.results.questions import Question
 from xai_bench.results.report.table import header, measured, title
 from xai_bench.results.report.verdict.scope import grouped, place_names, scope, somewhere
 from xai_bench.results.report.verdict.standings import (
     Comparison,
     Ranking,
     Standing,
-    comparisons,
     ranking,
 )
 from xai_bench.results.report.words import count, listed
@@ -115,10 +113,9 @@ class Verdict:
         )
 
 
-def verdicts(blocks: Sequence[Block]) -> list[Verdict]:
+def verdicts(compared: Mapping[Question, Sequence[Comparison]]) -> list[Verdict]:
     """One per question that the study has measured of two methods or more, in order."""
-    compared = [(question, comparisons(blocks, question.categories)) for question in QUESTIONS]
-    made = [_verdict(question, some) for question, some in compared if some]
+    made = [_verdict(question, some) for question, some in compared.items() if some]
     return [verdict for verdict in made if verdict is not None]
 
 
