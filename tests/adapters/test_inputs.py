@@ -153,6 +153,7 @@ class Bag(nn.Module):
         return summed
 
 
+@pytest.mark.slow
 def test_tokens_are_removed_as_ids_and_differentiated_as_embeddings() -> None:
     ids = torch.tensor([[1, 5, 3], [4, 2, 0]])
     bench = xai_bench.workbench(Bag(), ids, embedding="emb")

@@ -128,7 +128,7 @@ def test_compas_has_the_rows_of_the_publication(monkeypatch: pytest.MonkeyPatch)
     assert list(bundle.group_names) == ["sex", "race", "age_cat"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_adult_keeps_its_official_test_part(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load("adult", monkeypatch)
     assert len(bundle.test) == 16281
@@ -155,7 +155,7 @@ def test_california_housing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(bundle.train.units[0].eq(8).sum()) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load("fashion_mnist", monkeypatch)
     assert len(bundle.test) == 10000

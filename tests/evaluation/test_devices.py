@@ -197,6 +197,7 @@ def test_libraries_that_draw_stay_on_the_cpu() -> None:
     assert device_for(component("explainer", "captum_guided_backprop"), DEVICE) == DEVICE
 
 
+@pytest.mark.slow
 def test_a_tensor_that_says_no_place_mixes_with_nothing() -> None:
     """The device that is pretended refuses what an accelerator refuses."""
     with strict_device():

@@ -152,6 +152,7 @@ def smooth() -> toy_worlds.World:
     return world(network)
 
 
+@pytest.mark.slow
 def test_layers_conduct_the_credits_of_x() -> None:
     here = smooth()
     found = Layerwise(BASE, 5).explain(here.model, here.inputs, here.targets, rng=here.rng)

@@ -158,6 +158,7 @@ def test_data_that_cannot_be_fitted_is_refused(recipe: Recipe) -> None:
         fit(recipe, masked)
 
 
+@pytest.mark.slow
 def test_a_file_with_foreign_types_is_refused(tmp_path: Path) -> None:
     import skops.io
 

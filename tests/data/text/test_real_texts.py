@@ -42,6 +42,7 @@ def test_real_corpora(
     assert (bundle.test.rationale is None) == (name == "sst2")
 
 
+@pytest.mark.exhaustive
 def test_marked_shares_are_those_of_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """36 % of the tokens of posts that have rationales are marked."""
     part = load("hatexplain", monkeypatch).test

@@ -61,6 +61,7 @@ def test_an_interaction(
     assert explained(OwenValues(ZERO), Product(*places)) == pytest.approx(owen)
 
 
+@pytest.mark.sample(3, others="slow")
 @pytest.mark.parametrize("explainer", [HierarchicalOcclusion(ZERO), OwenValues(ZERO)])
 @pytest.mark.parametrize("n_units", [1, 2, 3, 7, 13])
 def test_attributions_add_up_and_the_rows_are_those_stated(explainer: Any, n_units: int) -> None:

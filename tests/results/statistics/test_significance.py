@@ -139,7 +139,7 @@ def test_the_peer_agrees_on_bayes() -> None:
     assert [found.worse, found.equivalent, found.better] == pytest.approx(list(peer), abs=0.03)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_unscored_pairs_are_left_out() -> None:
     holed = AUC.copy()
     holed[2, 0] = np.nan

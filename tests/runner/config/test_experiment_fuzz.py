@@ -77,7 +77,7 @@ COMMANDS = [
 ]
 """With most options from the command line, or from the file."""
 
-N_INPUTS = 2000 if os.environ.get("XAI_BENCH_FUZZ") == "full" else 200
+N_INPUTS = 2000 if os.environ.get("XAI_BENCH_FUZZ") == "full" else 140
 
 
 def body(rng: random.Random) -> bytes:

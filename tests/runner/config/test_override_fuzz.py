@@ -44,7 +44,7 @@ VALUES = [
     "interval(0,1)", "int(3)", "str(x)", "json_str({})", "!!python/name:os.system", "\t", "#x", "@",
     "https://me:pw@host",
 ]  # fmt: skip
-N_INPUTS = 2000 if os.environ.get("XAI_BENCH_FUZZ") == "full" else 150
+N_INPUTS = 2000 if os.environ.get("XAI_BENCH_FUZZ") == "full" else 100
 """`make test-fuzz` tries all of them."""
 
 
