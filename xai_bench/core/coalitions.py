@@ -214,15 +214,13 @@ class _StandIns:
         else:
             self.references = baseline.references(inputs, rng=rng)
             self.n_references = self.references.shape[1]
-        # Where every element is a unit of its own, a coalition is its own map of elements.
-        layout = inputs.units[:1].flatten()
-        is_identity = torch.equal(layout, torch.arange(len(layout), device=layout.device))
-        self.unit_by_unit = inputs.units.stride(0) == 0 and is_identity
+        self.own_shape = _own_shape(inputs.units)
 
     def points(self, part: Inputs, samples: slice, kept: Tensor) -> Tensor:
         """`kept [b, k, U] -> [b, k, R, *S]` for a part of the samples."""
-        if self.unit_by_unit and not kept.is_floating_point() and self.imputer is None:
-            elements = kept.reshape(*kept.shape[:2], *part.x.shape[1:])
+        own = self.own_shape
+        if own is not None and not kept.is_floating_point() and self.imputer is None:
+            elements = kept.reshape(*kept.shape[:2], *own)
             return _replaced(elements, part, self.references[samples])
         if not kept.is_floating_point():
             kept = kept.bool()
@@ -230,6 +228,21 @@ class _StandIns:
             rows = torch.arange(len(self.inputs))[samples]
             return self.imputer.impute(part, kept, rng=self.rng.take(rows))
         return remove(part, kept, self.references[samples])
+
+
+def _own_shape(units: Tensor) -> tuple[int, ...] | None:
+    """The shape in which a coalition is its own map of elements, 1 along axes that a unit spans.
+
+    So it is where every element is a unit, or every pixel in all channels. None elsewhere.
+    """
+    if units.stride(0) != 0 or not len(units):
+        return None
+    elements, spanned = units[0], 0
+    while elements.dim() > 1 and bool((elements == elements[:1]).all()):
+        elements, spanned = elements[0], spanned + 1
+    in_order = torch.arange(elements.numel(), device=units.device)
+    own = (*[1] * spanned, *elements.shape)
+    return own if torch.equal(elements.flatten(), in_order) else None
 
 
 def _blocks(n_samples: int, n_columns: int, max_cells: int) -> Iterator[tuple[slice, slice]]:
