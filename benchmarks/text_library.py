@@ -116,12 +116,16 @@ def main(folder: Path, library: str) -> None:
     clock = CLOCKS[settings["clock"]]
     with torch.no_grad():  # the first call of a model takes longer than others
         model(**tokenizer(settings["texts"][:1], return_tensors="pt"))
-    done = []
+    done: list[dict[str, Any]] = []
+    failed: set[str] = set()
     for name, work in LIBRARIES[library](model, tokenizer, settings):
+        if name.partition(":")[0] in failed:
+            continue  # of an explainer that failed on the way
         rows[0], start, failure = 0, clock(), ""
         try:
             work()
         except Exception as error:
+            failed.add(name)
             failure = " ".join(f"{type(error).__name__}: {error}".split())[:120]
         spent = {"seconds": clock() - start, "rows": rows[0], "failure": failure}
         done.append({"name": name, **spent})

@@ -167,6 +167,34 @@ def test_tokens_are_removed_as_ids_and_differentiated_as_embeddings() -> None:
     assert table["deletion"].notna().all()
 
 
+class Squeezing(nn.Module):
+    """A network that takes a batch of one row for a row."""
+
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.emb, self.head = nn.Embedding(6, 4), nn.Linear(4, n_outputs)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        out: Tensor = self.head(self.emb(ids).mean(1)).squeeze()
+        return out
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_a_network_of_tokens_that_squeezes_is_asked_for_rows_in_company(n_outputs: int) -> None:
+    ids = torch.tensor([[1, 5, 3], [4, 2, 0]])
+    settings = {"embedding": "emb", "background": ids}
+    if n_outputs == 1:
+        settings["task"] = "regression"
+    model = Squeezing(n_outputs)
+    alone = xai_bench.workbench(model, ids[:1], **settings)  # type: ignore[arg-type]
+    both = xai_bench.workbench(model, ids, **settings)  # type: ignore[arg-type]
+    found = alone.explain("leave_one_out").attribution
+    torch.testing.assert_close(found, both.explain("leave_one_out").attribution[:1])
+
+
 def test_a_table_keeps_its_columns_categories_and_gaps() -> None:
     rows = pd.DataFrame({"age": [30.0, np.nan, 50], "job": ["smith", "nurse", "smith"]})
 

@@ -25,7 +25,7 @@ from xai_bench.data.layouts import LAYOUTS
 from xai_bench.data.tables.files import CustomTable
 
 SHARE = 1 if os.environ.get("XAI_BENCH_FUZZ") == "full" else 9
-"""`make test-fuzz` tries all of them, `make test-all` a sixth."""
+"""`make test-fuzz` tries all of them, `make test-all` a ninth."""
 N_TABLES, N_ARRAYS, N_PICTURES = 5_000 // SHARE, 7_000 // SHARE, 6_000 // SHARE
 N_WORKERS = 8
 """Parts that a run in several processes shares out."""

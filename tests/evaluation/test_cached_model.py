@@ -141,6 +141,12 @@ def test_gradients_pass_the_cache_by(context: EvaluationContext) -> None:
     assert slope.abs().sum() > 0
 
 
+def test_a_model_whose_rows_depend_on_their_batch_is_itself(context: EvaluationContext) -> None:
+    """Else its scores would depend on which of them were computed together."""
+    model = replace(context.model, exact=False)  # type: ignore[type-var]
+    assert replace(context, model=model).cached_model is model
+
+
 def test_a_model_that_reads_no_tokens_is_itself(context: EvaluationContext) -> None:
     model = Explained(TorchPredictor(nn.Linear(2, 2), 2), PredictedLogit())
     assert replace(context, model=model).cached_model is model

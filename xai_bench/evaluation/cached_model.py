@@ -35,6 +35,11 @@ class SelectingModel(Model, Protocol):
     """A model whose explained scalar is a function of its outputs alone."""
 
     @property
+    def exact(self) -> bool:
+        """Whether a row has the same bits in every batch."""
+        ...
+
+    @property
     def target(self) -> Selector:
         """The function."""
         ...
@@ -62,9 +67,13 @@ class CachedModel(ModelWrapper):
 
     @classmethod
     def of(cls, model: Model, copies: Copies) -> Model:
-        """The model with a cache; itself, where it reads no tokens."""
+        """The model with a cache; itself, where it reads no tokens, or where a row has other bits
+        in another batch, so that scores would depend on who asked first.
+        """
         network = model.module
         if not isinstance(model, SelectingModel) or not isinstance(network, TokenNetwork):
+            return model
+        if not model.exact:
             return model
         state = copies.of_module(network)
         return model if state is None else cls(model, state, settings_of(state.module))

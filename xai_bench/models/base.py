@@ -232,13 +232,7 @@ class Explained:
         Matrix kernels round differently for few rows; padded, a row has the same bits in any batch.
         """
         block = ROW_BLOCK if self.exact else 1
-        if isinstance(self.predictor, BatchingPredictor):
-            return self.predictor.in_blocks(inputs.x, inputs.context, block=block)
-        n_samples, spare = len(inputs), -len(inputs) % block
-        out = self.predictor(
-            _padded(inputs.x, spare), {k: _padded(v, spare) for k, v in inputs.context.items()}
-        )
-        return out[:n_samples]
+        return asked_in_blocks(self.predictor, inputs.x, inputs.context, block=block)
 
     def relaxed(self, inputs: Inputs) -> tuple[Model, Inputs]:
         """As in `Relaxable`; `max_rows` is bounded by the memory that a way back takes."""
@@ -268,6 +262,17 @@ class Explained:
                 "scalar is explained: use target=predicted_logit or target=predicted_probability"
             )
         return self.predictor.structure(column)
+
+
+def asked_in_blocks(
+    predictor: Predictor, x: Tensor, context: Mapping[str, Tensor], *, block: int
+) -> Tensor:
+    """`[B, *S] -> [B, C]`, asked for a multiple of `block` rows in every call of its module."""
+    if isinstance(predictor, BatchingPredictor):
+        return predictor.in_blocks(x, context, block=block)
+    spare = -len(x) % block
+    out = predictor(_padded(x, spare), {k: _padded(v, spare) for k, v in context.items()})
+    return out[: len(x)]
 
 
 def rows_of(output: Any) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from xai_bench.core.calls.row_memory import default_memory, row_bounds
 from xai_bench.core.units import width
-from xai_bench.models.base import Explained, Predictor, Target
+from xai_bench.models.base import Explained, Predictor, Target, asked_in_blocks
 from xai_bench.types import ROW_BLOCK, Inputs
 
 
@@ -29,16 +29,18 @@ def sized(
     first = inputs.take(torch.arange(1))
     exact = exact or not _answers_alone(predictor, inputs)
 
+    block = ROW_BLOCK if exact else 1
+
     def asked(x: Tensor) -> Tensor:
         context = {name: v.expand(len(x), *v.shape[1:]) for name, v in first.context.items()}
-        return predictor(x, context)
+        return asked_in_blocks(predictor, x, context, block=block)
 
     bounds = row_bounds(
         asked,
         first.x,
         default_memory() if memory is None else memory,
         gradient=predictor.differentiable and predictor.module is not None,
-        block=ROW_BLOCK if exact else 1,
+        block=block,
     )
     rows = [n if most is None else min(n, most) for n in (bounds.forward, bounds.gradient)]
     room = max(bounds.room, *rows) if most is None else most
@@ -54,7 +56,8 @@ def _answers_alone(predictor: Predictor, inputs: Inputs) -> bool:
     answers = []
     for rows in (several, several.take(torch.arange(1))):
         try:
-            answers.append(predictor(rows.x.clone(), rows.context)[:1])
+            x = rows.x.clone()
+            answers.append(asked_in_blocks(predictor, x, rows.context, block=1)[:1])
         except (RuntimeError, ValueError, IndexError):
             # A model that refuses a single row is no fault: it is asked in full blocks then.
             return False

@@ -91,25 +91,33 @@ def test_what_is_not_there_is_one_sentence(
 
 
 def cached(
-    folder: Path, commit: str, labels: list[Any], config: str = "default", **settings: Any
-) -> None:
-    """What `load_dataset("someone/Films", config, revision=commit)` leaves in the cache."""
+    folder: Path, commit: str, *splits: str, config: str = "default", **settings: Any
+) -> Path:
+    """What `load_dataset("someone/Films-train-v2", config, revision=commit)` leaves in the cache.
+
+    The texts of a split begin with its name, the configuration and the first letter of the commit.
+    """
     from datasets.packaged_modules.parquet.parquet import Parquet
 
-    source = folder / f"{commit}-{config}.parquet"
-    datasets.Dataset.from_dict({"text": TEXTS, "label": labels}).to_parquet(
-        str(source), batch_size=5
-    )
+    files = {}
+    for split in splits:
+        texts = [f"{split} {config} {commit[0]} {text}" for text in TEXTS]
+        files[split] = [str(folder / f"{commit}-{config}-{split}.parquet")]
+        made = datasets.Dataset.from_dict({"text": texts, "label": LABELS})
+        made.to_parquet(files[split][0], batch_size=5)
+    place = folder / "cache" / "someone___films-train-v2" / config / "0.0.0" / commit
+    # The name of a configuration stands alone where the hub says which files it has.
+    name = config.partition("-")[0]
     builder = Parquet(
         cache_dir=str(folder / "cache"),
-        dataset_name="films",
-        config_name=config,
+        dataset_name="films-train-v2",
+        config_name=name,
         hash=commit,
-        data_files={"train": [str(source)]},
+        data_files=files,
     )
-    # The name of a configuration stands alone where the hub says which files it has.
-    builder._cache_dir = str(folder / "cache" / "someone___films" / config / "0.0.0" / commit)
+    builder._cache_dir = str(place)
     builder.download_and_prepare(builder._cache_dir, **settings)
+    return place
 
 
 @pytest.fixture
@@ -125,43 +133,76 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 OLD, NEW = "a" * 40, "b" * 40
+BOTH = {"train": "train", "test": "test"}
 
 
-def test_a_cached_one_is_that_of_the_commit_and_no_hub_is_asked(cache: Path) -> None:
-    cached(cache, OLD, LABELS)
-    cached(cache, NEW, [0] * 10 + [1] * 10, max_shard_size=500)
-    assert len(list(cache.glob("cache/*/*/*/*/*-of-*.arrow"))) > 1, "the newer one is in parts"
-    for commit, labels in ((OLD, LABELS), (NEW, [0] * 10 + [1] * 10)):
-        bundle = HuggingFaceDataset("someone/Films", revision=commit).load()
-        parts = [bundle.train, bundle.valid, bundle.test]
-        rows = [
-            (text, bundle.class_names[int(y)])
-            for part in parts
-            for text, y in zip(part.texts.strings, part.y, strict=True)
-        ]
-        assert sorted(rows) == sorted(zip(TEXTS, map(str, labels), strict=True))
+def films(**settings: Any) -> HuggingFaceDataset:
+    return HuggingFaceDataset("someone/Films-train-v2", **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_shard_size": 500}])
+def test_a_cached_one_is_that_of_the_commit_and_no_hub_is_asked(
+    cache: Path, settings: dict[str, Any]
+) -> None:
+    for commit in (OLD, NEW):
+        place = cached(cache, commit, "train", "test", **settings)
+        assert len(list(place.glob("*.arrow"))) == (6 if settings else 2)
+    for commit in (OLD, NEW):
+        bundle = films(revision=commit, splits=BOTH).load()
+        start = f"test default {commit[0]}"
+        rows = zip(bundle.test.texts.strings, bundle.test.y.tolist(), strict=True)
+        expected = [(f"{start} {text}", label) for text, label in zip(TEXTS, LABELS, strict=True)]
+        assert sorted(rows) == sorted(expected)
+        others = [*bundle.train.texts.strings, *bundle.valid.texts.strings]
+        assert len(others) == 20
+        assert all(text.startswith(f"train default {commit[0]}") for text in others)
 
 
 def test_another_commit_is_one_sentence_with_those_that_are_there(cache: Path) -> None:
-    cached(cache, OLD, LABELS)
+    cached(cache, OLD, "train")
     with pytest.raises(ValueError, match=rf"not in the cache of datasets at {NEW} \({OLD}\)"):
-        HuggingFaceDataset("someone/Films", revision=NEW).load()
+        films(revision=NEW).load()
 
 
 def test_one_of_several_configurations_is_chosen_by_name(cache: Path) -> None:
-    cached(cache, OLD, LABELS, config="long")
-    cached(cache, OLD, LABELS[::-1], config="short")
+    for config in ("long", "short"):
+        cached(cache, OLD, "train", config=config)
     with pytest.raises(ValueError, match=r"configurations long, short .* data\.config is None"):
-        HuggingFaceDataset("someone/Films", revision=OLD).load()
-    parts = [
-        HuggingFaceDataset("someone/Films", revision=OLD, config=config).load()
-        for config in ("long", "short")
-    ]
-    assert parts[0].fingerprint() != parts[1].fingerprint()
+        films(revision=OLD).load()
+    for config in ("long", "short"):
+        texts = films(revision=OLD, config=config).load().train.texts.strings
+        assert all(text.startswith(f"train {config} ") for text in texts)
 
 
-def test_a_damaged_cache_is_one_sentence(cache: Path) -> None:
-    cached(cache, OLD, LABELS)
-    next(cache.glob("cache/*/*/*/*/*.arrow")).write_bytes(b"{")
-    with pytest.raises(ValueError, match=r"remove it and load someone/Films again"):
-        HuggingFaceDataset("someone/Films", revision=OLD).load()
+def test_files_that_somebody_chose_are_no_data_set(cache: Path) -> None:
+    """`load_dataset(name, data_files=...)` leaves them beside the whole."""
+    cached(cache, OLD, "train", config="default-0123456789abcdef")
+    with pytest.raises(ValueError, match=r"nor at any other commit"):
+        films(revision=OLD).load()
+    cached(cache, OLD, "train")
+    assert films(revision=OLD).load().train.texts.strings[0].startswith("train default a")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", "cut"])
+def test_a_damaged_cache_is_one_sentence(cache: Path, content: bytes | str | None) -> None:
+    place = cached(cache, OLD, "train", max_shard_size=500)
+    first = sorted(place.glob("*.arrow"))[1]
+    if content is None:
+        first.unlink()
+    elif content == "cut":  # a stream may end after any batch, or before the first
+        table = datasets.Dataset.from_file(str(first))._data.table
+        pa = pytest.importorskip("pyarrow")
+        with pa.ipc.new_stream(str(first), table.schema):
+            pass
+    else:
+        assert isinstance(content, bytes)
+        first.write_bytes(content)
+    with pytest.raises(ValueError, match=r"remove it and load someone/Films-train-v2 again"):
+        films(revision=OLD).load()
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b"{}"])
+def test_a_damaged_description_is_one_sentence(cache: Path, content: bytes) -> None:
+    (cached(cache, OLD, "train") / "dataset_info.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"remove it and load someone/Films-train-v2 again"):
+        films(revision=OLD).load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,13 +72,13 @@ class HuggingFaceDataset(TextOptions):
         """Split -> table. Read here: where the hub is out of reach the library takes the latest
         that it has, whichever commit was asked for.
         """
-        folders = sorted(path.parent for path in _place(cache, self.name).glob(_STORED))
+        folders = _stored(cache, self.name)
         mine = [folder for folder in folders if folder.name == self.revision]
         chosen = [folder for folder in mine if self.config in (None, _config(folder))]
         if len(chosen) == 1:
             try:
                 return _tables(datasets, chosen[0])
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(
                     f"{chosen[0]} holds no data set that can be read "
                     f"({' '.join(str(error).split())}); remove it and load {self.name} again"
@@ -119,28 +120,42 @@ class HuggingFaceDataset(TextOptions):
         return table[self.rationale] if self.rationale else [None] * len(table)
 
 
-_STORED = "*/*/*/dataset_info.json"
-"""Configuration, version and commit, in the folder of a data set."""
+_INFO = "dataset_info.json"
+
+
+def _stored(cache: Path, name: str) -> list[Path]:
+    """The folders of a data set in the library's cache, by configuration, version and commit."""
+    from datasets.naming import camelcase_to_snakecase
+
+    *namespace, own = name.split("/")
+    place = cache / "___".join([*namespace, camelcase_to_snakecase(own)])
+    return [path.parent for path in sorted(place.glob(f"*/*/*/{_INFO}")) if _is_whole(path)]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether it is a configuration as the hub has it, and not of files that somebody chose."""
+    try:
+        named = json.loads(path.read_bytes())["config_name"]
+    except (ValueError, KeyError, TypeError):
+        return True  # what is damaged is told when it is read
+    return bool(named == _config(path.parent))
 
 
 def _config(folder: Path) -> str:
     return folder.parts[-3]
 
 
-def _place(cache: Path, name: str) -> Path:
-    """Where the library keeps all that it has of a data set."""
-    from datasets.naming import camelcase_to_snakecase
-
-    *namespace, own = name.split("/")
-    return cache / "___".join([*namespace, camelcase_to_snakecase(own)])
-
-
 def _tables(datasets: Any, folder: Path) -> dict[str, Any]:
-    splits = datasets.DatasetInfo.from_directory(str(folder)).splits
-    return {name: _table(datasets, folder, name) for name in splits}
+    """Split -> table. Raises ValueError where rows are missing."""
+    from datasets.naming import filenames_for_dataset_split
 
-
-def _table(datasets: Any, folder: Path, split: str) -> Any:
-    whole = sorted(folder.glob(f"*-{split}.arrow"))
-    parts = whole or sorted(folder.glob(f"*-{split}-*-of-*.arrow"))
-    return datasets.concatenate_datasets([datasets.Dataset.from_file(str(p)) for p in parts])
+    info = datasets.DatasetInfo.from_directory(str(folder))
+    tables = {}
+    for name, split in info.splits.items():
+        files = filenames_for_dataset_split(
+            str(folder), info.dataset_name, name, "arrow", split.shard_lengths
+        )
+        tables[name] = datasets.concatenate_datasets([datasets.Dataset.from_file(f) for f in files])
+        if len(tables[name]) != split.num_examples:
+            raise ValueError(f"{name} has {len(tables[name])} of {split.num_examples} rows")
+    return tables

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from xai_bench.data.text.shipped import PACKAGES, place_of
@@ -103,8 +102,3 @@ def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
     while start < end - 1 and text[start].isspace():
         start += 1
     return start, end
-
-
-def model_folder(name: str) -> Path:
-    """The folder or file of a name that is no cached one."""
-    return Path(source(name)[0])

@@ -8,23 +8,24 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai_bench.explainers.counterfactual.search import CounterfactualSearch
-from xai_bench.explainers.counterfactual.swap_search import SwapSearch
+from xai_bench.explainers.counterfactual.swap_search import (
+    SwapCounterfactuals,
+    SwapSearch,
+    require_classes,
+)
 from xai_bench.types import (
     Explanation,
     Infill,
     Inputs,
-    Kind,
     LanguageModel,
     Model,
     Rng,
-    Rows,
     Unsupported,
 )
 
 
 @dataclass(frozen=True)
-class MaskedInfill(CounterfactualSearch):
+class MaskedInfill(SwapCounterfactuals):
     """Words are replaced one after the other by draws of a masked language model given the others.
 
     In each step every word of the text is masked in turn and filled `n_draws` times; the draw with
@@ -34,11 +35,7 @@ class MaskedInfill(CounterfactualSearch):
     mask many words at once, chosen by gradients.
     """
 
-    kind: ClassVar[Kind] = "relevance"
-    category: ClassVar[str] = "counterfactual"
-    needs: ClassVar[tuple[str, ...]] = ("vocabulary",)
     paper: ClassVar[str] = "Ross+ 2021, arXiv:2012.13985"
-    fits_tokens: ClassVar[bool] = True
     # What fits into a gap depends on the words around it; of draws that help alike one is taken.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity", "dummy")
 
@@ -58,15 +55,10 @@ class MaskedInfill(CounterfactualSearch):
                 "masked_infill needs a masked language model, and none is there; set "
                 "language_model of the explainer in a run, or Symbols.infill"
             )
-        if model.n_outputs < 2:
-            raise Unsupported("only a classifier has a prediction that a swap can change")
+        require_classes(model)
         draws = rng.child("masked_infill")
         search = _Search(model, inputs, targets, symbols.infill, draws, self.n_draws)
         return search.explanation(self.max_flips)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        """Unknown: whoever has flipped is done."""
-        return None
 
 
 class _Search(SwapSearch):

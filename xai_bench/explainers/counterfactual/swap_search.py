@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from xai_bench.core import counterfactuals
 from xai_bench.core.calls import model_outputs
-from xai_bench.explainers.counterfactual.search import explanation_of
-from xai_bench.types import Explanation, Inputs, Model
+from xai_bench.explainers.counterfactual.search import CounterfactualSearch, explanation_of
+from xai_bench.types import Explanation, Inputs, Kind, Model, Rows, Unsupported
+
+
+class SwapCounterfactuals(CounterfactualSearch):
+    """Base of counterfactuals of texts, in which words are swapped one after the other."""
+
+    kind: ClassVar[Kind] = "relevance"
+    category: ClassVar[str] = "counterfactual"
+    needs: ClassVar[tuple[str, ...]] = ("vocabulary",)
+    fits_tokens: ClassVar[bool] = True
+
+    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
+        """Unknown: whoever has flipped is done."""
+        return None
+
+
+def require_classes(model: Model) -> None:
+    """Raise `Unsupported` for a model whose prediction no swap can change."""
+    if model.n_outputs < 2:
+        raise Unsupported("only a classifier has a prediction that a swap can change")
 
 
 class SwapSearch(ABC):

@@ -9,24 +9,25 @@ import torch
 from torch import Tensor
 
 from xai_bench.core import counterfactuals
-from xai_bench.explainers.counterfactual.search import CounterfactualSearch
-from xai_bench.explainers.counterfactual.swap_search import SwapSearch
+from xai_bench.explainers.counterfactual.swap_search import (
+    SwapCounterfactuals,
+    SwapSearch,
+    require_classes,
+)
 from xai_bench.explainers.gradient.engine import require_gradient, value_and_gradient
 from xai_bench.types import (
     Explanation,
     Inputs,
-    Kind,
     Model,
     Relaxable,
     Rng,
-    Rows,
     Symbols,
     Unsupported,
 )
 
 
 @dataclass(frozen=True)
-class TokenFlips(CounterfactualSearch):
+class TokenFlips(SwapCounterfactuals):
     """Tokens are replaced one after the other by those that the gradient promises most of.
 
     In each step, of all tokens of the text and all of the vocabulary, the `n_candidates` swaps with
@@ -38,11 +39,7 @@ class TokenFlips(CounterfactualSearch):
     2018, with a check of every flip.
     """
 
-    kind: ClassVar[Kind] = "relevance"
-    category: ClassVar[str] = "counterfactual"
-    needs: ClassVar[tuple[str, ...]] = ("vocabulary",)
     paper: ClassVar[str] = "Ebrahimi+ 2018, arXiv:1712.06751"
-    fits_tokens: ClassVar[bool] = True
     # Of swaps that help alike one is taken; which words change is the model's own matter.
     breaks_axioms: ClassVar[tuple[str, ...]] = ("symmetry", "linearity")
 
@@ -57,14 +54,9 @@ class TokenFlips(CounterfactualSearch):
         require_gradient(model)
         if not isinstance(model, Relaxable):
             raise Unsupported("swaps are found by gradients of embeddings, and this model has none")
-        if model.n_outputs < 2:
-            raise Unsupported("only a classifier has a prediction that a swap can change")
+        require_classes(model)
         search = _Search(self, model, model, inputs, targets, symbols)
         return search.explanation(self.max_flips)
-
-    def rows(self, n_units: int, n_references: int = 1) -> Rows | None:
-        """Unknown: whoever has flipped is done."""
-        return None
 
 
 class _Search(SwapSearch):

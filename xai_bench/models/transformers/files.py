@@ -29,7 +29,9 @@ def fingerprint(name: str) -> str:
     for file in files:
         if file.suffix in _WEIGHTS or file.name == "config.json":
             digest.update(file.name.encode())
-            digest.update(file.read_bytes())
+            with file.open("rb") as content:  # which may be larger than memory
+                while part := content.read(1 << 24):
+                    digest.update(part)
     return digest.hexdigest()[:16]
 
 

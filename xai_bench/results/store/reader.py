@@ -84,10 +84,12 @@ class Reader:
             identity = _identity(folder / digests.NAME)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        if self.indices.get(folder, (None, None))[0] != identity:
+        known = self.indices.get(folder)
+        if known is None or known[0] != identity:
+            known = identity, digests.read(folder)
             self.indices.clear()
-            self.indices[folder] = (identity, digests.read(folder))
-        return self.indices[folder][1]
+            self.indices[folder] = known
+        return known[1]
 
     def whole(self, folder: Path) -> bool:
         """Whether all that the index of a folder lists is there as it was written."""

@@ -67,7 +67,7 @@ def _block(block: Block) -> dict[str, Any]:
     rows: list[int] = []
     metrics = []
     for column in main_columns(block):
-        scored = block.samples(block.explainers, column)[0]
+        scored = block.aligned[0].scores(block.explainers, column.metric, column.key)
         rows = [int(row) for row in scored.rows[:N_ROWS]]
         metrics.append({"label": header(column), "scores": dict(_scores(block, scored.scores))})
     return {"title": title(block), "rows": rows, "metrics": metrics}
