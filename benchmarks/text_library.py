@@ -46,8 +46,6 @@ def ferret(model: Any, tokenizer: Any, settings: Mapping[str, Any]) -> Steps:
         "sufficiency": measures.AOPC_Sufficiency_Evaluation,
         "tau_loo": measures.TauLOO_Evaluation,
     }
-    # Its own ten shares of tokens; without `only_pos` it leaves out what speaks against a class.
-    removal = {"only_pos": False}
     for name, (explainer, call) in explainers.items():
         made = []
 
@@ -61,7 +59,7 @@ def ferret(model: Any, tokenizer: Any, settings: Mapping[str, Any]) -> Steps:
 
             def score(scorer: Any = scorer, made: Any = made) -> None:
                 for explanation in made:
-                    scorer.compute_evaluation(explanation, explanation.target, **removal)
+                    scorer.compute_evaluation(explanation, explanation.target)
 
             yield f"{name}: {metric}", score
 
