@@ -28,7 +28,7 @@ from xai_bench.core.seeds import Seeds
 from xai_bench.core.system.determinism import canonical
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.text.corpus import Example, TextOptions
-from xai_bench.data.text.shipped import place_of
+from xai_bench.data.text.pretrained import place_of
 from xai_bench.evaluation.context import ConfiguredExplainer, ConfiguredMetric, EvaluationContext
 from xai_bench.evaluation.guard import Copies
 from xai_bench.evaluation.loop import evaluate
@@ -89,7 +89,7 @@ def compare(library: str, python: str, args: argparse.Namespace) -> None:
             print(f"  ours alone, {_line(own)}; give --library {library}=PYTHON for the other side")
             return
         (Path(folder) / "settings.json").write_text(json.dumps(settings))
-        script = Path(__file__).with_name("text_library.py")
+        script = Path(__file__).with_name("text_libraries_peer.py")
         subprocess.run([python, script, folder, library], check=True)
         peer = theirs(json.loads((Path(folder) / "library.json").read_text()))
     for part in ("explainers", "metrics", "both"):

@@ -78,8 +78,7 @@ def test_a_row_is_computed_once_with_the_bits_of_any_batch(context: EvaluationCo
 
 def test_targets_are_told_apart(context: EvaluationContext) -> None:
     cached, inputs = context.cached_model, context.inputs
-    for target in range(3):
-        targets = torch.full((4,), target)
+    for targets in (*torch.arange(3)[:, None].expand(-1, 4), torch.tensor([0, 1, 2, 0])):
         truth = context.model.target_output(inputs, targets)
         assert torch.equal(cached.target_output(inputs, targets), truth)
         assert torch.equal(cached.target_output(inputs, targets), truth)

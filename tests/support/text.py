@@ -11,7 +11,7 @@ from torch import nn
 
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.text.corpus import Example, TextOptions
-from xai_bench.data.text.shipped import place_of
+from xai_bench.data.text.pretrained import place_of
 
 needs_transformers = pytest.mark.skipif(
     find_spec("transformers") is None, reason="needs transformers: pip install 'xai-bench[text]'"

@@ -49,10 +49,10 @@ class SelectingModel(Model, Protocol):
 class CachedModel(ModelWrapper):
     """A model of tokens that computes every different row once, for the metrics of all explainers.
 
-    A row has the same bits in any batch, so its outputs may come from any. The cache is passed by
-    for embeddings, where a hook or a dispatch mode of torch watches the computation, and where the
-    network is not what it was. Explainers are given the model itself, or the seconds
-    of one would depend on which others ran before.
+    A row of an exact model has the same bits in any batch, so its outputs may come from any. The
+    cache is passed by for embeddings, where a hook or a dispatch mode of torch watches the
+    computation, and where the network is not what it was. Explainers are given the model itself, or
+    the seconds of one would depend on which others ran before.
 
     Attributes:
         model: the one that computes.
@@ -71,11 +71,9 @@ class CachedModel(ModelWrapper):
         in another batch, so that scores would depend on who asked first.
         """
         network = model.module
-        if not isinstance(model, SelectingModel) or not isinstance(network, TokenNetwork):
+        if not isinstance(model, SelectingModel) or not model.exact:
             return model
-        if not model.exact:
-            return model
-        state = copies.of_module(network)
+        state = copies.of_module(network) if isinstance(network, TokenNetwork) else None
         return model if state is None else cls(model, state, settings_of(state.module))
 
     def outputs(self, inputs: Inputs) -> Tensor:

@@ -232,7 +232,7 @@ class Explained:
         Matrix kernels round differently for few rows; padded, a row has the same bits in any batch.
         """
         block = ROW_BLOCK if self.exact else 1
-        return asked_in_blocks(self.predictor, inputs.x, inputs.context, block=block)
+        return outputs_in_blocks(self.predictor, inputs.x, inputs.context, block=block)
 
     def relaxed(self, inputs: Inputs) -> tuple[Model, Inputs]:
         """As in `Relaxable`; `max_rows` is bounded by the memory that a way back takes."""
@@ -264,10 +264,10 @@ class Explained:
         return self.predictor.structure(column)
 
 
-def asked_in_blocks(
+def outputs_in_blocks(
     predictor: Predictor, x: Tensor, context: Mapping[str, Tensor], *, block: int
 ) -> Tensor:
-    """`[B, *S] -> [B, C]`, asked for a multiple of `block` rows in every call of its module."""
+    """`[B, *S] -> [B, C]`; the module is called with a multiple of `block` rows each time."""
     if isinstance(predictor, BatchingPredictor):
         return predictor.in_blocks(x, context, block=block)
     spare = -len(x) % block

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from xai_bench.core.calls.row_memory import default_memory, row_bounds
 from xai_bench.core.units import width
-from xai_bench.models.base import Explained, Predictor, Target, asked_in_blocks
+from xai_bench.models.base import Explained, Predictor, Target, outputs_in_blocks
 from xai_bench.types import ROW_BLOCK, Inputs
 
 
@@ -28,12 +28,11 @@ def sized(
     """
     first = inputs.take(torch.arange(1))
     exact = exact or not _answers_alone(predictor, inputs)
-
     block = ROW_BLOCK if exact else 1
 
     def asked(x: Tensor) -> Tensor:
         context = {name: v.expand(len(x), *v.shape[1:]) for name, v in first.context.items()}
-        return asked_in_blocks(predictor, x, context, block=block)
+        return outputs_in_blocks(predictor, x, context, block=block)
 
     bounds = row_bounds(
         asked,
@@ -57,7 +56,7 @@ def _answers_alone(predictor: Predictor, inputs: Inputs) -> bool:
     for rows in (several, several.take(torch.arange(1))):
         try:
             x = rows.x.clone()
-            answers.append(asked_in_blocks(predictor, x, rows.context, block=1)[:1])
+            answers.append(outputs_in_blocks(predictor, x, rows.context, block=1)[:1])
         except (RuntimeError, ValueError, IndexError):
             # A model that refuses a single row is no fault: it is asked in full blocks then.
             return False

@@ -62,9 +62,12 @@ def test_a_cached_model_is_that_of_its_commit_and_no_hub_is_asked(cache: Path) -
     assert data.symbols is not None
     for commit in (OLD, NEW):
         snapshot(cache, commit, len(data.symbols))
-    names = ["hf:someone/tiny", f"hf:someone/tiny@{NEW}", f"hf:someone/tiny@{OLD}"]
     outputs = []
-    for name, recipe in zip(names, [HuggingFaceModel, PretrainedTransformer] * 2, strict=False):
+    for name, recipe in (
+        ("hf:someone/tiny", HuggingFaceModel),
+        (f"hf:someone/tiny@{NEW}", PretrainedTransformer),
+        (f"hf:someone/tiny@{OLD}", HuggingFaceModel),
+    ):
         predictor = recipe(path=name).train(data, seed=0, on_epoch=lambda _: None).predictor
         with torch.no_grad():
             outputs.append(predictor(data.test.x[:4], {}))
@@ -89,3 +92,9 @@ def test_what_is_not_there_is_one_sentence_with_what_is(cache: Path) -> None:
         HuggingFaceModel(f"hf:someone/tiny@{NEW}").fingerprint()
     with pytest.raises(ValueError, match=r"hf:nobody/nothing is not .*nor at any other commit"):
         read_tokenizer("hf:nobody/nothing")
+
+
+@pytest.mark.parametrize("name", ["hf:", "hf:a/b/c", "hf:-x", "hf:a b", "hf:@main"])
+def test_a_name_that_no_model_can_have_is_one_sentence(name: str, cache: Path) -> None:
+    with pytest.raises(ValueError, match=r"^'hf:.*' names no model: found '.*' after hf:"):
+        read_tokenizer(name)

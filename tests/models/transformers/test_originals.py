@@ -17,7 +17,7 @@ from xai_bench.core.tokens import HIDDEN, Sequence
 from xai_bench.data.bundle import Bundle
 from xai_bench.data.text.corpus import TextOptions
 from xai_bench.data.text.families import PromptFamily
-from xai_bench.data.text.shipped import place_of
+from xai_bench.data.text.pretrained import place_of
 from xai_bench.models.base import Recipe
 from xai_bench.models.text.predictor import TokenPredictor
 from xai_bench.models.transformers import files

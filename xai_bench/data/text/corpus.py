@@ -18,9 +18,9 @@ from xai_bench.data.splits import FRACTIONS, Parts, partition
 from xai_bench.data.text.continuations import answers_to, stacked
 from xai_bench.data.text.gguf_tokenizer import GGUFTokenizer
 from xai_bench.data.text.hf_tokenizer import HuggingFaceTokenizer
+from xai_bench.data.text.pretrained import CACHED, place_of
 from xai_bench.data.text.rows import Reading, Rows, UnitKind, ends_of, framed, rows_of
 from xai_bench.data.text.segmentation import Span
-from xai_bench.data.text.shipped import CACHED, place_of
 from xai_bench.data.text.tokenizers import Encoded, Tokenizer, Vocabulary, WordTokenizer
 from xai_bench.data.text.wordpiece import WordPiece
 

@@ -52,12 +52,13 @@ class HuggingFaceDataset(TextOptions):
             raise ValueError(
                 "data hf_dataset needs datasets: pip install 'xai-bench[text]'"
             ) from error
-        if Path(self.name).expanduser().is_dir():
+        folder = Path(self.name).expanduser()
+        if folder.is_dir():
             try:
-                tables = datasets.load_from_disk(str(Path(self.name).expanduser()))
+                tables = datasets.load_from_disk(str(folder))
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(
-                    f"{self.name} holds no data set that can be read "
+                    f"{folder} holds no data set that can be read "
                     f"({' '.join(str(error).split())}); give a folder that save_to_disk wrote"
                 ) from error
             return tables if hasattr(tables, "keys") else {"train": tables}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xai_bench.data.text.shipped import PACKAGES, place_of
+from xai_bench.data.text.pretrained import PACKAGES, place_of
 from xai_bench.data.text.tokenizers import Encoded, Vocabulary
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xai_bench.data.text.gguf import GGUF
-from xai_bench.data.text.shipped import PACKAGES, place_of
+from xai_bench.data.text.pretrained import PACKAGES, place_of
 from xai_bench.models.transformers.adapters import adapter_of, body_weights, filled
 from xai_bench.models.transformers.explicit import Architecture, Transformer
 from xai_bench.models.transformers.readers import LanguageModel

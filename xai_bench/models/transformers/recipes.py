@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xai_bench.core.tokens import TokenNetwork
 from xai_bench.data.bundle import Bundle
-from xai_bench.data.text.shipped import place_of
+from xai_bench.data.text.pretrained import place_of
 from xai_bench.models.base import OnEpoch, Predictor, Trained
 from xai_bench.models.fitting.weights import FILE, materialise
 from xai_bench.models.text.predictor import TokenPredictor

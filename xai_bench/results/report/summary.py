@@ -79,7 +79,7 @@ class Block:
         explainers: methods by family, then controls.
         n_controls: how many of the explainers, at the end, are controls.
         listing: the cells with their results.
-        aligned: the same, aligned by sample.
+        aligned: the same, with where each result's samples are among the cell's.
     """
 
     cells: tuple[Cell, ...]
@@ -122,9 +122,9 @@ class Block:
         reasons = {c.label: [r for n in self.of(c) for r in n.reasons] for c in skipped}
         return {label: "; ".join(dict.fromkeys(texts)) for label, texts in reasons.items()}
 
-    def samples(self, explainers: Sequence[str], column: Column) -> list[CellScores]:
+    def cell_scores(self, explainers: Sequence[str], column: Column) -> list[CellScores]:
         """The scores of some explainers by one metric, cell by cell."""
-        return _samples(self.aligned, explainers, column)
+        return _cell_scores(self.aligned, explainers, column)
 
     def of(self, column: Column) -> list[Number]:
         """The numbers of one metric, in the order of the explainers."""
@@ -189,7 +189,7 @@ def _block(listing: Listing, variant: str) -> Block:
     )
 
 
-def _samples(
+def _cell_scores(
     aligned: Sequence[AlignedCell], explainers: Sequence[str], column: Column
 ) -> list[CellScores]:
     return [cell.scores(explainers, column.metric, column.key) for cell in aligned]
@@ -210,7 +210,7 @@ def _numbers(
     aligned: Sequence[AlignedCell], explainers: list[str], column: Column, ranked: Flags
 ) -> list[Number]:
     """One number per explainer, compared over all cells."""
-    parts = _samples(aligned, explainers, column)
+    parts = _cell_scores(aligned, explainers, column)
     scores, seeds, rows = joined(parts)
     comparison = stats.compare(
         scores,

@@ -53,7 +53,7 @@ class Reader:
             problem = self._problem(path)
         except FileNotFoundError:
             # What the index lists has been there; of anything else, nobody says so.
-            problem = "it is missing" if path.name in (digests.read(path.parent) or {}) else None
+            problem = "it is missing" if path.name in (self.listed(path.parent) or {}) else None
             if problem is None:
                 return False
         except OSError as error:
@@ -71,14 +71,14 @@ class Reader:
         again.
         """
         for _ in range(_TRIES):
-            listed = self._listed(path.parent)
+            listed = self.listed(path.parent)
             if listed is None or digests.of_file(path) in listed.get(path.name, ()):
                 return None
             if digests.read(path.parent) == listed:
                 break
         return f"its digest is not the one in {digests.NAME}"
 
-    def _listed(self, folder: Path) -> digests.Digests | None:
+    def listed(self, folder: Path) -> digests.Digests | None:
         """The index of a folder, read once for all of its files that are asked for in a row."""
         try:
             identity = _identity(folder / digests.NAME)
@@ -93,7 +93,7 @@ class Reader:
 
     def whole(self, folder: Path) -> bool:
         """Whether all that the index of a folder lists is there as it was written."""
-        listed = digests.read(folder) or ()
+        listed = self.listed(folder) or ()
         return not [name for name in listed if not self.intact(folder / name)]
 
     def damaged(self, path: Path, problem: object) -> None:

@@ -201,7 +201,7 @@ class Store:
     def _measured(self, folder: Path) -> bool:
         """Whether the measurements of an explanation are there, if it has any."""
         path = folder / _MEASURED
-        return path.name not in (digests.read(folder) or ()) or self.reader.intact(path)
+        return path.name not in (self.reader.listed(folder) or ()) or self.reader.intact(path)
 
     def _scores(self, path: Path, index: Tensor) -> list[Scores]:
         """The scores in one file; none where it is absent or damaged."""

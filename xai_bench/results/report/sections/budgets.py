@@ -143,7 +143,7 @@ def _points(block: Block, curve: BudgetCurve, column: Column) -> Iterator[Point]
     if len(scored) < 2:
         return
     labels = [step.label for step in scored]
-    scores, seeds, rows = joined(block.samples(labels, column))
+    scores, seeds, rows = joined(block.cell_scores(labels, column))
     comparison = stats.compare(
         scores,
         seeds,

@@ -135,7 +135,7 @@ def _gaps(block: Block, attribute: str, column: Column) -> list[Gap]:
 
 def _scores(block: Block, attribute: str, column: Column) -> tuple[Floats, Ints, tuple[Ints, Ints]]:
     """`[E, N]` scores, `[N]` codes, and the seeds and rows `[N]` they are of."""
-    parts = block.samples(block.explainers, column)
+    parts = block.cell_scores(block.explainers, column)
     codes = [
         cell.groups[attribute].numpy()[p.rows] for cell, p in zip(block.cells, parts, strict=True)
     ]

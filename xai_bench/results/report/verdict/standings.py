@@ -127,7 +127,7 @@ def _comparison(block: Block, column: Column) -> Comparison | None:
         return None
     # Last, where `_above` looks for it; it is compared with and is nobody's rival.
     control = [RANDOM] if RANDOM in block.explainers else []
-    scores, seeds, rows = joined(block.samples([*rivals, *control], column))
+    scores, seeds, rows = joined(block.cell_scores([*rivals, *control], column))
     worth = _means(scores if column.higher_is_better else -scores, weights(seeds, rows))
     margin = SAME * float(np.nanmax(np.abs(scores)))
     numbers = [block.numbers[name, column] for name in rivals]

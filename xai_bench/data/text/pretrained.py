@@ -1,4 +1,4 @@
-"""Where tokenizers and models lie: inside installed packages, in a folder, or in the cache of
+"""Where pretrained tokenizers and models lie: in packages, in a folder, or in the cache of
 transformers. Nothing is downloaded.
 """
 
@@ -44,7 +44,8 @@ def place_of(name: str) -> Path:
     return path
 
 
-_FIRST_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+"""A model or a tokenizer has one of them."""
 
 
 def _snapshot(name: str) -> Path:
@@ -53,13 +54,20 @@ def _snapshot(name: str) -> Path:
     """
     try:
         from huggingface_hub import constants, try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
     except ImportError as error:
         raise ValueError(f"{name} needs transformers: pip install 'xai-bench[text]'") from error
     repository, _, revision = name.removeprefix(CACHED).partition("@")
-    for file in _FIRST_FILES:
-        there = try_to_load_from_cache(repository, file, revision=revision or None)
-        if isinstance(there, str):
-            return Path(there).parent
+    try:
+        files = [try_to_load_from_cache(repository, f, revision=revision or None) for f in _FILES]
+    except HFValidationError as error:
+        raise ValueError(
+            f"{name!r} names no model: found {repository!r} after {CACHED}; expected NAME or "
+            f"OWNER/NAME, such as {CACHED}bert-base-uncased"
+        ) from error
+    for file in files:
+        if isinstance(file, str):
+            return Path(file).parent
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     commits = sorted(path.name for path in folder.glob("snapshots/*"))
     raise ValueError(
